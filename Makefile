@@ -1,0 +1,87 @@
+# Postino. `make` builds; `make run` shows it at work; `make check` tests it; `make install PREFIX= DESTDIR=` installs it.
+#
+# VARIANT=release (default), asan (AddressSanitizer and UBSan) or try (a debug build that can be told to try what its sandbox forbids).
+
+PREFIX      ?= /usr/local
+SYSCONFDIR  ?= /etc
+LIBEXEC     ?= $(PREFIX)/libexec/postino
+VARIANT     ?= release
+B           := build/$(VARIANT)
+
+CC          ?= cc
+WARNINGS    := -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+               -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wimplicit-fallthrough -Wnull-dereference -Wno-error=null-dereference
+HARDENING   := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero
+OPTIMIZE    := -O2 -g
+ALL_CFLAGS   = -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"$(LIBEXEC)"' -DSYSCONFDIR='"$(SYSCONFDIR)"' $(WARNINGS) $(HARDENING) $(OPTIMIZE) $(VARIANT_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS  = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(VARIANT_LDFLAGS) $(LDFLAGS)
+
+ifeq ($(VARIANT),release)
+VARIANT_CFLAGS  := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+else ifeq ($(VARIANT),asan)
+VARIANT_CFLAGS  := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DPOSTINO_SANITIZER
+VARIANT_LDFLAGS := -fsanitize=address,undefined
+else ifeq ($(VARIANT),try)
+VARIANT_CFLAGS  := -DPOSTINO_TRY
+else
+$(error VARIANT is release, asan or try)
+endif
+
+# Each folder says in files.mk which sources make which program, and which unit tests and fuzz targets need which of them.
+#   PROGRAMS += postino-smtpd        postino-smtpd_SRC = ...        postino-smtpd_LIBS = ...
+#   TESTS += test_address            test_address_SRC = (sources beside tests/unit/test_address.c and common/)    test_address_LIBS = ...
+#   FUZZERS += fuzz_address          fuzz_address_SRC = (sources beside tests/fuzz/fuzz_address.c and common/)
+#   MANUALS += smtpd/postino-smtpd.8
+PROGRAMS :=
+TESTS    :=
+FUZZERS  :=
+MANUALS  :=
+include common/files.mk
+include $(wildcard conf/files.mk master/files.mk smtpd/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
+
+BINARIES := $(PROGRAMS:%=$(B)/bin/%)
+
+all: $(BINARIES)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/libcommon.a: $(common_SRC:%.c=$(B)/obj/%.o)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+define program
+$(B)/bin/$(1): $($(1)_SRC:%.c=$(B)/obj/%.o) $(B)/libcommon.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
+
+define unit
+$(B)/unit/$(1): $(B)/obj/tests/unit/$(1).o $($(1)_SRC:%.c=$(B)/obj/%.o) $(B)/libcommon.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS) -lcmocka
+endef
+$(foreach t,$(TESTS),$(eval $(call unit,$(t))))
+
+units: $(TESTS:%=$(B)/unit/%)
+
+# Fuzz targets are built from source in one go by clang, with libFuzzer.
+FUZZ_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
+define fuzzer
+build/fuzz/$(1): tests/fuzz/$(1).c $($(1)_SRC) $(common_SRC) $(wildcard common/*.h common/*.def conf/*.h conf/*.def)
+	@mkdir -p $$(@D)
+	clang $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS)
+endef
+$(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
+
+fuzzers: $(FUZZERS:%=build/fuzz/%)
+
+clean:
+	rm -rf build run
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+
+.PHONY: all units fuzzers clean
+.SECONDARY:

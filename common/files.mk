@@ -1,0 +1,9 @@
+# What two or more programs share; all of it is in libcommon.a.
+common_SRC := $(wildcard common/*.c) conf/settings.c
+
+# Sources in common/ that need a library; a program that uses them names the library in its _LIBS:
+#   channel.c peer.c program.c: -levent_core     sandbox.c: -lseccomp     stream.c: -lssl -lcrypto     map.c: -ldb-5.3
+COMMON_LIBS := -levent_core -lseccomp
+
+TESTS += test_buf test_address test_messages test_channel
+test_channel_LIBS := -levent_core

@@ -1,0 +1,93 @@
+/* messages: the typed frames between Postino's programs, generated from messages.def.
+ *
+ * A frame is: u32 length (of all that follows the header), u16 type, u16 flags (1: a descriptor travels with it), u32 request id; then the
+ * fields in the order of the definition: u16, u32, u64 little endian; text and bytes as u32 length and the octets; a list as u32 count, u32 length
+ * and its records. Nothing may follow the last field.
+ *
+ * message_decode() is the door: whatever it accepts is well formed, texts have no NUL, CR or LF, lists have been walked once. Spans point into the frame. */
+#ifndef POSTINO_MESSAGES_H
+#define POSTINO_MESSAGES_H
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#include <stdint.h>
+
+#define FRAME_HEADER 12
+#define FRAME_MAX ((size_t)4 << 20) /* 10,000 recipients, or a body of BODY_INLINE_MAX */
+#define BODY_INLINE_MAX ((size_t)256 << 10)
+
+/* Sets of messages; an edge speaks one or more of them. */
+enum protocol {
+    PROTOCOL_CONTROL, PROTOCOL_SMTPD_ROUTE, PROTOCOL_ROUTING, PROTOCOL_SMTPD_AUTH, PROTOCOL_SMTPD_QMGR, PROTOCOL_QMGR_DELIVERY,
+    PROTOCOL_RESOLVING, PROTOCOL_ROUTE_DNS, PROTOCOL_ADMIN_QMGR
+};
+enum side { SIDE_CLIENT, SIDE_SERVER };
+
+/* Values of u16 fields. They are also what stands in the spool: never renumber. */
+enum notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
+enum ret { RET_UNSET, RET_FULL, RET_HDRS };
+enum envelope_flags { ENVELOPE_8BIT = 1, ENVELOPE_SMTPUTF8 = 2, ENVELOPE_BOUNCE = 4 /* a report made here */ };
+enum verdict { VERDICT_DELIVERED = 1, VERDICT_RELAYED, VERDICT_DEFERRED, VERDICT_FAILED };
+enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
+enum auth_verdict { AUTH_YES = 1, AUTH_NO, AUTH_NOT_NOW };
+enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2 }; /* without RESOLVE_MX the name itself is the one host */
+enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
+
+enum message_type {
+#define MESSAGE(NAME, name, number, protocol, side, flags) MESSAGE_##NAME = (number),
+#include "common/messages.def"
+#undef MESSAGE
+};
+
+/* A list of records: `bytes` is `count` encoded records. Build it with record_X_add() into a buf; walk it with record_X_next(). */
+struct list {
+    uint32_t count;
+    struct span bytes;
+};
+
+typedef uint16_t field_u16;
+typedef uint32_t field_u32;
+typedef uint64_t field_u64;
+typedef struct span field_text;
+typedef struct span field_bytes;
+
+#define FIELD_MEMBER(type, name) field_##type name;
+#define LIST_MEMBER(record, name) struct list name;
+
+#define RECORD(name)                                                                                                                     \
+    struct record_##name {                                                                                                               \
+        RECORD_##name(FIELD_MEMBER)                                                                                                      \
+    };                                                                                                                                   \
+    void record_##name##_add(struct buf *, const struct record_##name *);                                                                \
+    bool record_##name##_next(struct list *, struct record_##name *); /* false at the end; the list forgets what was walked */
+#define MESSAGE(NAME, name, number, protocol, side, flags)                                                                               \
+    struct message_##name {                                                                                                              \
+        FIELDS_##NAME(FIELD_MEMBER, LIST_MEMBER)                                                                                         \
+    };
+#include "common/messages.def"
+#undef MESSAGE
+#undef RECORD
+
+struct message {
+    enum message_type type;
+    uint32_t id; /* of the question; an answer has the same */
+    int fd;      /* -1 without one. A receiver owns it; a sender's is closed once it is sent. */
+    union {
+#define MESSAGE(NAME, name, number, protocol, side, flags) struct message_##name name;
+#include "common/messages.def"
+#undef MESSAGE
+    };
+};
+
+/* Appends the whole frame. False (and the buffer as it was) when it would be longer than FRAME_MAX or memory is short. */
+bool message_encode(struct buf *, const struct message *);
+
+/* Looks at the front of `in`. 1: `out` is filled and `used` says how many bytes it took; 0: more bytes are needed; -1: malformed, `error` says how.
+ * `protocols` is the mask (1u << PROTOCOL_X) of what this edge speaks, `from` the side that sent it. out->fd is -1; *wants_fd says that one travels. */
+int message_decode(struct span in, unsigned protocols, enum side from, struct message *out, size_t *used, bool *wants_fd, struct error *);
+
+const char *message_name(enum message_type); /* "RCPT" */
+bool message_repeatable(enum message_type);
+
+#endif

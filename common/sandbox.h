@@ -1,0 +1,60 @@
+/* sandbox: what a program may still do once it reads a stranger's bytes.
+ *
+ * Order: rlimits; opening of Landlock directories; root directory; groups, gid, uid; capabilities; no_new_privs; Landlock; seccomp (kills the process by default).
+ * Every step that fails is fatal to the program (-1 and an error), as a sandbox that is half there is none. Without root, users, root directories and
+ * capabilities are left out, and all the rest stays. */
+#ifndef POSTINO_SANDBOX_H
+#define POSTINO_SANDBOX_H
+
+#include "common/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define SANDBOX_PATHS 64
+
+enum sandbox_access {
+    SANDBOX_READ = 1,   /* files below may be read, directories listed */
+    SANDBOX_WRITE = 2,  /* ... and made, written, renamed, removed */
+    SANDBOX_EXEC = 4,   /* shared objects and programs may be mapped for execution */
+};
+
+/* Sets of system calls beyond the base set (memory, time, event loop, read and write on descriptors that are already open, exit). */
+enum sandbox_calls {
+    SANDBOX_ACCEPT = 1,        /* accept4 on inherited listeners, and what a session needs (getpeername, setsockopt, shutdown) */
+    SANDBOX_STREAM_OUT = 2,    /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect, bind */
+    SANDBOX_DGRAM_OUT = 4,     /* the same with SOCK_DGRAM */
+    SANDBOX_UNIX_OUT = 8,      /* socket(AF_UNIX), connect (name service switch) */
+    SANDBOX_FILES_READ = 16,   /* openat for reading, stat, getdents, pread */
+    SANDBOX_FILES_WRITE = 32,  /* openat in full, write, fsync, rename, link, unlink, mkdir */
+    SANDBOX_FORK = 64,         /* clone, wait, setuid, setgid, setgroups, pipes (local) */
+    SANDBOX_THREADS = 128,     /* clone with CLONE_THREAD */
+    SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
+};
+
+struct sandbox {
+    uid_t uid;
+    gid_t gid;
+    const char *root;     /* directory to make the root, NULL: none */
+    bool keep_setuid;     /* keep CAP_SETUID and CAP_SETGID */
+    bool landlock;        /* false: no Landlock at all (local, whose children write as any user); else only `paths` */
+    struct {
+        char path[256];   /* a path that does not exist is left out */
+        unsigned access;
+    } paths[SANDBOX_PATHS];
+    size_t path_count;
+    unsigned calls;
+    uint64_t open_files;  /* RLIMIT_NOFILE */
+    uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow */
+};
+
+void sandbox_path(struct sandbox *, const char *path, unsigned access);
+int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);
+
+/* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr, remote, local, dns, route
+ * count up from it). -1: no such user. */
+int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
+
+#endif

@@ -1,0 +1,41 @@
+/* span: a view of bytes that somebody else owns. Parse once, hand on spans; nobody copies, nobody parses again.
+ * A span is valid as long as the buffer it points into; whoever keeps one longer copies it first. */
+#ifndef POSTINO_SPAN_H
+#define POSTINO_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <strings.h>
+
+struct span {
+    const char *p; /* may be NULL when n is 0 */
+    size_t n;
+};
+
+/* For printf-like calls: printf("%.*s", SPAN_ARG(s)). */
+#define SPAN_ARG(s) (int)(s).n, (s).p ? (s).p : ""
+#define SPAN_LITERAL(text) ((struct span){(text), sizeof(text) - 1})
+
+static inline struct span span_of(const char *text)
+{
+    return (struct span){text, text ? strlen(text) : 0};
+}
+
+static inline struct span span_make(const void *p, size_t n)
+{
+    return (struct span){p, n};
+}
+
+static inline bool span_equal(struct span a, struct span b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+/* ASCII case-insensitive, as SMTP verbs and domains are. */
+static inline bool span_equal_nocase(struct span a, struct span b)
+{
+    return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
+}
+
+#endif

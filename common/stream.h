@@ -1,0 +1,57 @@
+/* stream: a non-blocking connection to a stranger, with or without TLS, with bounded buffers and a timeout. Used by smtpd and remote.
+ *
+ *      CONNECTING -> OPEN (plain) -> HANDSHAKE -> OPEN (TLS) -> CLOSED
+ *
+ * Input: the owner looks at stream_input() in its `readable` handler, takes what it can use with stream_consume(), and is called again when there is more.
+ * Input is read only while the owner wants it (stream_want_input) and its buffer is not full; so a peer that sends faster than we work is stopped by TCP.
+ * Output gathers and leaves once a turn (streams_flush), in one write with what was gathered; `drained` is called when the backlog has gone below the low mark.
+ * Timeout: one deadline, set by the owner for what it waits for.
+ * A handler may call stream_free() on its own stream. */
+#ifndef POSTINO_STREAM_H
+#define POSTINO_STREAM_H
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#include <openssl/ssl.h>
+
+struct event_base;
+struct stream;
+
+enum stream_end { STREAM_EOF, STREAM_TIMEOUT, STREAM_ERROR /* the text says which: errno, TLS alert, failed handshake */ };
+
+struct stream_handler {
+    void (*connected)(struct stream *, void *arg); /* TCP is there (client side only) */
+    void (*secured)(struct stream *, void *arg);   /* the handshake is done */
+    void (*readable)(struct stream *, void *arg);
+    void (*drained)(struct stream *, void *arg);   /* NULL: not wanted */
+    void (*ended)(struct stream *, enum stream_end, const char *why, void *arg); /* the owner frees the stream, here or later */
+};
+
+struct stream *stream_accepted(struct event_base *, int fd, size_t input_limit, const struct stream_handler *, void *arg);
+/* Starts a connection; the result comes to connected() or ended(). NULL: the socket could not even be made. */
+struct stream *stream_connect(struct event_base *, const struct sockaddr *, socklen_t, size_t input_limit, const struct stream_handler *, void *arg, struct error *);
+void stream_free(struct stream *); /* closes at once */
+void stream_close_after_flush(struct stream *); /* sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again */
+
+struct span stream_input(const struct stream *);
+void stream_consume(struct stream *, size_t n);
+void stream_want_input(struct stream *, bool);
+
+void stream_write(struct stream *, const void *, size_t); /* copied */
+void stream_write_span(struct stream *, struct span);
+struct buf *stream_output(struct stream *); /* to append to directly (printf); call stream_flush_later() after it */
+void stream_flush_later(struct stream *);
+size_t stream_backlog(const struct stream *); /* bytes that wait to be sent */
+
+void stream_timeout(struct stream *, uint64_t milliseconds); /* from now; 0: none */
+
+/* TLS. What was read but not consumed before the handshake is thrown away (CVE-2011-0411); the count of such bytes is returned. The SSL_CTX stays the caller's. */
+size_t stream_start_tls_server(struct stream *, SSL_CTX *);
+size_t stream_start_tls_client(struct stream *, SSL_CTX *, const char *name /* SNI, and the name to verify; NULL: none */, bool verify, SSL_SESSION *resume);
+SSL *stream_tls(const struct stream *); /* NULL: plain */
+void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
+
+void streams_flush(void); /* all of this process; programs call it in their turn() */
+
+#endif

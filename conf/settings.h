@@ -1,0 +1,148 @@
+/* settings: the configuration in memory, and the slice of it that a program gets.
+ *
+ * The struct comes from settings.def: `queue { lifetime }` is settings.queue_lifetime. TIME is in seconds, SIZE in octets, CHOICE an index into its words
+ * (the enums below). Only the master and `postino` link the parser (conf/parse.h); the others get a slice, in which settings that are not theirs have their
+ * defaults. Settings are read-only once decoded, and live until settings_free(). */
+#ifndef POSTINO_SETTINGS_H
+#define POSTINO_SETTINGS_H
+
+#include "common/buf.h"
+#include "common/error.h"
+
+#include <stdint.h>
+
+struct strings {
+    size_t n;
+    char **v;
+};
+
+typedef uint64_t setting_NUMBER;
+typedef uint64_t setting_SIZE;
+typedef uint64_t setting_TIME;
+typedef bool setting_FLAG;
+typedef char *setting_TEXT; /* never NULL */
+typedef char *setting_PATH; /* never NULL; "" where the default is empty */
+typedef struct strings setting_LIST;
+
+enum { LOG_LEVELS_ERROR, LOG_LEVELS_WARNING, LOG_LEVELS_INFO, LOG_LEVELS_DEBUG };
+enum { BARE_REFUSE, BARE_NORMALIZE };
+enum { FAMILY_ANY, FAMILY_IPV4, FAMILY_IPV6 };
+enum { LISTENER_TLS_NONE, LISTENER_TLS_MAY, LISTENER_TLS_REQUIRED, LISTENER_TLS_IMPLICIT };
+enum { LISTENER_AUTH_NONE, LISTENER_AUTH_MAY, LISTENER_AUTH_REQUIRED };
+enum { DELIVER_MAILDIR };
+enum { ROUTE_TLS_NONE, ROUTE_TLS_MAY, ROUTE_TLS_REQUIRED, ROUTE_TLS_VERIFY };
+
+#define SETTING_CHOICE(section, name, dflt, words, programs, help)
+#define SETTING(TYPE, section, name, dflt, least, most, programs, help)
+#define LISTENER(TYPE, name, dflt, least, most, help)
+#define LISTENER_CHOICE(name, dflt, words, help)
+#define DOMAIN(TYPE, name, dflt, least, most, help)
+#define DOMAIN_CHOICE(name, dflt, words, help)
+#define ROUTE(TYPE, name, dflt, least, most, help)
+#define ROUTE_CHOICE(name, dflt, words, help)
+
+#undef LISTENER
+#undef LISTENER_CHOICE
+#define LISTENER(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+#define LISTENER_CHOICE(name, dflt, words, help) int name;
+struct settings_listener {
+    char *title;
+#include "conf/settings.def"
+};
+#undef LISTENER
+#undef LISTENER_CHOICE
+#define LISTENER(TYPE, name, dflt, least, most, help)
+#define LISTENER_CHOICE(name, dflt, words, help)
+
+#undef DOMAIN
+#undef DOMAIN_CHOICE
+#define DOMAIN(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+#define DOMAIN_CHOICE(name, dflt, words, help) int name;
+struct settings_domain {
+    char *title; /* the domain, lower case */
+#include "conf/settings.def"
+};
+#undef DOMAIN
+#undef DOMAIN_CHOICE
+#define DOMAIN(TYPE, name, dflt, least, most, help)
+#define DOMAIN_CHOICE(name, dflt, words, help)
+
+#undef ROUTE
+#undef ROUTE_CHOICE
+#define ROUTE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+#define ROUTE_CHOICE(name, dflt, words, help) int name;
+struct settings_route {
+    char *title; /* "example.net", ".example.net", "*" */
+#include "conf/settings.def"
+};
+#undef ROUTE
+#undef ROUTE_CHOICE
+#define ROUTE(TYPE, name, dflt, least, most, help)
+#define ROUTE_CHOICE(name, dflt, words, help)
+
+#undef SETTING
+#undef SETTING_CHOICE
+/* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
+#define SETTING(TYPE, section, name, dflt, least, most, programs, help) setting_##TYPE SETTINGS_NAME(section, name);
+#define SETTING_CHOICE(section, name, dflt, words, programs, help) int SETTINGS_NAME(section, name);
+#define SETTINGS_NAME(section, name) SETTINGS_PASTE(SETTINGS_PREFIX_##section, name)
+#define SETTINGS_PASTE(prefix, name) SETTINGS_PASTE2(prefix, name)
+#define SETTINGS_PASTE2(prefix, name) prefix##name
+#define SETTINGS_PREFIX_
+#define SETTINGS_PREFIX_directory directory_
+#define SETTINGS_PREFIX_log log_
+#define SETTINGS_PREFIX_tls tls_
+#define SETTINGS_PREFIX_dns dns_
+#define SETTINGS_PREFIX_limit limit_
+#define SETTINGS_PREFIX_smtpd smtpd_
+#define SETTINGS_PREFIX_remote remote_
+#define SETTINGS_PREFIX_queue queue_
+struct settings {
+#include "conf/settings.def"
+    struct settings_listener *listeners;
+    size_t listener_count;
+    struct settings_domain *domains;
+    size_t domain_count;
+    struct settings_route *routes;
+    size_t route_count;
+};
+#undef SETTING
+#undef SETTING_CHOICE
+#undef LISTENER
+#undef LISTENER_CHOICE
+#undef DOMAIN
+#undef DOMAIN_CHOICE
+#undef ROUTE
+#undef ROUTE_CHOICE
+
+/* All settings at their defaults (NULL: no memory). */
+struct settings *settings_new(void);
+void settings_free(struct settings *);
+
+/* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains, routes. */
+void settings_encode(const struct settings *, char letter, struct buf *out);
+struct settings *settings_decode(struct span slice, struct error *);
+
+const struct settings_listener *settings_listener(const struct settings *, struct span title);
+const struct settings_domain *settings_domain(const struct settings *, struct span domain); /* ASCII case-insensitive */
+
+/* The table itself, for the parser, `postino check` and the manual page. */
+enum setting_type { SETTING_NUMBER, SETTING_SIZE, SETTING_TIME, SETTING_FLAG, SETTING_TEXT, SETTING_PATH, SETTING_LIST, SETTING_CHOICE };
+struct setting {
+    enum setting_type type;
+    const char *section; /* "" at the top */
+    const char *name;
+    const char *dflt;
+    uint64_t least, most;
+    const char *words; /* SETTING_CHOICE: "a|b|c" */
+    const char *programs;
+    const char *help;
+    size_t offset; /* of the member in its struct */
+};
+extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[];
+extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings;
+
+/* Parses one value as it stands in the file into its member. */
+int setting_assign(const struct setting *, void *object, struct span text, struct error *); /* a LIST: appends one item */
+
+#endif

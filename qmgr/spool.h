@@ -1,0 +1,66 @@
+/* spool: the messages on disk. The only code that touches them; only qmgr links it.
+ *
+ * Everything that changes the disk is asked for and answered later (group commit): requests gather while one flush is under way on a helper thread, and
+ * one flush serves all that wait. An answer comes from spool_turn(), on the caller's thread.
+ *
+ *   spool_put      durable before its answer is 0: body and envelope, whole, will be there after a power cut.
+ *   spool_settle   what became of recipients; gathered for at most a second. A crash in between repeats deliveries, and loses none.
+ *
+ * The format is docs/spool.md. A record that does not check out (CRC) is set aside under bad/ with a log line, and never served. Errors are errno values. */
+#ifndef POSTINO_SPOOL_H
+#define POSTINO_SPOOL_H
+
+#include "common/messages.h"
+
+struct spool;
+
+/* The envelope as it was PUT; spans are valid during the call that has it. */
+struct spool_envelope {
+    uint64_t id;
+    uint64_t arrived; /* microseconds since 1970 */
+    uint64_t size;    /* octets of the body */
+    uint64_t parent;  /* a report: the id it is about; else 0 */
+    uint16_t ret, flags;
+    struct span flow, sender, envid;
+    struct list recipients; /* of record_recipient */
+};
+
+/* The state of one recipient, as settled last. A recipient that was never settled is WAITING, due at once, 0 attempts. */
+struct spool_state {
+    uint32_t index; /* in the envelope's recipients */
+    uint16_t state; /* enum recipient_state; ACTIVE never stands on disk */
+    uint16_t verdict; /* when DONE: enum verdict */
+    uint32_t attempts;
+    uint64_t due; /* seconds since 1970 */
+    struct span status, reason;
+};
+
+typedef void spool_done_fn(int status /* 0 or an errno */, void *arg);
+
+/* Opens the spool in the current directory's "." (qmgr has made it its root), makes what is missing, refuses a version that is newer.
+ * wake_fd of spool_fd() gets readable when spool_turn() should be called. */
+struct spool *spool_open(int directory, uint64_t free_least, struct error *);
+void spool_close(struct spool *); /* flushes what is gathered, waits */
+int spool_fd(const struct spool *);
+void spool_turn(struct spool *);  /* once a turn of the event loop: starts a flush if something waits and none is under way, delivers answers */
+bool spool_idle(const struct spool *);
+
+/* Calls `each` once for every message that has a recipient who is not DONE. Returns the number, -1 on error. Highest id seen: spool_last_id(). */
+typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
+long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
+uint64_t spool_last_id(const struct spool *);
+
+/* A body may come in pieces; the pieces of an id are dropped with spool_drop(), or become a message with spool_put(). */
+void spool_append(struct spool *, uint64_t id, struct span piece, spool_done_fn *, void *arg);
+void spool_drop(struct spool *, uint64_t id);
+/* `last` is the (rest of the) body; envelope->size is set here. EEXIST: the id is in use. */
+void spool_put(struct spool *, const struct spool_envelope *, struct span last, spool_done_fn *, void *arg);
+void spool_settle(struct spool *, uint64_t id, const struct spool_state *states, size_t count);
+void spool_remove(struct spool *, uint64_t id); /* all recipients are DONE; the last settlement and the removal go together */
+
+/* Reading: the envelope with its states, a piece of the body, or a read-only descriptor with the body's offset in it. */
+int spool_envelope(struct spool *, uint64_t id, spool_each_fn *, void *arg, struct error *);
+long spool_read(struct spool *, uint64_t id, uint64_t offset, void *to, size_t n); /* octets, 0 at the end, -errno */
+int spool_body(struct spool *, uint64_t id, uint64_t *offset, uint64_t *size);     /* a descriptor, or -errno */
+
+#endif
