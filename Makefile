@@ -7,6 +7,8 @@ SYSCONFDIR  ?= /etc
 LIBEXEC     ?= $(PREFIX)/libexec/postino
 VARIANT     ?= release
 B           := build/$(VARIANT)
+# V=1 shows the commands.
+Q           := $(if $(V),,@)
 
 CC          ?= cc
 WARNINGS    := -Wall -Wextra -Werror -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
@@ -45,23 +47,27 @@ all: $(BINARIES)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC   $<'
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/libcommon.a: $(common_SRC:%.c=$(B)/obj/%.o)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo '  AR   $@'
+	$(Q)$(AR) rcs $@ $^
 
 define program
 $(B)/bin/$(1): $($(1)_SRC:%.c=$(B)/obj/%.o) $(B)/libcommon.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
+	@echo '  LD   $$@'
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p))))
 
 define unit
 $(B)/unit/$(1): $(B)/obj/tests/unit/$(1).o $($(1)_SRC:%.c=$(B)/obj/%.o) $(B)/libcommon.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS) -lcmocka
+	@echo '  LD   $$@'
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $($(1)_LIBS) -lcmocka
 endef
 $(foreach t,$(TESTS),$(eval $(call unit,$(t))))
 
@@ -72,16 +78,68 @@ FUZZ_CFLAGS := -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONF
 define fuzzer
 build/fuzz/$(1): tests/fuzz/$(1).c $($(1)_SRC) $(common_SRC) $(wildcard common/*.h common/*.def conf/*.h conf/*.def)
 	@mkdir -p $$(@D)
-	clang $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS)
+	@echo '  FUZZ $$@'
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS)
 endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
 
 fuzzers: $(FUZZERS:%=build/fuzz/%)
+
+# ---- what people call ---------------------------------------------------------------------------------------------------------------------
+
+BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev
+RUN_PACKAGES   := python3 openssl ca-certificates procps
+CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm cppcheck mandoc postfix nsd swaks msmtp curl iproute2 util-linux libio-socket-ssl-perl
+
+# Builds, starts the whole MTA on loopback ports, sends two messages through it and shows their way. ONCE=1 ends after that.
+run: need-build
+	@$(MAKE) -s all
+	@tests/need $(RUN_PACKAGES)
+	@/usr/bin/python3 tests/demo.py $(if $(ONCE),--once) --programs $(B)/bin
+
+check: need-check
+	@$(MAKE) -s all units VARIANT=release
+	@$(MAKE) -s all units VARIANT=asan
+	@$(MAKE) -s all VARIANT=try
+	@$(MAKE) -s fuzzers
+	@/usr/bin/python3 tests/run.py $(if $(ONLY),--only "$(ONLY)")
+
+# All 6,046 messages of the corpus that tests/corpus/ has a sample of.
+corpus: need-check
+	@$(MAKE) -s all
+	@tests/need npm
+	@/usr/bin/python3 tests/corpus.py
+
+need-build:
+	@tests/need make $(BUILD_PACKAGES)
+
+need-check: need-build
+	@tests/need $(CHECK_PACKAGES)
+
+# cppcheck with what it must not be asked: a test macro's internals, and sources of generated tables.
+lint:
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --suppressions-list=.cppcheck \
+	    -I. -D_GNU_SOURCE -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' -D__x86_64__ $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
+
+list-manuals:
+	@echo $(MANUALS)
+
+install: all manuals
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(SYSCONFDIR)/postino
+	install -m 755 $(B)/bin/postino $(B)/bin/sendmail $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(B)/bin/mailq $(B)/bin/newaliases $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(filter $(B)/bin/postino-%,$(BINARIES)) $(DESTDIR)$(LIBEXEC)/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/postino/postino.conf ] || install -m 644 conf/postino.conf $(DESTDIR)$(SYSCONFDIR)/postino/postino.conf
+	for page in $(MANUALS); do \
+	    section=$${page##*.}; install -d $(DESTDIR)$(PREFIX)/share/man/man$$section && install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/ || exit 1; \
+	done
+
+manuals: $(MANUALS)
 
 clean:
 	rm -rf build run
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all units fuzzers clean
+.PHONY: all run check corpus need-build need-check lint list-manuals install manuals units fuzzers clean
 .SECONDARY:

@@ -1,5 +1,5 @@
 # What two or more programs share; all of it is in libcommon.a.
-common_SRC := $(wildcard common/*.c) conf/settings.c
+common_SRC := $(wildcard common/*.c) conf/settings.c conf/value.c conf/slice.c
 
 # Sources in common/ that need a library; a program that uses them names the library in its _LIBS:
 #   channel.c peer.c program.c: -levent_core     sandbox.c: -lseccomp     stream.c: -lssl -lcrypto     map.c: -ldb-5.3
@@ -7,3 +7,5 @@ COMMON_LIBS := -levent_core -lseccomp
 
 TESTS += test_buf test_address test_messages test_channel
 test_channel_LIBS := -levent_core
+TESTS += test_stream
+test_stream_LIBS := -lssl -lcrypto -levent_core

@@ -80,7 +80,7 @@ struct message {
     };
 };
 
-/* Appends the whole frame. False (and the buffer as it was) when it would be longer than FRAME_MAX or memory is short. */
+/* Appends the whole frame. False (and the buffer as it was) when it would be longer than FRAME_MAX, a text has a NUL, CR or LF in it, or memory is short. */
 bool message_encode(struct buf *, const struct message *);
 
 /* Looks at the front of `in`. 1: `out` is filled and `used` says how many bytes it took; 0: more bytes are needed; -1: malformed, `error` says how.

@@ -6,7 +6,8 @@
  * Input is read only while the owner wants it (stream_want_input) and its buffer is not full; so a peer that sends faster than we work is stopped by TCP.
  * Output gathers and leaves once a turn (streams_flush), in one write with what was gathered; `drained` is called when the backlog has gone below the low mark.
  * Timeout: one deadline, set by the owner for what it waits for.
- * A handler may call stream_free() on its own stream. */
+ * After STREAM_TIMEOUT or STREAM_EOF the owner may still write, and stream_close_after_flush(). input_limit is 128 KiB at most.
+ * A handler may call stream_free() on its own stream. The program ignores SIGPIPE. */
 #ifndef POSTINO_STREAM_H
 #define POSTINO_STREAM_H
 
@@ -14,6 +15,8 @@
 #include "common/error.h"
 
 #include <openssl/ssl.h>
+#include <stdint.h>
+#include <sys/socket.h>
 
 struct event_base;
 struct stream;
@@ -28,6 +31,7 @@ struct stream_handler {
     void (*ended)(struct stream *, enum stream_end, const char *why, void *arg); /* the owner frees the stream, here or later */
 };
 
+/* The descriptor must be non-blocking; it becomes the stream's, also when there is no memory (NULL). */
 struct stream *stream_accepted(struct event_base *, int fd, size_t input_limit, const struct stream_handler *, void *arg);
 /* Starts a connection; the result comes to connected() or ended(). NULL: the socket could not even be made. */
 struct stream *stream_connect(struct event_base *, const struct sockaddr *, socklen_t, size_t input_limit, const struct stream_handler *, void *arg, struct error *);
@@ -36,7 +40,8 @@ void stream_close_after_flush(struct stream *); /* sends what is gathered (and T
 
 struct span stream_input(const struct stream *);
 void stream_consume(struct stream *, size_t n);
-void stream_want_input(struct stream *, bool);
+void stream_consume_secret(struct stream *, size_t n); /* the same, and wipes it */
+void stream_want_input(struct stream *, bool); /* true again: readable() is called once more for what is there already */
 
 void stream_write(struct stream *, const void *, size_t); /* copied */
 void stream_write_span(struct stream *, struct span);

@@ -115,11 +115,15 @@ struct settings {
 #undef ROUTE
 #undef ROUTE_CHOICE
 
-/* All settings at their defaults (NULL: no memory). */
+/* All settings at their defaults, without listeners, domains and routes (NULL: no memory). */
 struct settings *settings_new(void);
 void settings_free(struct settings *);
 
-/* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains, routes. */
+/* Appends a listener, domain or route, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
+enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_KINDS };
+void *settings_append(struct settings *, enum settings_kind, struct span title);
+
+/* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote the routes. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
@@ -142,7 +146,31 @@ struct setting {
 extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[];
 extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings;
 
-/* Parses one value as it stands in the file into its member. */
+/* The titled sections: their tables, and where they are in struct settings. */
+struct settings_section {
+    const char *name; /* "listener" */
+    const struct setting *table;
+    size_t count;         /* of settings in the table */
+    size_t size;          /* of the struct; its first member is the title */
+    size_t vector, total; /* offsets of the array and of its length in struct settings */
+    const char *programs; /* which get it */
+};
+extern const struct settings_section settings_sections[SETTINGS_KINDS];
+size_t settings_total(const struct settings *, enum settings_kind);
+void *settings_nth(const struct settings *, enum settings_kind, size_t i);
+
+/* Parses one value as it stands in the file into its member. A member that is refused stays as it was. */
 int setting_assign(const struct setting *, void *object, struct span text, struct error *); /* a LIST: appends one item */
+int setting_reset(const struct setting *, void *object);                                    /* to the default; -1: no memory */
+void setting_clear(const struct setting *, void *object);                                   /* frees it: an empty LIST, a NULL text, 0 */
+bool setting_is_default(const struct setting *, const void *object);
+/* Appends the value as it would stand in the file: 5m, 50M, yes, may, "text", { "a", "b" }. */
+void setting_format(const struct setting *, const void *object, struct buf *out);
+void setting_format_number(enum setting_type, uint64_t value, struct buf *out);
+size_t setting_words(const char *words);                            /* of a CHOICE: how many */
+struct span setting_word(const struct setting *, uint64_t index);   /* of a CHOICE; empty past the last */
+
+#define SETTING_TEXT_MOST 4096  /* octets of a TEXT, PATH or item of a LIST without a limit of its own */
+#define SETTING_LIST_MOST 65536 /* items */
 
 #endif

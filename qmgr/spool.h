@@ -1,12 +1,13 @@
 /* spool: the messages on disk. The only code that touches them; only qmgr links it.
  *
- * Everything that changes the disk is asked for and answered later (group commit): requests gather while one flush is under way on a helper thread, and
- * one flush serves all that wait. An answer comes from spool_turn(), on the caller's thread.
+ * Everything that changes the disk is asked for and answered later (group commit): requests gather while one flush is under way on a helper
+ * thread, and one flush serves all that wait. An answer comes from spool_turn(), on the caller's thread.
  *
  *   spool_put      durable before its answer is 0: body and envelope, whole, will be there after a power cut.
  *   spool_settle   what became of recipients; gathered for at most a second. A crash in between repeats deliveries, and loses none.
  *
- * The format is docs/spool.md. A record that does not check out (CRC) is set aside under bad/ with a log line, and never served. Errors are errno values. */
+ * The format is docs/spool.md. A record that does not check out (CRC) is set aside under bad/ with a log line, and never served. Errors are
+ * errno values. */
 #ifndef POSTINO_SPOOL_H
 #define POSTINO_SPOOL_H
 
@@ -27,8 +28,8 @@ struct spool_envelope {
 
 /* The state of one recipient, as settled last. A recipient that was never settled is WAITING, due at once, 0 attempts. */
 struct spool_state {
-    uint32_t index; /* in the envelope's recipients */
-    uint16_t state; /* enum recipient_state; ACTIVE never stands on disk */
+    uint32_t index;   /* in the envelope's recipients */
+    uint16_t state;   /* enum recipient_state; ACTIVE never stands on disk */
     uint16_t verdict; /* when DONE: enum verdict */
     uint32_t attempts;
     uint64_t due; /* seconds since 1970 */
@@ -42,10 +43,12 @@ typedef void spool_done_fn(int status /* 0 or an errno */, void *arg);
 struct spool *spool_open(int directory, uint64_t free_least, struct error *);
 void spool_close(struct spool *); /* flushes what is gathered, waits */
 int spool_fd(const struct spool *);
-void spool_turn(struct spool *);  /* once a turn of the event loop: starts a flush if something waits and none is under way, delivers answers */
+void spool_turn(
+    struct spool *); /* once a turn of the event loop: starts a flush if something waits and none is under way, delivers answers */
 bool spool_idle(const struct spool *);
 
-/* Calls `each` once for every message that has a recipient who is not DONE. Returns the number, -1 on error. Highest id seen: spool_last_id(). */
+/* Calls `each` once for every message that has a recipient who is not DONE. Returns the number, -1 on error. Highest id seen:
+ * spool_last_id(). */
 typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
 long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
 uint64_t spool_last_id(const struct spool *);

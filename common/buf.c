@@ -1,0 +1,147 @@
+#include "common/buf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static size_t most(const struct buf *b)
+{
+    return b->limit > 0 ? b->limit : BUF_LIMIT_DEFAULT;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    *b = (struct buf){.limit = b->limit};
+}
+
+void buf_clear(struct buf *b)
+{
+    b->len = 0;
+    b->failed = false;
+}
+
+static bool fail(struct buf *b)
+{
+    b->failed = true;
+    return false;
+}
+
+/* Doubles, so that many small appends cost little. */
+static bool grow(struct buf *b, size_t need)
+{
+    size_t cap = b->cap < 32 ? 64 : b->cap * 2;
+    if (cap < need)
+        cap = need;
+    char *data = realloc(b->data, cap);
+    if (data == NULL)
+        return fail(b);
+    b->data = data;
+    b->cap = cap;
+    return true;
+}
+
+bool buf_reserve(struct buf *b, size_t n)
+{
+    if (b->failed)
+        return false;
+    if (b->len > most(b) || n > most(b) - b->len || n > SIZE_MAX / 2 - b->len)
+        return fail(b);
+    size_t need = b->len + n + 1; /* one more for buf_text() */
+    return need <= b->cap || grow(b, need);
+}
+
+void buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (n == 0 || !buf_reserve(b, n))
+        return;
+    memcpy(b->data + b->len, p, n);
+    b->len += n;
+}
+
+void buf_add_span(struct buf *b, struct span s)
+{
+    buf_add(b, s.p, s.n);
+}
+
+void buf_add_text(struct buf *b, const char *text)
+{
+    buf_add(b, text, strlen(text));
+}
+
+void buf_add_char(struct buf *b, char c)
+{
+    buf_add(b, &c, 1);
+}
+
+static void add_little_endian(struct buf *b, uint64_t v, size_t bytes)
+{
+    unsigned char raw[8];
+    for (size_t i = 0; i < bytes; i++)
+        raw[i] = (unsigned char)(v >> (8 * i));
+    buf_add(b, raw, bytes);
+}
+
+void buf_add_u16(struct buf *b, uint16_t v)
+{
+    add_little_endian(b, v, 2);
+}
+
+void buf_add_u32(struct buf *b, uint32_t v)
+{
+    add_little_endian(b, v, 4);
+}
+
+void buf_add_u64(struct buf *b, uint64_t v)
+{
+    add_little_endian(b, v, 8);
+}
+
+__attribute__((format(printf, 2, 0))) static void add_formatted(struct buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    va_copy(again, ap);
+    size_t room = b->cap - b->len;
+    int n = vsnprintf(room > 0 ? b->data + b->len : NULL, room, fmt, ap);
+    if (n < 0) {
+        fail(b);
+    } else if (buf_reserve(b, (size_t)n)) {
+        if ((size_t)n >= room)
+            vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+        b->len += (size_t)n;
+    }
+    va_end(again);
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    if (b->failed)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    add_formatted(b, fmt, ap);
+    va_end(ap);
+}
+
+void buf_consume(struct buf *b, size_t n)
+{
+    if (n >= b->len) {
+        b->len = 0;
+        return;
+    }
+    if (n > 0)
+        memmove(b->data, b->data + n, b->len - n);
+    b->len -= n;
+}
+
+const char *buf_text(struct buf *b)
+{
+    if (b->len == 0)
+        return "";
+    b->data[b->len] = '\0';
+    return b->data;
+}
+
+struct span buf_span(const struct buf *b)
+{
+    return (struct span){b->data, b->len};
+}

@@ -1,0 +1,70 @@
+/* stream_internal: what stream.c (buffers, events, life) and stream_tls.c (OpenSSL) share. Nobody else includes it. */
+#ifndef POSTINO_STREAM_INTERNAL_H
+#define POSTINO_STREAM_INTERNAL_H
+
+#include "common/stream.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+enum stream_state {
+    STREAM_CONNECTING,
+    STREAM_OPEN,
+    STREAM_HANDSHAKE, /* first `plain_left` bytes of output go out in clear, then the handshake runs */
+    STREAM_CLOSING,   /* the owner is gone: the output drains */
+    STREAM_LINGERING, /* all sent, our direction shut; what still comes is thrown away, so that no reset overtakes our last reply */
+    STREAM_CLOSED,    /* ended() was called for an error; nothing moves any more */
+};
+
+enum stream_io { STREAM_IO_DONE, STREAM_IO_AGAIN, STREAM_IO_EOF, STREAM_IO_ERROR };
+
+struct stream {
+    struct event_base *base;
+    const struct stream_handler *handler;
+    void *arg;
+    int fd;
+    enum stream_state state;
+    bool accepted;
+    bool want_input;
+    bool reading; /* the read event is in the loop */
+    bool eof;
+    bool replay;     /* call readable() for input that is there already */
+    bool queued;     /* in the list of streams to flush */
+    bool blocked;    /* the write event is in the loop */
+    bool freed;      /* stream_free() came from inside a handler */
+    bool tls_broken; /* SSL_ERROR_SSL or SSL_ERROR_SYSCALL: no close_notify, no session for later */
+    bool tls_more;   /* OpenSSL holds input that no event will tell of */
+    bool write_failed;
+    unsigned depth; /* of handler calls */
+    unsigned round; /* of streams_flush() in which it was queued */
+    int failed_errno;
+    size_t input_limit;
+    char *kept; /* input that the owner left; NULL when none */
+    char *in;   /* the unconsumed input: in `kept`, or during readable() in the shared buffer */
+    size_t in_len;
+    struct buf output;
+    size_t output_start; /* how much of it is sent */
+    size_t plain_left;
+    SSL *ssl;
+    uint64_t deadline; /* milliseconds of the monotonic clock; 0: none */
+    uint64_t armed;    /* when the timer fires; 0: not armed */
+    struct event read_event, write_event, timer;
+    TAILQ_ENTRY(stream) link;
+};
+
+void stream_fail(struct stream *, const char *why); /* ended(STREAM_ERROR); only from an event or a flush */
+void stream_update_reading(struct stream *);
+void stream_begin_handshake(struct stream *);
+void stream_wait_writable(struct stream *);
+void stream_enter(struct stream *); /* around a handler call */
+bool stream_leave(struct stream *); /* false: the handler freed it, and it is gone */
+
+/* stream_tls.c */
+enum stream_io stream_tls_read(struct stream *, char *to, size_t room, size_t *got);
+enum stream_io stream_tls_write(struct stream *, const char *p, size_t n, size_t *sent);
+enum stream_io stream_tls_handshake(struct stream *);
+const char *stream_tls_error(struct stream *, const char *what, char *text, size_t size);
+void stream_tls_close(struct stream *, bool notify);
+
+#endif

@@ -1,0 +1,22 @@
+/* check: what of a configuration belongs together, once each value alone is right. Used by parse.c. */
+#ifndef POSTINO_CHECK_H
+#define POSTINO_CHECK_H
+
+#include "conf/places.h"
+#include "conf/report.h"
+
+struct check {
+    struct settings *settings;
+    const struct places *places;
+    struct report *report;
+};
+
+void check_complete(const struct check *); /* fills in hostname; reports if it can't */
+void check_settings(const struct check *); /* outside of the titled sections */
+void check_sections(const struct check *); /* listeners, domains, routes; then adds those that every host has */
+void check_host(const struct check *);     /* files, certificates, users of this host */
+
+bool check_is_map(struct span spec); /* hash:/path or btree:/path */
+bool check_is_user(struct span name); /* a user name, or a uid */
+
+#endif

@@ -1,0 +1,139 @@
+/* postino-local: delivers to the mailboxes of this host. */
+#include "common/log.h"
+#include "common/program.h"
+#include "delivery/local_job.h"
+
+#include <event2/event.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { EDGES = 8 }; /* the qmgr of now, and one that is ending */
+
+static struct {
+    struct channel *edges[EDGES];
+    int early[EDGES]; /* edges that came before the sandbox was there: nothing is read from them until it is */
+    size_t early_count;
+    struct event *ending;
+    bool started;
+} self;
+
+/* ---- edges ----------------------------------------------------------------------------------------------------------------------- */
+
+static void message(struct channel *c, const struct message *m, void *arg)
+{
+    (void)arg;
+    local_job_take(c, m); /* the protocol has one question only */
+}
+
+static void closed(struct channel *c, void *arg)
+{
+    (void)arg;
+    local_jobs_drop(c);
+    for (size_t i = 0; i < EDGES; i++)
+        if (self.edges[i] == c)
+            self.edges[i] = NULL;
+    channel_free(c);
+}
+
+static void open_edge(int fd)
+{
+    static const struct channel_handler handler = {.message = message, .closed = closed};
+    for (size_t i = 0; i < EDGES; i++) {
+        if (self.edges[i])
+            continue;
+        self.edges[i] = channel_new(program_base(), fd, "qmgr", 1u << PROTOCOL_QMGR_DELIVERY, SIDE_SERVER, &handler, NULL);
+        return;
+    }
+    log_error("more than %d edges to qmgr; the new one is closed", EDGES);
+    close(fd);
+}
+
+static void peer(const char *role, uint32_t instance, int fd)
+{
+    (void)instance;
+    if (strcmp(role, "qmgr") != 0 || (!self.started && self.early_count == EDGES)) {
+        log_error("the master sent an edge that is none of local's; it is closed");
+        close(fd);
+    } else if (self.started) {
+        open_edge(fd);
+    } else {
+        self.early[self.early_count++] = fd;
+    }
+}
+
+/* ---- start and end --------------------------------------------------------------------------------------------------------------- */
+
+/* Children go through this filter too; it is what both may do at most. */
+static void sandbox(const struct settings *s, struct sandbox *box)
+{
+    box->keep_setuid = true;
+    box->landlock = false;
+    box->calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_FORK | SANDBOX_UNIX_OUT | SANDBOX_PREAD;
+    box->open_files = 256 + 4 * s->queue_local_deliveries;
+    box->file_size = RLIM_INFINITY;
+}
+
+/* The user database's modules are loaded here, as they can't be later. */
+static int prepare(const struct settings *s, struct error *error)
+{
+    (void)s, (void)error;
+    char room[16384];
+    struct passwd pw, *found = NULL;
+    gid_t groups[256];
+    int n = 256;
+    (void)getpwnam_r("nobody", &pw, room, sizeof room, &found);
+    (void)getpwuid_r(65534, &pw, room, sizeof room, &found);
+    (void)getgrouplist("nobody", 65534, groups, &n);
+    return 0;
+}
+
+static int start(const struct settings *s, struct error *error)
+{
+    (void)error;
+    local_jobs_open(program_base(), s, program_unprivileged());
+    self.started = true;
+    for (size_t i = 0; i < self.early_count; i++)
+        open_edge(self.early[i]);
+    return 0;
+}
+
+static bool flushed(void)
+{
+    for (size_t i = 0; i < EDGES; i++)
+        if (self.edges[i] && !channel_flushed(self.edges[i]))
+            return false;
+    return true;
+}
+
+static void look_for_end(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    if (local_jobs_idle() && flushed())
+        program_end();
+}
+
+/* Results leave after the turn that made them, so the end is looked for by a clock of its own. */
+static void drain(void)
+{
+    self.ending = event_new(program_base(), -1, EV_PERSIST, look_for_end, NULL);
+    if (!self.ending || event_add(self.ending, &(struct timeval){.tv_usec = 20000}) < 0)
+        program_end();
+}
+
+static const struct program local_program = {
+    .name = "local",
+    .sandbox = sandbox,
+    .prepare = prepare,
+    .start = start,
+    .peer = peer,
+    .drain = drain,
+};
+
+int main(int argc, char **argv)
+{
+    return program_main(&local_program, argc, argv);
+}

@@ -1,0 +1,6 @@
+# postino-qmgr: the spool, the schedule, the reports.
+QMGR_SPOOL    := qmgr/disk.c qmgr/spool.c qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c
+QMGR_SCHEDULE := qmgr/schedule.c qmgr/wheel.c qmgr/hash.c
+
+TESTS += test_schedule
+test_schedule_SRC  := $(QMGR_SCHEDULE)

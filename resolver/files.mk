@@ -1,0 +1,11 @@
+# Maps (common/map*.c), as no other folder is their own.
+TESTS += test_map
+test_map_LIBS = -ldb-5.3
+FUZZERS += fuzz_aliases
+fuzz_aliases_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
+
+TESTS += test_wire
+test_wire_SRC = resolver/wire.c
+FUZZERS += fuzz_wire
+fuzz_wire_SRC = resolver/wire.c
+fuzz_wire_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp

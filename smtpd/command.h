@@ -1,0 +1,56 @@
+/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 4954, 6152). Pure: spans into the line, no memory, no
+ * state.
+ *
+ * The line comes without its line end. Octets that are not printable ASCII or a blank are refused in all of it, so that nothing a client
+ * says in a command can break a text field, a trace line or a log. Leniency, as clients need it: any case, blanks after the colon and at
+ * the end, a path without angle brackets. */
+#ifndef POSTINO_COMMAND_H
+#define POSTINO_COMMAND_H
+
+#include "common/address.h"
+
+enum verb {
+    VERB_UNKNOWN,
+    VERB_HTTP, /* GET, POST, ...: a web client made to talk to us */
+    VERB_HELO,
+    VERB_EHLO,
+    VERB_MAIL,
+    VERB_RCPT,
+    VERB_DATA,
+    VERB_RSET,
+    VERB_NOOP,
+    VERB_QUIT,
+    VERB_VRFY,
+    VERB_EXPN,
+    VERB_HELP,
+    VERB_STARTTLS,
+    VERB_AUTH,
+};
+
+enum command_result {
+    COMMAND_OK,
+    COMMAND_UNKNOWN,    /* no such verb */
+    COMMAND_CHARACTERS, /* an octet that no command has */
+    COMMAND_SYNTAX,     /* the arguments are not what the verb takes */
+    COMMAND_PATH,       /* MAIL, RCPT: not an address */
+    COMMAND_PARAMETER,  /* MAIL, RCPT: a parameter that we did not offer, or one that is there twice */
+    COMMAND_VALUE,      /* MAIL: SIZE= or BODY= with a value that can't be */
+};
+
+enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME };
+
+struct command {
+    enum verb verb;
+    struct span word;     /* the verb as it was sent */
+    struct span argument; /* HELO, EHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism */
+    struct span initial;  /* AUTH: the initial response */
+    bool has_initial;
+    struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */
+    uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that */
+    enum body body;
+};
+
+enum command_result command_parse(struct span line, struct command *);
+const char *command_verb_name(enum verb);
+
+#endif

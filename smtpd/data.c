@@ -1,0 +1,209 @@
+#include "smtpd/data.h"
+
+void data_start(struct data *d, const struct data_limits *limits)
+{
+    *d = (struct data){.limits = *limits, .in_header = true, .first_line = true};
+}
+
+bool data_done(const struct data *d)
+{
+    return d->state == DATA_DONE;
+}
+
+static void fault(struct data *d, enum data_fault which)
+{
+    if (d->fault == DATA_OK)
+        d->fault = which;
+}
+
+/* ---- header ---------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_field(struct span head, const char *name)
+{
+    size_t n = strlen(name);
+    return head.n >= n && strncasecmp(head.p, name, n) == 0;
+}
+
+/* Letters, digits and so on, up to a colon: or at least a name too long to be kept. */
+static bool is_header_line(struct span head, bool whole)
+{
+    for (size_t i = 0; i < head.n; i++) {
+        if (head.p[i] == ':')
+            return i > 0;
+        if (head.p[i] <= ' ' || head.p[i] == 0x7f)
+            return false;
+    }
+    return !whole;
+}
+
+static void look_at_header(struct data *d)
+{
+    bool whole = d->line < sizeof d->head;
+    struct span head = span_make(d->head, whole ? (size_t)d->line : sizeof d->head);
+    if (d->line == 0) {
+        d->in_header = false;
+    } else if (d->first_line && !is_header_line(head, whole)) {
+        d->no_header = true;
+        d->in_header = false;
+    } else if (is_field(head, "Received:")) {
+        if (++d->hops > d->limits.hops)
+            fault(d, DATA_LOOP);
+    } else if (is_field(head, "Date:")) {
+        d->headers |= HEADER_DATE;
+    } else if (is_field(head, "From:")) {
+        d->headers |= HEADER_FROM;
+    } else if (is_field(head, "Message-ID:")) {
+        d->headers |= HEADER_MESSAGE_ID;
+    }
+    d->first_line = false;
+}
+
+static void keep_head(struct data *d, struct span piece)
+{
+    if (d->line >= sizeof d->head)
+        return;
+    size_t room = sizeof d->head - (size_t)d->line;
+    memcpy(d->head + d->line, piece.p, piece.n < room ? piece.n : room);
+}
+
+/* ---- output ---------------------------------------------------------------------------------------------------------------------- */
+
+static void put(struct data *d, struct span piece, struct buf *out)
+{
+    d->size += piece.n;
+    if (d->size > d->limits.size)
+        fault(d, DATA_TOO_LARGE);
+    if (d->fault == DATA_OK)
+        buf_add_span(out, piece);
+}
+
+static bool has_eight_bit(struct span s)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return all & 0x80;
+}
+
+static void put_text(struct data *d, struct span piece, struct buf *out)
+{
+    if (d->in_header)
+        keep_head(d, piece);
+    /* Octet for octet the line may pass its limit before the message does, or after: the first counts. */
+    uint64_t line_room = d->limits.line > d->line + 2 ? d->limits.line - d->line - 2 : 0;
+    uint64_t size_room = d->limits.size > d->size ? d->limits.size - d->size : 0;
+    if (piece.n > line_room && line_room <= size_room)
+        fault(d, DATA_LINE_TOO_LONG);
+    else if (piece.n > size_room)
+        fault(d, DATA_TOO_LARGE);
+    d->line += piece.n;
+    if (!d->eight_bit)
+        d->eight_bit = has_eight_bit(piece);
+    put(d, piece, out);
+    d->state = DATA_TEXT;
+}
+
+static void put_line_end(struct data *d, struct buf *out)
+{
+    if (d->in_header)
+        look_at_header(d);
+    d->line = 0;
+    put(d, SPAN_LITERAL("\r\n"), out);
+}
+
+static void bare_cr(struct data *d, struct buf *out)
+{
+    if (!d->limits.normalize)
+        fault(d, DATA_BARE_CR);
+    put_text(d, SPAN_LITERAL(" "), out);
+}
+
+static void bare_lf(struct data *d, struct buf *out)
+{
+    if (!d->limits.normalize)
+        fault(d, DATA_BARE_LF);
+    put_line_end(d, out);
+    d->state = DATA_TEXT;
+}
+
+/* ---- input ----------------------------------------------------------------------------------------------------------------------- */
+
+/* The octets up to the next CR or LF. */
+static size_t run_length(struct span in)
+{
+    const char *lf = memchr(in.p, '\n', in.n);
+    size_t n = lf ? (size_t)(lf - in.p) : in.n;
+    const char *cr = n ? memchr(in.p, '\r', n) : NULL;
+    return cr ? (size_t)(cr - in.p) : n;
+}
+
+static size_t take_text(struct data *d, struct span in, struct buf *out)
+{
+    if (*in.p == '\r') {
+        d->state = DATA_CR;
+        return 1;
+    }
+    if (*in.p == '\n') {
+        bare_lf(d, out);
+        return 1;
+    }
+    size_t n = run_length(in);
+    put_text(d, span_make(in.p, n), out);
+    return n;
+}
+
+static size_t take_line_start(struct data *d, struct span in, struct buf *out)
+{
+    if (*in.p != '.')
+        return take_text(d, in, out);
+    d->state = DATA_DOT;
+    return 1;
+}
+
+/* The dot itself is gone already: it was stuffing, or the end. */
+static size_t take_after_dot(struct data *d, struct span in, struct buf *out)
+{
+    if (*in.p != '\r')
+        return take_text(d, in, out);
+    d->state = DATA_DOT_CR;
+    return 1;
+}
+
+static size_t take_after_cr(struct data *d, struct span in, struct buf *out)
+{
+    bool dot = d->state == DATA_DOT_CR;
+    if (*in.p != '\n') {
+        bare_cr(d, out);
+        return take_text(d, in, out);
+    }
+    if (!dot)
+        put_line_end(d, out);
+    d->state = dot ? DATA_DONE : DATA_LINE_START;
+    return 1;
+}
+
+size_t data_take(struct data *d, struct span in, struct buf *out)
+{
+    size_t taken = 0;
+    while (taken < in.n && d->state != DATA_DONE) {
+        struct span rest = span_make(in.p + taken, in.n - taken);
+        switch (d->state) {
+        case DATA_LINE_START:
+            taken += take_line_start(d, rest, out);
+            break;
+        case DATA_TEXT:
+            taken += take_text(d, rest, out);
+            break;
+        case DATA_DOT:
+            taken += take_after_dot(d, rest, out);
+            break;
+        case DATA_CR:
+        case DATA_DOT_CR:
+            taken += take_after_cr(d, rest, out);
+            break;
+        case DATA_DONE:
+            break;
+        }
+    }
+    return taken;
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Runs all tests of Postino and ends in one line: N passed, N failed.
+
+    tests/run.py [--only WORD]...      parts whose name has WORD in it
+Parts: unit tests (release and with sanitizers), fuzz targets (a short run each), static analysis, man pages, end-to-end tests.
+"""
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "6"))
+E2E_SECONDS = 900
+
+
+class Results:
+    def __init__(self):
+        self.passed, self.failures, self.skipped = 0, [], []
+
+    def add(self, name, ok, text=""):
+        if ok:
+            self.passed += 1
+        else:
+            self.failures.append(name)
+            print("FAILED %s\n%s" % (name, text[-6000:]), flush=True)
+
+
+def run(command, seconds=600, **more):
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds, **more)
+        return done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as late:
+        return -1, (late.stdout or b"").decode(errors="replace") + "\nnot done in %d seconds" % seconds
+
+
+def unit_tests(results, variant):
+    for test in sorted(glob.glob(os.path.join(ROOT, "build", variant, "unit", "test_*"))):
+        if test.endswith((".d", ".o")):
+            continue
+        code, text = run([test], 300)
+        ok = re.findall(r"^\[ +OK +\] (\S+)", text, re.M)
+        bad = sorted(set(re.findall(r"^\[ +FAILED +\] (?:\w+: )?(\w+)$", text, re.M)))
+        for _ in ok:
+            results.add("", True)
+        for name in bad:
+            results.add("%s %s: %s" % (variant, os.path.basename(test), name), False, text)
+        if code != 0 and not bad or not ok:
+            results.add("%s %s: ended with %d" % (variant, os.path.basename(test), code), False, text)
+
+
+def fuzzers(results):
+    for target in sorted(glob.glob(os.path.join(ROOT, "build", "fuzz", "fuzz_*"))):
+        if not os.access(target, os.X_OK):
+            continue
+        name = os.path.basename(target)
+        corpus = os.path.join(ROOT, "build", "fuzz", "corpus", name)
+        os.makedirs(corpus, exist_ok=True)
+        seeds = os.path.join(ROOT, "tests", "fuzz", "seeds", name)
+        code, text = run([target, "-max_total_time=%d" % FUZZ_SECONDS, "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0",
+                          "-artifact_prefix=build/fuzz/", corpus] + ([seeds] if os.path.isdir(seeds) else []), FUZZ_SECONDS + 120)
+        results.add("fuzz " + name, code == 0, text)
+
+
+def static_analysis(results):
+    code, text = run(["make", "-s", "lint"], 1200)
+    results.add("static analysis", code == 0, text)
+
+
+def manuals(results):
+    pages = run(["make", "-s", "list-manuals"])[1].split()
+    results.add("there are man pages", len(pages) > 10, " ".join(pages))
+    for page in pages:
+        code, text = run(["mandoc", "-Tlint", "-Wwarning", page])
+        results.add("man page " + page, code == 0, text)
+
+
+class Progress(unittest.TextTestResult):
+    """Prints a line a test as it ends, with its time."""
+
+    def startTest(self, test):
+        self.began = time.monotonic()
+        super().startTest(test)
+
+
+def end_to_end(results, only):
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py"))):
+        name = os.path.basename(path)[:-3]
+        if only and not any(word in "e2e " + name for word in only):
+            continue
+        began = time.monotonic()
+        code, text = run(["/usr/bin/python3", "-m", "unittest", "-v", name], E2E_SECONDS,
+                         env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, "tests", "e2e")), stdin=subprocess.DEVNULL)
+        outcomes = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*?)?? \.\.\. (?:[\s\S]*?)(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M)
+        bad = ["%s.%s" % (where, test) for test, where, outcome in outcomes if outcome in ("FAIL", "ERROR")]
+        skipped = [test for test, where, outcome in outcomes if outcome.startswith("skipped")]
+        ran = re.search(r"^Ran (\d+) tests?", text, re.M)
+        count = int(ran.group(1)) if ran else 0
+        failed = 0
+        last = text.strip().splitlines()[-1] if text.strip() else ""
+        counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", last))
+        failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
+        skips = int(counts.get("skipped", 0))
+        for _ in range(max(0, count - failed - skips)):
+            results.add("", True)
+        for i in range(failed):
+            results.add("e2e %s: %s" % (name, bad[i] if i < len(bad) else "?"), False, text if i == 0 else "")
+        if skips:
+            results.skipped += ["e2e %s: %d %s" % (name, skips, " ".join(skipped))]
+        if code != 0 and not failed or not count:
+            results.add("e2e %s: ended with %d" % (name, code), False, text)
+        print("    %-24s %3d tests, %d failed, %d skipped, %5.1f s" % (name, count, failed, skips, time.monotonic() - began), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", action="append", default=[])
+    only = parser.parse_args().only
+    results = Results()
+    parts = [
+        ("unit release", lambda: unit_tests(results, "release")),
+        ("unit asan", lambda: unit_tests(results, "asan")),
+        ("fuzz", lambda: fuzzers(results)),
+        ("lint", lambda: static_analysis(results)),
+        ("man", lambda: manuals(results)),
+        ("e2e", lambda: end_to_end(results, [w for w in only if w.startswith("e2e ") or w.startswith("test_")])),
+    ]
+    for name, part in parts:
+        if only and not any(word in name or (name == "e2e" and word.startswith("test_")) for word in only):
+            continue
+        began = time.monotonic()
+        before = results.passed
+        print("== %s" % name, flush=True)
+        part()
+        print("   %s: %d passed, %.0f s" % (name, results.passed - before, time.monotonic() - began), flush=True)
+    for name in results.skipped:
+        print("skipped: %s" % name)
+    for name in results.failures:
+        print("failed: %s" % name)
+    print("%d passed, %d failed" % (results.passed, len(results.failures)))
+    return 1 if results.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

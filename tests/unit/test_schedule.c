@@ -1,0 +1,301 @@
+/* schedule and wheel: fairness, windows, dead sites, retry times, and a wheel that is never early or late. */
+#include "qmgr/schedule.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define START 1800000000u
+
+static struct span name_of(const char *text)
+{
+    return span_of(text);
+}
+
+static struct job *job_new(uint32_t cost)
+{
+    struct job *job = calloc(1, sizeof *job);
+    assert_non_null(job);
+    job->cost = cost;
+    return job;
+}
+
+/* One message waits at most a quantum and one job's cost of each other flow, also behind a flood of 100,000. */
+static void one_message_is_not_held_up_by_a_flood(void **state)
+{
+    (void)state;
+    enum { FLOOD = 100000, FLOWS = 7, COST = 3 };
+    struct schedule *s = schedule_new(START, 1);
+    struct job *flood = calloc((size_t)FLOOD, sizeof *flood), single = {.cost = COST};
+    assert_non_null(flood);
+    for (size_t i = 0; i < FLOOD; i++) {
+        char flow[8] = {'f', (char)('0' + i % FLOWS)};
+        flood[i].cost = COST;
+        schedule_add(s, &flood[i], schedule_site(s, name_of("site"), 1), name_of(flow), START);
+    }
+    for (int i = 0; i < 1000; i++)
+        schedule_done(s, schedule_next(s, START), JOB_SUCCESS, START);
+    schedule_add(s, &single, schedule_site(s, name_of("site"), 1), name_of("single"), START);
+    unsigned before = 0;
+    for (struct job *job; (job = schedule_next(s, START)) != &single; before += job->cost)
+        schedule_done(s, job, JOB_SUCCESS, START);
+    assert_true(before <= FLOWS * (SCHEDULE_QUANTUM + COST));
+    assert_true(before >= FLOWS);
+    for (size_t i = 0; i < FLOOD; i++)
+        schedule_remove(s, &flood[i]);
+    schedule_remove(s, &single);
+    assert_int_equal(schedule_counts(s).ready, 0);
+    free(flood);
+    schedule_free(s);
+}
+
+static void flows_share_by_recipients_not_by_messages(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 2);
+    struct job *jobs[2000];
+    for (size_t i = 0; i < 2000; i++) {
+        jobs[i] = job_new(i % 2 ? 100 : 1);
+        schedule_add(s, jobs[i], schedule_site(s, name_of("site"), 1), name_of(i % 2 ? "large" : "small"), START);
+    }
+    unsigned sent[2] = {0, 0};
+    for (int i = 0; i < 505; i++) {
+        struct job *job = schedule_next(s, START);
+        sent[job->cost > 1] += job->cost;
+        schedule_done(s, job, JOB_RECIPIENT_FAILURE, START);
+    }
+    assert_in_range(sent[1], sent[0] - 110, sent[0] + 110);
+    for (size_t i = 0; i < 2000; i++) {
+        schedule_remove(s, jobs[i]);
+        free(jobs[i]);
+    }
+    schedule_free(s);
+}
+
+static size_t grant_all(struct schedule *s, struct job **active, uint64_t now)
+{
+    size_t n = 0;
+    for (struct job *job; (job = schedule_next(s, now));)
+        active[n++] = job;
+    return n;
+}
+
+static void window_grows_to_its_most_and_halves(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 3);
+    struct job *jobs[600], *active[600];
+    for (size_t i = 0; i < 600; i++) {
+        jobs[i] = job_new(1);
+        schedule_add(s, jobs[i], schedule_site(s, name_of("site"), 20), name_of("f"), START);
+    }
+    struct site *site = jobs[599]->site;
+    assert_int_equal(grant_all(s, active, START), SCHEDULE_WINDOW);
+    for (size_t i = 0; i < SCHEDULE_WINDOW; i++)
+        schedule_done(s, active[i], JOB_SUCCESS, START);
+    size_t n = grant_all(s, active, START);
+    assert_in_range(n, SCHEDULE_WINDOW, SCHEDULE_WINDOW + 1); /* about one more a round trip */
+    for (int round = 0; round < 25; round++) {
+        for (size_t i = 0; i < n; i++)
+            schedule_done(s, active[i], JOB_SUCCESS, START);
+        n = grant_all(s, active, START);
+    }
+    assert_int_equal(n, 20);
+    schedule_done(s, active[0], JOB_RECIPIENT_FAILURE, START);
+    assert_int_equal(schedule_window(site), 20);
+    schedule_done(s, active[1], JOB_UNKNOWN, START);
+    assert_int_equal(schedule_window(site), 20);
+    schedule_done(s, active[2], JOB_SITE_FAILURE, START);
+    assert_int_equal(schedule_window(site), 10);
+    assert_null(schedule_next(s, START));
+    for (size_t i = 0; i < 600; i++) {
+        schedule_remove(s, jobs[i]);
+        free(jobs[i]);
+    }
+    schedule_free(s);
+}
+
+static void dead_site_has_one_probe_at_growing_delays(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 4);
+    schedule_probing(s, 100, 1000);
+    struct job *jobs[100];
+    for (size_t i = 0; i < 100; i++) {
+        jobs[i] = job_new(1);
+        schedule_add(s, jobs[i], schedule_site(s, name_of("site"), 20), name_of("f"), START);
+    }
+    struct site *site = jobs[99]->site;
+    while (!schedule_site_dead(site))
+        schedule_done(s, schedule_next(s, START), JOB_SITE_FAILURE, START);
+    uint64_t now = START, delay = 100;
+    for (int probe = 0; probe < 6; probe++, delay = delay * 2 < 1000 ? delay * 2 : 1000) {
+        assert_null(schedule_next(s, now + delay * 9 / 10 - 1));
+        uint64_t wake = schedule_wake(s, now);
+        assert_true(wake > now && wake <= now + delay + delay / 10);
+        now += delay + delay / 10;
+        struct job *job = schedule_next(s, now);
+        assert_non_null(job);
+        assert_null(schedule_next(s, now)); /* and no second one */
+        assert_null(schedule_next(s, now + 5000));
+        now += 5000;
+        schedule_done(s, job, JOB_SITE_FAILURE, now);
+    }
+    schedule_hurry(s, jobs[99], now);
+    struct job *job = schedule_next(s, now);
+    assert_non_null(job);
+    schedule_done(s, job, JOB_UNKNOWN, now); /* no verdict: the next one is the probe */
+    job = schedule_next(s, now);
+    assert_non_null(job);
+    schedule_done(s, job, JOB_SUCCESS, now);
+    assert_false(schedule_site_dead(site));
+    assert_non_null(schedule_next(s, now));
+    assert_non_null(schedule_next(s, now));
+    assert_null(schedule_next(s, now)); /* a window of two */
+    for (size_t i = 0; i < 100; i++) {
+        schedule_remove(s, jobs[i]);
+        free(jobs[i]);
+    }
+    schedule_free(s);
+}
+
+static void a_dead_site_does_not_hold_up_another(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 5);
+    struct job dead[3] = {{.cost = 1}, {.cost = 1}, {.cost = 1}}, live = {.cost = 1};
+    for (size_t i = 0; i < 3; i++)
+        schedule_add(s, &dead[i], schedule_site(s, name_of("dead"), 1), name_of("f"), START);
+    schedule_done(s, schedule_next(s, START), JOB_SITE_FAILURE, START);
+    schedule_add(s, &live, schedule_site(s, name_of("live"), 1), name_of("f"), START);
+    assert_ptr_equal(schedule_next(s, START), &live);
+    assert_null(schedule_next(s, START));
+    schedule_remove(s, &live);
+    for (size_t i = 0; i < 3; i++)
+        schedule_remove(s, &dead[i]);
+    schedule_free(s);
+}
+
+static void waiting_jobs_become_ready_when_due_and_sites_are_forgotten(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 6);
+    struct job job = {.cost = 1};
+    schedule_add_later(s, &job, schedule_site(s, name_of("site"), 1), name_of("f"), START + 4000, START);
+    assert_int_equal(schedule_counts(s).waiting, 1);
+    assert_null(schedule_next(s, START + 3999));
+    assert_ptr_equal(schedule_next(s, START + 4000), &job);
+    schedule_done(s, &job, JOB_SUCCESS, START + 4000);
+    assert_int_equal(job.state, JOB_NEW);
+    assert_int_equal(schedule_counts(s).sites, 1);
+    assert_null(schedule_next(s, START + 4000 + 601));
+    assert_int_equal(schedule_counts(s).sites, 0);
+    assert_int_equal(schedule_wake(s, START + 5000), 0);
+    schedule_free(s);
+}
+
+static void remove_one(struct job *job, void *arg)
+{
+    struct schedule *s = arg;
+    if (job->cost == 1)
+        schedule_remove(s, job);
+}
+
+static void ready_jobs_of_a_site_can_be_walked_and_removed(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 6);
+    struct job jobs[60] = {{.cost = 0}};
+    const char *flows[3] = {"a", "b", "c"};
+    for (size_t i = 0; i < 60; i++) {
+        jobs[i].cost = i % 2 && i % 3 ? 2 : 1;
+        schedule_add(s, &jobs[i], schedule_site(s, name_of("site"), 20), name_of(flows[i % 3]), START);
+    }
+    schedule_each_ready(s, jobs[0].site, remove_one, s);
+    assert_int_equal(schedule_counts(s).ready, 20);
+    for (size_t i = 0; i < 60; i++) {
+        assert_int_equal(jobs[i].state, jobs[i].cost == 1 ? JOB_NEW : JOB_READY);
+        schedule_remove(s, &jobs[i]);
+    }
+    schedule_free(s);
+}
+
+static void retry_times_double_within_their_jitter(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 7);
+    uint64_t delay = 300, least = UINT64_MAX, most = 0;
+    for (uint32_t attempts = 1; attempts < 12; attempts++, delay = delay * 2 < 14400 ? delay * 2 : 14400) {
+        for (int i = 0; i < 1000; i++) {
+            uint64_t due = schedule_retry(s, START, attempts, 300, 14400, UINT64_MAX);
+            assert_in_range(due, START + delay * 9 / 10, START + delay * 11 / 10);
+            if (attempts == 1) {
+                least = due < least ? due : least;
+                most = due > most ? due : most;
+            }
+        }
+    }
+    assert_true(most - least > 40); /* it is spread */
+    assert_int_equal(schedule_retry(s, START, 3, 300, 14400, START + 60), START + 60);
+    assert_int_equal(schedule_retry(s, START, 3, 300, 14400, START - 60), START + 1);
+    assert_int_equal(schedule_retry(s, START, UINT32_MAX, 1, 2, UINT64_MAX), START + 2);
+    schedule_free(s);
+}
+
+/* Random operations against a list of times: whatever is due comes, at its time. */
+static void wheel_agrees_with_a_naive_model(void **state)
+{
+    (void)state;
+    enum { ITEMS = 3000 };
+    static struct wheel w;
+    static struct wheel_item items[ITEMS];
+    static bool in[ITEMS];
+    uint64_t now = START;
+    srandom(1);
+    wheel_init(&w, now);
+    for (int round = 0; round < 20000; round++) {
+        for (int k = 0; k < 3; k++) {
+            size_t i = (size_t)random() % ITEMS;
+            if (in[i])
+                wheel_remove(&w, &items[i]);
+            else
+                wheel_add(&w, &items[i], now + (uint64_t)random() % ((uint64_t)1 << (random() % 24)));
+            in[i] = !in[i];
+        }
+        uint64_t soonest = UINT64_MAX;
+        for (size_t i = 0; i < ITEMS; i++)
+            if (in[i] && items[i].due < soonest)
+                soonest = items[i].due;
+        uint64_t next = wheel_next(&w);
+        assert_true(next == 0 ? soonest == UINT64_MAX : next <= (soonest > now ? soonest : now));
+        now += (uint64_t)random() % ((uint64_t)1 << (random() % 14));
+        for (struct wheel_item *item; (item = wheel_expired(&w, now));) {
+            assert_true(item->due <= now);
+            in[item - items] = false;
+        }
+        size_t left = 0;
+        for (size_t i = 0; i < ITEMS; i++) {
+            assert_false(in[i] && items[i].due <= now);
+            left += in[i];
+        }
+        assert_int_equal(w.count, left);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_message_is_not_held_up_by_a_flood),
+        cmocka_unit_test(flows_share_by_recipients_not_by_messages),
+        cmocka_unit_test(window_grows_to_its_most_and_halves),
+        cmocka_unit_test(dead_site_has_one_probe_at_growing_delays),
+        cmocka_unit_test(a_dead_site_does_not_hold_up_another),
+        cmocka_unit_test(waiting_jobs_become_ready_when_due_and_sites_are_forgotten),
+        cmocka_unit_test(ready_jobs_of_a_site_can_be_walked_and_removed),
+        cmocka_unit_test(retry_times_double_within_their_jitter),
+        cmocka_unit_test(wheel_agrees_with_a_naive_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
