@@ -39,6 +39,7 @@ static bool continues(struct span line)
     return line.n && (line.p[0] == ' ' || line.p[0] == '\t');
 }
 
+/* "From :" would be a field. */
 static struct span skip_mbox_line(struct span message)
 {
     struct span rest = message;
@@ -47,7 +48,6 @@ static struct span skip_mbox_line(struct span message)
     return mbox && name_length(line) == 0 ? rest : message;
 }
 
-/* "From :" would be a field. */
 struct span headers_split(struct span message, struct span *body)
 {
     message = skip_mbox_line(message);
@@ -121,10 +121,15 @@ struct list_reader {
     bool group;
 };
 
+/* Says where: the next few characters, without what a terminal would act upon. */
 static int complain(struct list_reader *r, const char *what)
 {
-    int most = r->in.n < 40 ? (int)r->in.n : 40;
-    return r->in.n ? error_set(r->error, "%s before \"%.*s\"", what, most, r->in.p) : error_set(r->error, "%s at the end", what);
+    char near[41];
+    size_t n = 0;
+    for (; n < sizeof near - 1 && n < r->in.n; n++)
+        near[n] = (unsigned char)r->in.p[n] < 32 || r->in.p[n] == 127 ? ' ' : r->in.p[n];
+    near[n] = '\0';
+    return n ? error_set(r->error, "%s before \"%s\"", what, near) : error_set(r->error, "%s at the end", what);
 }
 
 static char peek(const struct list_reader *r)
@@ -223,7 +228,7 @@ static int take_token(struct list_reader *r)
         n = closed_length(r->in, c == '"' ? '"' : ']');
         if (n == 0)
             return complain(r, c == '"' ? "a quoted string without its end" : "an address literal without its \"]\"");
-    } else if (c == '\\' || c == ']' || c == ')' || c == '\0') {
+    } else if (c == '\\' || c == ']' || c == ')' || c == '>' || c == '\0') {
         return complain(r, "a character that has no place here");
     } else if (c != '.' && c != '@') {
         n = atom_length(r->in);
@@ -259,10 +264,11 @@ static int take_angle(struct list_reader *r)
                 return 0; /* <> is nobody */
             return tell(r);
         }
-        if (c == ':' || (c == ',' && r->n && r->gathered[0] == '@')) {
+        bool route = r->n && r->gathered[0] == '@';
+        if (route && (c == ':' || c == ',')) {
             forget(r);
             advance(r, 1);
-        } else if (c == ',' || c == ';' || c == '<') {
+        } else if (c == ',' || c == ';' || c == '<' || c == ':') {
             return complain(r, "an address without its \">\"");
         } else if (take_token(r) < 0) {
             return -1;

@@ -41,7 +41,7 @@ void address_canonical(const struct address *, struct buf *out);
 void address_of_socket(const struct sockaddr *, struct buf *out);
 bool address_to_socket(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len);
 
-/* A network in CIDR form; "10.0.0.0/8", "::1", "192.0.2.7". */
+/* A network in CIDR form; "10.0.0.0/8", "::1", "192.0.2.7". The bits of the host must be zero. */
 struct network {
     int family;
     unsigned bits;
@@ -50,7 +50,7 @@ struct network {
 bool network_parse(struct span, struct network *out);
 bool network_contains(const struct network *, const struct sockaddr *); /* an IPv4-mapped address matches IPv4 networks */
 
-/* xtext of RFC 3461 4. Decoding refuses control characters in the result. */
+/* xtext of RFC 3461 4. Decoding refuses control characters in the result, and bytes over 127 that are not well-formed UTF-8; when it refuses, `out` is as it was. */
 bool xtext_decode(struct span in, struct buf *out);
 void xtext_encode(struct span in, struct buf *out);
 

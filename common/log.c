@@ -35,20 +35,30 @@ void log_open(const char *program, int fd, enum log_kind kind, enum log_level mo
     state.most = most;
 }
 
+int log_descriptor(void)
+{
+    return state.fd;
+}
+
 static int priority(enum log_level level)
 {
     static const int of[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     return LOG_MAIL | of[level];
 }
 
+/* The text of a second is made once. */
 static void add_time(struct buf *out)
 {
+    static char text[32];
+    static time_t of = -1;
     struct timespec now;
-    struct tm utc;
-    char text[32];
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    if (now.tv_sec != of) {
+        struct tm utc;
+        gmtime_r(&now.tv_sec, &utc);
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+        of = now.tv_sec;
+    }
     buf_printf(out, "%s.%06ldZ ", text, now.tv_nsec / 1000);
 }
 

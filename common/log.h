@@ -22,6 +22,8 @@ __attribute__((format(printf, 2, 3))) void log_line(enum log_level, const char *
 #define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
+int log_descriptor(void); /* where lines go now */
+
 /* Building a line of key=value pairs; log_buf() writes it. Quoted when empty or with blanks, = or "; control and non-ASCII bytes as \xHH;
  * a value is cut at 512 bytes. */
 void log_value(struct buf *, const char *key, struct span value);

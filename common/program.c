@@ -25,7 +25,7 @@ static struct {
     struct settings *settings;
     struct event *deadline;
     uint64_t now_us;
-    uint32_t instance;
+    uint32_t instance, drain_seconds;
     int status;
     bool unprivileged, draining, started, ending;
 } self;
@@ -48,6 +48,11 @@ bool program_unprivileged(void)
 bool program_draining(void)
 {
     return self.draining;
+}
+
+uint32_t program_drain_seconds(void)
+{
+    return self.drain_seconds;
 }
 
 void program_end(void)
@@ -142,6 +147,7 @@ static void take_drain(uint32_t seconds)
     if (self.draining)
         return;
     self.draining = true;
+    self.drain_seconds = seconds;
     if (self.program->drain)
         self.program->drain();
     else

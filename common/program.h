@@ -45,6 +45,7 @@ struct event_base *program_base(void);
 uint32_t program_instance(void);
 bool program_unprivileged(void);
 bool program_draining(void);
+uint32_t program_drain_seconds(void); /* 0: no bound, as other processes take the work over (a reload): no session need be dropped */
 void program_end(void); /* leaves the event loop after this turn, exit status 0 */
 
 /* Seconds and microseconds since 1970, read once a turn. */

@@ -50,8 +50,14 @@ struct sandbox {
     uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow */
 };
 
+/* A path beyond SANDBOX_PATHS or longer than it may be makes sandbox_enter() fail. */
 void sandbox_path(struct sandbox *, const char *path, unsigned access);
 int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);
+
+/* For a child of a program with keep_setuid: becomes the user for good. A change from one ordinary user to another keeps capabilities, so that setresuid() alone
+ * is not enough: this gives up the groups, the gid, the uid and all capabilities, and proves that there is no way back. Root is refused, and the filter
+ * of SANDBOX_FORK kills for trying. -1: the child must end. */
+int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct error *);
 
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr, remote, local, dns, route
  * count up from it). -1: no such user. */

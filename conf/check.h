@@ -11,7 +11,7 @@ struct check {
     struct report *report;
 };
 
-void check_complete(const struct check *); /* fills in hostname; reports if it can't */
+void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
 void check_sections(const struct check *); /* listeners, domains, routes; then adds those that every host has */
 void check_host(const struct check *);     /* files, certificates, users of this host */

@@ -30,6 +30,8 @@ struct unknown {
     char *section; /* "root" at the top, as libConfuse calls it */
     char *name;
     enum unknown_kind kind;
+    unsigned line;
+    bool reported;
 };
 
 struct parser {
@@ -119,18 +121,42 @@ static int assign(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
     return 0;
 }
 
-static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+static struct unknown *find_unknown(const char *section, const char *name)
+{
+    for (size_t i = 0; i < parser->unknown_count; i++)
+        if (strcmp(parser->unknown[i].section, section) == 0 && strcmp(parser->unknown[i].name, name) == 0)
+            return &parser->unknown[i];
+    return NULL;
+}
+
+static void report_unknown(struct unknown *u, unsigned line)
 {
     struct buf hint = BUF_EMPTY(512);
-    *(const char **)result = value;
-    if (opt->nvalues > 1 || !is_section(section_of(cfg))) /* one complaint is enough */
-        return 0;
-    nearest_hint(section_of(cfg), opt->name, &hint);
-    if (*section_of(cfg))
-        report_error(parser->report, line_of(cfg), "%s { } has no setting %s; %s", cfg->name, opt->name, buf_text(&hint));
+    const char *section = strcmp(u->section, "root") == 0 ? "" : u->section;
+    u->reported = true;
+    if (!is_section(section)) /* one complaint, about the section, is enough */
+        return;
+    nearest_hint(section, u->name, &hint);
+    if (*section)
+        report_error(parser->report, line, "%s { } has no setting %s; %s", section, u->name, buf_text(&hint));
     else
-        report_error(parser->report, line_of(cfg), "there is no setting %s; %s", opt->name, buf_text(&hint));
+        report_error(parser->report, line, "there is no setting %s; %s", u->name, buf_text(&hint));
     buf_free(&hint);
+}
+
+/* `name = {}` comes to no callback. */
+static void report_rest(void)
+{
+    for (size_t i = 0; i < parser->unknown_count; i++)
+        if (parser->unknown[i].kind == UNKNOWN_VALUE && !parser->unknown[i].reported)
+            report_unknown(&parser->unknown[i], parser->unknown[i].line);
+}
+
+static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+    *(const char **)result = value;
+    if (opt->nvalues == 1)
+        report_unknown(find_unknown(cfg->name, opt->name), line_of(cfg));
     return 0;
 }
 
@@ -194,21 +220,13 @@ static int begin_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *re
 
 /* ---- errors of libConfuse ---------------------------------------------------------------------------------------------------------------- */
 
-static struct unknown *find_unknown(const char *section, const char *name)
-{
-    for (size_t i = 0; i < parser->unknown_count; i++)
-        if (strcmp(parser->unknown[i].section, section) == 0 && strcmp(parser->unknown[i].name, name) == 0)
-            return &parser->unknown[i];
-    return NULL;
-}
-
 static void note_unknown(const cfg_t *cfg, const char *name)
 {
     if (parser->unknown_count == UNKNOWN_MOST) {
         report_error(parser->report, line_of(cfg), "more than %d unknown settings; correct those first, and check again", UNKNOWN_MOST);
         return;
     }
-    struct unknown u = {strdup(cfg->name), strdup(name), UNKNOWN_VALUE};
+    struct unknown u = {.section = strdup(cfg->name), .name = strdup(name), .line = line_of(cfg)};
     if (!u.section || !u.name) {
         free(u.section);
         free(u.name);
@@ -229,13 +247,15 @@ static bool other_kind(const cfg_t *cfg, const char *name, enum unknown_kind fro
     return parser->again = true;
 }
 
+static const char NO_EQUAL[] = "missing equal sign after option '%s'";
+static const char NO_BRACE[] = "missing opening brace for section '%s'";
 static const struct syntax {
     const char *format; /* libConfuse's */
     const char *cause;  /* takes the same arguments */
 } syntaxes[] = {
-    {"missing equal sign after option '%s'", "%s has no = after it; write name = value"},
-    {"missing opening brace for section '%s'", "%s is a section; write %1$s { ... }, with a title in quotes before the { where it has one, and without ="},
-    {"missing title for section '%s'", "%s needs a title; write %1$s \"name\" { ... }"},
+    {NO_EQUAL, "%s has no = after it; write name = value"},
+    {NO_BRACE, "%1$s is a section; write %1$s { ... }, with a title in quotes before the { where it has one, and without ="},
+    {"missing title for section '%s'", "%1$s needs a title; write %1$s \"name\" { ... }"},
     {"attempt to append to non-list option '%s'", "%s has one value, and += is for lists; write ="},
     {"no sub-section title/index for '%s'", "there is no setting %s; write name = value"},
     {"unexpected token '%s'", "%.200s is not expected here; look for a missing value, quote, comma or brace, here or in the line before"},
@@ -270,11 +290,11 @@ static void on_error(cfg_t *cfg, const char *format, va_list ap)
     va_end(copy);
     if (strcmp(format, "no such option '%s'") == 0)
         note_unknown(cfg, name);
-    else if (strcmp(format, syntaxes[0].format) == 0 && *section_of(cfg) && find_unknown(cfg->name, name))
+    else if (strcmp(format, NO_EQUAL) == 0 && *section_of(cfg) && find_unknown(cfg->name, name))
         report_error(parser->report, line_of(cfg), "%s in %s { }: neither a setting with = nor, as sections don't nest, a section; a } may be missing above", name,
                      cfg->name);
-    else if (!(strcmp(format, syntaxes[0].format) == 0 && other_kind(cfg, name, UNKNOWN_VALUE)) &&
-             !(strcmp(format, syntaxes[1].format) == 0 && other_kind(cfg, name, UNKNOWN_SECTION)))
+    else if (!(strcmp(format, NO_EQUAL) == 0 && other_kind(cfg, name, UNKNOWN_VALUE)) &&
+             !(strcmp(format, NO_BRACE) == 0 && other_kind(cfg, name, UNKNOWN_SECTION)))
         syntax_error(cfg, format, ap);
 }
 
@@ -452,6 +472,7 @@ static int all_passes(struct buf *text)
     parser->report = &this_pass;
     while ((status = one_pass(text)) < 0 && parser->again)
         forget_pass(&none);
+    report_rest();
     buf_add_span(&total->errors, buf_span(&this_pass.errors));
     total->error_count += this_pass.error_count;
     parser->report = total;

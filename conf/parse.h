@@ -7,7 +7,7 @@
  *   the host      PARSE_HOST only: do the certificate and its key load and fit, is there a password file, are maps built, do users exist
  *
  * What the file leaves out is filled in: hostname from the system; a listener "smtp" on port 25 if there is none; and the domains `hostname` and "localhost" with
- * the host's users, where no domain, route or relay_to has that name. */
+ * the host's users, where no domain, route or relay_to has that name. The default aliases are left out on a host without /etc/aliases. */
 #ifndef POSTINO_PARSE_H
 #define POSTINO_PARSE_H
 

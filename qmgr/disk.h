@@ -1,4 +1,5 @@
-/* disk: the system calls by which the spool is read and written, as a table, so that a test can be a disk that fails. They return as the calls do (-1, errno). */
+/* disk: the system calls by which the spool is read and written, as a table, so that a test can be a disk that fails. They return as the
+ * calls do (-1, errno). */
 #ifndef POSTINO_DISK_H
 #define POSTINO_DISK_H
 

@@ -38,30 +38,36 @@ struct spool_state {
 
 typedef void spool_done_fn(int status /* 0 or an errno */, void *arg);
 
-/* Opens the spool in the current directory's "." (qmgr has made it its root), makes what is missing, refuses a version that is newer.
- * wake_fd of spool_fd() gets readable when spool_turn() should be called. */
+/* Opens the spool in `directory` (which stays the caller's), makes what is missing, refuses a version that is newer. New mail gets ENOSPC
+ * when less than free_least octets are free. spool_fd() gets readable when spool_turn() should be called. */
 struct spool *spool_open(int directory, uint64_t free_least, struct error *);
-void spool_close(struct spool *); /* flushes what is gathered, waits */
+void spool_close(struct spool *); /* flushes what is gathered, waits, and answers */
+void spool_free_least(struct spool *, uint64_t octets);
 int spool_fd(const struct spool *);
-void spool_turn(
-    struct spool *); /* once a turn of the event loop: starts a flush if something waits and none is under way, delivers answers */
+void spool_turn(struct spool *); /* once a turn of the event loop, and once a second: starts a flush if something waits and none is under
+                                    way; answers */
 bool spool_idle(const struct spool *);
+void spool_hurry(struct spool *); /* settlements need not gather any longer (a stop) */
 
 /* Calls `each` once for every message that has a recipient who is not DONE. Returns the number, -1 on error. Highest id seen:
- * spool_last_id(). */
+ * spool_last_id(). To be called once, before anything is put. */
 typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
 long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
 uint64_t spool_last_id(const struct spool *);
 
-/* A body may come in pieces; the pieces of an id are dropped with spool_drop(), or become a message with spool_put(). */
+/* A body may come in pieces; the pieces of an id are dropped with spool_drop(), or become a message with spool_put(). Each must be answered
+ * before the next. */
 void spool_append(struct spool *, uint64_t id, struct span piece, spool_done_fn *, void *arg);
 void spool_drop(struct spool *, uint64_t id);
-/* `last` is the (rest of the) body; envelope->size is set here. EEXIST: the id is in use. */
+/* `last` is the (rest of the) body; the size is what came, whatever the envelope says. EEXIST: the id is in use. After any error nothing is
+ * left of it. */
 void spool_put(struct spool *, const struct spool_envelope *, struct span last, spool_done_fn *, void *arg);
 void spool_settle(struct spool *, uint64_t id, const struct spool_state *states, size_t count);
-void spool_remove(struct spool *, uint64_t id); /* all recipients are DONE; the last settlement and the removal go together */
+void spool_remove(struct spool *, uint64_t id); /* all recipients are DONE; what was settled and not yet flushed goes with it */
 
-/* Reading: the envelope with its states, a piece of the body, or a read-only descriptor with the body's offset in it. */
+/* Reading: the envelope with its states (as flushed), a piece of the body, or a read-only descriptor with the body's offset in it.
+ * -EBADMSG: it was damaged since it was taken in; it has been set aside, and is no longer in the spool. A body that is read in one piece is
+ * checked. */
 int spool_envelope(struct spool *, uint64_t id, spool_each_fn *, void *arg, struct error *);
 long spool_read(struct spool *, uint64_t id, uint64_t offset, void *to, size_t n); /* octets, 0 at the end, -errno */
 int spool_body(struct spool *, uint64_t id, uint64_t *offset, uint64_t *size);     /* a descriptor, or -errno */

@@ -100,8 +100,9 @@ static void settle(struct spool_file *f, struct span records)
         if (records.n < SPOOL_RECORD_HEADER || !spool_record_decode((const unsigned char *)records.p, &r))
             return;
         struct span states = {records.p + SPOOL_RECORD_HEADER, r.rest};
-        if (r.type != SPOOL_SETTLE || r.id != f->envelope.id || r.offset != f->tail || r.body != 0 || r.rest > records.n - SPOOL_RECORD_HEADER ||
-            r.rest_crc != crc32c(0, states.p, states.n) || !spool_states_decode(states, f->states, count))
+        if (r.type != SPOOL_SETTLE || r.id != f->envelope.id || r.offset != f->tail || r.body != 0 ||
+            r.rest > records.n - SPOOL_RECORD_HEADER || r.rest_crc != crc32c(0, states.p, states.n) ||
+            !spool_states_decode(states, f->states, count))
             return;
         f->torn = false;
         f->tail += SPOOL_RECORD_HEADER + states.n;
@@ -118,6 +119,7 @@ static enum spool_file_verdict decode(struct spool_file *f, const struct spool_r
     if (!spool_envelope_decode(envelope, r->id, &f->envelope, &f->recipients))
         return verdict(f, SPOOL_FILE_BAD, "its envelope is malformed");
     f->envelope.size = r->body;
+    f->body_crc = r->body_crc;
     f->states = calloc(f->envelope.recipients.count, sizeof *f->states);
     if (!f->states)
         return unreadable(f, ENOMEM);
@@ -150,7 +152,7 @@ enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *
         return verdict(f, SPOOL_FILE_INCOMPLETE, "it is shorter than its header says");
     uint64_t rest = size - SPOOL_RECORD_HEADER - r.body;
     if (rest > 2 * (uint64_t)SPOOL_REST_MOST)
-        return verdict(f, SPOOL_FILE_BAD, "it is far too long");
+        rest = 2 * (uint64_t)SPOOL_REST_MOST;
     f->rest = malloc((size_t)rest + 1);
     if (!f->rest)
         return unreadable(f, ENOMEM);

@@ -21,9 +21,10 @@ enum spool_file_verdict {
 struct spool_file {
     struct spool_envelope envelope; /* points into `rest` and `recipients` */
     struct spool_state *states;     /* envelope.recipients.count; point into `rest` */
-    uint64_t tail;                  /* where the next SETTLE goes: behind the last good record */
-    bool torn;                      /* something that is no record lies behind it */
-    const char *why;                /* when it is not good */
+    uint32_t body_crc;
+    uint64_t tail;   /* where the next SETTLE goes: behind the last good record */
+    bool torn;       /* something that is no record lies behind it */
+    const char *why; /* when it is not good */
     char *rest;
     struct buf recipients;
 };

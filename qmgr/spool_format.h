@@ -1,4 +1,5 @@
-/* spool_format: the octets of the spool's records (docs/spool.md), encoded and decoded. Decoders are doors: whatever they accept is well formed. */
+/* spool_format: the octets of the spool's records (docs/spool.md), encoded and decoded. Decoders are doors: whatever they accept is well
+ * formed. */
 #ifndef POSTINO_SPOOL_FORMAT_H
 #define POSTINO_SPOOL_FORMAT_H
 

@@ -279,22 +279,34 @@ class Host:
         return "queue is empty" in self.queue()
 
 
-def without_trace(message):
-    """A delivered message without what transport put in front of it: Return-Path: and Received: lines (folded ones too)."""
-    message = message.replace(b"\r\n", b"\n")
-    lines, out, skipping = message.split(b"\n"), [], False
-    body = False
-    for line in lines:
-        if body:
-            out.append(line)
-            continue
-        if line == b"":
-            body = True
-            out.append(line)
-            continue
-        if line[:1] in b" \t" and skipping:
-            continue
-        skipping = re.match(rb"(?i)(return-path|received)\s*:", line) is not None
-        if not skipping:
-            out.append(line)
-    return b"\n".join(out)
+def without_trace(message, hops=1, mailbox=True):
+    """A message as it came out, without exactly what transport put in front of it: one Return-Path: (by a mailbox) and one Received: for each hop.
+    With LF line ends, as a Maildir has them."""
+    lines = message.replace(b"\r\n", b"\n").split(b"\n")
+    if mailbox:
+        if not lines[0].startswith(b"Return-Path: <"):
+            raise AssertionError("no Return-Path: in front: %r" % lines[0])
+        lines.pop(0)
+    for _ in range(hops):
+        if not lines[0].startswith(b"Received: "):
+            raise AssertionError("no Received: in front: %r" % lines[0])
+        lines.pop(0)
+        while lines[0][:1] in (b" ", b"\t"):
+            lines.pop(0)
+    return b"\n".join(lines)
+
+
+def corpus(directory=None):
+    """The sample of real messages: (name, bytes with CR LF line ends). Bare CR, which SMTP can't carry, is turned into a blank."""
+    directory = directory or os.path.join(ROOT, "tests", "corpus")
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".txt"):
+            with open(os.path.join(directory, name), "rb") as f:
+                yield name, as_smtp(f.read())
+
+
+def as_smtp(text):
+    if text.startswith(b"From "):
+        text = text.split(b"\n", 1)[1]
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
+    return text if text.endswith(b"\r\n") else text + b"\r\n"

@@ -221,7 +221,6 @@ static void hostile_octets_in_names_are_escaped(void **state)
     question("1.2.0.192.in-addr.arpa", WIRE_PTR, 0, 1);
     size_t begin = head("1.2.0.192.in-addr.arpa", WIRE_PTR);
     octets("\5a.b\r\n\2\377\0\0", 10);
-    length--;
     tail(begin);
     assert_string_equal(answers(), "0 a\\046b\\013\\010.\\255\\000;");
 }

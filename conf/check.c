@@ -1,0 +1,234 @@
+/* The settings outside of the titled sections: what a text must look like, and which belong together. */
+#include "conf/check.h"
+
+#include "common/address.h"
+
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- the host's name ----------------------------------------------------------------------------------------------------------------- */
+
+static bool is_full_name(const char *name)
+{
+    return strchr(name, '.') && address_is_domain(span_of(name), false);
+}
+
+static void take_system_name(const struct check *c)
+{
+    char name[256] = "";
+    if (gethostname(name, sizeof name - 1) < 0)
+        *name = '\0';
+    if (!is_full_name(name)) {
+        report_error(c->report, 0, "hostname is not set, and the system's name (%s) is not a full one; add a line hostname = \"%s.example.org\"", name,
+                     *name ? name : "mx1");
+        return;
+    }
+    char *copy = strdup(name);
+    if (!copy)
+        return;
+    free(c->settings->hostname);
+    c->settings->hostname = copy;
+}
+
+/* The default names /etc/aliases. A host without that file has no aliases, and its mail must not wait for a map. */
+static void drop_absent_aliases(const struct check *c)
+{
+    struct strings *aliases = &c->settings->aliases;
+    struct buf compiled = BUF_EMPTY(SETTING_TEXT_MOST);
+    if (places_line(c->places, "", "aliases") || aliases->n != 1 || !check_is_map(span_of(aliases->v[0])))
+        return;
+    const char *path = strchr(aliases->v[0], ':') + 1;
+    buf_printf(&compiled, "%s.db", path);
+    if (access(path, F_OK) < 0 && access(buf_text(&compiled), F_OK) < 0) {
+        free(aliases->v[0]);
+        aliases->n = 0;
+    }
+    buf_free(&compiled);
+}
+
+void check_complete(const struct check *c)
+{
+    drop_absent_aliases(c);
+    unsigned line = places_line(c->places, "", "hostname");
+    if (places_refused(c->places, SETTINGS_KINDS, 0, "", "hostname"))
+        return;
+    if (!*c->settings->hostname)
+        take_system_name(c);
+    else if (!is_full_name(c->settings->hostname))
+        report_error(c->report, line, "hostname \"%s\" is not a full name; write one with a dot, as in mx1.example.org", c->settings->hostname);
+}
+
+/* ---- forms ------------------------------------------------------------------------------------------------------------------------------ */
+
+bool check_is_map(struct span spec)
+{
+    static const char *const kinds[] = {"hash:/", "btree:/"};
+    for (size_t i = 0; i < 2; i++)
+        if (spec.n > strlen(kinds[i]) && memcmp(spec.p, kinds[i], strlen(kinds[i])) == 0)
+            return true;
+    return false;
+}
+
+bool check_is_user(struct span name)
+{
+    for (size_t i = 0; i < name.n; i++)
+        if (!isalnum((unsigned char)name.p[i]) && !strchr("_.-", name.p[i]))
+            return false;
+    return name.n > 0 && name.n <= 64 && name.p[0] != '-';
+}
+
+static bool all_digits(const char *text)
+{
+    return *text && text[strspn(text, "0123456789")] == '\0';
+}
+
+typedef bool fits_fn(struct span item);
+
+static void check_list(const struct check *c, const char *section, const char *name, const struct strings *list, fits_fn *fits, const char *wanted)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (!fits(span_of(list->v[i])))
+            report_error(c->report, places_line_item(c->places, section, name, i, list->n), "%s \"%s\" is not %s", name, list->v[i], wanted);
+}
+
+static bool is_network(struct span text)
+{
+    struct network network;
+    return network_parse(text, &network);
+}
+
+static bool is_domain_or_below(struct span text)
+{
+    if (text.n > 1 && text.p[0] == '.')
+        text = span_make(text.p + 1, text.n - 1);
+    return address_is_domain(text, false);
+}
+
+/* address, or address@port */
+static bool is_server(struct span text)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    unsigned long port = 53;
+    const char *at = memchr(text.p, '@', text.n);
+    if (at) {
+        char *end;
+        port = strtoul(at + 1, &end, 10);
+        if (!isdigit((unsigned char)at[1]) || *end)
+            return false;
+        text.n = (size_t)(at - text.p);
+    }
+    return port > 0 && port < 65536 && address_to_socket(text, (unsigned)port, &address, &length);
+}
+
+/* ---- single settings ---------------------------------------------------------------------------------------------------------------------- */
+
+static void check_networks(const struct check *c)
+{
+    const struct strings *list = &c->settings->relay_from;
+    check_list(c, "", "relay_from", list, is_network, "a network; write an address, or one with a prefix length, as in 10.0.0.0/8");
+    for (size_t i = 0; i < list->n; i++) {
+        struct network network;
+        if (network_parse(span_of(list->v[i]), &network) && network.bits == 0)
+            report_warning(c->report, places_line_item(c->places, "", "relay_from", i, list->n),
+                           "relay_from \"%s\" lets everybody send to anywhere through this host; name your own networks", list->v[i]);
+    }
+}
+
+static void check_delimiter(const struct check *c)
+{
+    const char *delimiter = c->settings->recipient_delimiter;
+    if (*delimiter && !strchr("+-_=#!$%&/?^~", *delimiter))
+        report_error(c->report, places_line(c->places, "", "recipient_delimiter"),
+                     "recipient_delimiter \"%s\" can't part an address; take + or another of -_=#!$%%&/?^~", delimiter);
+}
+
+static void check_users(const struct check *c)
+{
+    const char *users = c->settings->users;
+    unsigned line = places_line(c->places, "", "users");
+    if (all_digits(users)) {
+        unsigned long long first = strtoull(users, NULL, 10);
+        if (first == 0 || first > UINT32_MAX - 7)
+            report_error(c->report, line, "users \"%s\" is not the first of seven uids other than root's; take a range that nobody uses", users);
+    } else if (!check_is_user(span_of(users)) || isdigit((unsigned char)*users)) {
+        report_error(c->report, line, "users \"%s\" is neither the beginning of user names nor a number; write postino-, or a first uid", users);
+    }
+}
+
+static void check_log(const struct check *c)
+{
+    const char *to = c->settings->log_to;
+    if (strcmp(to, "syslog") != 0 && strcmp(to, "stderr") != 0 && *to != '/')
+        report_error(c->report, places_line(c->places, "log", "to"), "to \"%s\" is no place for a log; write syslog, stderr or the absolute path of a file", to);
+}
+
+static void check_tls(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    unsigned certificate = places_line(c->places, "tls", "certificate"), key = places_line(c->places, "tls", "key");
+    if (*s->tls_certificate && !*s->tls_key && !key)
+        report_error(c->report, certificate, "tls has a certificate but no key; add key = \"/path\" of its private key");
+    if (*s->tls_key && !*s->tls_certificate && !certificate)
+        report_error(c->report, key, "tls has a key but no certificate; add certificate = \"/path\" of its chain");
+}
+
+static void check_servers(const struct check *c)
+{
+    const struct strings *list = &c->settings->dns_server;
+    if (list->n == 1 && strcmp(list->v[0], "recursive") == 0)
+        return;
+    check_list(c, "dns", "server", list, is_server, "a resolver; write address, address@port, or \"recursive\" alone");
+}
+
+/* ---- settings together ---------------------------------------------------------------------------------------------------------------------- */
+
+static void check_retries(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    if (s->queue_retry_first > s->queue_retry_most) {
+        unsigned line = places_line(c->places, "queue", "retry_first");
+        report_error(c->report, line ? line : places_line(c->places, "queue", "retry_most"),
+                     "retry_first is longer than retry_most; make it shorter, or the other longer");
+    }
+    if (s->queue_retry_first > s->queue_lifetime)
+        report_warning(c->report, places_line(c->places, "queue", "lifetime"),
+                       "lifetime is shorter than retry_first, so that mail is tried once alone; make it longer");
+}
+
+struct directory {
+    const char *name, *path;
+};
+
+static void check_directories(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    const struct directory all[] = {{"spool", s->directory_spool}, {"run", s->directory_run}, {"empty", s->directory_empty}};
+    for (size_t i = 0; i < 3; i++) {
+        unsigned line = places_line(c->places, "directory", all[i].name);
+        if (strspn(all[i].path, "/") == strlen(all[i].path))
+            report_error(c->report, line, "%s is the root directory; name one of its own", all[i].name);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(all[i].path, all[k].path) == 0)
+                report_error(c->report, line ? line : places_line(c->places, "directory", all[k].name),
+                             "%s and %s are the same directory; name one for each", all[k].name, all[i].name);
+    }
+}
+
+void check_settings(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    check_networks(c);
+    check_list(c, "", "relay_to", &s->relay_to, is_domain_or_below, "a domain; write example.org, or .example.org for all below it");
+    check_list(c, "", "aliases", &s->aliases, check_is_map, "a map; write hash:/path or btree:/path");
+    check_list(c, "", "admins", &s->admins, check_is_user, "a user name; write one of this host's");
+    check_delimiter(c);
+    check_users(c);
+    check_log(c);
+    check_tls(c);
+    check_servers(c);
+    check_retries(c);
+    check_directories(c);
+}

@@ -1,0 +1,205 @@
+/* What of this host a configuration needs: files that can be read, a key that fits its certificate, users.
+ *
+ * What a program could not start without is an error, what mail would wait for a warning. A file that the caller may not read (`postino check` run by an
+ * ordinary user) is a warning too: it is not the configuration that is wrong. */
+#include "conf/check.h"
+
+#include "common/sandbox.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const program_names[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"};
+#define PROGRAM_NAMES (sizeof program_names / sizeof program_names[0])
+
+/* ---- TLS --------------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *tls_reason(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    ERR_clear_error();
+    return reason ? reason : "not in PEM form";
+}
+
+/* 0: it can be opened. Otherwise the reason is reported. */
+static int check_readable(const struct check *c, unsigned line, const char *what, const char *path)
+{
+    if (access(path, R_OK) == 0)
+        return 0;
+    if (errno == EACCES && geteuid() != 0)
+        report_warning(c->report, line, "%s %s can't be read by you, and was not checked; check as root", what, path);
+    else
+        report_error(c->report, line, "%s %s can't be read: %s; put it there, or correct the path", what, path, strerror(errno));
+    return -1;
+}
+
+static void check_dates(const struct check *c, unsigned line, X509 *certificate)
+{
+    const ASN1_TIME *begin = X509_get0_notBefore(certificate), *end = X509_get0_notAfter(certificate);
+    time_t soon = time(NULL) + 7 * 86400;
+    if (X509_cmp_current_time(begin) > 0)
+        report_warning(c->report, line, "the certificate is not valid yet; look at its dates and at the clock");
+    else if (X509_cmp_current_time(end) < 0)
+        report_warning(c->report, line, "the certificate has expired; renew it");
+    else if (X509_cmp_time(end, &soon) < 0)
+        report_warning(c->report, line, "the certificate expires within a week; renew it");
+}
+
+static void check_pair(const struct check *c, SSL_CTX *tls)
+{
+    const struct settings *s = c->settings;
+    unsigned certificate = places_line(c->places, "tls", "certificate"), key = places_line(c->places, "tls", "key");
+    if (check_readable(c, certificate, "certificate", s->tls_certificate) < 0 || check_readable(c, key, "key", s->tls_key) < 0)
+        return;
+    if (SSL_CTX_use_certificate_chain_file(tls, s->tls_certificate) != 1) {
+        report_error(c->report, certificate, "certificate %s can't be loaded: %s; write the chain as PEM, the host's own certificate first", s->tls_certificate,
+                     tls_reason());
+        return;
+    }
+    check_dates(c, certificate, SSL_CTX_get0_certificate(tls));
+    if (SSL_CTX_use_PrivateKey_file(tls, s->tls_key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(tls) != 1)
+        report_error(c->report, key, "key %s can't be used with the certificate: %s; name the PEM file (without password) of the key that it was made for",
+                     s->tls_key, tls_reason());
+}
+
+static int no_password(char *buffer, int size, int writing, void *arg)
+{
+    (void)buffer;
+    (void)size;
+    (void)writing;
+    (void)arg;
+    return 0;
+}
+
+static void check_certificate(const struct check *c)
+{
+    struct stat st;
+    if (!*c->settings->tls_certificate)
+        return;
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    if (!tls) {
+        report_error(c->report, 0, "OpenSSL can't be used: %s; look at its installation", tls_reason());
+        return;
+    }
+    SSL_CTX_set_default_passwd_cb(tls, no_password); /* a daemon has nobody to ask */
+    check_pair(c, tls);
+    SSL_CTX_free(tls);
+    if (stat(c->settings->tls_key, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)))
+        report_warning(c->report, places_line(c->places, "tls", "key"), "key %s is open to other users (mode %04o); run chmod 600 %s", c->settings->tls_key,
+                       (unsigned)st.st_mode & 07777u, c->settings->tls_key);
+}
+
+static void check_authorities(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    for (size_t i = 0; i < s->route_count; i++)
+        if (s->routes[i].tls == ROUTE_TLS_VERIFY && access(s->tls_authorities, R_OK) < 0) {
+            report_error(c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
+                         "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set authorities",
+                         s->routes[i].title, s->tls_authorities, strerror(errno));
+            return;
+        }
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void check_passwords(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    struct stat st;
+    for (size_t i = 0; i < s->listener_count; i++) {
+        unsigned line = places_line(c->places, "", "password_file");
+        if (s->listeners[i].auth == LISTENER_AUTH_NONE)
+            continue;
+        if (!line)
+            line = places_line_in(c->places, SETTINGS_LISTENERS, i, "auth");
+        if (check_readable(c, line, "password file", s->password_file) == 0 && stat(s->password_file, &st) == 0 && (st.st_mode & (S_IRWXO | S_IWGRP)))
+            report_warning(c->report, line, "password file %s is open to other users (mode %04o); run chmod o= %s", s->password_file,
+                           (unsigned)st.st_mode & 07777u, s->password_file);
+        return;
+    }
+}
+
+static void check_map(const struct check *c, unsigned line, const char *spec)
+{
+    struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 8);
+    buf_printf(&path, "%s.db", strchr(spec, ':') + 1);
+    if (access(buf_text(&path), R_OK) < 0)
+        report_warning(c->report, line, "map %s: %s can't be read: %s; mail that needs it waits: build it with postino map %s", spec, buf_text(&path),
+                       strerror(errno), spec);
+    buf_free(&path);
+}
+
+static void check_maps(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    for (size_t i = 0; i < s->aliases.n; i++)
+        check_map(c, places_line_item(c->places, "", "aliases", i, s->aliases.n), s->aliases.v[i]);
+    for (size_t i = 0; i < s->domain_count; i++)
+        if (strcmp(s->domains[i].mailboxes, "system") != 0)
+            check_map(c, places_line_in(c->places, SETTINGS_DOMAINS, i, "mailboxes"), s->domains[i].mailboxes);
+}
+
+static void check_programs(const struct check *c)
+{
+    const char *directory = c->settings->directory_programs;
+    unsigned line = places_line(c->places, "directory", "programs");
+    if (access(directory, X_OK) < 0) {
+        report_error(c->report, line, "programs %s: %s; install Postino, or set programs to where it is", directory, strerror(errno));
+        return;
+    }
+    for (size_t i = 0; i < PROGRAM_NAMES; i++) {
+        struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 32);
+        buf_printf(&path, "%s/postino-%s", directory, program_names[i]);
+        if (access(buf_text(&path), X_OK) < 0)
+            report_error(c->report, line, "%s can't be executed: %s; install Postino, or set programs to where it is", buf_text(&path),
+                         strerror(errno));
+        buf_free(&path);
+    }
+}
+
+/* ---- users ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void check_program_users(const struct check *c)
+{
+    for (size_t i = 0; geteuid() == 0 && i < PROGRAM_NAMES; i++) {
+        uid_t uid;
+        gid_t gid;
+        struct error e;
+        if (sandbox_user(c->settings->users, program_names[i], &uid, &gid, &e) < 0)
+            report_error(c->report, places_line(c->places, "", "users"), "%s", e.text);
+    }
+}
+
+static void check_owner(const struct check *c, size_t i)
+{
+    const struct settings_domain *d = &c->settings->domains[i];
+    unsigned line = places_line_in(c->places, SETTINGS_DOMAINS, i, "owner");
+    const struct passwd *user = getpwnam(d->owner);
+    if (d->owner[strspn(d->owner, "0123456789")] == '\0')
+        return; /* a uid needs no name */
+    if (!user)
+        report_error(c->report, line, "domain \"%s\": there is no user %s; make it with adduser --system %s", d->title, d->owner, d->owner);
+    else if (user->pw_uid == 0)
+        report_error(c->report, line, "domain \"%s\": owner %s has uid 0, which must not own mailboxes; make a user for them", d->title, d->owner);
+}
+
+void check_host(const struct check *c)
+{
+    check_certificate(c);
+    check_authorities(c);
+    check_passwords(c);
+    check_maps(c);
+    check_programs(c);
+    check_program_users(c);
+    for (size_t i = 0; i < c->settings->domain_count; i++)
+        if (strcmp(c->settings->domains[i].mailboxes, "system") != 0)
+            check_owner(c, i);
+}

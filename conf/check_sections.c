@@ -1,0 +1,268 @@
+/* Listeners, domains and routes; and those that a host has without being told. */
+#include "conf/check.h"
+
+#include "common/address.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+static unsigned line_in(const struct check *c, enum settings_kind kind, size_t index, const char *name)
+{
+    return places_line_in(c->places, kind, index, name);
+}
+
+/* ---- listeners --------------------------------------------------------------------------------------------------------------------------- */
+
+static void check_listener_tls(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    bool certificate = *c->settings->tls_certificate || places_line(c->places, "tls", "certificate");
+    unsigned line = line_in(c, SETTINGS_LISTENERS, i, "tls");
+    if (!certificate && (l->tls == LISTENER_TLS_REQUIRED || l->tls == LISTENER_TLS_IMPLICIT))
+        report_error(c->report, line, "listener \"%s\" demands TLS, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }", l->title);
+    else if (!certificate && l->tls == LISTENER_TLS_MAY && places_given_in(c->places, SETTINGS_LISTENERS, i, "tls"))
+        report_warning(c->report, line, "listener \"%s\" can't offer TLS without a certificate; add tls { certificate = \"/path\" key = \"/path\" }", l->title);
+    if (l->port == 465 && l->tls != LISTENER_TLS_IMPLICIT)
+        report_warning(c->report, line, "listener \"%s\": clients of port 465 begin with TLS (RFC 8314); write tls = implicit", l->title);
+}
+
+static void check_listener_auth(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    bool certificate = *c->settings->tls_certificate || places_line(c->places, "tls", "certificate");
+    unsigned line = line_in(c, SETTINGS_LISTENERS, i, "auth");
+    if (l->auth == LISTENER_AUTH_NONE)
+        return;
+    if (l->tls == LISTENER_TLS_NONE)
+        report_error(c->report, line, "listener \"%s\" has AUTH without TLS, which would show passwords to the network; write tls = required", l->title);
+    else if (l->tls == LISTENER_TLS_MAY && !certificate)
+        report_error(c->report, line, "listener \"%s\" offers AUTH over TLS alone, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }",
+                     l->title);
+    if (l->port == 25 && l->auth == LISTENER_AUTH_REQUIRED)
+        report_warning(c->report, line, "listener \"%s\" takes no mail from other hosts, as they don't log in on port 25; use port 587 or 465", l->title);
+}
+
+static void check_addresses(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    for (size_t k = 0; k < l->address.n; k++) {
+        struct sockaddr_storage address;
+        socklen_t length;
+        if (!address_to_socket(span_of(l->address.v[k]), (unsigned)l->port, &address, &length))
+            report_error(c->report, line_in(c, SETTINGS_LISTENERS, i, "address"),
+                         "listener \"%s\": address \"%s\" is not an IPv4 or IPv6 address; write one, as in 192.0.2.1 or 2001:db8::1", l->title, l->address.v[k]);
+    }
+}
+
+/* Of addresses written in two ways ("::1", "0:0::1") the text made of both is compared. */
+static bool same_address(const char *a, const char *b)
+{
+    struct sockaddr_storage one, two;
+    socklen_t length;
+    struct buf text[2] = {BUF_EMPTY(128), BUF_EMPTY(128)};
+    if (!address_to_socket(span_of(a), 0, &one, &length) || !address_to_socket(span_of(b), 0, &two, &length))
+        return false;
+    address_of_socket((const struct sockaddr *)&one, &text[0]);
+    address_of_socket((const struct sockaddr *)&two, &text[1]);
+    bool same = span_equal(buf_span(&text[0]), buf_span(&text[1]));
+    buf_free(&text[0]);
+    buf_free(&text[1]);
+    return same;
+}
+
+/* The address that both want; NULL: none. Without addresses a listener wants all of them. */
+static const char *shared_address(const struct strings *a, const struct strings *b)
+{
+    if (a->n == 0 || b->n == 0)
+        return a->n + b->n == 0 ? "all addresses" : a->n ? a->v[0] : b->v[0];
+    for (size_t i = 0; i < a->n; i++)
+        for (size_t k = 0; k < b->n; k++)
+            if (same_address(a->v[i], b->v[k]))
+                return a->v[i];
+    return NULL;
+}
+
+static void check_twice(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    for (size_t k = 0; k < i; k++) {
+        const struct settings_listener *other = &c->settings->listeners[k];
+        bool known = !places_refused(c->places, SETTINGS_LISTENERS, i, "listener", "port") &&
+                     !places_refused(c->places, SETTINGS_LISTENERS, k, "listener", "port");
+        const char *shared = known && l->port == other->port ? shared_address(&l->address, &other->address) : NULL;
+        if (shared)
+            report_error(c->report, line_in(c, SETTINGS_LISTENERS, i, "port"), "listener \"%s\" wants port %u of %s, which listener \"%s\" has; change one",
+                         l->title, (unsigned)l->port, shared, other->title);
+    }
+}
+
+/* ---- domains ----------------------------------------------------------------------------------------------------------------------------- */
+
+static bool climbs(const char *path)
+{
+    for (const char *p = path; (p = strstr(p, "..")); p += 2)
+        if ((p == path || p[-1] == '/') && (p[2] == '/' || p[2] == '\0'))
+            return true;
+    return false;
+}
+
+static void check_owner(const struct check *c, size_t i)
+{
+    const struct settings_domain *d = &c->settings->domains[i];
+    unsigned line = line_in(c, SETTINGS_DOMAINS, i, "owner");
+    if (places_refused(c->places, SETTINGS_DOMAINS, i, "domain", "owner"))
+        return;
+    if (!*d->owner)
+        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no owner; add owner = \"vmail\" (a user other than root)", d->title);
+    else if (strcmp(d->owner, "root") == 0 || strspn(d->owner, "0") == strlen(d->owner))
+        report_error(c->report, line, "domain \"%s\": owner is root, who must not own mailboxes; make a user for them, as vmail", d->title);
+    else if (!check_is_user(span_of(d->owner)))
+        report_error(c->report, line, "domain \"%s\": owner \"%s\" is not a user name; write a user or a uid", d->title, d->owner);
+}
+
+static void check_mapped(const struct check *c, size_t i)
+{
+    const struct settings_domain *d = &c->settings->domains[i];
+    unsigned line = line_in(c, SETTINGS_DOMAINS, i, "directory");
+    if (!check_is_map(span_of(d->mailboxes)))
+        report_error(c->report, line_in(c, SETTINGS_DOMAINS, i, "mailboxes"),
+                     "domain \"%s\": mailboxes \"%s\" is neither system nor a map; write system, hash:/path or btree:/path", d->title, d->mailboxes);
+    if (!*d->directory && !places_given_in(c->places, SETTINGS_DOMAINS, i, "directory"))
+        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no directory; add directory = \"/var/mail/%s\"", d->title, d->title);
+    else if (climbs(d->directory))
+        report_error(c->report, line, "domain \"%s\": directory \"%s\" has .. in it; write it without", d->title, d->directory);
+    check_owner(c, i);
+}
+
+static void check_system(const struct check *c, size_t i)
+{
+    const struct settings_domain *d = &c->settings->domains[i];
+    static const char *const of_maps[] = {"directory", "owner"};
+    for (size_t k = 0; k < 2; k++)
+        if (places_given_in(c->places, SETTINGS_DOMAINS, i, of_maps[k]))
+            report_warning(c->report, line_in(c, SETTINGS_DOMAINS, i, of_maps[k]),
+                           "domain \"%s\": %s is for maps, and mailboxes = system has no use for it; take it out", d->title, of_maps[k]);
+    if (*d->maildir == '/' || climbs(d->maildir))
+        report_error(c->report, line_in(c, SETTINGS_DOMAINS, i, "maildir"),
+                     "domain \"%s\": maildir \"%s\" leaves the user's home; write a name below it, as Maildir", d->title, d->maildir);
+}
+
+/* ---- routes ------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool is_port(struct span text)
+{
+    unsigned port = 0;
+    for (size_t i = 0; i < text.n && port < 65536; i++) {
+        if (!isdigit((unsigned char)text.p[i]))
+            return false;
+        port = port * 10 + (unsigned)(text.p[i] - '0');
+    }
+    return text.n > 0 && text.n <= 5 && port > 0 && port < 65536;
+}
+
+/* [host], [192.0.2.1], [2001:db8::1], [IPv6:2001:db8::1]; moves `text` behind it. */
+static bool take_bracketed(struct span *text)
+{
+    const char *close = memchr(text->p, ']', text->n);
+    struct sockaddr_storage address;
+    socklen_t length;
+    if (!close)
+        return false;
+    struct span whole = span_make(text->p, (size_t)(close - text->p) + 1), inner = span_make(whole.p + 1, whole.n - 2);
+    *text = span_make(close + 1, text->n - whole.n);
+    return address_is_domain(inner, false) || address_to_socket(inner, 0, &address, &length) || address_literal(whole, &address);
+}
+
+static bool take_host(struct span *text)
+{
+    if (text->n == 0 || text->p[0] == ':')
+        return true;
+    if (text->p[0] == '[')
+        return take_bracketed(text);
+    const char *colon = memchr(text->p, ':', text->n);
+    struct span host = span_make(text->p, colon ? (size_t)(colon - text->p) : text->n);
+    *text = span_make(text->p + host.n, text->n - host.n);
+    return address_is_domain(host, false);
+}
+
+static bool is_via(const char *via)
+{
+    if (strncmp(via, "smtp:", 5) != 0)
+        return false;
+    struct span rest = span_of(via + 5);
+    if (!take_host(&rest))
+        return false;
+    return rest.n == 0 || (rest.p[0] == ':' && is_port(span_make(rest.p + 1, rest.n - 1)));
+}
+
+static void check_route(const struct check *c, size_t i)
+{
+    const struct settings_route *r = &c->settings->routes[i];
+    unsigned line = line_in(c, SETTINGS_ROUTES, i, "via");
+    if (places_refused(c->places, SETTINGS_ROUTES, i, "route", "via"))
+        return;
+    if (!*r->via)
+        report_error(c->report, line, "route \"%s\" leads nowhere; add via = \"smtp:[host]:port\"", r->title);
+    else if (!is_via(r->via))
+        report_error(c->report, line, "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port or smtp:", r->title, r->via);
+    if (settings_domain(c->settings, span_of(r->title)))
+        report_error(c->report, line_in(c, SETTINGS_ROUTES, i, NULL), "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
+}
+
+/* ---- what every host has ----------------------------------------------------------------------------------------------------------------- */
+
+static bool is_listed(const struct strings *list, const char *name)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (strcasecmp(list->v[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_routed(const struct settings *s, const char *name)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (strcasecmp(s->routes[i].title, name) == 0)
+            return true;
+    return false;
+}
+
+static void add(const struct check *c, enum settings_kind kind, struct span title)
+{
+    if (!settings_append(c->settings, kind, title))
+        report_error(c->report, 0, "out of memory");
+}
+
+/* Mail to the host's own name must not be looked for elsewhere: it would come back. */
+static void add_own_domain(const struct check *c, const char *name)
+{
+    struct buf lower = BUF_EMPTY(256);
+    for (const char *p = name; *p; p++)
+        buf_add_char(&lower, (char)tolower((unsigned char)*p));
+    struct span title = buf_span(&lower);
+    if (title.n > 0 && !settings_domain(c->settings, title) && !is_routed(c->settings, name) && !is_listed(&c->settings->relay_to, name))
+        add(c, SETTINGS_DOMAINS, title);
+    buf_free(&lower);
+}
+
+void check_sections(const struct check *c)
+{
+    for (size_t i = 0; i < c->settings->listener_count; i++) {
+        check_listener_tls(c, i);
+        check_listener_auth(c, i);
+        check_addresses(c, i);
+        check_twice(c, i);
+    }
+    for (size_t i = 0; i < c->settings->domain_count; i++) {
+        if (strcmp(c->settings->domains[i].mailboxes, "system") == 0)
+            check_system(c, i);
+        else
+            check_mapped(c, i);
+    }
+    for (size_t i = 0; i < c->settings->route_count; i++)
+        check_route(c, i);
+    if (c->settings->listener_count == 0)
+        add(c, SETTINGS_LISTENERS, SPAN_LITERAL("smtp"));
+    add_own_domain(c, c->settings->hostname);
+    add_own_domain(c, "localhost");
+}

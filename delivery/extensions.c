@@ -1,0 +1,67 @@
+#include "delivery/extensions.h"
+
+static const struct {
+    struct span keyword;
+    enum extension extension;
+} known[] = {
+    {{"PIPELINING", 10}, EXTENSION_PIPELINING},
+    {{"SIZE", 4}, EXTENSION_SIZE},
+    {{"8BITMIME", 8}, EXTENSION_8BITMIME},
+    {{"STARTTLS", 8}, EXTENSION_STARTTLS},
+    {{"ENHANCEDSTATUSCODES", 19}, EXTENSION_ENHANCEDSTATUSCODES},
+    {{"DSN", 3}, EXTENSION_DSN},
+    {{"SMTPUTF8", 8}, EXTENSION_SMTPUTF8},
+};
+
+static struct span next_word(struct span *in)
+{
+    while (in->n && *in->p == ' ')
+        *in = span_make(in->p + 1, in->n - 1);
+    const char *blank = in->n ? memchr(in->p, ' ', in->n) : NULL;
+    struct span word = span_make(in->p, blank ? (size_t)(blank - in->p) : in->n);
+    *in = span_make(in->p ? in->p + word.n : NULL, in->n - word.n);
+    return word;
+}
+
+/* A number that can't be is no limit: the server will tell. */
+static uint64_t number(struct span word)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < word.n; i++) {
+        if (word.p[i] < '0' || word.p[i] > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(word.p[i] - '0'), &value))
+            return 0;
+    }
+    return value;
+}
+
+static void take(struct extensions *e, struct span line)
+{
+    struct span keyword = next_word(&line);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (!span_equal_nocase(keyword, known[i].keyword))
+            continue;
+        e->offered |= known[i].extension;
+        if (known[i].extension == EXTENSION_SIZE)
+            e->size_limit = number(next_word(&line));
+    }
+}
+
+struct extensions extensions_parse(const struct reply *r)
+{
+    struct extensions e = {0};
+    struct span line;
+    size_t at = 0;
+    reply_line(r, &at, &line); /* the greeting */
+    while (reply_line(r, &at, &line))
+        take(&e, line);
+    return e;
+}
+
+struct span extensions_name(const struct reply *r)
+{
+    struct span line = {NULL, 0};
+    size_t at = 0;
+    reply_line(r, &at, &line);
+    return next_word(&line);
+}

@@ -1,0 +1,28 @@
+/* extensions: what a server offers in its reply to EHLO (RFC 5321 4.1.1.1). Unknown ones and broken parameters are skipped. */
+#ifndef POSTINO_EXTENSIONS_H
+#define POSTINO_EXTENSIONS_H
+
+#include "delivery/reply.h"
+
+#include <stdint.h>
+
+enum extension {
+    EXTENSION_PIPELINING = 1,
+    EXTENSION_SIZE = 2,
+    EXTENSION_8BITMIME = 4,
+    EXTENSION_STARTTLS = 8,
+    EXTENSION_ENHANCEDSTATUSCODES = 16,
+    EXTENSION_DSN = 32,
+    EXTENSION_SMTPUTF8 = 64,
+};
+
+struct extensions {
+    unsigned offered;    /* enum extension bits */
+    uint64_t size_limit; /* octets; 0: none is told */
+};
+
+struct extensions extensions_parse(const struct reply *);
+/* The name that the server gives itself: the first word of its reply. Valid as long as the reply is. */
+struct span extensions_name(const struct reply *);
+
+#endif

@@ -1,0 +1,78 @@
+#include "delivery/hosts.h"
+
+#include "common/address.h"
+#include "common/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct span name, const struct sockaddr_storage *address,
+                socklen_t length)
+{
+    struct host host = {.address = *address, .address_length = length};
+    struct buf text = BUF_EMPTY(sizeof host.text - 1);
+    address_of_socket((const struct sockaddr *)address, &text);
+    snprintf(host.text, sizeof host.text, "%s", buf_text(&text));
+    buf_free(&text);
+    const char *why = nexthop_forbids(hop, settings, (const struct sockaddr *)address);
+    if (why) {
+        snprintf(h->left_out, sizeof h->left_out, "%.*s[%s]: %s", SPAN_ARG(name), host.text, why);
+        return;
+    }
+    struct host *more = h->n < HOSTS_MAX ? realloc(h->v, (h->n + 1) * sizeof *more) : NULL;
+    if (!more)
+        return;
+    h->v = more;
+    host.name = strndup(name.p, name.n);
+    if (!host.name)
+        log_die("out of memory for the hosts of a site");
+    h->v[h->n++] = host;
+}
+
+void hosts_of_address(struct hosts *h, const struct nexthop *hop, const struct settings *settings)
+{
+    *h = (struct hosts){0};
+    add(h, hop, settings, span_of(hop->name), &hop->address, hop->address_length);
+}
+
+static struct span next_word(struct span *in)
+{
+    const char *blank = in->n ? memchr(in->p, ' ', in->n) : NULL;
+    struct span word = span_make(in->p, blank ? (size_t)(blank - in->p) : in->n);
+    size_t skip = word.n + (blank ? 1 : 0);
+    *in = span_make(in->p ? in->p + skip : NULL, in->n - skip);
+    return word;
+}
+
+/* dns is asked, yet what it says comes from strangers: a name or an address that is none is left out. */
+static void add_host(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record)
+{
+    struct span addresses = record->addresses, name = record->name;
+    if (name.n && name.p[name.n - 1] == '.')
+        name.n--;
+    if (!address_is_domain(name, true))
+        return;
+    h->unresolved |= addresses.n == 0;
+    while (addresses.n) {
+        struct sockaddr_storage address;
+        socklen_t length;
+        if (address_to_socket(next_word(&addresses), hop->port, &address, &length))
+            add(h, hop, settings, name, &address, length);
+    }
+}
+
+void hosts_of_answer(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct list answer)
+{
+    struct record_host record;
+    *h = (struct hosts){0};
+    while (record_host_next(&answer, &record))
+        add_host(h, hop, settings, &record);
+}
+
+void hosts_free(struct hosts *h)
+{
+    for (size_t i = 0; i < h->n; i++)
+        free(h->v[i].name);
+    free(h->v);
+    *h = (struct hosts){0};
+}

@@ -1,0 +1,47 @@
+/* job: one DELIVER of qmgr's, from its arrival to its RESULT: the message, its recipients, and what became of each.
+ *
+ * Every recipient is decided exactly once (asserted). The job copies what it needs of the frame, and owns the descriptor. */
+#ifndef POSTINO_JOB_H
+#define POSTINO_JOB_H
+
+#include "common/channel.h"
+#include "delivery/reply.h"
+
+struct job_recipient {
+    struct span address;
+    uint16_t verdict; /* enum verdict; 0: undecided */
+    bool accepted;    /* by the server of the transaction under way */
+    char status[STATUS_MAX];
+    char *words; /* what goes into outcome.reply */
+};
+
+struct job {
+    struct job *next;        /* in the queue of its site */
+    struct channel *channel; /* NULL: the asker is gone, nobody wants the result */
+    uint32_t request;
+    uint64_t id;
+    bool has_8bit;
+    bool needs_utf8;  /* SMTPUTF8: asked for, or an address is not ASCII */
+    bool fresh_only;  /* a reused session broke under it: it gets a new one */
+    struct span sender;
+    struct job_recipient *recipients;
+    size_t count, undecided;
+    struct span body; /* the whole of it when fd is -1 */
+    int fd;
+    uint64_t offset, size;
+    char *memory;
+};
+
+/* Copies the question; takes m->fd. NULL: out of memory, or more recipients than a RESULT can have (the descriptor is closed). Recipients with another transport
+ * than "smtp", and addresses that are none, are decided at once. */
+struct job *job_new(struct channel *, const struct message *);
+
+/* `words` are cut and made printable. */
+void job_decide(struct job *, size_t recipient, enum verdict, const char *status, struct span words);
+void job_decide_rest(struct job *, enum verdict, const char *status, struct span words);
+
+/* Sends the RESULT, unless nobody wants it, and frees the job. All recipients must be decided. */
+void job_finish(struct job *, bool site_failed, struct span peer, struct span security);
+void job_free(struct job *); /* without a RESULT */
+
+#endif

@@ -1,0 +1,133 @@
+#include "delivery/nexthop.h"
+
+#include "common/address.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+static bool parse_port(struct span text, unsigned *port)
+{
+    unsigned value = 0;
+    if (text.n < 1 || text.n > 5)
+        return false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return false;
+        value = value * 10 + (unsigned)(text.p[i] - '0');
+    }
+    *port = value;
+    return value >= 1 && value <= 65535;
+}
+
+/* Splits "name:port" and "[name]:port"; `name` is left without brackets. */
+static bool split(struct span text, struct span *name, struct span *port, bool *brackets)
+{
+    const char *end;
+    *brackets = text.n > 0 && text.p[0] == '[';
+    *port = SPAN_LITERAL("");
+    end = text.n ? memchr(text.p, *brackets ? ']' : ':', text.n) : NULL;
+    if (*brackets) {
+        if (!end)
+            return false;
+        *name = span_make(text.p + 1, (size_t)(end - text.p) - 1);
+        end++;
+        if (end == text.p + text.n)
+            return true;
+        if (*end != ':')
+            return false;
+    } else {
+        *name = span_make(text.p, end ? (size_t)(end - text.p) : text.n);
+        if (!end)
+            return true;
+    }
+    *port = span_make(end + 1, (size_t)(text.p + text.n - end) - 1);
+    return port->n > 0;
+}
+
+static bool parse(struct span text, unsigned default_port, struct nexthop *out)
+{
+    struct span name, port;
+    bool brackets;
+    *out = (struct nexthop){.port = default_port};
+    if (!split(text, &name, &port, &brackets) || (port.n && !parse_port(port, &out->port)))
+        return false;
+    out->port_given = port.n > 0;
+    if (brackets && name.n > 5 && strncasecmp(name.p, "IPv6:", 5) == 0)
+        name = span_make(name.p + 5, name.n - 5);
+    if (name.n == 0 || name.n >= sizeof out->name)
+        return false;
+    snprintf(out->name, sizeof out->name, "%.*s", SPAN_ARG(name));
+    out->kind = brackets ? NEXTHOP_HOST : NEXTHOP_DOMAIN;
+    if (brackets && address_to_socket(name, out->port, &out->address, &out->address_length)) {
+        out->kind = NEXTHOP_ADDRESS;
+        return true;
+    }
+    return address_is_domain(name, true);
+}
+
+static bool is_in_file(const struct nexthop *hop, const struct settings *settings)
+{
+    struct nexthop written;
+    for (size_t i = 0; i < settings->route_count; i++) {
+        struct span via = span_of(settings->routes[i].via);
+        if (via.n > 5 && strncasecmp(via.p, "smtp:", 5) == 0)
+            via = span_make(via.p + 5, via.n - 5);
+        if (via.n && parse(via, hop->port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
+            strcasecmp(written.name, hop->name) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool nexthop_parse(struct span text, const struct settings *settings, struct nexthop *out)
+{
+    if (!parse(text, (unsigned)settings->remote_port, out))
+        return false;
+    out->configured = out->kind == NEXTHOP_ADDRESS && is_in_file(out, settings);
+    return true;
+}
+
+enum range { RANGE_USUAL, RANGE_LOOPBACK, RANGE_NEVER };
+
+static enum range range4(const unsigned char a[4])
+{
+    if (a[0] == 127)
+        return RANGE_LOOPBACK;
+    return a[0] == 0 || a[0] >= 224 ? RANGE_NEVER : RANGE_USUAL;
+}
+
+static enum range range6(const struct in6_addr *a)
+{
+    if (IN6_IS_ADDR_V4MAPPED(a))
+        return range4(a->s6_addr + 12);
+    if (IN6_IS_ADDR_LOOPBACK(a))
+        return RANGE_LOOPBACK;
+    return IN6_IS_ADDR_UNSPECIFIED(a) || IN6_IS_ADDR_MULTICAST(a) ? RANGE_NEVER : RANGE_USUAL;
+}
+
+static enum range range_of(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        unsigned char octets[4];
+        memcpy(octets, &((const struct sockaddr_in *)(const void *)address)->sin_addr, sizeof octets);
+        return range4(octets);
+    }
+    if (address->sa_family == AF_INET6)
+        return range6(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+    return RANGE_NEVER;
+}
+
+const char *nexthop_forbids(const struct nexthop *hop, const struct settings *settings, const struct sockaddr *address)
+{
+    enum range range = range_of(address);
+    if (range == RANGE_NEVER)
+        return "no host has such an address";
+    if (range == RANGE_LOOPBACK && !settings->remote_loopback && !hop->configured)
+        return "it is this host's loopback address, and remote { loopback } is not set";
+    if (settings->remote_address_family == FAMILY_IPV4 && address->sa_family != AF_INET)
+        return "remote { address_family = ipv4 } leaves it out";
+    if (settings->remote_address_family == FAMILY_IPV6 && address->sa_family != AF_INET6)
+        return "remote { address_family = ipv6 } leaves it out";
+    return NULL;
+}

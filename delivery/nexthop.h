@@ -1,0 +1,30 @@
+/* nexthop: where a route leads, as it is written: "domain" (its MX hosts), "[host]" (that host alone) or "[192.0.2.1]", "[IPv6:2001:db8::1]",
+ * "[2001:db8::1]" (that address alone), each with ":port" or not; and which addresses mail may go to at all. */
+#ifndef POSTINO_NEXTHOP_H
+#define POSTINO_NEXTHOP_H
+
+#include "common/buf.h"
+#include "conf/settings.h"
+
+#include <sys/socket.h>
+
+enum nexthop_kind { NEXTHOP_DOMAIN, NEXTHOP_HOST, NEXTHOP_ADDRESS };
+
+struct nexthop {
+    enum nexthop_kind kind;
+    char name[256]; /* without brackets and port */
+    unsigned port;
+    bool port_given;
+    bool configured;                 /* an address that stands in the file (the `via` of a route) */
+    struct sockaddr_storage address; /* NEXTHOP_ADDRESS: with the port */
+    socklen_t address_length;
+};
+
+/* False: it has no form of these. `routes` decide on `configured`. */
+bool nexthop_parse(struct span text, const struct settings *, struct nexthop *out);
+
+/* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are nobody's
+ * address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */
+const char *nexthop_forbids(const struct nexthop *, const struct settings *, const struct sockaddr *);
+
+#endif

@@ -1,0 +1,81 @@
+/* session_internal: what connecting (session.c), the transaction (transaction.c) and the body (body.c) share. Nobody else includes it. */
+#ifndef POSTINO_SESSION_INTERNAL_H
+#define POSTINO_SESSION_INTERNAL_H
+
+#include "common/stream.h"
+#include "delivery/extensions.h"
+#include "delivery/hosts.h"
+#include "delivery/session.h"
+#include "delivery/stuff.h"
+
+enum session_phase {
+    SESSION_RESOLVING,
+    SESSION_CONNECTING,
+    SESSION_GREETING,
+    SESSION_EHLO,
+    SESSION_HELO,
+    SESSION_STARTTLS,
+    SESSION_HANDSHAKE,
+    SESSION_IDLE,
+    SESSION_MAIL, /* waits for the reply to MAIL, and so on */
+    SESSION_RCPT,
+    SESSION_DATA,
+    SESSION_BODY,
+    SESSION_END,
+    SESSION_RSET,
+    SESSION_QUIT,
+};
+
+struct transaction {
+    bool pipelined;
+    bool mail_refused;
+    bool answered;    /* at least one reply came */
+    size_t recipient; /* RCPT: whose reply is waited for */
+    size_t accepted;
+    struct stuff stuff;
+    uint64_t sent; /* octets of the body that were read */
+    bool dot;      /* the final dot is written */
+};
+
+struct session {
+    struct session *next, *prev;  /* all of the process */
+    struct session *next_idle;    /* of its site */
+    struct site *site;            /* NULL in QUIT */
+    struct stream *stream;
+    enum session_phase phase;
+    bool opening;      /* counted in site->opening */
+    bool plain_only;   /* STARTTLS failed at this address */
+    bool secured;
+    uint32_t question; /* to dns */
+    struct hosts hosts;
+    size_t at; /* the address in use */
+    char peer[340]; /* "mx.example[192.0.2.1]", for replies; with the port: session_peer() */
+    struct extensions extensions;
+    struct reply reply;
+    uint64_t messages; /* transactions */
+    struct job *job;
+    struct transaction transaction;
+    struct buf security;
+};
+
+/* session.c */
+void session_command(struct session *, enum session_phase, uint64_t seconds, const char *line); /* says it, and waits for its reply */
+void session_ready(struct session *);                                                         /* takes the next job, or idles, or quits */
+void session_finish_job(struct session *, bool site_failed);                                  /* all recipients are decided */
+void session_drop(struct session *);                                                          /* closes the connection; the session is gone */
+/* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
+__attribute__((format(printf, 4, 5))) void session_trouble(struct session *, const char *status, bool site_failed, const char *fmt, ...);
+/* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
+void session_words(const struct session *, const char *in_reply_to, struct buf *out);
+void session_log(const struct session *, struct span error);
+
+/* transaction.c */
+void transaction_begin(struct session *);
+void transaction_reply(struct session *); /* MAIL to RSET: a reply is whole */
+/* The connection broke in MAIL to RSET. */
+void transaction_lost(struct session *, enum stream_end, const char *why);
+
+/* body.c */
+void body_continue(struct session *); /* writes the next piece if there is room; after the last one the phase is END */
+
+#endif

@@ -1,0 +1,180 @@
+#include "delivery/site.h"
+
+#include "common/crc32c.h"
+#include "common/log.h"
+#include "delivery/remote.h"
+#include "delivery/session.h"
+
+#include <stdlib.h>
+
+#define BUCKETS 1024
+
+static struct site *buckets[BUCKETS];
+static size_t waiting;
+
+static struct site **bucket_of(const char *key, size_t n)
+{
+    return &buckets[crc32c(0, key, n) % BUCKETS];
+}
+
+static bool parse_tls(struct span text, enum site_tls *out)
+{
+    static const char *const words[] = {"none", "may", "required", "verify"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (span_equal(text, span_of(words[i]))) {
+            *out = (enum site_tls)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct site *new_site(struct span nexthop, struct span tls, struct buf *key)
+{
+    struct site *s = calloc(1, sizeof *s);
+    if (!s)
+        log_die("out of memory for a site");
+    if (!nexthop_parse(nexthop, remote.settings, &s->nexthop) || !parse_tls(tls, &s->tls)) {
+        free(s);
+        return NULL;
+    }
+    s->key = key->data;
+    s->key_length = key->len;
+    *key = (struct buf){0};
+    s->last = &s->first;
+    struct site **bucket = bucket_of(s->key, s->key_length);
+    s->next = *bucket;
+    *bucket = s;
+    return s;
+}
+
+static struct site *find(struct span nexthop, struct span tls)
+{
+    struct buf key = BUF_EMPTY(2048);
+    buf_add_span(&key, nexthop);
+    buf_add_char(&key, 0);
+    buf_add_span(&key, tls);
+    if (key.failed) {
+        buf_free(&key);
+        return NULL;
+    }
+    struct site *s = *bucket_of(key.data, key.len);
+    while (s && !span_equal(span_make(s->key, s->key_length), buf_span(&key)))
+        s = s->next;
+    if (!s)
+        s = new_site(nexthop, tls, &key);
+    buf_free(&key);
+    return s;
+}
+
+struct span site_name(const struct site *s)
+{
+    return span_of(s->key);
+}
+
+static void enqueue(struct site *s, struct job *j)
+{
+    j->next = NULL;
+    *s->last = j;
+    s->last = &j->next;
+    s->waiting++;
+    waiting++;
+}
+
+static void dequeue(struct site *s, struct job **at)
+{
+    struct job *j = *at;
+    *at = j->next;
+    if (s->last == &j->next)
+        s->last = at;
+    j->next = NULL;
+    s->waiting--;
+    waiting--;
+}
+
+void site_deliver(struct job *j, struct span nexthop, struct span tls)
+{
+    struct span none = SPAN_LITERAL("");
+    struct site *s = j->undecided ? find(nexthop, tls) : NULL;
+    if (!s) {
+        struct buf why = BUF_EMPTY(1024);
+        buf_printf(&why, "next hop %.*s, tls %.*s: no valid route; look at the route sections of postino.conf", SPAN_ARG(nexthop), SPAN_ARG(tls));
+        job_decide_rest(j, VERDICT_FAILED, "5.4.4", buf_span(&why));
+        job_finish(j, false, none, none);
+        buf_free(&why);
+        return;
+    }
+    enqueue(s, j);
+    if (s->idle)
+        session_wake(s->idle);
+    else
+        site_settle(s);
+}
+
+struct job *site_take(struct site *s, bool reused)
+{
+    for (struct job **at = &s->first; *at; at = &(*at)->next) {
+        struct job *j = *at;
+        if (reused && j->fresh_only)
+            continue;
+        dequeue(s, at);
+        return j;
+    }
+    return NULL;
+}
+
+void site_give_back(struct site *s, struct job *j)
+{
+    j->fresh_only = true;
+    j->next = s->first;
+    if (!s->first)
+        s->last = &j->next;
+    s->first = j;
+    s->waiting++;
+    waiting++;
+}
+
+void site_failed(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
+{
+    struct job *j = site_take(s, false);
+    if (!j)
+        return;
+    job_decide_rest(j, verdict, status, words);
+    job_finish(j, failed, peer, SPAN_LITERAL(""));
+}
+
+void site_settle(struct site *s)
+{
+    while (s->opening < s->waiting)
+        session_open(s);
+    if (s->waiting || s->sessions)
+        return;
+    struct site **at = bucket_of(s->key, s->key_length);
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    free(s->key);
+    free(s);
+}
+
+void sites_orphan(const struct channel *c)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        for (struct site *s = buckets[i]; s; s = s->next) {
+            for (struct job **at = &s->first; *at;) {
+                struct job *j = *at;
+                if (j->channel != c) {
+                    at = &j->next;
+                    continue;
+                }
+                dequeue(s, at);
+                job_free(j);
+            }
+        }
+    }
+}
+
+size_t sites_waiting(void)
+{
+    return waiting;
+}

@@ -1,0 +1,46 @@
+/* site: a next hop and its TLS mode, the jobs that wait for it, and the sessions that are open to it.
+ *
+ *   DELIVER --> an idle session takes the job at once
+ *           `-> else it waits in the queue, and one more session is opened. Whichever session of the site is free first takes it.
+ *
+ * So as many sessions are being opened as jobs wait, never more than qmgr lets out at a time. A session that can't be had takes one waiting job with it. */
+#ifndef POSTINO_SITE_H
+#define POSTINO_SITE_H
+
+#include "delivery/job.h"
+#include "delivery/nexthop.h"
+
+enum site_tls { SITE_TLS_NONE, SITE_TLS_MAY, SITE_TLS_REQUIRED, SITE_TLS_VERIFY };
+
+struct session;
+
+struct site {
+    struct site *next; /* in its bucket */
+    char *key;         /* "nexthop", NUL, "tls" */
+    size_t key_length;
+    struct nexthop nexthop;
+    enum site_tls tls;
+    struct job *first, **last;
+    size_t waiting, opening;
+    struct session *idle; /* newest first */
+    size_t sessions;
+};
+
+/* Delivers the job, sooner or later. A next hop or TLS mode that is none is the job's end. */
+void site_deliver(struct job *, struct span nexthop, struct span tls);
+
+/* The waiting job that this session may have, or NULL. */
+struct job *site_take(struct site *, bool reused);
+/* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
+void site_give_back(struct site *, struct job *);
+/* Why no session could be had: the end of one waiting job, if one waits. */
+void site_failed(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer);
+/* To be called when a session opened, ended, or left a job: opens what is missing, forgets a site that has nothing. The site may be gone after it. */
+void site_settle(struct site *);
+
+/* The asker is gone: jobs that wait are dropped. (Those in sessions: sessions_orphan().) */
+void sites_orphan(const struct channel *);
+size_t sites_waiting(void);
+struct span site_name(const struct site *); /* the next hop as it was written */
+
+#endif

@@ -1,0 +1,232 @@
+/* What is in the spool when it is opened: its version, and the messages. */
+#include "common/queueid.h"
+#include "qmgr/disk.h"
+#include "qmgr/memory.h"
+#include "qmgr/spool_private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#ifndef POSTINO_VERSION
+#define POSTINO_VERSION "0.1"
+#endif
+
+/* ---- version
+ * ------------------------------------------------------------------------------------------------------------------------------- */
+
+static int write_version(int directory)
+{
+    static const char text[] = "Postino spool version 1, written by Postino " POSTINO_VERSION "\n";
+    struct iovec all = {.iov_base = (void *)(uintptr_t)text, .iov_len = sizeof text - 1};
+    int fd = disk->openat(directory, "version.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (fd < 0)
+        return errno;
+    int status = disk_write(fd, &all, 1, 0);
+    if (status == 0 && disk->fdatasync(fd) != 0)
+        status = errno;
+    disk->close(fd);
+    if (status == 0 && disk->renameat(directory, "version.new", "version") != 0)
+        status = errno;
+    return status;
+}
+
+static int read_version(int fd, char *text, size_t room)
+{
+    uint64_t size;
+    if (disk->size(fd, &size) != 0)
+        return errno;
+    size_t n = size < room - 1 ? (size_t)size : room - 1;
+    text[n] = '\0';
+    return disk_read(fd, text, n, 0);
+}
+
+int spool_check_version(int directory, struct error *error)
+{
+    char text[128] = "";
+    unsigned version = 0;
+    int fd = disk->openat(directory, "version", O_RDONLY, 0);
+    int status = fd >= 0 ? read_version(fd, text, sizeof text) : errno;
+    if (fd >= 0)
+        disk->close(fd);
+    else if (status == ENOENT)
+        return (status = write_version(directory)) == 0 ? 0 : error_set(error, "spool: version can't be written: %s", strerror(status));
+    if (status != 0)
+        return error_set(error, "spool: version can't be read: %s", strerror(status));
+    if (sscanf(text, "Postino spool version %9u", &version) != 1 || version == 0)
+        return error_set(error, "spool: the file version does not say \"Postino spool version 1\": is this directory a spool of Postino?");
+    if (version > SPOOL_VERSION)
+        return error_set(error, "spool: it has version %u, and this Postino knows version %d: start the newer Postino that wrote it",
+                         version, SPOOL_VERSION);
+    return 0;
+}
+
+/* ---- messages
+ * ------------------------------------------------------------------------------------------------------------------------------ */
+
+struct recovery {
+    struct spool *spool;
+    spool_each_fn *each;
+    void *arg;
+    long count;
+};
+
+static void foreign(const char *where, const char *name)
+{
+    struct buf line = BUF_EMPTY(1024);
+    buf_printf(&line, "spool: in %s:", where);
+    log_value(&line, "file", span_of(name));
+    buf_add_text(&line, " is none of ours; ignored");
+    log_buf(LOG_LEVEL_WARNING, &line);
+    buf_free(&line);
+}
+
+static bool all_done(const struct spool_file *f)
+{
+    for (uint32_t i = 0; i < f->envelope.recipients.count; i++) {
+        if (f->states[i].state != RECIPIENT_DONE)
+            return false;
+    }
+    return true;
+}
+
+static void good_file(struct recovery *r, const char *path, struct spool_file *f)
+{
+    if (f->torn)
+        log_info("spool: %s: its last settlement was not written in full, and does not count", path);
+    spool_entry_add(r->spool, f->envelope.id, f->tail, f->envelope.size, f->body_crc);
+    if (all_done(f)) {
+        spool_remove(r->spool, f->envelope.id);
+        return;
+    }
+    r->count++;
+    r->each(&f->envelope, f->states, f->envelope.recipients.count, r->arg);
+}
+
+static void recover_file(struct recovery *r, const char *path, uint64_t id, int fd)
+{
+    struct spool_file f;
+    enum spool_file_verdict verdict = spool_file_load(fd, id, &f);
+    if (id > r->spool->last_id)
+        r->spool->last_id = id;
+    switch (verdict) {
+    case SPOOL_FILE_GOOD:
+        good_file(r, path, &f);
+        break;
+    case SPOOL_FILE_INCOMPLETE:
+        log_info(
+            "spool: %s: %s: it was being written when the host or Postino stopped, and nobody was told that it had been taken; removed",
+            path, f.why);
+        if (disk->unlinkat(r->spool->directory, path) != 0)
+            log_error("spool: %s can't be removed: %s", path, strerror(errno));
+        break;
+    case SPOOL_FILE_BAD:
+        spool_set_aside(r->spool, id, f.why);
+        break;
+    case SPOOL_FILE_UNREADABLE:
+        log_error("spool: %s can't be read: %s; it stays where it is, and is looked at again at the next start", path, f.why);
+        break;
+    }
+    spool_file_free(&f);
+}
+
+static void recover_name(struct recovery *r, unsigned shelf, const char *name)
+{
+    char path[SPOOL_PATH], shelf_path[SPOOL_PATH];
+    uint64_t id, size;
+    spool_shelf_path(shelf_path, shelf);
+    if (!queueid_parse(span_of(name), &id) || strcmp(queueid_format(id).text, name) != 0 || spool_shelf(id) != shelf) {
+        foreign(shelf_path, name);
+        return;
+    }
+    spool_path(path, SPOOL_IN_MSG, id);
+    int fd = disk->openat(r->spool->directory, path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0 && errno == ELOOP)
+        foreign(shelf_path, name);
+    else if (fd < 0)
+        log_error("spool: %s can't be opened: %s; it stays where it is", path, strerror(errno));
+    else if (disk->size(fd, &size) != 0 && errno == EINVAL)
+        foreign(shelf_path, name);
+    else
+        recover_file(r, path, id, fd);
+    if (fd >= 0)
+        disk->close(fd);
+}
+
+/* Calls `each` with the names of a directory. The names are read whole first: files are removed on the way. */
+static int each_name(int directory, const char *path, void (*each)(void *arg, const char *name), void *arg, struct error *error)
+{
+    int fd = disk->openat(directory, path, O_RDONLY | O_DIRECTORY, 0);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct buf names = BUF_EMPTY(SIZE_MAX);
+    if (!dir)
+        return error_set(error, "spool: %s can't be read: %s", path, strerror(errno));
+    errno = 0;
+    for (struct dirent *d; (d = readdir(dir)); errno = 0) {
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+            buf_add(&names, d->d_name, strlen(d->d_name) + 1);
+    }
+    int status = errno;
+    closedir(dir);
+    if (status != 0 || names.failed) {
+        buf_free(&names);
+        return error_set(error, "spool: %s can't be read: %s", path, strerror(status ? status : ENOMEM));
+    }
+    for (size_t at = 0; at < names.len; at += strlen(names.data + at) + 1)
+        each(arg, names.data + at);
+    buf_free(&names);
+    return 0;
+}
+
+struct shelf {
+    struct recovery *recovery;
+    unsigned number;
+};
+
+static void each_in_shelf(void *arg, const char *name)
+{
+    struct shelf *shelf = arg;
+    recover_name(shelf->recovery, shelf->number, name);
+}
+
+static void each_shelf(void *arg, const char *name)
+{
+    (void)arg;
+    unsigned shelf;
+    char end;
+    if (strlen(name) != 2 || sscanf(name, "%2x%c", &shelf, &end) != 1)
+        foreign("msg", name);
+}
+
+/* Pieces whose message never came. */
+static void each_in_tmp(void *arg, const char *name)
+{
+    struct recovery *r = arg;
+    char path[SPOOL_PATH];
+    uint64_t id;
+    if (!queueid_parse(span_of(name), &id)) {
+        foreign("tmp", name);
+        return;
+    }
+    spool_path(path, SPOOL_IN_TMP, id);
+    log_info("spool: %s: the message was never complete; removed", path);
+    if (disk->unlinkat(r->spool->directory, path) != 0)
+        log_error("spool: %s can't be removed: %s", path, strerror(errno));
+}
+
+long spool_recover(struct spool *s, spool_each_fn *each, void *arg, struct error *error)
+{
+    struct recovery r = {.spool = s, .each = each, .arg = arg};
+    if (each_name(s->directory, "msg", each_shelf, NULL, error) != 0 || each_name(s->directory, "tmp", each_in_tmp, &r, error) != 0)
+        return -1;
+    for (unsigned number = 0; number < 256; number++) {
+        struct shelf shelf = {.recovery = &r, .number = number};
+        char path[SPOOL_PATH];
+        spool_shelf_path(path, number);
+        if (each_name(s->directory, path, each_in_shelf, &shelf, error) != 0)
+            return -1;
+    }
+    return r.count;
+}

@@ -1,0 +1,351 @@
+/* One batch:
+ *
+ *      write   all files of the batch (new messages under their own names: O_EXCL; those of pieces in tmp/)
+ *      flush   each file
+ *      link    tmp/ID to msg/XX/ID, for those of pieces
+ *      remove  what is done
+ *      flush   each directory that changed
+ *      undo    the new messages that any step failed for: nobody was told that they are here
+ *
+ * An fsync that fails is not tried again: the kernel may have marked the lost pages clean. */
+#include "qmgr/spool_writer.h"
+#include "qmgr/disk.h"
+#include "qmgr/memory.h"
+#include "qmgr/spool_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct spool_writer {
+    int directory;
+    int event; /* readable: a batch is done */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct spool_ops *batch; /* NULL: nothing to do */
+    bool stop;
+    bool shelves[256]; /* directories below msg/ that this batch changed */
+};
+
+/* ---- lists of operations ---------------------------------------------------------------------------------------------------------------
+ */
+
+void spool_ops_init(struct spool_ops *ops)
+{
+    *ops = (struct spool_ops){.end = &ops->first};
+}
+
+void spool_ops_add(struct spool_ops *ops, struct spool_op *op)
+{
+    op->next = NULL;
+    *ops->end = op;
+    ops->end = &op->next;
+    ops->count++;
+}
+
+struct spool_op *spool_ops_take(struct spool_ops *ops)
+{
+    struct spool_op *op = ops->first;
+    if (!op)
+        return NULL;
+    ops->first = op->next;
+    if (!ops->first)
+        ops->end = &ops->first;
+    ops->count--;
+    op->next = NULL;
+    return op;
+}
+
+void spool_op_free(struct spool_op *op)
+{
+    buf_free(&op->body);
+    buf_free(&op->tail);
+    free(op);
+}
+
+/* ---- steps
+ * ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void failed(struct spool_op *op, const char *step, int status)
+{
+    if (op->status == 0) {
+        op->status = status;
+        op->step = step;
+    }
+}
+
+static struct iovec part(const void *p, size_t n)
+{
+    return (struct iovec){.iov_base = (void *)(uintptr_t)p, .iov_len = n};
+}
+
+static void open_file(struct spool_writer *w, struct spool_op *op, enum spool_place place, int flags)
+{
+    char path[SPOOL_PATH];
+    spool_path(path, place, op->id);
+    op->fd = disk->openat(w->directory, path, flags, 0600);
+    if (op->fd < 0)
+        failed(op, "open", errno);
+}
+
+static void write_piece(struct spool_writer *w, struct spool_op *op)
+{
+    struct iovec piece = part(op->body.data, op->body.len);
+    open_file(w, op, SPOOL_IN_TMP, O_WRONLY | O_CREAT | (op->offset == SPOOL_RECORD_HEADER ? O_EXCL : 0));
+    if (op->status != 0)
+        return;
+    int status = disk_write(op->fd, &piece, 1, op->offset);
+    if (status != 0)
+        failed(op, "write", status);
+    disk->close(op->fd); /* flushed with the last piece */
+    op->fd = -1;
+}
+
+static void write_message(struct spool_writer *w, struct spool_op *op)
+{
+    struct iovec parts[3] = {part(op->header, sizeof op->header), part(op->body.data, op->body.len), part(op->tail.data, op->tail.len)};
+    open_file(w, op, SPOOL_IN_MSG, O_WRONLY | O_CREAT | O_EXCL);
+    if (op->status != 0)
+        return;
+    op->made = true;
+    w->shelves[spool_shelf(op->id)] = true;
+    int status = disk_write(op->fd, parts, 3, 0);
+    if (status != 0)
+        failed(op, "write", status);
+}
+
+static void write_message_of_pieces(struct spool_writer *w, struct spool_op *op)
+{
+    struct iovec header = part(op->header, sizeof op->header),
+                 parts[2] = {part(op->body.data, op->body.len), part(op->tail.data, op->tail.len)};
+    open_file(w, op, SPOOL_IN_TMP, O_WRONLY);
+    if (op->status != 0)
+        return;
+    int status = disk_write(op->fd, parts, 2, op->offset);
+    if (status == 0)
+        status = disk_write(op->fd, &header, 1, 0);
+    if (status != 0)
+        failed(op, "write", status);
+}
+
+/* What a torn or failed append left behind is cut first: nothing that looks like a record may stand behind the last good one. */
+static void write_settlement(struct spool_writer *w, struct spool_op *op)
+{
+    struct iovec record = part(op->body.data, op->body.len);
+    uint64_t size;
+    open_file(w, op, SPOOL_IN_MSG, O_WRONLY);
+    if (op->status != 0)
+        return;
+    if (disk->size(op->fd, &size) != 0) {
+        failed(op, "stat", errno);
+    } else if (size != op->offset && disk->ftruncate(op->fd, (off_t)op->offset) != 0) {
+        failed(op, "truncate", errno);
+    } else {
+        int status = disk_write(op->fd, &record, 1, op->offset);
+        if (status != 0)
+            failed(op, "write", status);
+    }
+}
+
+static void write_one(struct spool_writer *w, struct spool_op *op)
+{
+    switch (op->kind) {
+    case SPOOL_OP_APPEND:
+        write_piece(w, op);
+        break;
+    case SPOOL_OP_PUT:
+        if (op->pieces)
+            write_message_of_pieces(w, op);
+        else
+            write_message(w, op);
+        break;
+    case SPOOL_OP_SETTLE:
+        write_settlement(w, op);
+        break;
+    case SPOOL_OP_DROP:
+    case SPOOL_OP_REMOVE:
+        break;
+    }
+    if (op->fd >= 0 && op->status == 0)
+        disk->write_back(op->fd);
+}
+
+static void flush_file(struct spool_op *op)
+{
+    if (op->fd < 0)
+        return;
+    if (op->status == 0 && disk->fdatasync(op->fd) != 0)
+        failed(op, "flush", errno);
+    disk->close(op->fd);
+    op->fd = -1;
+}
+
+static void unlink_path(struct spool_writer *w, struct spool_op *op, enum spool_place place)
+{
+    char path[SPOOL_PATH];
+    spool_path(path, place, op->id);
+    if (disk->unlinkat(w->directory, path) != 0 && errno != ENOENT)
+        failed(op, "unlink", errno);
+    if (place == SPOOL_IN_MSG)
+        w->shelves[spool_shelf(op->id)] = true;
+}
+
+static void link_message(struct spool_writer *w, struct spool_op *op)
+{
+    char from[SPOOL_PATH], to[SPOOL_PATH];
+    spool_path(from, SPOOL_IN_TMP, op->id);
+    spool_path(to, SPOOL_IN_MSG, op->id);
+    if (disk->linkat(w->directory, from, to) != 0) {
+        failed(op, "link", errno);
+        return;
+    }
+    op->made = true;
+    w->shelves[spool_shelf(op->id)] = true;
+}
+
+static void link_or_remove(struct spool_writer *w, struct spool_op *op)
+{
+    if (op->kind == SPOOL_OP_PUT && op->pieces && op->status == 0)
+        link_message(w, op);
+    if (op->kind == SPOOL_OP_DROP)
+        unlink_path(w, op, SPOOL_IN_TMP);
+    if (op->kind == SPOOL_OP_REMOVE)
+        unlink_path(w, op, SPOOL_IN_MSG);
+}
+
+static int flush_directory(struct spool_writer *w, const char *path)
+{
+    int fd = disk->openat(w->directory, path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return errno;
+    int status = disk->fsync(fd) == 0 ? 0 : errno;
+    disk->close(fd);
+    return status;
+}
+
+static void flush_shelves(struct spool_writer *w, struct spool_ops *batch)
+{
+    for (unsigned shelf = 0; shelf < 256; shelf++) {
+        char path[SPOOL_PATH];
+        if (!w->shelves[shelf])
+            continue;
+        w->shelves[shelf] = false;
+        spool_shelf_path(path, shelf);
+        int status = flush_directory(w, path);
+        for (struct spool_op *op = batch->first; status != 0 && op; op = op->next) {
+            if ((op->kind == SPOOL_OP_PUT || op->kind == SPOOL_OP_REMOVE) && spool_shelf(op->id) == shelf)
+                failed(op, "flush of the directory", status);
+        }
+    }
+}
+
+/* The status stays that of what failed first; should the undoing fail too, a message that nobody was promised is delivered after the next
+ * start. */
+static void clean_up(struct spool_writer *w, struct spool_op *op)
+{
+    if (op->kind != SPOOL_OP_PUT)
+        return;
+    if (op->status != 0 && op->made)
+        unlink_path(w, op, SPOOL_IN_MSG);
+    if (op->pieces) {
+        char path[SPOOL_PATH];
+        spool_path(path, SPOOL_IN_TMP, op->id);
+        disk->unlinkat(w->directory, path);
+    }
+}
+
+static void run_batch(struct spool_writer *w, struct spool_ops *batch)
+{
+    memset(w->shelves, 0, sizeof w->shelves);
+    for (struct spool_op *op = batch->first; op; op = op->next)
+        write_one(w, op);
+    for (struct spool_op *op = batch->first; op; op = op->next)
+        flush_file(op);
+    for (struct spool_op *op = batch->first; op; op = op->next)
+        link_or_remove(w, op);
+    flush_shelves(w, batch);
+    for (struct spool_op *op = batch->first; op; op = op->next)
+        clean_up(w, op);
+}
+
+/* ---- the thread
+ * -------------------------------------------------------------------------------------------------------------------------- */
+
+static void *writer_thread(void *arg)
+{
+    struct spool_writer *w = arg;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->batch && !w->stop)
+            pthread_cond_wait(&w->changed, &w->lock);
+        if (!w->batch)
+            break;
+        pthread_mutex_unlock(&w->lock);
+        run_batch(w, w->batch);
+        pthread_mutex_lock(&w->lock);
+        w->batch = NULL;
+        eventfd_write(w->event, 1);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+struct spool_writer *spool_writer_new(int directory, struct error *error)
+{
+    struct spool_writer *w = memory_new(1, sizeof *w);
+    w->directory = directory;
+    w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->changed, NULL);
+    int status = w->event < 0 ? errno : pthread_create(&w->thread, NULL, writer_thread, w);
+    if (status == 0)
+        return w;
+    error_set(error, "the spool's writing thread can't be started: %s", strerror(status));
+    if (w->event >= 0)
+        close(w->event);
+    free(w);
+    return NULL;
+}
+
+void spool_writer_free(struct spool_writer *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    close(w->event);
+    free(w);
+}
+
+int spool_writer_fd(const struct spool_writer *w)
+{
+    return w->event;
+}
+
+void spool_writer_start(struct spool_writer *w, struct spool_ops *batch)
+{
+    pthread_mutex_lock(&w->lock);
+    w->batch = batch;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool spool_writer_done(struct spool_writer *w)
+{
+    eventfd_t n;
+    return eventfd_read(w->event, &n) == 0;
+}
+
+void spool_writer_wait(struct spool_writer *w)
+{
+    struct pollfd p = {.fd = w->event, .events = POLLIN};
+    while (poll(&p, 1, -1) < 0 && errno == EINTR)
+        continue;
+}

@@ -1,0 +1,48 @@
+/* spool_writer: the helper thread that changes the disk. It is given one batch at a time; what it has done stands in the batch's operations
+ * afterwards. Nothing of an operation is touched by the caller while its batch is under way. */
+#ifndef POSTINO_SPOOL_WRITER_H
+#define POSTINO_SPOOL_WRITER_H
+
+#include "qmgr/spool_format.h"
+
+enum spool_op_kind { SPOOL_OP_APPEND, SPOOL_OP_PUT, SPOOL_OP_DROP, SPOOL_OP_SETTLE, SPOOL_OP_REMOVE };
+
+struct spool_op {
+    struct spool_op *next;
+    enum spool_op_kind kind;
+    uint64_t id;
+    /* APPEND: a piece, at `offset` of tmp/ID. PUT: the last piece, at `offset`; `tail` is the envelope, `header` goes in front; `pieces`:
+     * there were some. SETTLE: `body` is the record, at `offset` of msg/XX/ID. */
+    struct buf body, tail;
+    unsigned char header[SPOOL_RECORD_HEADER];
+    uint64_t offset;
+    bool pieces;
+    /* The writer's. */
+    int status;       /* 0 or an errno */
+    const char *step; /* what failed */
+    int fd;
+    bool made; /* the file in msg/ is there, and of this operation */
+    /* The caller's. */
+    spool_done_fn *done;
+    void *arg;
+};
+
+struct spool_ops {
+    struct spool_op *first, **end;
+    size_t count;
+};
+
+void spool_ops_init(struct spool_ops *);
+void spool_ops_add(struct spool_ops *, struct spool_op *);
+struct spool_op *spool_ops_take(struct spool_ops *); /* NULL: none */
+void spool_op_free(struct spool_op *);
+
+struct spool_writer;
+struct spool_writer *spool_writer_new(int directory, struct error *);
+void spool_writer_free(struct spool_writer *); /* with no batch under way */
+int spool_writer_fd(const struct spool_writer *);
+void spool_writer_start(struct spool_writer *, struct spool_ops *batch);
+bool spool_writer_done(struct spool_writer *); /* true once for each batch */
+void spool_writer_wait(struct spool_writer *); /* until the batch is done */
+
+#endif

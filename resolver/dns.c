@@ -1,0 +1,264 @@
+/* postino-dns: answers RESOLVE (the hosts of a next hop) and NAME (of a client) from libunbound, which runs on our event loop and starts no
+ * thread. */
+#include "common/log.h"
+#include "common/program.h"
+#include "resolver/clientname.h"
+#include "resolver/nameservers.h"
+#include "resolver/question.h"
+#include "resolver/resolve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <unbound-event.h>
+#include <unbound.h>
+#include <unistd.h>
+
+#define RESOLV_CONF "/etc/resolv.conf"
+
+/* A question of one of the programs that ask us; it ends with its answer, or with its edge. */
+struct job {
+    LIST_ENTRY(job) link;
+    struct edge *edge;
+    uint32_t id;
+    struct resolve *resolve;
+    struct clientname *name;
+};
+
+struct edge {
+    struct channel *channel;
+    LIST_HEAD(, job) jobs;
+};
+
+static struct {
+    struct nameservers servers;
+    struct resolve_rules rules;
+    struct ub_ctx *context;
+    size_t jobs;
+} self;
+
+/* ---- jobs ------------------------------------------------------------------------------------------------------------------------------
+ */
+
+static struct job *job_new(struct edge *edge, uint32_t id)
+{
+    struct job *job = calloc(1, sizeof *job);
+    if (job == NULL)
+        log_die("out of memory for a question");
+    job->edge = edge;
+    job->id = id;
+    LIST_INSERT_HEAD(&edge->jobs, job, link);
+    self.jobs++;
+    return job;
+}
+
+static void job_end(struct job *job)
+{
+    LIST_REMOVE(job, link);
+    free(job);
+    self.jobs--;
+    if (self.jobs == 0 && program_draining())
+        program_end();
+}
+
+static void resolved(const struct message_resolved *m, void *arg)
+{
+    struct job *job = arg;
+    channel_send(job->edge->channel, &(struct message){.type = MESSAGE_RESOLVED, .id = job->id, .fd = -1, .resolved = *m});
+    job_end(job);
+}
+
+static void named(struct span name, void *arg)
+{
+    struct job *job = arg;
+    channel_send(job->edge->channel, &(struct message){.type = MESSAGE_NAMED, .id = job->id, .fd = -1, .named = {.name = name}});
+    job_end(job);
+}
+
+static void take_resolve(struct edge *edge, const struct message *m)
+{
+    struct job *job = job_new(edge, m->id);
+    struct resolve *r = resolve_start(&self.rules, m->resolve.name, m->resolve.want, resolved, job);
+    if (r != NULL)
+        job->resolve = r;
+}
+
+static void take_name(struct edge *edge, const struct message *m)
+{
+    struct job *job = job_new(edge, m->id);
+    struct clientname *c = clientname_start(m->name.address, named, job);
+    if (c != NULL)
+        job->name = c;
+}
+
+/* ---- edges -----------------------------------------------------------------------------------------------------------------------------
+ */
+
+static void edge_message(struct channel *c, const struct message *m, void *arg)
+{
+    (void)c;
+    if (m->type == MESSAGE_RESOLVE)
+        take_resolve(arg, m);
+    else if (m->type == MESSAGE_NAME)
+        take_name(arg, m);
+}
+
+static void edge_closed(struct channel *c, void *arg)
+{
+    struct edge *edge = arg;
+    struct job *job;
+    while ((job = LIST_FIRST(&edge->jobs)) != NULL) {
+        if (job->resolve != NULL)
+            resolve_cancel(job->resolve);
+        if (job->name != NULL)
+            clientname_cancel(job->name);
+        job_end(job);
+    }
+    channel_free(c);
+    free(edge);
+}
+
+static void peer(const char *role, uint32_t instance, int fd)
+{
+    static const struct channel_handler handler = {.message = edge_message, .closed = edge_closed};
+    (void)instance;
+    struct edge *edge = calloc(1, sizeof *edge);
+    if (edge == NULL)
+        log_die("out of memory for an edge");
+    LIST_INIT(&edge->jobs);
+    bool route = strcmp(role, "route") == 0;
+    edge->channel =
+        channel_new(program_base(), fd, role, 1u << (route ? PROTOCOL_ROUTE_DNS : PROTOCOL_RESOLVING), SIDE_SERVER, &handler, edge);
+}
+
+/* ---- libunbound -------------------------------------------------------------------------------------------------------------------------
+ */
+
+static int option(const char *name, const char *value, struct error *error)
+{
+    int status = ub_ctx_set_option(self.context, name, value);
+    return status == 0 ? 0 : error_set(error, "libunbound does not take %s %s: %s", name, value, ub_strerror(status));
+}
+
+struct option {
+    const char *name, *value;
+};
+
+static int options(const struct option *list, struct error *error)
+{
+    for (; list->name != NULL; list++)
+        if (option(list->name, list->value, error) < 0)
+            return -1;
+    return 0;
+}
+
+/* Servers on loopback are as good as others; a server that was away is tried again soon. */
+static const struct option always[] = {{"do-not-query-localhost:", "no"},
+                                       {"infra-keep-probing:", "yes"},
+                                       {"infra-host-ttl:", "60"},
+                                       {"cache-max-negative-ttl:", "900"},
+                                       {"num-queries-per-thread:", "4096"},
+                                       {"outgoing-range:", "1024"},
+                                       {NULL, NULL}};
+
+/* A forwarder may know the names of private networks; and many strip DNSSEC: then nothing is proved, but mail goes on. */
+static const struct option forwarding[] = {
+    {"unblock-lan-zones:", "yes"}, {"insecure-lan-zones:", "yes"}, {"harden-dnssec-stripped:", "no"}, {NULL, NULL}};
+
+static int use_servers(struct error *error)
+{
+    for (size_t i = 0; i < self.servers.n; i++) {
+        int status = ub_ctx_set_fwd(self.context, self.servers.address[i]);
+        if (status != 0)
+            return error_set(error, "dns { server = %s }: %s; write address or address@port", self.servers.address[i], ub_strerror(status));
+    }
+    return self.servers.n > 0 ? options(forwarding, error) : 0;
+}
+
+static int use_trust_anchor(const char *path, struct error *error)
+{
+    if (path[0] == '\0' || access(path, R_OK) < 0) {
+        log_info("DNSSEC is not checked: no trust anchor file %s", path);
+        return 0;
+    }
+    int status = ub_ctx_add_ta_file(self.context, path);
+    return status == 0 ? 0
+                       : error_set(error, "%s: %s; dns { trust_anchor } must be a file of DS or DNSKEY records", path, ub_strerror(status));
+}
+
+static int make_context(const struct settings *s, struct error *error)
+{
+    self.context = ub_ctx_create_event(program_base());
+    if (self.context == NULL)
+        return error_set(error, "libunbound can't be set up");
+    ub_ctx_debugout(self.context, NULL);
+    if (options(always, error) < 0 || use_servers(error) < 0)
+        return -1;
+    return use_trust_anchor(s->dns_trust_anchor, error);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_recursive(const struct settings *s)
+{
+    return s->dns_server.n == 1 && strcmp(s->dns_server.v[0], "recursive") == 0;
+}
+
+static void take_configured(const struct settings *s)
+{
+    for (size_t i = 0; i < s->dns_server.n && i < NAMESERVERS; i++)
+        snprintf(self.servers.address[self.servers.n++], sizeof self.servers.address[0], "%s", s->dns_server.v[i]);
+}
+
+static int prepare(const struct settings *s, struct error *error)
+{
+    (void)error;
+    if (s->dns_server.n > 0 && !is_recursive(s))
+        take_configured(s);
+    else if (s->dns_server.n == 0)
+        nameservers_of_file(RESOLV_CONF, &self.servers);
+    if (self.servers.n == 0 && !is_recursive(s))
+        log_warning("no resolver in %s; the root servers are asked", RESOLV_CONF);
+    self.rules = (struct resolve_rules){.hostname = s->hostname, .mx_hosts = (unsigned)s->dns_mx_hosts, .family = s->remote_address_family};
+    return 0;
+}
+
+static void sandbox(const struct settings *s, struct sandbox *out)
+{
+    char directory[256];
+    const char *slash = strrchr(s->dns_trust_anchor, '/');
+    if (slash != NULL && slash > s->dns_trust_anchor) {
+        snprintf(directory, sizeof directory, "%.*s", (int)(slash - s->dns_trust_anchor), s->dns_trust_anchor);
+        sandbox_path(out, directory, SANDBOX_READ);
+    }
+    out->calls = SANDBOX_STREAM_OUT | SANDBOX_DGRAM_OUT | SANDBOX_FILES_READ;
+    out->open_files = 4096;
+}
+
+static int start(const struct settings *s, struct error *error)
+{
+    if (make_context(s, error) < 0)
+        return -1;
+    return question_setup(program_base(), self.context, (unsigned)s->dns_timeout, error);
+}
+
+static void drain(void)
+{
+    if (self.jobs == 0)
+        program_end();
+}
+
+static const struct program dns_program = {
+    .name = "dns",
+    .sandbox = sandbox,
+    .prepare = prepare,
+    .start = start,
+    .peer = peer,
+    .drain = drain,
+};
+
+int main(int argc, char **argv)
+{
+    return program_main(&dns_program, argc, argv);
+}

@@ -1,0 +1,396 @@
+#include "resolver/resolve.h"
+
+#include "common/address.h"
+#include "common/log.h"
+#include "conf/settings.h"
+#include "resolver/question.h"
+
+#include <idn2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define HOST_ADDRESSES 20 /* addresses of one host, at most */
+
+struct host {
+    uint16_t preference;
+    uint32_t shuffle;
+    char name[256];
+    struct question_wait *wait[2]; /* A, AAAA */
+    struct buf addresses[2];
+    struct resolve *owner;
+};
+
+struct resolve {
+    const struct resolve_rules *rules;
+    char name[256];
+    unsigned want;
+    resolve_fn *done;
+    void *arg;
+    struct question_wait *mx;
+    struct host *hosts;
+    size_t count, waiting;
+    enum resolve_verdict verdict; /* of the worst that happened to a host, when none has an address */
+    const char *status;
+    char reason[512];
+};
+
+static void resolve_free(struct resolve *r)
+{
+    question_cancel(r->mx);
+    for (size_t i = 0; i < r->count; i++)
+        for (int family = 0; family < 2; family++) {
+            question_cancel(r->hosts[i].wait[family]);
+            buf_free(&r->hosts[i].addresses[family]);
+        }
+    free(r->hosts);
+    free(r);
+}
+
+void resolve_cancel(struct resolve *r)
+{
+    resolve_free(r);
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------------------------------- */
+
+static void fail(struct resolve *r, enum resolve_verdict verdict, const char *status, const char *reason)
+{
+    r->done(&(struct message_resolved){.verdict = (uint16_t)verdict, .status = span_of(status), .reason = span_of(reason)}, r->arg);
+    resolve_free(r);
+}
+
+static void name_service_error(char *to, size_t n, const char *name, const char *type, const char *why)
+{
+    snprintf(to, n, "Host or domain name not found. Name service error for name=%s type=%s: %s", name, type, why);
+}
+
+static void add_host(struct buf *out, struct host *h)
+{
+    struct buf addresses = BUF_EMPTY(8192);
+    buf_add_span(&addresses, buf_span(&h->addresses[1]));
+    if (h->addresses[0].len > 0 && addresses.len > 0)
+        buf_add_char(&addresses, ' ');
+    buf_add_span(&addresses, buf_span(&h->addresses[0]));
+    struct record_host record = {.preference = h->preference, .name = span_of(h->name), .addresses = buf_span(&addresses)};
+    record_host_add(out, &record);
+    buf_free(&addresses);
+}
+
+static void succeed(struct resolve *r)
+{
+    struct buf hosts = BUF_EMPTY(1 << 20);
+    for (size_t i = 0; i < r->count; i++)
+        add_host(&hosts, &r->hosts[i]);
+    struct message_resolved m = {.verdict = RESOLVE_OK, .hosts = {(uint32_t)r->count, buf_span(&hosts)}};
+    r->done(&m, r->arg);
+    buf_free(&hosts);
+    resolve_free(r);
+}
+
+/* ---- addresses of the hosts -----------------------------------------------------------------------------------------------------------
+ */
+
+static void finish_hosts(struct resolve *r)
+{
+    bool some = (r->want & RESOLVE_ADDRESSES) == 0;
+    for (size_t i = 0; i < r->count; i++)
+        some |= r->hosts[i].addresses[0].len > 0 || r->hosts[i].addresses[1].len > 0;
+    if (some)
+        succeed(r);
+    else
+        fail(r, r->verdict, r->status, r->reason);
+}
+
+/* A temporary failure outweighs a final one; of equals the first host's is told, as it is the one that counts most. */
+static void note_failure(struct resolve *r, const struct host *h, const struct question_answer *a, int family)
+{
+    bool temporary = a->result == QUESTION_DEFERRED;
+    if (r->verdict == RESOLVE_DEFERRED || (r->verdict == RESOLVE_FAILED && !temporary))
+        return;
+    r->verdict = temporary ? RESOLVE_DEFERRED : RESOLVE_FAILED;
+    r->status = temporary ? "4.4.3" : "5.4.4";
+    name_service_error(r->reason, sizeof r->reason, h->name, family ? "AAAA" : "A", a->why);
+}
+
+static void add_address(struct buf *out, const struct wire_record *record, int family)
+{
+    struct sockaddr_storage ss = {.ss_family = family ? AF_INET6 : AF_INET};
+    if (family)
+        memcpy(&((struct sockaddr_in6 *)&ss)->sin6_addr, record->address, 16);
+    else
+        memcpy(&((struct sockaddr_in *)&ss)->sin_addr, record->address, 4);
+    if (out->len > 0)
+        buf_add_char(out, ' ');
+    address_of_socket((struct sockaddr *)&ss, out);
+}
+
+static void host_answer(struct host *h, const struct question_answer *a, int family)
+{
+    struct resolve *r = h->owner;
+    h->wait[family] = NULL;
+    r->waiting--;
+    for (size_t i = 0; a->result == QUESTION_OK && i < a->count && i < HOST_ADDRESSES; i++)
+        add_address(&h->addresses[family], &a->records[i], family);
+    if (a->result != QUESTION_OK)
+        note_failure(r, h, a, family);
+    if (r->waiting == 0)
+        finish_hosts(r);
+}
+
+static void host_answer_a(const struct question_answer *a, void *arg)
+{
+    host_answer(arg, a, 0);
+}
+
+static void host_answer_aaaa(const struct question_answer *a, void *arg)
+{
+    host_answer(arg, a, 1);
+}
+
+static void ask_host(struct resolve *r, struct host *h)
+{
+    h->owner = r;
+    if (r->rules->family != FAMILY_IPV6) {
+        r->waiting++;
+        h->wait[0] = question_ask(h->name, WIRE_A, host_answer_a, h);
+    }
+    if (r->rules->family != FAMILY_IPV4) {
+        r->waiting++;
+        h->wait[1] = question_ask(h->name, WIRE_AAAA, host_answer_aaaa, h);
+    }
+}
+
+static void ask_hosts(struct resolve *r)
+{
+    for (size_t i = 0; (r->want & RESOLVE_ADDRESSES) && i < r->count; i++)
+        ask_host(r, &r->hosts[i]);
+    if (r->waiting == 0)
+        finish_hosts(r);
+}
+
+static void new_hosts(struct resolve *r, size_t n)
+{
+    r->hosts = calloc(n, sizeof *r->hosts);
+    if (r->hosts == NULL)
+        log_die("out of memory for the hosts of a domain");
+}
+
+static struct host *one_host(struct resolve *r, uint16_t preference, const char *name)
+{
+    struct host *h = &r->hosts[r->count++];
+    h->preference = preference;
+    snprintf(h->name, sizeof h->name, "%s", name);
+    return h;
+}
+
+static void use_name_itself(struct resolve *r)
+{
+    new_hosts(r, 1);
+    one_host(r, 0, r->name);
+    ask_hosts(r);
+}
+
+/* ---- MX -------------------------------------------------------------------------------------------------------------------------------
+ */
+
+static int compare_hosts(const void *a, const void *b)
+{
+    const struct host *x = a, *y = b;
+    if (x->preference != y->preference)
+        return x->preference < y->preference ? -1 : 1;
+    return (x->shuffle > y->shuffle) - (x->shuffle < y->shuffle);
+}
+
+static void shuffle(struct resolve *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (getrandom(&r->hosts[i].shuffle, sizeof r->hosts[i].shuffle, 0) != sizeof r->hosts[i].shuffle)
+            log_die("no random numbers from the system");
+    qsort(r->hosts, r->count, sizeof *r->hosts, compare_hosts);
+}
+
+static bool is_address(const char *name)
+{
+    struct sockaddr_storage ss;
+    socklen_t len;
+    return address_to_socket(span_of(name), 0, &ss, &len);
+}
+
+/* The same host twice is one, with the better preference. */
+static void add_mx(struct resolve *r, const struct wire_record *mx)
+{
+    if (!address_is_domain(span_of(mx->name), false) || is_address(mx->name))
+        return;
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->hosts[i].name, mx->name) == 0) {
+            if (mx->preference < r->hosts[i].preference)
+                r->hosts[i].preference = mx->preference;
+            return;
+        }
+    one_host(r, mx->preference, mx->name);
+}
+
+static bool is_null_mx(const struct question_answer *a)
+{
+    return a->count == 1 && a->records[0].name[0] == '\0';
+}
+
+/* RFC 5321 5.1: when we are one of the hosts, only better ones are tried. */
+static void leave_out_ourselves(struct resolve *r)
+{
+    size_t i = 0;
+    while (i < r->count && strcasecmp(r->hosts[i].name, r->rules->hostname) != 0)
+        i++;
+    if (i == r->count)
+        return;
+    while (i > 0 && r->hosts[i - 1].preference == r->hosts[i].preference)
+        i--;
+    r->count = i;
+}
+
+static void take_mx(struct resolve *r, const struct question_answer *a)
+{
+    char reason[512];
+    if (is_null_mx(a)) {
+        snprintf(reason, sizeof reason, "Domain %s does not accept mail (nullMX)", r->name);
+        fail(r, RESOLVE_FAILED, "5.1.10", reason);
+        return;
+    }
+    new_hosts(r, a->count);
+    for (size_t i = 0; i < a->count; i++)
+        add_mx(r, &a->records[i]);
+    bool any = r->count > 0;
+    shuffle(r);
+    leave_out_ourselves(r);
+    if (r->count > r->rules->mx_hosts)
+        r->count = r->rules->mx_hosts;
+    if (r->count > 0) {
+        ask_hosts(r);
+    } else if (any) {
+        snprintf(reason, sizeof reason, "mail for %s loops back to myself", r->name);
+        fail(r, RESOLVE_FAILED, "5.4.6", reason);
+    } else {
+        name_service_error(reason, sizeof reason, r->name, "MX", "Malformed or unexpected name server reply");
+        fail(r, RESOLVE_FAILED, "5.4.4", reason);
+    }
+}
+
+static void mx_answer(const struct question_answer *a, void *arg)
+{
+    struct resolve *r = arg;
+    char reason[512];
+    r->mx = NULL;
+    name_service_error(reason, sizeof reason, r->name, "MX", a->why);
+    switch (a->result) {
+    case QUESTION_OK:
+        take_mx(r, a);
+        break;
+    case QUESTION_NO_DATA:
+        use_name_itself(r);
+        break;
+    case QUESTION_NO_NAME:
+        fail(r, RESOLVE_FAILED, "5.1.2", reason);
+        break;
+    case QUESTION_DEFERRED:
+        fail(r, RESOLVE_DEFERRED, "4.4.3", reason);
+        break;
+    }
+}
+
+/* ---- start ----------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* "[192.0.2.1]", "[IPv6:...]", or an address alone. */
+static bool literal(struct span name, struct buf *text)
+{
+    struct sockaddr_storage ss;
+    socklen_t len;
+    struct span inner = name.n > 2 && name.p[0] == '[' && name.p[name.n - 1] == ']' ? span_make(name.p + 1, name.n - 2) : name;
+    if (!address_literal(name, &ss) && !address_to_socket(inner, 0, &ss, &len))
+        return false;
+    address_of_socket((struct sockaddr *)&ss, text);
+    return true;
+}
+
+static bool is_ascii(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* U-labels to A-labels (RFC 5891; mapped as UTS 46 says, so that capitals are no matter). */
+static bool to_ascii(const char *text, char *to, size_t size)
+{
+    char *ascii = NULL;
+    bool good = idn2_to_ascii_8z(text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && strlen(ascii) < size;
+    if (good)
+        snprintf(to, size, "%s", ascii);
+    idn2_free(ascii);
+    return good;
+}
+
+/* "[host]" wants no MX; a final dot goes; letters become lower case. */
+static bool normalize(struct span name, char *to, size_t size, unsigned *want)
+{
+    if (name.n > 2 && name.p[0] == '[' && name.p[name.n - 1] == ']') {
+        name = span_make(name.p + 1, name.n - 2);
+        *want &= ~(unsigned)RESOLVE_MX;
+    }
+    if (name.n > 1 && name.p[name.n - 1] == '.')
+        name.n--;
+    if (name.n == 0 || name.n >= size || !address_is_domain(name, true))
+        return false;
+    char text[256];
+    snprintf(text, sizeof text, "%.*s", SPAN_ARG(name));
+    if (is_ascii(name))
+        snprintf(to, size, "%s", text);
+    else if (!to_ascii(text, to, size))
+        return false;
+    for (char *p = to; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p | 0x20);
+    return address_is_domain(span_of(to), false);
+}
+
+static void invalid_name(struct resolve *r, struct span name)
+{
+    char reason[400];
+    snprintf(reason, sizeof reason, "Host or domain name not found. \"%.*s\" is not a valid domain name", name.n < 255 ? (int)name.n : 255,
+             name.p ? name.p : "");
+    fail(r, RESOLVE_FAILED, "5.1.2", reason);
+}
+
+static void use_literal(struct resolve *r, struct buf *text)
+{
+    new_hosts(r, 1);
+    struct host *h = one_host(r, 0, buf_text(text));
+    if (r->want & RESOLVE_ADDRESSES)
+        buf_add_span(&h->addresses[0], buf_span(text));
+    succeed(r);
+}
+
+struct resolve *resolve_start(const struct resolve_rules *rules, struct span name, unsigned want, resolve_fn *done, void *arg)
+{
+    struct resolve *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        log_die("out of memory for a next hop");
+    *r = (struct resolve){.rules = rules, .want = want, .done = done, .arg = arg, .status = ""};
+    struct buf text = BUF_EMPTY(64);
+    bool pending = false;
+    if (literal(name, &text)) {
+        use_literal(r, &text);
+    } else if (!normalize(name, r->name, sizeof r->name, &r->want)) {
+        invalid_name(r, name);
+    } else if (r->want & RESOLVE_MX) {
+        r->mx = question_ask(r->name, WIRE_MX, mx_answer, r);
+        pending = true;
+    } else {
+        pending = (r->want & RESOLVE_ADDRESSES) != 0;
+        use_name_itself(r);
+    }
+    buf_free(&text);
+    return pending ? r : NULL;
+}

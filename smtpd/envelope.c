@@ -1,0 +1,130 @@
+#include "smtpd/envelope.h"
+
+#include <stdlib.h>
+
+#define RECIPIENTS_MOST (FRAME_MAX - BODY_INLINE_MAX - ((size_t)64 << 10)) /* octets: a PUT has body and sender beside them */
+#define SLOTS_FIRST     16
+
+void envelope_open(struct envelope *e, struct span sender)
+{
+    envelope_close(e);
+    e->open = true;
+    buf_add_span(&e->sender, sender);
+}
+
+void envelope_close(struct envelope *e)
+{
+    buf_free(&e->sender);
+    buf_free(&e->first);
+    buf_free(&e->recipients);
+    free(e->slots);
+    *e = (struct envelope){.recipients.limit = RECIPIENTS_MOST};
+}
+
+static uint64_t hash_span(uint64_t hash, struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        hash = (hash ^ (unsigned char)s.p[i]) * 0x100000001b3u;
+    return (hash ^ 0xff) * 0x100000001b3u;
+}
+
+static uint32_t hash_recipient(const struct record_recipient *r)
+{
+    uint64_t hash = hash_span(hash_span(0xcbf29ce484222325u, r->address), r->transport);
+    hash = hash_span(hash_span(hash, r->nexthop), r->mailbox);
+    return (uint32_t)(hash >> 32);
+}
+
+static bool same(const struct record_recipient *a, const struct record_recipient *b)
+{
+    return span_equal(a->address, b->address) && span_equal(a->transport, b->transport) && span_equal(a->nexthop, b->nexthop) &&
+           span_equal(a->mailbox, b->mailbox);
+}
+
+static bool record_at(const struct envelope *e, size_t at, struct record_recipient *out)
+{
+    struct list one = {1, span_make(e->recipients.data + at, e->recipients.len - at)};
+    return record_recipient_next(&one, out);
+}
+
+/* The slot where `r` is, or would be. */
+static uint32_t *find(const struct envelope *e, const struct record_recipient *r)
+{
+    struct record_recipient other;
+    uint32_t i = hash_recipient(r) % e->slot_count;
+    while (e->slots[i] && !(record_at(e, e->slots[i] - 1, &other) && same(r, &other)))
+        i = (i + 1) % e->slot_count;
+    return &e->slots[i];
+}
+
+static bool grow(struct envelope *e)
+{
+    if (e->slot_count && e->count < e->slot_count / 2)
+        return true;
+    uint32_t former_count = e->slot_count, *former = e->slots;
+    e->slot_count = former_count ? former_count * 2 : SLOTS_FIRST;
+    e->slots = calloc(e->slot_count, sizeof *e->slots);
+    if (!e->slots) {
+        e->slots = former;
+        e->slot_count = former_count;
+        return false;
+    }
+    struct record_recipient r;
+    for (uint32_t i = 0; i < former_count; i++)
+        if (former[i] && record_at(e, former[i] - 1, &r))
+            *find(e, &r) = former[i];
+    free(former);
+    return true;
+}
+
+static bool add_one(struct envelope *e, struct record_recipient *r, struct span said)
+{
+    if (!grow(e))
+        return false;
+    uint32_t *slot = find(e, r);
+    if (*slot)
+        return true;
+    size_t at = e->recipients.len;
+    if (!span_equal(r->address, said))
+        r->original = said;
+    record_recipient_add(&e->recipients, r);
+    if (e->recipients.failed)
+        return false;
+    *slot = (uint32_t)at + 1;
+    e->count++;
+    return true;
+}
+
+/* Takes back what was added behind `len`. */
+static void cut(struct envelope *e, size_t len, uint32_t count)
+{
+    struct record_recipient r;
+    e->recipients.len = len;
+    e->recipients.failed = false;
+    e->count = count;
+    memset(e->slots, 0, e->slot_count * sizeof *e->slots);
+    struct list all = envelope_recipients(e);
+    for (size_t at = 0; record_recipient_next(&all, &r); at = len - all.bytes.n)
+        *find(e, &r) = (uint32_t)at + 1;
+}
+
+bool envelope_add(struct envelope *e, struct span said, struct list routed)
+{
+    struct record_recipient r;
+    size_t len = e->recipients.len;
+    uint32_t count = e->count;
+    while (record_recipient_next(&routed, &r)) {
+        if (!add_one(e, &r, said)) {
+            cut(e, len, count);
+            return false;
+        }
+    }
+    if (!e->accepted++)
+        buf_add_span(&e->first, said);
+    return true;
+}
+
+struct list envelope_recipients(const struct envelope *e)
+{
+    return (struct list){e->count, buf_span(&e->recipients)};
+}

@@ -1,0 +1,28 @@
+/* envelope: sender and recipients of the transaction that is under way, gathered until the message is handed to qmgr. */
+#ifndef POSTINO_SMTPD_ENVELOPE_H
+#define POSTINO_SMTPD_ENVELOPE_H
+
+#include "common/messages.h"
+
+struct envelope {
+    bool open;         /* MAIL was accepted */
+    uint32_t accepted; /* RCPTs that were answered with 250 */
+    uint32_t refused;
+    struct buf sender;     /* "" for the null reverse-path */
+    struct buf first;      /* the first accepted recipient, as the client said it */
+    struct buf recipients; /* encoded record_recipient, without doubles */
+    uint32_t count;
+    /* private: an open-addressed table of where in `recipients` a record begins, plus one */
+    uint32_t *slots;
+    uint32_t slot_count;
+};
+
+void envelope_open(struct envelope *, struct span sender);
+void envelope_close(struct envelope *); /* back to nothing; all memory is freed */
+
+/* Adds what route made of the recipient that the client called `said`. A recipient that is there already (same address, same route) is not
+ * added again. False, with nothing added, when the envelope would get too large for a frame. */
+bool envelope_add(struct envelope *, struct span said, struct list routed);
+struct list envelope_recipients(const struct envelope *);
+
+#endif

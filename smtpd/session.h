@@ -1,0 +1,57 @@
+/* session: one SMTP client, from connect to end: the state machine, the verbs, and the message on its way to qmgr.
+ *
+ *   accept --(implicit TLS)--> HANDSHAKE --> COMMAND            a line is awaited
+ *                                 ^  ^          |
+ *                                 |  +-STARTTLS-+               what was said and pipelined before is forgotten
+ *                                 |             +--AUTH-------> RESPONSE      a line with credentials is awaited
+ *                                 |             +--RCPT, DATA-> WAIT          a question is open (route, qmgr, auth), or a delay runs:
+ *                                 |             |    AUTH        |            no input is looked at, replies gather
+ *                                 |             +<---answer------+
+ *                                 |             +--354--------> TEXT <-> WAIT (a large message: APPEND)
+ *                                 |             +<--STORED-- WAIT (PUT) <-- end of text
+ *   any --QUIT, 421, 554, end of the connection--> ENDED
+ *
+ * Transaction: MAIL opens the envelope; RSET, HELO, EHLO, STARTTLS and the reply to the end of text close it.
+ * Input is looked at in COMMAND, RESPONSE and TEXT only, so replies keep the order of the commands; they leave together when input is used
+ * up. */
+#ifndef POSTINO_SMTPD_SESSION_H
+#define POSTINO_SMTPD_SESSION_H
+
+#include "common/address.h"
+#include "common/peer.h"
+#include "conf/settings.h"
+#include "smtpd/clients.h"
+#include "smtpd/ids.h"
+
+#include <openssl/ssl.h>
+#include <sys/queue.h>
+
+struct event_base;
+struct session;
+
+/* What all sessions of the process share. */
+struct server {
+    struct event_base *base;
+    const struct settings *settings;
+    SSL_CTX *tls; /* NULL: not offered */
+    struct peer *route, *auth, *qmgr;
+    struct ids *ids;
+    struct clients *clients;
+    struct network *relay_from; /* whose sessions are not counted by client */
+    size_t relay_from_count;
+    TAILQ_HEAD(, session) sessions;
+    size_t session_count;
+    bool draining;                    /* no new mail: 421 between transactions */
+    void (*emptied)(struct server *); /* NULL, or called when the last session has ended */
+};
+
+void server_init(struct server *); /* the list of sessions, the networks; the rest is the caller's */
+void server_free(struct server *); /* what server_init() made */
+
+/* A new connection; the descriptor becomes the session's. Too many: it gets 421, and no session is made. */
+void session_accept(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client);
+void session_accept_local(struct server *, int fd, uid_t uid); /* over the submit socket */
+
+void sessions_drain(struct server *); /* 421 to those between transactions, now and later */
+
+#endif

@@ -1,0 +1,72 @@
+/* session_state: the inside of a session, for session.c (life, input, replies), verbs.c (commands) and intake.c (the text of a message). */
+#ifndef POSTINO_SMTPD_SESSION_STATE_H
+#define POSTINO_SMTPD_SESSION_STATE_H
+
+#include "common/stream.h"
+#include "smtpd/command.h"
+#include "smtpd/data.h"
+#include "smtpd/envelope.h"
+#include "smtpd/session.h"
+
+#include <time.h>
+
+enum session_state { SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSION_WAIT, SESSION_TEXT, SESSION_ENDED };
+
+/* What WAIT waits for. */
+enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_ID, WAIT_APPEND, WAIT_PUT };
+
+struct intake; /* intake.c: the message that is coming in */
+
+struct session {
+    struct server *server;
+    const struct settings_listener *listener; /* NULL: the submit socket */
+    struct stream *stream;                    /* NULL once the client is gone or sent away */
+    TAILQ_ENTRY(session) link;
+    struct sockaddr_storage address;
+    enum session_state state;
+    enum session_wait wait;
+    bool local, counted, esmtp, greeted, client_known, draining, stalled, skipping_line, tls_active;
+    bool acted; /* a command was looked at */
+    uid_t uid;
+    time_t ends; /* the session as a whole */
+    uint64_t errors, auth_failures;
+    struct peer *asked;
+    uint32_t question, client_question;
+    struct ids_waiter id_waiter;
+    struct buf client; /* address as text; "" for the submit socket */
+    struct buf name;   /* "unknown" until route said more */
+    struct buf helo, login, tls;
+    struct buf recipient; /* the RCPT that is being asked about */
+    struct envelope envelope;
+    struct intake *intake;
+};
+
+/* ---- session.c ---- */
+__attribute__((format(printf, 4, 5))) void session_reply(struct session *, unsigned code, const char *status, const char *fmt, ...);
+/* A 4xx or 5xx, with a log line; a 5xx counts as an error. `about` says what: "RCPT". */
+__attribute__((format(printf, 5, 6))) void session_refuse(struct session *, const char *about, unsigned code, const char *status,
+                                                          const char *fmt, ...);
+/* The last reply; the connection ends behind it. */
+__attribute__((format(printf, 4, 5))) void session_end(struct session *, unsigned code, const char *status, const char *fmt, ...);
+void session_ask(struct session *, enum session_wait, struct peer *, const struct message *, peer_answer_fn *, uint64_t seconds);
+void session_wait(struct session *, enum session_wait, uint64_t seconds); /* 0: as long as it takes */
+void session_answered(struct session *);                                  /* in an answer's callback, first: WAIT is over */
+void session_resume(struct session *); /* in any event's callback, last: looks at input, flushes, or frees the session */
+const char *session_protocol(const struct session *);
+void session_log_client(const struct session *, struct buf *line);
+
+/* ---- verbs.c ---- */
+void session_command(struct session *, struct span line);
+void session_auth_response(struct session *, struct span line);
+void session_auth_refuse(struct session *);   /* the delay is over */
+void session_route_unknown(struct session *); /* no answer came */
+void session_client_known(struct session *);  /* WAIT_CLIENT is over */
+void session_forget(struct session *);        /* HELO, login, envelope: as at connect */
+
+/* ---- intake.c ---- */
+void intake_start(struct session *);                     /* DATA was accepted */
+void intake_take(struct session *);                      /* looks at input in TEXT */
+void intake_waited(struct session *, enum session_wait); /* no answer came in time */
+void intake_free(struct session *);
+
+#endif

@@ -1,0 +1,28 @@
+/* trace: the Received: line that smtpd puts in front of each message (RFC 5321 4.4, RFC 3848), and dates (RFC 5322 3.3). Pure. */
+#ifndef POSTINO_SMTPD_TRACE_H
+#define POSTINO_SMTPD_TRACE_H
+
+#include "common/buf.h"
+
+#include <sys/types.h>
+#include <time.h>
+
+struct trace {
+    bool local;  /* over the submit socket: `uid` instead of a client */
+    bool hidden; /* the client is not named */
+    uid_t uid;
+    struct span helo;     /* as the client said it; made harmless here */
+    struct span name;     /* forward-confirmed, or "unknown" */
+    struct span address;  /* "192.0.2.1", "2001:db8::1" */
+    struct span protocol; /* "ESMTPSA" */
+    struct span tls;      /* "TLSv1.3 TLS_AES_256_GCM_SHA384", "" for none */
+    struct span host;     /* ours */
+    struct span id;
+    struct span recipient; /* "": more than one, so that none is told about the others */
+    time_t now;
+};
+
+void trace_add(struct buf *out, const struct trace *);
+void trace_date(struct buf *out, time_t now);
+
+#endif

@@ -1,0 +1,92 @@
+"""Two network namespaces joined by a cable: `near` (where Postino runs) and `far` (a name server and next hosts), with addresses that no real network has
+(RFC 5737, RFC 3849). Both are made for one test and removed after it."""
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+NEAR, NAME_SERVER = "192.0.2.1", "192.0.2.53"
+FAR = ["192.0.2.%d" % n for n in range(2, 10)] + [NAME_SERVER]
+FAR6 = ["2001:db8::%d" % n for n in range(2, 10)]
+
+
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True, text=True)
+
+
+class Network:
+    def __init__(self):
+        self.near, self.far = ("postino-%d-%s" % (os.getpid(), side) for side in ("near", "far"))
+        self.directory = tempfile.mkdtemp(prefix="postino-net-", dir="/var/tmp")
+        os.chmod(self.directory, 0o755)
+        self.processes = []
+
+    def __enter__(self):
+        try:
+            for name in (self.near, self.far):
+                run("ip", "netns", "add", name)
+                run("ip", "-n", name, "link", "set", "lo", "up")
+            run("ip", "-n", self.near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", self.far)
+            self.address(self.near, NEAR + "/24")
+            self.address(self.near, "2001:db8::1/64")
+            for address in FAR:
+                self.address(self.far, address + "/24")
+            for address in FAR6:
+                self.address(self.far, address + "/64")
+            for name in (self.near, self.far):
+                run("ip", "-n", name, "link", "set", "cable", "up")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def address(self, name, address):
+        run("ip", "-n", name, "address", "add", address, "dev", "cable", *(["nodad"] if ":" in address else []))
+
+    def __exit__(self, *exception):
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for name in (self.near, self.far):
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start(self, *command, where=None, **more):
+        process = subprocess.Popen(["ip", "netns", "exec", where or self.far] + list(command), stdin=subprocess.DEVNULL, **more)
+        self.processes.append(process)
+        return process
+
+    def name_server(self, zones):
+        """NSD, authoritative for {"example": "lines of the zone file"}; other names it refuses."""
+        lines = ["server:", "  ip-address: %s" % NAME_SERVER, "  username: \"\"", "  zonesdir: \"%s\"" % self.directory, "  database: \"\"",
+                 "  pidfile: \"%s/nsd.pid\"" % self.directory, "  xfrdfile: \"%s/xfrd.state\"" % self.directory,
+                 "  zonelistfile: \"%s/zone.list\"" % self.directory, "  server-count: 1", "remote-control:", "  control-enable: no"]
+        for name, text in zones.items():
+            with open(os.path.join(self.directory, name + ".zone"), "w") as f:
+                f.write("$TTL 60\n@ IN SOA ns.%s. admin.%s. 1 3600 600 86400 5\n@ IN NS ns.%s.\nns IN A %s\n%s\n" % (name, name, name, NAME_SERVER, text))
+            lines += ["zone:", "  name: %s" % name, "  zonefile: %s.zone" % name]
+        config = os.path.join(self.directory, "nsd.conf")
+        with open(config, "w") as f:
+            f.write("\n".join(lines) + "\n")
+        log = open(os.path.join(self.directory, "nsd.log"), "w")
+        process = self.start("nsd", "-d", "-c", config, stdout=log, stderr=log)
+        end = time.monotonic() + 10
+        while "started" not in open(log.name).read():
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError("nsd did not start: " + open(log.name).read())
+            time.sleep(0.05)
+        return process
+
+    def smtp_sink(self, address, dump):
+        """Debian's Postfix smtp-sink on port 25 of one address; messages go to files under `dump`."""
+        path = os.path.join(self.directory, dump)
+        os.mkdir(path)
+        os.chmod(path, 0o777)
+        target = "inet:[%s]:25" % address if ":" in address else "inet:%s:25" % address
+        self.start("smtp-sink", "-u", "nobody", "-d", path + "/m.", target, "100", stdout=subprocess.DEVNULL)
+        return lambda: [open(os.path.join(path, name), "rb").read() for name in sorted(os.listdir(path))]

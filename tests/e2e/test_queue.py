@@ -1,0 +1,243 @@
+"""What becomes of mail that can't be delivered at once: retries with growing delay, a report at the end, no report of a report; and nothing is lost."""
+import email
+import email.policy
+import os
+import re
+import signal
+import socket
+import threading
+import time
+import unittest
+
+from host import DOMAIN, Host, free_port, wait_for, without_trace
+
+MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: the original\r\n\r\nbody of the original\r\n"
+
+
+class Sink:
+    """A next host that answers as told. replies: {"RCPT": "550 5.1.1 no such user", ...}; the default is yes. It records the messages."""
+
+    def __init__(self, port=0, replies=None):
+        self.replies, self.messages, self.sessions = dict(replies or {}), [], 0
+        self.socket = socket.create_server(("127.0.0.1", port))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            self.sessions += 1
+            threading.Thread(target=self.session, args=(client,), daemon=True).start()
+
+    def close(self):
+        self.socket.close()
+
+    def session(self, client):
+        f = client.makefile("rwb")
+
+        def say(text):
+            f.write(text.encode() + b"\r\n")
+            f.flush()
+        try:
+            say(self.replies.get("CONNECT", "220 sink.example"))
+            while True:
+                line = f.readline()
+                if not line:
+                    return
+                verb = line[:4].upper().strip().decode()
+                for pattern, reply in self.replies.items():
+                    if re.match(pattern, line.decode("latin-1"), re.I):
+                        say(reply)
+                        break
+                else:
+                    if verb == "DATA":
+                        say("354 go on")
+                        body = b""
+                        while not body.endswith(b"\r\n.\r\n") and body != b".\r\n":
+                            piece = f.readline()
+                            if not piece:
+                                return
+                            body += piece
+                        self.messages.append(re.sub(rb"(?m)^\.", b"", body[:-3]))
+                        say(self.replies.get("END", "250 2.0.0 taken"))
+                    elif verb == "QUIT":
+                        say("221 bye")
+                        return
+                    else:
+                        say("250 ok")
+        except OSError:
+            pass
+        finally:
+            client.close()
+
+
+def report_of(raw):
+    return email.message_from_bytes(raw, policy=email.policy.SMTP)
+
+
+class Queue(unittest.TestCase):
+    def host(self, sink_port, settings="queue { retry_first = 1s retry_most = 2s lifetime = 1h }"):
+        host = Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink_port}, settings=settings).__enter__()
+        self.addCleanup(host.__exit__, None, None, None)
+        return host
+
+    def sink(self, **replies):
+        sink = Sink(replies=replies.pop("replies", None))
+        self.addCleanup(sink.close)
+        return sink
+
+    def send(self, host, *recipients, sender="alice@" + DOMAIN):
+        with host.smtp() as client:
+            client.ehlo()
+            client.mail(sender)
+            for recipient in recipients:
+                self.assertEqual(client.rcpt(recipient)[0], 250)
+            code, reply = client.data(MESSAGE)
+            self.assertEqual(code, 250)
+            return reply.decode().split()[-1]
+
+    def test_a_next_host_that_is_down_is_tried_again_until_it_is_up(self):
+        port = free_port()
+        host = self.host(port)
+        queue_id = self.send(host, "x@elsewhere.example")
+        host.wait_log(queue_id + r".*status=deferred")
+        listing = host.queue()
+        self.assertIn(queue_id, listing)
+        self.assertIn("x@elsewhere.example", listing)
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        wait_for(lambda: sink.messages, 15)
+        self.assertEqual(without_trace(sink.messages[0], mailbox=False), MESSAGE.replace(b"\r\n", b"\n"))
+        wait_for(host.queue_is_empty)
+        self.assertEqual(len(sink.messages), 1)
+
+    def test_delays_grow(self):
+        sink = self.sink(replies={"RCPT": "450 4.2.1 later"})
+        host = self.host(sink.port, "queue { retry_first = 1s retry_most = 4s lifetime = 1h }")
+        queue_id = self.send(host, "x@elsewhere.example")
+
+        def four():
+            """four attempts"""
+            return len(re.findall(queue_id + r".*status=deferred", host.log())) >= 4
+        wait_for(four, 25)
+        times = [int(m[0]) * 3600 + int(m[1]) * 60 + float(m[2]) for m in
+                 re.findall(r"T(\d\d):(\d\d):([\d.]+)Z [^\n]*" + queue_id + r"[^\n]*status=deferred", host.log())]
+        waits = [b - a for a, b in zip(times, times[1:])]
+        self.assertTrue(0.5 < waits[0] < 2.6 and waits[1] > waits[0] * 1.2 and waits[2] > waits[1] * 1.2, waits)
+
+    def test_a_final_refusal_comes_back_as_a_report(self):
+        sink = self.sink(replies={r"RCPT TO:<bad": "550 5.1.1 no such user here"})
+        host = self.host(sink.port)
+        queue_id = self.send(host, "bad@elsewhere.example", "good@elsewhere.example")
+        wait_for(lambda: host.messages("alice"), 15)
+        wait_for(lambda: sink.messages)
+        raw = host.messages("alice")[0]
+        self.assertTrue(raw.startswith(b"Return-Path: <>\n"))
+        report = report_of(raw)
+        self.assertEqual(report.defects, [])
+        self.assertEqual(report.get_content_type(), "multipart/report")
+        self.assertEqual(report.get_param("report-type"), "delivery-status")
+        self.assertEqual(report["Auto-Submitted"], "auto-replied")
+        self.assertIn("MAILER-DAEMON@", report["From"])
+        text, status, original = report.get_payload()
+        self.assertEqual(text.get_content_type(), "text/plain")
+        self.assertIn("bad@elsewhere.example", text.get_content())
+        self.assertIn("no such user here", text.get_content())
+        self.assertEqual(status.get_content_type(), "message/delivery-status")
+        of_message, of_recipient = status.get_payload()
+        self.assertEqual(of_message["Reporting-MTA"], "dns; mx.local.example")
+        self.assertRegex(of_message["Arrival-Date"], r"\d{4}")
+        self.assertEqual(of_recipient["Final-Recipient"].replace(" ", ""), "rfc822;bad@elsewhere.example")
+        self.assertEqual(of_recipient["Action"], "failed")
+        self.assertEqual(of_recipient["Status"], "5.1.1")
+        self.assertIn("550 5.1.1 no such user here", of_recipient["Diagnostic-Code"])
+        self.assertEqual(len(status.get_payload()), 2)
+        self.assertEqual(original.get_content_type(), "message/rfc822")
+        self.assertEqual(original.get_payload(0)["Subject"], "the original")
+        self.assertIn(queue_id, raw.decode())
+        wait_for(host.queue_is_empty)
+
+    def test_a_report_that_can_t_be_delivered_is_not_reported(self):
+        sink = self.sink(replies={"RCPT": "550 5.1.1 no"})
+        host = self.host(sink.port)
+        self.send(host, "bad@elsewhere.example", sender="nobody@elsewhere.example")
+        wait_for(lambda: len(re.findall(r"status=bounced", host.log())) >= 2, 15)
+        wait_for(host.queue_is_empty)
+        self.assertEqual(sink.messages, [])
+        self.assertEqual(len(re.findall(r"status=bounced", host.log())), 2)
+
+    def test_after_the_lifetime_it_goes_back(self):
+        sink = self.sink(replies={"RCPT": "451 4.7.1 come back later"})
+        host = self.host(sink.port, "queue { retry_first = 1s retry_most = 1s lifetime = 3s }")
+        self.send(host, "x@elsewhere.example")
+        wait_for(lambda: host.messages("alice"), 20)
+        raw = host.messages("alice")[0].decode()
+        self.assertIn("come back later", raw)
+        self.assertRegex(raw, r"(?m)^Action: failed")
+        wait_for(host.queue_is_empty)
+
+    def test_results_are_kept_for_each_recipient(self):
+        sink = self.sink(replies={r"RCPT TO:<later": "450 4.2.1 full", r"RCPT TO:<never": "550 5.1.1 gone"})
+        host = self.host(sink.port, "queue { retry_first = 3s retry_most = 3s lifetime = 1h }")
+        self.send(host, "later@elsewhere.example", "never@elsewhere.example", "now@elsewhere.example")
+        wait_for(lambda: host.messages("alice"), 15)
+        listing = host.queue()
+        self.assertIn("later@elsewhere.example", listing)
+        self.assertNotIn("never@elsewhere.example", listing)
+        self.assertNotIn("now@elsewhere.example", listing)
+        sink.replies = {}
+        wait_for(host.queue_is_empty, 15)
+        self.assertEqual(len(sink.messages), 2)
+
+    def test_kill_of_everything_loses_nothing(self):
+        """messages that were answered 250 are there after a kill -9 of all programs"""
+        port = free_port()
+        host = self.host(port)
+        ids = [self.send(host, "x%d@elsewhere.example" % i) for i in range(10)]
+        for pid in list(host.pids()):
+            os.kill(pid, signal.SIGKILL)
+        host.process.wait()
+        wait_for(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and self.is_ours(p, host)], 10)
+        host.start()
+        listing = host.queue()
+        for queue_id in ids:
+            self.assertIn(queue_id, listing)
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        wait_for(host.queue_is_empty, 30)
+        self.assertGreaterEqual(len(sink.messages), 10)
+
+    @staticmethod
+    def is_ours(pid, host):
+        try:
+            with open("/proc/%s/environ" % pid, "rb") as f:
+                f.read(1)
+            return host.config.encode() in open("/proc/%s/cmdline" % pid, "rb").read()
+        except OSError:
+            return False
+
+    def test_the_administrator_sees_retries_and_deletes(self):
+        port = free_port()
+        host = self.host(port, "queue { retry_first = 1h retry_most = 1h lifetime = 2d }")
+        keep, drop = self.send(host, "keep@elsewhere.example"), self.send(host, "drop@elsewhere.example")
+        host.wait_log(drop + r".*status=deferred")
+        host.wait_log(keep + r".*status=deferred")
+        shown = host.tool("postino", "queue", "show", keep)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("body of the original", shown.stdout)
+        self.assertIn("keep@elsewhere.example", shown.stdout)
+        self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
+        self.assertNotIn(drop, host.queue())
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        self.assertEqual(host.tool("postino", "queue", "retry", keep).returncode, 0)
+        wait_for(host.queue_is_empty, 15)
+        self.assertEqual(len(sink.messages), 1)
+        self.assertNotEqual(host.tool("postino", "queue", "show", keep).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
