@@ -34,6 +34,7 @@ endif
 #   TESTS += test_address            test_address_SRC = (sources beside tests/unit/test_address.c and common/)    test_address_LIBS = ...
 #   FUZZERS += fuzz_address          fuzz_address_SRC = (sources beside tests/fuzz/fuzz_address.c and common/)
 #   MANUALS += smtpd/postino-smtpd.8
+.DEFAULT_GOAL := all
 PROGRAMS :=
 TESTS    :=
 FUZZERS  :=
@@ -43,7 +44,7 @@ include $(wildcard conf/files.mk master/files.mk smtpd/files.mk qmgr/files.mk de
 
 BINARIES := $(PROGRAMS:%=$(B)/bin/%)
 
-all: $(BINARIES)
+all: $(BINARIES) $(filter build/%,$(MANUALS))
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -110,6 +111,11 @@ corpus: need-check
 	@tests/need npm
 	@/usr/bin/python3 tests/corpus.py
 
+# Messages a second and CPU a message, beside Debian's Postfix in the same run.
+measure: need-check
+	@$(MAKE) -s all
+	@/usr/bin/python3 tests/measure.py
+
 need-build:
 	@tests/need make $(BUILD_PACKAGES)
 
@@ -141,5 +147,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check corpus need-build need-check lint list-manuals install manuals units fuzzers clean
+.PHONY: all run check corpus measure need-build need-check lint list-manuals install manuals units fuzzers clean
 .SECONDARY:

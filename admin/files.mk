@@ -4,3 +4,16 @@ test_headers_SRC := admin/headers.c
 FUZZERS += fuzz_headers
 fuzz_headers_SRC := admin/headers.c
 fuzz_headers_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
+
+# postino: a subcommand is a file, admin/cmd_NAME.c
+PROGRAMS += postino
+postino_SRC = admin/postino.c $(wildcard admin/cmd_*.c) $(conf_parse_SRC)
+postino_LIBS = $(conf_parse_LIBS) -ldb-5.3
+MANUALS += admin/postino.8
+queue_PARTS := admin/place.c admin/queue_client.c admin/queue_print.c $(conf_parse_SRC)
+PROGRAMS += sendmail mailq
+sendmail_SRC := admin/sendmail.c admin/headers.c admin/letter.c admin/submit.c $(queue_PARTS)
+sendmail_LIBS = $(conf_parse_LIBS)
+mailq_SRC := admin/mailq.c $(queue_PARTS)
+mailq_LIBS = $(conf_parse_LIBS)
+MANUALS += admin/sendmail.8 admin/mailq.1

@@ -58,3 +58,8 @@ uint32_t crc32c(uint32_t crc, const void *p, size_t n)
 {
     return ~update(~crc, p, n);
 }
+
+uint32_t crc32c_by_table(uint32_t crc, const void *p, size_t n)
+{
+    return ~update_by_table(~crc, p, n);
+}

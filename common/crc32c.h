@@ -7,5 +7,6 @@
 #include <stdint.h>
 
 uint32_t crc32c(uint32_t crc, const void *p, size_t n);
+uint32_t crc32c_by_table(uint32_t crc, const void *p, size_t n); /* without the instruction; for the tests */
 
 #endif

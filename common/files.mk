@@ -9,3 +9,7 @@ TESTS += test_buf test_address test_messages test_channel
 test_channel_LIBS := -levent_core
 TESTS += test_stream
 test_stream_LIBS := -lssl -lcrypto -levent_core
+TESTS += test_log test_queueid test_crc32c test_sandbox
+test_sandbox_LIBS := -lseccomp
+FUZZERS += fuzz_address
+fuzz_address_LIBS := $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3

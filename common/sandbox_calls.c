@@ -212,6 +212,8 @@ static const struct call files_write[] = {
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
 
+#define THREAD (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND)
+
 /* What a new process or thread does before its own code. */
 #define STARTING ALLOW(set_robust_list), ALLOW(rseq), ALLOW_IF(prctl, IS(0, PR_SET_NAME))
 
@@ -231,8 +233,9 @@ static const struct call forking[] = {
     ALLOW(chdir), /* to the recipient's home */
     ALLOW(fchdir),
     ALLOW(umask),
-    ALLOW(alarm), /* the child's own limit of time: the parent may not signal another user's process */
-    ALLOW(setitimer),
+    ALLOW_IF(kill, IS(1, SIGKILL)), /* a child that takes too long, or was stopped by its user */
+    ALLOW(close_range),
+    ALLOW_IF(prlimit64, IS(0, 0)), /* a child's own limits */
     ALLOW(dup2),
     ALLOW(dup3),
     ALLOW_IF(prctl, IS(0, PR_SET_PDEATHSIG)),

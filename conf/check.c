@@ -21,7 +21,8 @@ static void take_system_name(const struct check *c)
     if (gethostname(name, sizeof name - 1) < 0)
         *name = '\0';
     if (!is_full_name(name)) {
-        report_error(c->report, 0, "hostname is not set, and the system's name (%s) is not a full one; add a line hostname = \"%s.example.org\"", name,
+        report_error(c->report, 0,
+                     "hostname is not set, and the system's name (%s) is not a full one; add a line hostname = \"%s.example.org\"", name,
                      *name ? name : "mx1");
         return;
     }
@@ -57,10 +58,12 @@ void check_complete(const struct check *c)
     if (!*c->settings->hostname)
         take_system_name(c);
     else if (!is_full_name(c->settings->hostname))
-        report_error(c->report, line, "hostname \"%s\" is not a full name; write one with a dot, as in mx1.example.org", c->settings->hostname);
+        report_error(c->report, line, "hostname \"%s\" is not a full name; write one with a dot, as in mx1.example.org",
+                     c->settings->hostname);
 }
 
-/* ---- forms ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- forms ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 bool check_is_map(struct span spec)
 {
@@ -86,11 +89,13 @@ static bool all_digits(const char *text)
 
 typedef bool fits_fn(struct span item);
 
-static void check_list(const struct check *c, const char *section, const char *name, const struct strings *list, fits_fn *fits, const char *wanted)
+static void check_list(const struct check *c, const char *section, const char *name, const struct strings *list, fits_fn *fits,
+                       const char *wanted)
 {
     for (size_t i = 0; i < list->n; i++)
         if (!fits(span_of(list->v[i])))
-            report_error(c->report, places_line_item(c->places, section, name, i, list->n), "%s \"%s\" is not %s", name, list->v[i], wanted);
+            report_error(c->report, places_line_item(c->places, section, name, i, list->n), "%s \"%s\" is not %s", name, list->v[i],
+                         wanted);
 }
 
 static bool is_network(struct span text)
@@ -123,7 +128,8 @@ static bool is_server(struct span text)
     return port > 0 && port < 65536 && address_to_socket(text, (unsigned)port, &address, &length);
 }
 
-/* ---- single settings ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- single settings
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 static void check_networks(const struct check *c)
 {
@@ -152,9 +158,11 @@ static void check_users(const struct check *c)
     if (all_digits(users)) {
         unsigned long long first = strtoull(users, NULL, 10);
         if (first == 0 || first > UINT32_MAX - 7)
-            report_error(c->report, line, "users \"%s\" is not the first of seven uids other than root's; take a range that nobody uses", users);
+            report_error(c->report, line, "users \"%s\" is not the first of seven uids other than root's; take a range that nobody uses",
+                         users);
     } else if (!check_is_user(span_of(users)) || isdigit((unsigned char)*users)) {
-        report_error(c->report, line, "users \"%s\" is neither the beginning of user names nor a number; write postino-, or a first uid", users);
+        report_error(c->report, line, "users \"%s\" is neither the beginning of user names nor a number; write postino-, or a first uid",
+                     users);
     }
 }
 
@@ -162,16 +170,17 @@ static void check_log(const struct check *c)
 {
     const char *to = c->settings->log_to;
     if (strcmp(to, "syslog") != 0 && strcmp(to, "stderr") != 0 && *to != '/')
-        report_error(c->report, places_line(c->places, "log", "to"), "to \"%s\" is no place for a log; write syslog, stderr or the absolute path of a file", to);
+        report_error(c->report, places_line(c->places, "log", "to"),
+                     "to \"%s\" is no place for a log; write syslog, stderr or the absolute path of a file", to);
 }
 
 static void check_tls(const struct check *c)
 {
     const struct settings *s = c->settings;
     unsigned certificate = places_line(c->places, "tls", "certificate"), key = places_line(c->places, "tls", "key");
-    if (*s->tls_certificate && !*s->tls_key && !key)
+    if (*s->tls_certificate && !*s->tls_key && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "key"))
         report_error(c->report, certificate, "tls has a certificate but no key; add key = \"/path\" of its private key");
-    if (*s->tls_key && !*s->tls_certificate && !certificate)
+    if (*s->tls_key && !*s->tls_certificate && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate"))
         report_error(c->report, key, "tls has a key but no certificate; add certificate = \"/path\" of its chain");
 }
 
@@ -183,7 +192,8 @@ static void check_servers(const struct check *c)
     check_list(c, "dns", "server", list, is_server, "a resolver; write address, address@port, or \"recursive\" alone");
 }
 
-/* ---- settings together ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- settings together
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 static void check_retries(const struct check *c)
 {

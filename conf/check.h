@@ -16,7 +16,7 @@ void check_settings(const struct check *); /* outside of the titled sections */
 void check_sections(const struct check *); /* listeners, domains, routes; then adds those that every host has */
 void check_host(const struct check *);     /* files, certificates, users of this host */
 
-bool check_is_map(struct span spec); /* hash:/path or btree:/path */
+bool check_is_map(struct span spec);  /* hash:/path or btree:/path */
 bool check_is_user(struct span name); /* a user name, or a uid */
 
 #endif

@@ -1,7 +1,7 @@
 /* What of this host a configuration needs: files that can be read, a key that fits its certificate, users.
  *
- * What a program could not start without is an error, what mail would wait for a warning. A file that the caller may not read (`postino check` run by an
- * ordinary user) is a warning too: it is not the configuration that is wrong. */
+ * What a program could not start without is an error, what mail would wait for a warning. A file that the caller may not read (`postino
+ * check` run by an ordinary user) is a warning too: it is not the configuration that is wrong. */
 #include "conf/check.h"
 
 #include "common/sandbox.h"
@@ -18,7 +18,8 @@
 static const char *const program_names[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"};
 #define PROGRAM_NAMES (sizeof program_names / sizeof program_names[0])
 
-/* ---- TLS --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- TLS
+ * --------------------------------------------------------------------------------------------------------------------------------- */
 
 static const char *tls_reason(void)
 {
@@ -59,13 +60,14 @@ static void check_pair(const struct check *c, SSL_CTX *tls)
     if (check_readable(c, certificate, "certificate", s->tls_certificate) < 0 || check_readable(c, key, "key", s->tls_key) < 0)
         return;
     if (SSL_CTX_use_certificate_chain_file(tls, s->tls_certificate) != 1) {
-        report_error(c->report, certificate, "certificate %s can't be loaded: %s; write the chain as PEM, the host's own certificate first", s->tls_certificate,
-                     tls_reason());
+        report_error(c->report, certificate, "certificate %s can't be loaded: %s; write the chain as PEM, the host's own certificate first",
+                     s->tls_certificate, tls_reason());
         return;
     }
     check_dates(c, certificate, SSL_CTX_get0_certificate(tls));
     if (SSL_CTX_use_PrivateKey_file(tls, s->tls_key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(tls) != 1)
-        report_error(c->report, key, "key %s can't be used with the certificate: %s; name the PEM file (without password) of the key that it was made for",
+        report_error(c->report, key,
+                     "key %s can't be used with the certificate: %s; name the PEM file (without password) of the key that it was made for",
                      s->tls_key, tls_reason());
 }
 
@@ -92,8 +94,8 @@ static void check_certificate(const struct check *c)
     check_pair(c, tls);
     SSL_CTX_free(tls);
     if (stat(c->settings->tls_key, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)))
-        report_warning(c->report, places_line(c->places, "tls", "key"), "key %s is open to other users (mode %04o); run chmod 600 %s", c->settings->tls_key,
-                       (unsigned)st.st_mode & 07777u, c->settings->tls_key);
+        report_warning(c->report, places_line(c->places, "tls", "key"), "key %s is open to other users (mode %04o); run chmod 600 %s",
+                       c->settings->tls_key, (unsigned)st.st_mode & 07777u, c->settings->tls_key);
 }
 
 static void check_authorities(const struct check *c)
@@ -102,13 +104,15 @@ static void check_authorities(const struct check *c)
     for (size_t i = 0; i < s->route_count; i++)
         if (s->routes[i].tls == ROUTE_TLS_VERIFY && access(s->tls_authorities, R_OK) < 0) {
             report_error(c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
-                         "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set authorities",
+                         "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set "
+                         "authorities",
                          s->routes[i].title, s->tls_authorities, strerror(errno));
             return;
         }
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- files
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
 static void check_passwords(const struct check *c)
 {
@@ -120,7 +124,8 @@ static void check_passwords(const struct check *c)
             continue;
         if (!line)
             line = places_line_in(c->places, SETTINGS_LISTENERS, i, "auth");
-        if (check_readable(c, line, "password file", s->password_file) == 0 && stat(s->password_file, &st) == 0 && (st.st_mode & (S_IRWXO | S_IWGRP)))
+        if (check_readable(c, line, "password file", s->password_file) == 0 && stat(s->password_file, &st) == 0 &&
+            (st.st_mode & (S_IRWXO | S_IWGRP)))
             report_warning(c->report, line, "password file %s is open to other users (mode %04o); run chmod o= %s", s->password_file,
                            (unsigned)st.st_mode & 07777u, s->password_file);
         return;
@@ -132,8 +137,8 @@ static void check_map(const struct check *c, unsigned line, const char *spec)
     struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 8);
     buf_printf(&path, "%s.db", strchr(spec, ':') + 1);
     if (access(buf_text(&path), R_OK) < 0)
-        report_warning(c->report, line, "map %s: %s can't be read: %s; mail that needs it waits: build it with postino map %s", spec, buf_text(&path),
-                       strerror(errno), spec);
+        report_warning(c->report, line, "map %s: %s can't be read: %s; mail that needs it waits: build it with postino map %s", spec,
+                       buf_text(&path), strerror(errno), spec);
     buf_free(&path);
 }
 
@@ -165,7 +170,8 @@ static void check_programs(const struct check *c)
     }
 }
 
-/* ---- users ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- users
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
 static void check_program_users(const struct check *c)
 {
@@ -188,7 +194,8 @@ static void check_owner(const struct check *c, size_t i)
     if (!user)
         report_error(c->report, line, "domain \"%s\": there is no user %s; make it with adduser --system %s", d->title, d->owner, d->owner);
     else if (user->pw_uid == 0)
-        report_error(c->report, line, "domain \"%s\": owner %s has uid 0, which must not own mailboxes; make a user for them", d->title, d->owner);
+        report_error(c->report, line, "domain \"%s\": owner %s has uid 0, which must not own mailboxes; make a user for them", d->title,
+                     d->owner);
 }
 
 void check_host(const struct check *c)

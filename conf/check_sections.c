@@ -11,17 +11,30 @@ static unsigned line_in(const struct check *c, enum settings_kind kind, size_t i
     return places_line_in(c->places, kind, index, name);
 }
 
-/* ---- listeners --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- listeners
+ * --------------------------------------------------------------------------------------------------------------------------- */
+
+/* One that was refused counts: its own error is enough. */
+static bool has_certificate(const struct check *c)
+{
+    return *c->settings->tls_certificate || places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate");
+}
 
 static void check_listener_tls(const struct check *c, size_t i)
 {
     const struct settings_listener *l = &c->settings->listeners[i];
-    bool certificate = *c->settings->tls_certificate || places_line(c->places, "tls", "certificate");
+    bool certificate = has_certificate(c);
     unsigned line = line_in(c, SETTINGS_LISTENERS, i, "tls");
+    if (places_refused(c->places, SETTINGS_LISTENERS, i, "listener", "tls"))
+        return;
     if (!certificate && (l->tls == LISTENER_TLS_REQUIRED || l->tls == LISTENER_TLS_IMPLICIT))
-        report_error(c->report, line, "listener \"%s\" demands TLS, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }", l->title);
+        report_error(c->report, line,
+                     "listener \"%s\" demands TLS, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }",
+                     l->title);
     else if (!certificate && l->tls == LISTENER_TLS_MAY && places_given_in(c->places, SETTINGS_LISTENERS, i, "tls"))
-        report_warning(c->report, line, "listener \"%s\" can't offer TLS without a certificate; add tls { certificate = \"/path\" key = \"/path\" }", l->title);
+        report_warning(c->report, line,
+                       "listener \"%s\" can't offer TLS without a certificate; add tls { certificate = \"/path\" key = \"/path\" }",
+                       l->title);
     if (l->port == 465 && l->tls != LISTENER_TLS_IMPLICIT)
         report_warning(c->report, line, "listener \"%s\": clients of port 465 begin with TLS (RFC 8314); write tls = implicit", l->title);
 }
@@ -29,17 +42,21 @@ static void check_listener_tls(const struct check *c, size_t i)
 static void check_listener_auth(const struct check *c, size_t i)
 {
     const struct settings_listener *l = &c->settings->listeners[i];
-    bool certificate = *c->settings->tls_certificate || places_line(c->places, "tls", "certificate");
+    bool certificate = has_certificate(c);
     unsigned line = line_in(c, SETTINGS_LISTENERS, i, "auth");
-    if (l->auth == LISTENER_AUTH_NONE)
+    if (l->auth == LISTENER_AUTH_NONE || places_refused(c->places, SETTINGS_LISTENERS, i, "listener", "tls"))
         return;
     if (l->tls == LISTENER_TLS_NONE)
-        report_error(c->report, line, "listener \"%s\" has AUTH without TLS, which would show passwords to the network; write tls = required", l->title);
+        report_error(c->report, line,
+                     "listener \"%s\" has AUTH without TLS, which would show passwords to the network; write tls = required", l->title);
     else if (l->tls == LISTENER_TLS_MAY && !certificate)
-        report_error(c->report, line, "listener \"%s\" offers AUTH over TLS alone, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }",
-                     l->title);
+        report_error(
+            c->report, line,
+            "listener \"%s\" offers AUTH over TLS alone, and there is no certificate; add tls { certificate = \"/path\" key = \"/path\" }",
+            l->title);
     if (l->port == 25 && l->auth == LISTENER_AUTH_REQUIRED)
-        report_warning(c->report, line, "listener \"%s\" takes no mail from other hosts, as they don't log in on port 25; use port 587 or 465", l->title);
+        report_warning(c->report, line,
+                       "listener \"%s\" takes no mail from other hosts, as they don't log in on port 25; use port 587 or 465", l->title);
 }
 
 static void check_addresses(const struct check *c, size_t i)
@@ -50,7 +67,8 @@ static void check_addresses(const struct check *c, size_t i)
         socklen_t length;
         if (!address_to_socket(span_of(l->address.v[k]), (unsigned)l->port, &address, &length))
             report_error(c->report, line_in(c, SETTINGS_LISTENERS, i, "address"),
-                         "listener \"%s\": address \"%s\" is not an IPv4 or IPv6 address; write one, as in 192.0.2.1 or 2001:db8::1", l->title, l->address.v[k]);
+                         "listener \"%s\": address \"%s\" is not an IPv4 or IPv6 address; write one, as in 192.0.2.1 or 2001:db8::1",
+                         l->title, l->address.v[k]);
     }
 }
 
@@ -91,12 +109,14 @@ static void check_twice(const struct check *c, size_t i)
                      !places_refused(c->places, SETTINGS_LISTENERS, k, "listener", "port");
         const char *shared = known && l->port == other->port ? shared_address(&l->address, &other->address) : NULL;
         if (shared)
-            report_error(c->report, line_in(c, SETTINGS_LISTENERS, i, "port"), "listener \"%s\" wants port %u of %s, which listener \"%s\" has; change one",
-                         l->title, (unsigned)l->port, shared, other->title);
+            report_error(c->report, line_in(c, SETTINGS_LISTENERS, i, "port"),
+                         "listener \"%s\" wants port %u of %s, which listener \"%s\" has; change one", l->title, (unsigned)l->port, shared,
+                         other->title);
     }
 }
 
-/* ---- domains ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- domains
+ * ----------------------------------------------------------------------------------------------------------------------------- */
 
 static bool climbs(const char *path)
 {
@@ -113,7 +133,8 @@ static void check_owner(const struct check *c, size_t i)
     if (places_refused(c->places, SETTINGS_DOMAINS, i, "domain", "owner"))
         return;
     if (!*d->owner)
-        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no owner; add owner = \"vmail\" (a user other than root)", d->title);
+        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no owner; add owner = \"vmail\" (a user other than root)",
+                     d->title);
     else if (strcmp(d->owner, "root") == 0 || strspn(d->owner, "0") == strlen(d->owner))
         report_error(c->report, line, "domain \"%s\": owner is root, who must not own mailboxes; make a user for them, as vmail", d->title);
     else if (!check_is_user(span_of(d->owner)))
@@ -126,9 +147,11 @@ static void check_mapped(const struct check *c, size_t i)
     unsigned line = line_in(c, SETTINGS_DOMAINS, i, "directory");
     if (!check_is_map(span_of(d->mailboxes)))
         report_error(c->report, line_in(c, SETTINGS_DOMAINS, i, "mailboxes"),
-                     "domain \"%s\": mailboxes \"%s\" is neither system nor a map; write system, hash:/path or btree:/path", d->title, d->mailboxes);
-    if (!*d->directory && !places_given_in(c->places, SETTINGS_DOMAINS, i, "directory"))
-        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no directory; add directory = \"/var/mail/%s\"", d->title, d->title);
+                     "domain \"%s\": mailboxes \"%s\" is neither system nor a map; write system, hash:/path or btree:/path", d->title,
+                     d->mailboxes);
+    if (!*d->directory && !places_refused(c->places, SETTINGS_DOMAINS, i, "domain", "directory"))
+        report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no directory; add directory = \"/var/mail/%s\"", d->title,
+                     d->title);
     else if (climbs(d->directory))
         report_error(c->report, line, "domain \"%s\": directory \"%s\" has .. in it; write it without", d->title, d->directory);
     check_owner(c, i);
@@ -137,17 +160,21 @@ static void check_mapped(const struct check *c, size_t i)
 static void check_system(const struct check *c, size_t i)
 {
     const struct settings_domain *d = &c->settings->domains[i];
-    static const char *const of_maps[] = {"directory", "owner"};
+    const struct {
+        const char *name, *value;
+    } of_maps[] = {{"directory", d->directory}, {"owner", d->owner}};
     for (size_t k = 0; k < 2; k++)
-        if (places_given_in(c->places, SETTINGS_DOMAINS, i, of_maps[k]))
-            report_warning(c->report, line_in(c, SETTINGS_DOMAINS, i, of_maps[k]),
-                           "domain \"%s\": %s is for maps, and mailboxes = system has no use for it; take it out", d->title, of_maps[k]);
+        if (*of_maps[k].value)
+            report_warning(c->report, line_in(c, SETTINGS_DOMAINS, i, of_maps[k].name),
+                           "domain \"%s\": %s is for maps, and mailboxes = system has no use for it; take it out", d->title,
+                           of_maps[k].name);
     if (*d->maildir == '/' || climbs(d->maildir))
         report_error(c->report, line_in(c, SETTINGS_DOMAINS, i, "maildir"),
                      "domain \"%s\": maildir \"%s\" leaves the user's home; write a name below it, as Maildir", d->title, d->maildir);
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- routes
+ * ------------------------------------------------------------------------------------------------------------------------------ */
 
 static bool is_port(struct span text)
 {
@@ -204,12 +231,16 @@ static void check_route(const struct check *c, size_t i)
     if (!*r->via)
         report_error(c->report, line, "route \"%s\" leads nowhere; add via = \"smtp:[host]:port\"", r->title);
     else if (!is_via(r->via))
-        report_error(c->report, line, "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port or smtp:", r->title, r->via);
+        report_error(c->report, line,
+                     "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port or smtp:", r->title,
+                     r->via);
     if (settings_domain(c->settings, span_of(r->title)))
-        report_error(c->report, line_in(c, SETTINGS_ROUTES, i, NULL), "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
+        report_error(c->report, line_in(c, SETTINGS_ROUTES, i, NULL),
+                     "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
 }
 
-/* ---- what every host has ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what every host has
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static bool is_listed(const struct strings *list, const char *name)
 {

@@ -9,14 +9,14 @@ test_parse_LIBS := $(conf_parse_LIBS)
 FUZZERS += fuzz_settings
 
 # postino.conf(5) is printed by a tool from the table and the prose around it.
-conf_manual_SRC := conf/manual.c
-build/conf-manual: $(conf_manual_SRC:%.c=$(B)/obj/%.o) $(B)/libcommon.a
+build/man/postino.conf.5: conf/postino.conf.5.in conf/manual.c conf/settings.h conf/settings.def $(wildcard conf/examples/*.conf)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^
+	@echo '  MAN  $@'
+	@$(MAKE) -s $(B)/conf-manual
+	@$(B)/conf-manual <conf/postino.conf.5.in >$@.new
+	@mv $@.new $@
 
-build/man/postino.conf.5: build/conf-manual
-	@mkdir -p $(@D)
-	build/conf-manual >$@.new
-	mv $@.new $@
+$(B)/conf-manual: $(B)/obj/conf/manual.o $(B)/libcommon.a
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 MANUALS += build/man/postino.conf.5

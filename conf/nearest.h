@@ -4,7 +4,8 @@
 
 #include "conf/settings.h"
 
-/* Appends the next step for the unknown `name` in `section` ("" is the top): the nearest name there; a section where it does exist; or the manual. */
+/* Appends the next step for the unknown `name` in `section` ("" is the top): the nearest name there; a section where it does exist; or the
+ * manual. */
 void nearest_hint(const char *section, const char *name, struct buf *out);
 
 #endif

@@ -1,13 +1,12 @@
 /* From the text to settings, by libConfuse.
  *
- * Its options are made from the table, all as strings: libConfuse knows the grammar, and setting_assign() the values. Each value comes to assign() while
- * cfg->line still is its line; nothing is read back out of libConfuse's own memory. Three things need a trick:
+ * Its options are made from the table, all as strings: libConfuse knows the grammar, and setting_assign() the values. Each value comes to
+ * assign() while cfg->line still is its line; nothing is read back out of libConfuse's own memory. Three things need a trick:
  *
  *   every error     libConfuse stops at the first failing callback, so ours never fail: they report and go on. A syntax error does stop it.
- *   unknown names   stop it as well. So each is made known, as an option that only reports itself, and the text is parsed again; the last pass has no new
- *                   ones, and its report counts. What kind of thing the unknown is (a value, a section, one with a title) shows in the next pass.
- *   where sections  A section has a hidden option whose default comes to begin() at its opening line, with the title known.
- *   begin
+ *   unknown names   stop it as well. So each is made known, as an option that only reports itself, and the text is parsed again; the last
+ * pass has no new ones, and its report counts. What kind of thing the unknown is (a value, a section, one with a title) shows in the next
+ * pass. where sections  A section has a hidden option whose default comes to begin() at its opening line, with the title known. begin
  */
 #include "conf/parse.h"
 
@@ -22,7 +21,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HIDDEN "\001" /* no file can have it: source.c refuses control characters */
+#define HIDDEN       "\001" /* no file can have it: source.c refuses control characters */
 #define UNKNOWN_MOST 50
 
 enum unknown_kind { UNKNOWN_VALUE, UNKNOWN_SECTION, UNKNOWN_TITLED };
@@ -46,7 +45,8 @@ struct parser {
 /* libConfuse hands its callbacks nothing of ours. */
 static struct parser *parser;
 
-/* ---- the table, by libConfuse's names --------------------------------------------------------------------------------------------------- */
+/* ---- the table, by libConfuse's names ---------------------------------------------------------------------------------------------------
+ */
 
 static const char *section_of(const cfg_t *cfg)
 {
@@ -81,7 +81,8 @@ static bool is_section(const char *section)
     return false;
 }
 
-/* ---- values ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- values -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void out_of_memory(void)
 {
@@ -93,7 +94,8 @@ static unsigned line_of(const cfg_t *cfg)
     return cfg->line > 0 ? (unsigned)cfg->line : 0;
 }
 
-/* A list comes item by item. Its option holds one hidden item as default, so the first item of `= { }` is number 1, and that of `+= { }` is not. */
+/* A list comes item by item. Its option holds one hidden item as default, so the first item of `= { }` is number 1, and that of `+= { }` is
+ * not. */
 static int assign(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 {
     *(const char **)result = value;
@@ -160,7 +162,8 @@ static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *r
     return 0;
 }
 
-/* ---- sections ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sections
+ * ---------------------------------------------------------------------------------------------------------------------------- */
 
 static bool title_fits(enum settings_kind kind, struct span title)
 {
@@ -196,10 +199,8 @@ static int begin(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
     for (const char *p = cfg->title ? cfg->title : ""; *p; p++)
         buf_add_char(&title, kind == SETTINGS_LISTENERS ? *p : (char)tolower((unsigned char)*p));
     check_title(kind, buf_text(&title), line_of(cfg));
-    struct place place = {.kind = kind,
-                          .index = settings_total(parser->settings, kind),
-                          .section = settings_sections[kind].name,
-                          .line = line_of(cfg)};
+    struct place place = {
+        .kind = kind, .index = settings_total(parser->settings, kind), .section = settings_sections[kind].name, .line = line_of(cfg)};
     int status = settings_append(parser->settings, kind, buf_span(&title)) && places_add(&parser->places, place) ? 0 : -1;
     if (status < 0)
         out_of_memory();
@@ -218,7 +219,8 @@ static int begin_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *re
     return 0;
 }
 
-/* ---- errors of libConfuse ---------------------------------------------------------------------------------------------------------------- */
+/* ---- errors of libConfuse
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void note_unknown(const cfg_t *cfg, const char *name)
 {
@@ -282,23 +284,37 @@ static void syntax_error(const cfg_t *cfg, const char *format, va_list ap)
 }
 #pragma GCC diagnostic pop
 
+/* A section inside a section, most often because the outer one was not closed. */
+static bool nested(const cfg_t *cfg, const char *name)
+{
+    struct unknown *u = *section_of(cfg) ? find_unknown(cfg->name, name) : NULL;
+    if (!u)
+        return false;
+    u->reported = true;
+    report_error(parser->report, line_of(cfg),
+                 "%s in %s { }: neither a setting with = nor, as sections don't nest, a section; a } may be missing above", name,
+                 cfg->name);
+    return true;
+}
+
 static void on_error(cfg_t *cfg, const char *format, va_list ap)
 {
     va_list copy;
     va_copy(copy, ap);
     const char *name = strstr(format, "'%s'") ? va_arg(copy, const char *) : "";
     va_end(copy);
+    bool no_equal = strcmp(format, NO_EQUAL) == 0, no_brace = strcmp(format, NO_BRACE) == 0;
     if (strcmp(format, "no such option '%s'") == 0)
         note_unknown(cfg, name);
-    else if (strcmp(format, NO_EQUAL) == 0 && *section_of(cfg) && find_unknown(cfg->name, name))
-        report_error(parser->report, line_of(cfg), "%s in %s { }: neither a setting with = nor, as sections don't nest, a section; a } may be missing above", name,
-                     cfg->name);
-    else if (!(strcmp(format, NO_EQUAL) == 0 && other_kind(cfg, name, UNKNOWN_VALUE)) &&
-             !(strcmp(format, NO_BRACE) == 0 && other_kind(cfg, name, UNKNOWN_SECTION)))
+    else if ((no_equal && (nested(cfg, name) || other_kind(cfg, name, UNKNOWN_VALUE))) ||
+             (no_brace && other_kind(cfg, name, UNKNOWN_SECTION)))
+        return;
+    else
         syntax_error(cfg, format, ap);
 }
 
-/* ---- options from the table ---------------------------------------------------------------------------------------------------------------- */
+/* ---- options from the table
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 struct options {
     cfg_opt_t *v;
@@ -393,9 +409,11 @@ static void free_options(struct options *o)
     free(o->v);
 }
 
-/* ---- a pass ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a pass
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
-/* `name = {}` comes to no callback, but the hidden item is gone. Lists in titled sections have empty defaults, so they need no such look. */
+/* `name = {}` comes to no callback, but the hidden item is gone. Lists in titled sections have empty defaults, so they need no such look.
+ */
 static void clear_emptied(cfg_t *cfg)
 {
     for (size_t i = 0; i < settings_count; i++) {
@@ -480,7 +498,8 @@ static int all_passes(struct buf *text)
     return status;
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void check_all(enum parse_depth depth)
 {

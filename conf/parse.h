@@ -1,13 +1,16 @@
-/* parse: postino.conf from the file to checked settings. Linked by postino-master and postino only; all others get slices (conf/settings.h).
+/* parse: postino.conf from the file to checked settings. Linked by postino-master and postino only; all others get slices
+ * (conf/settings.h).
  *
  * The file is judged as a whole: every error that can be found is reported, not the first alone. Three depths:
  *
  *   the file      who may write it; quotes and braces; syntax (libConfuse); names, types and ranges (settings.def)
- *   the whole     what belongs together: addresses and ports of listeners, TLS and AUTH, domains and routes, maps, paths. No look at the host.
- *   the host      PARSE_HOST only: do the certificate and its key load and fit, is there a password file, are maps built, do users exist
+ *   the whole     what belongs together: addresses and ports of listeners, TLS and AUTH, domains and routes, maps, paths. No look at the
+ * host. the host      PARSE_HOST only: do the certificate and its key load and fit, is there a password file, are maps built, do users
+ * exist
  *
- * What the file leaves out is filled in: hostname from the system; a listener "smtp" on port 25 if there is none; and the domains `hostname` and "localhost" with
- * the host's users, where no domain, route or relay_to has that name. The default aliases are left out on a host without /etc/aliases. */
+ * What the file leaves out is filled in: hostname from the system; a listener "smtp" on port 25 if there is none; and the domains
+ * `hostname` and "localhost" with the host's users, where no domain, route or relay_to has that name. The default aliases are left out on a
+ * host without /etc/aliases. */
 #ifndef POSTINO_PARSE_H
 #define POSTINO_PARSE_H
 
@@ -16,7 +19,8 @@
 
 enum parse_depth { PARSE_FILE, PARSE_HOST };
 
-/* NULL: there are errors, see the report. The report (zeroed by the caller) may have warnings in either case; it is the caller's to free. */
+/* NULL: there are errors, see the report. The report (zeroed by the caller) may have warnings in either case; it is the caller's to free.
+ */
 struct settings *parse_file(const char *path, enum parse_depth, struct report *);
 
 #endif

@@ -5,7 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the file ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Who can write this file can name programs that root starts. */
 static int check_owner(const struct stat *st, struct report *r)
@@ -19,7 +20,8 @@ static int check_owner(const struct stat *st, struct report *r)
         return -1;
     }
     if (st->st_mode & (S_IWGRP | S_IWOTH)) {
-        report_error(r, 0, "can be written by others than its owner (mode %04o); run chmod go-w %s", (unsigned)st->st_mode & 07777u, r->path);
+        report_error(r, 0, "can be written by others than its owner (mode %04o); run chmod go-w %s", (unsigned)st->st_mode & 07777u,
+                     r->path);
         return -1;
     }
     return 0;
@@ -113,7 +115,8 @@ static void block_comment(struct cleaner *c)
 
 static void variable(struct cleaner *c)
 {
-    report_error(c->r, c->line, "${...} would stand for a variable of the environment, which is another one at each start; write the value itself");
+    report_error(c->r, c->line,
+                 "${...} would stand for a variable of the environment, which is another one at each start; write the value itself");
     blank(c);
 }
 

@@ -36,7 +36,9 @@ static int load_authorities(SSL_CTX *context, const char *path, bool needed, str
         return 0;
     const char *why = access(path, R_OK) == 0 ? reason() : strerror(errno);
     if (needed)
-        return error_set(e, "tls { authorities = \"%s\" }: %s; a route with tls = verify needs this file: install ca-certificates, or name another", path, why);
+        return error_set(
+            e, "tls { authorities = \"%s\" }: %s; a route with tls = verify needs this file: install ca-certificates, or name another",
+            path, why);
     log_warning("tls { authorities = \"%s\" }: %s; no route needs it yet (tls = verify)", path, why);
     return 0;
 }

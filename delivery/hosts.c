@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct span name, const struct sockaddr_storage *address,
-                socklen_t length)
+static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct span name,
+                const struct sockaddr_storage *address, socklen_t length)
 {
     struct host host = {.address = *address, .address_length = length};
     struct buf text = BUF_EMPTY(sizeof host.text - 1);

@@ -21,8 +21,8 @@ struct job {
     uint32_t request;
     uint64_t id;
     bool has_8bit;
-    bool needs_utf8;  /* SMTPUTF8: asked for, or an address is not ASCII */
-    bool fresh_only;  /* a reused session broke under it: it gets a new one */
+    bool needs_utf8; /* SMTPUTF8: asked for, or an address is not ASCII */
+    bool fresh_only; /* a reused session broke under it: it gets a new one */
     struct span sender;
     struct job_recipient *recipients;
     size_t count, undecided;
@@ -32,8 +32,8 @@ struct job {
     char *memory;
 };
 
-/* Copies the question; takes m->fd. NULL: out of memory, or more recipients than a RESULT can have (the descriptor is closed). Recipients with another transport
- * than "smtp", and addresses that are none, are decided at once. */
+/* Copies the question; takes m->fd. NULL: out of memory, or more recipients than a RESULT can have (the descriptor is closed). Recipients
+ * with another transport than "smtp", and addresses that are none, are decided at once. */
 struct job *job_new(struct channel *, const struct message *);
 
 /* `words` are cut and made printable. */

@@ -140,8 +140,7 @@ static void child_done(const struct local_outcome *o, void *arg)
 /* A mailbox as it is written in results and logs; one text that a frame can carry. */
 static void show(struct task *t, const struct mailbox *m)
 {
-    (void)snprintf(t->shown, sizeof t->shown, "%s:%.*s/%s", m->user, (int)(strlen(m->base) < 120 ? strlen(m->base) : 120), m->base,
-                   m->path);
+    (void)snprintf(t->shown, sizeof t->shown, "%.64s:%.120s/%.100s", m->user, m->base, m->path);
 }
 
 /* 0: a child has it. -1: it has its outcome already. */

@@ -1,4 +1,5 @@
-/* nexthop: where a route leads, as it is written: "domain" (its MX hosts), "[host]" (that host alone) or "[192.0.2.1]", "[IPv6:2001:db8::1]",
+/* nexthop: where a route leads, as it is written: "domain" (its MX hosts), "[host]" (that host alone) or "[192.0.2.1]",
+ * "[IPv6:2001:db8::1]",
  * "[2001:db8::1]" (that address alone), each with ":port" or not; and which addresses mail may go to at all. */
 #ifndef POSTINO_NEXTHOP_H
 #define POSTINO_NEXTHOP_H
@@ -23,8 +24,8 @@ struct nexthop {
 /* False: it has no form of these. `routes` decide on `configured`. */
 bool nexthop_parse(struct span text, const struct settings *, struct nexthop *out);
 
-/* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are nobody's
- * address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */
+/* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are
+ * nobody's address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */
 const char *nexthop_forbids(const struct nexthop *, const struct settings *, const struct sockaddr *);
 
 #endif

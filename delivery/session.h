@@ -11,11 +11,12 @@
  *
  * IDLE      waits for a job of the site, remote.idle_timeout long.
  * MAIL...   in one write as far as the server takes PIPELINING (RFC 2920), else one command at a time.
- * BODY      goes out in pieces as the connection drains. Whatever goes wrong here ends the connection, as nothing may look like the end of the message.
- * END       the final dot is out. If the connection ends now nobody knows whether the server has the message (RFC 1047): deferred, said so in the log.
+ * BODY      goes out in pieces as the connection drains. Whatever goes wrong here ends the connection, as nothing may look like the end of
+ * the message. END       the final dot is out. If the connection ends now nobody knows whether the server has the message (RFC 1047):
+ * deferred, said so in the log.
  *
- * A job stays with its session through all the addresses as long as no recipient is decided. If a session that was used before breaks under a job before anything
- * was decided, the job gets a fresh session: the server had closed an idle connection. */
+ * A job stays with its session through all the addresses as long as no recipient is decided. If a session that was used before breaks under
+ * a job before anything was decided, the job gets a fresh session: the server had closed an idle connection. */
 #ifndef POSTINO_SESSION_H
 #define POSTINO_SESSION_H
 

@@ -29,26 +29,29 @@ enum session_phase {
 struct transaction {
     bool pipelined;
     bool mail_refused;
-    bool answered;    /* at least one reply came */
     size_t recipient; /* RCPT: whose reply is waited for */
+    size_t left;      /* replies to RCPT that are to come */
     size_t accepted;
+    size_t open_before; /* undecided recipients at its start */
     struct stuff stuff;
     uint64_t sent; /* octets of the body that were read */
-    bool dot;      /* the final dot is written */
 };
 
 struct session {
-    struct session *next, *prev;  /* all of the process */
-    struct session *next_idle;    /* of its site */
-    struct site *site;            /* NULL in QUIT */
+    struct session *next, *prev; /* all of the process */
+    struct session *next_idle;   /* of its site */
+    struct site *site;           /* NULL in QUIT */
     struct stream *stream;
     enum session_phase phase;
-    bool opening;      /* counted in site->opening */
-    bool plain_only;   /* STARTTLS failed at this address */
+    bool opening;    /* counted in site->opening */
+    bool plain_only; /* STARTTLS failed at this address */
     bool secured;
+    bool gone;         /* to be freed when its handler returns */
+    int depth;         /* of handlers */
     uint32_t question; /* to dns */
+    struct event *starter;
     struct hosts hosts;
-    size_t at; /* the address in use */
+    size_t at;      /* the address in use */
     char peer[340]; /* "mx.example[192.0.2.1]", for replies; with the port: session_peer() */
     struct extensions extensions;
     struct reply reply;
@@ -59,12 +62,14 @@ struct session {
 };
 
 /* session.c */
+void session_await(struct session *, enum session_phase, uint64_t seconds);                     /* the reply to something that was said */
 void session_command(struct session *, enum session_phase, uint64_t seconds, const char *line); /* says it, and waits for its reply */
-void session_ready(struct session *);                                                         /* takes the next job, or idles, or quits */
-void session_finish_job(struct session *, bool site_failed);                                  /* all recipients are decided */
-void session_drop(struct session *);                                                          /* closes the connection; the session is gone */
+void session_ready(struct session *);                                                           /* takes the next job, or idles, or quits */
+void session_finish_job(struct session *, bool site_failed);                                    /* all recipients are decided */
+void session_drop(struct session *); /* closes the connection; the session is gone */
 /* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
-__attribute__((format(printf, 4, 5))) void session_trouble(struct session *, const char *status, bool site_failed, const char *fmt, ...);
+void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
+__attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);
@@ -73,9 +78,11 @@ void session_log(const struct session *, struct span error);
 void transaction_begin(struct session *);
 void transaction_reply(struct session *); /* MAIL to RSET: a reply is whole */
 /* The connection broke in MAIL to RSET. */
-void transaction_lost(struct session *, enum stream_end, const char *why);
+void transaction_lost(struct session *, const char *how /* "lost connection with" */, const char *why /* ": Connection reset", or "" */);
+/* Has the server decided on a recipient of the job yet? */
+bool transaction_decided(const struct session *);
 
 /* body.c */
-void body_continue(struct session *); /* writes the next piece if there is room; after the last one the phase is END */
+void body_continue(struct session *); /* writes the next piece; after the last one the phase is END */
 
 #endif

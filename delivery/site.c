@@ -98,7 +98,8 @@ void site_deliver(struct job *j, struct span nexthop, struct span tls)
     struct site *s = j->undecided ? find(nexthop, tls) : NULL;
     if (!s) {
         struct buf why = BUF_EMPTY(1024);
-        buf_printf(&why, "next hop %.*s, tls %.*s: no valid route; look at the route sections of postino.conf", SPAN_ARG(nexthop), SPAN_ARG(tls));
+        buf_printf(&why, "next hop %.*s, tls %.*s: no valid route; look at the route sections of postino.conf", SPAN_ARG(nexthop),
+                   SPAN_ARG(tls));
         job_decide_rest(j, VERDICT_FAILED, "5.4.4", buf_span(&why));
         job_finish(j, false, none, none);
         buf_free(&why);
@@ -134,7 +135,7 @@ void site_give_back(struct site *s, struct job *j)
     waiting++;
 }
 
-void site_failed(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
+void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
 {
     struct job *j = site_take(s, false);
     if (!j)

@@ -3,7 +3,8 @@
  *   DELIVER --> an idle session takes the job at once
  *           `-> else it waits in the queue, and one more session is opened. Whichever session of the site is free first takes it.
  *
- * So as many sessions are being opened as jobs wait, never more than qmgr lets out at a time. A session that can't be had takes one waiting job with it. */
+ * So as many sessions are being opened as jobs wait, never more than qmgr lets out at a time. A session that can't be had takes one waiting
+ * job with it. */
 #ifndef POSTINO_SITE_H
 #define POSTINO_SITE_H
 
@@ -34,8 +35,9 @@ struct job *site_take(struct site *, bool reused);
 /* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
 void site_give_back(struct site *, struct job *);
 /* Why no session could be had: the end of one waiting job, if one waits. */
-void site_failed(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer);
-/* To be called when a session opened, ended, or left a job: opens what is missing, forgets a site that has nothing. The site may be gone after it. */
+void site_unreachable(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer);
+/* To be called when a session opened, ended, or left a job: opens what is missing, forgets a site that has nothing. The site may be gone
+ * after it. */
 void site_settle(struct site *);
 
 /* The asker is gone: jobs that wait are dropped. (Those in sessions: sessions_orphan().) */

@@ -1,7 +1,7 @@
 /* stuff: a message body in the form in which DATA carries it (RFC 5321 4.5.2): a dot is put before each line that begins with one.
  *
- * Pure and incremental: however the body is cut into pieces, the same octets come out. A bare CR or LF is refused, as it could be read as the end of the
- * message by a server that is lax about line ends, and what follows as commands of ours ("SMTP smuggling"). */
+ * Pure and incremental: however the body is cut into pieces, the same octets come out. A bare CR or LF is refused, as it could be read as
+ * the end of the message by a server that is lax about line ends, and what follows as commands of ours ("SMTP smuggling"). */
 #ifndef POSTINO_STUFF_H
 #define POSTINO_STUFF_H
 

@@ -4,9 +4,9 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 
-#define FREE_DEATHS  2
-#define DELAY_FIRST  1000u
-#define DELAY_MOST   30000u
+#define FREE_DEATHS 2
+#define DELAY_FIRST 1000u
+#define DELAY_MOST  30000u
 
 static const struct {
     int status;

@@ -14,8 +14,8 @@ int death_exit_status(int status);
 
 #define DEATH_QUICK_MS 10000 /* a life shorter than this is a quick death */
 
-/* How many quick deaths in a row there are after a life of `lived` milliseconds, and how many milliseconds that costs: the first two nothing,
- * then a second, doubled each time, 30 seconds at most. */
+/* How many quick deaths in a row there are after a life of `lived` milliseconds, and how many milliseconds that costs: the first two
+ * nothing, then a second, doubled each time, 30 seconds at most. */
 unsigned death_count(unsigned quick, uint64_t lived);
 unsigned death_delay(unsigned quick);
 

@@ -95,8 +95,8 @@ static int ours(int fd, const char *setting, const char *path, struct error *err
         return error_set(error, "%s (%s) belongs to uid %u, and must belong to uid %u: chown it, or name another directory", path, setting,
                          (unsigned)st.st_uid, (unsigned)geteuid());
     if (st.st_mode & 022)
-        return error_set(error, "%s (%s) is writable by others (mode %04o): chmod 0755 it, after a look at who has been there", path, setting,
-                         (unsigned)st.st_mode & 07777);
+        return error_set(error, "%s (%s) is writable by others (mode %04o): chmod 0755 it, after a look at who has been there", path,
+                         setting, (unsigned)st.st_mode & 07777);
     if ((st.st_mode & 07777) != 0755 && fchmod(fd, 0755) != 0)
         return error_set(error, "%s (%s) can't be given mode 0755: %s", path, setting, strerror(errno));
     return 0;
@@ -112,7 +112,10 @@ static int prepare_empty(const char *path, struct error *error)
     if (status == 0 && is_empty(fd, &empty) != 0)
         status = error_set(error, "%s (directory.empty): %s", path, strerror(errno));
     else if (status == 0 && !empty)
-        status = error_set(error, "%s (directory.empty) is not empty; it is the root directory of programs that may see no file: empty it, or name another", path);
+        status = error_set(
+            error,
+            "%s (directory.empty) is not empty; it is the root directory of programs that may see no file: empty it, or name another",
+            path);
     close(fd);
     return status;
 }
@@ -127,7 +130,9 @@ static int give_spool(int fd, const char *path, uid_t uid, gid_t gid, struct err
     if (st.st_uid == uid)
         return 0;
     if (st.st_uid != geteuid() || is_empty(fd, &empty) != 0 || !empty)
-        return error_set(error, "%s (directory.spool) belongs to uid %u, and must belong to the qmgr user, uid %u: chown -R it if the mail in it is this host's",
+        return error_set(error,
+                         "%s (directory.spool) belongs to uid %u, and must belong to the qmgr user, uid %u: chown -R it if the mail in it "
+                         "is this host's",
                          path, (unsigned)st.st_uid, (unsigned)uid);
     if (fchown(fd, uid, gid) != 0)
         return error_set(error, "%s (directory.spool) can't be given to uid %u: %s", path, (unsigned)uid, strerror(errno));
@@ -174,7 +179,8 @@ static int check_programs(const char *directory, struct error *error)
         if (n < 0 || (size_t)n >= sizeof path)
             return error_set(error, "%s (directory.programs) is too long", directory);
         if (access(path, X_OK) != 0)
-            return error_set(error, "%s can't be run: %s; directory.programs must be where the postino-* programs are", path, strerror(errno));
+            return error_set(error, "%s can't be run: %s; directory.programs must be where the postino-* programs are", path,
+                             strerror(errno));
     }
     return 0;
 }

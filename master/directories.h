@@ -5,6 +5,8 @@
 #include "common/error.h"
 #include "conf/settings.h"
 
+#include <sys/types.h>
+
 /* Makes and checks all of them:
  *     run    ours, 0755, not writable by others
  *     empty  ours, 0755, empty
@@ -13,8 +15,8 @@
  * Returns a descriptor of directory.run, which is the caller's; -1 and an error. */
 int directories_prepare(const struct settings *, bool unprivileged, struct error *);
 
-/* Opens a directory; with the parents that are missing it is made (0755, itself with `mode`). The last component is never a symbolic link; in the
- * way to it only links of root or ourselves are followed. *made tells whether it is new. */
+/* Opens a directory; with the parents that are missing it is made (0755, itself with `mode`). The last component is never a symbolic link;
+ * in the way to it only links of root or ourselves are followed. *made tells whether it is new. */
 int directory_open(const char *path, mode_t mode, bool *made, struct error *);
 
 #endif

@@ -25,8 +25,8 @@ static void listening_inodes(const char *path, unsigned port, struct inodes *out
     while (fgets(line, sizeof line, f) && out->n < INODES_MOST) {
         unsigned local, state;
         unsigned long inode;
-        if (sscanf(line, " %*[0-9]: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local, &state, &inode) == 3 && local == port &&
-            state == TCP_LISTEN)
+        if (sscanf(line, " %*[0-9]: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local, &state, &inode) == 3 &&
+            local == port && state == TCP_LISTEN)
             out->v[out->n++] = inode;
     }
     fclose(f);

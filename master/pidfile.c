@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,7 +20,9 @@ static int held_by_other(int fd, const char *run, struct error *error)
     ssize_t n = pread(fd, text, sizeof text - 1, 0);
     long pid = n > 0 ? strtol(text, NULL, 10) : 0;
     if (pid > 0)
-        return error_set(error, "postino-master is already running as process %ld (%s/" NAME "); stop it first, or give this one its own directory.run", pid, run);
+        return error_set(
+            error, "postino-master is already running as process %ld (%s/" NAME "); stop it first, or give this one its own directory.run",
+            pid, run);
     return error_set(error, "%s/" NAME " is locked by another process, which has not told its pid yet", run);
 }
 

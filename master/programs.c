@@ -13,7 +13,8 @@ const struct program_row programs[PROGRAM_COUNT] = {
     [PROGRAM_REMOTE] = {.name = "remote", .letter = 'R', .step = STOP_REST},
     [PROGRAM_LOCAL] = {.name = "local", .letter = 'L', .step = STOP_REST},
     [PROGRAM_QMGR] = {.name = "qmgr", .letter = 'Q', .stays = true, .unix_name = "queue", .step = STOP_QUEUE},
-    [PROGRAM_SMTPD] = {.name = "smtpd", .letter = 'S', .many = true, .last = true, .inet = true, .unix_name = "submit", .step = STOP_INTAKE},
+    [PROGRAM_SMTPD] =
+        {.name = "smtpd", .letter = 'S', .many = true, .last = true, .inet = true, .unix_name = "submit", .step = STOP_INTAKE},
 };
 
 #define SPEAKS(protocol) (1u << PROTOCOL_##protocol)

@@ -15,13 +15,13 @@ enum program_id { PROGRAM_DNS, PROGRAM_ROUTE, PROGRAM_AUTH, PROGRAM_REMOTE, PROG
 enum stop_step { STOP_INTAKE, STOP_QUEUE, STOP_REST, STOP_DONE };
 
 struct program_row {
-    const char *name;       /* "smtpd": the program is postino-smtpd, the user that of `users` */
-    char letter;            /* its slice of the configuration (conf/settings.def) */
-    bool many;              /* smtpd_processes of it; else one */
-    bool stays;             /* through a reload: it takes the new configuration, and is never there twice */
-    bool last;              /* is started when all the others of its generation are ready: it is whom the clients meet */
-    const char *unix_name;  /* the UNIX listener it gets, below directory.run */
-    bool inet;              /* it gets all listener sections */
+    const char *name;      /* "smtpd": the program is postino-smtpd, the user that of `users` */
+    char letter;           /* its slice of the configuration (conf/settings.def) */
+    bool many;             /* smtpd_processes of it; else one */
+    bool stays;            /* through a reload: it takes the new configuration, and is never there twice */
+    bool last;             /* is started when all the others of its generation are ready: it is whom the clients meet */
+    const char *unix_name; /* the UNIX listener it gets, below directory.run */
+    bool inet;             /* it gets all listener sections */
     enum stop_step step;
 };
 

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#define BATCH_MOST       200   /* operations of one flush, each with an open file */
+#define BATCH_MOST       200   /* settlements of one flush, and as many others; each may have an open file */
 #define SETTLE_AFTER     1000  /* milliseconds */
 #define SETTLE_AGAIN     10000 /* after a failure */
 #define FREE_CHECK_EVERY 1000
@@ -71,7 +71,7 @@ void spool_entry_forget(struct spool *s, uint64_t id)
 
 void spool_set_aside(struct spool *s, uint64_t id, const char *why)
 {
-    char from[SPOOL_PATH], to[SPOOL_PATH], numbered[SPOOL_PATH + 4];
+    char from[SPOOL_PATH], to[SPOOL_PATH], numbered[SPOOL_PATH + 16];
     spool_path(from, SPOOL_IN_MSG, id);
     spool_path(to, SPOOL_IN_BAD, id);
     snprintf(numbered, sizeof numbered, "%s", to);
@@ -399,13 +399,13 @@ static void gather_settlings(struct spool *s, uint64_t now)
     for (struct settling *x; (x = *p);) {
         struct spool_entry *e = spool_entry_find(s, x->id);
         bool mine = e && e->settling == x;
-        if (mine && (!settling_goes(x, now) || s->waiting.count >= BATCH_MOST)) {
+        if (mine && (!settling_goes(x, now) || s->running.count >= BATCH_MOST)) {
             settle_by(s, x->not_before ? x->not_before : x->due);
             p = &x->next;
             continue;
         }
         if (mine) {
-            spool_ops_add(&s->waiting, settling_op(e, x));
+            spool_ops_add(&s->running, settling_op(e, x));
             e->settling = NULL;
         }
         *p = x->next;
@@ -489,8 +489,6 @@ static void answer(struct spool *s)
     struct spool_ops answers = s->answers;
     if (answers.count == 0)
         return;
-    if (!s->answers.first)
-        log_die("spool: answers are lost");
     spool_ops_init(&s->answers);
     for (struct spool_op *op; (op = spool_ops_take(&answers));) {
         if (op->status != 0 && op->done)
@@ -517,7 +515,7 @@ static void start(struct spool *s)
     if (s->busy || !anything_to_write(s))
         return;
     gather_settlings(s, monotonic());
-    while (s->running.count < BATCH_MOST && s->waiting.count > 0)
+    while (s->running.count < 2 * BATCH_MOST && s->waiting.count > 0)
         spool_ops_add(&s->running, spool_ops_take(&s->waiting));
     if (s->running.count == 0)
         return;

@@ -15,3 +15,8 @@ PROGRAMS += postino-dns
 postino-dns_SRC  = resolver/dns.c resolver/question.c resolver/wire.c resolver/resolve.c resolver/clientname.c resolver/nameservers.c
 postino-dns_LIBS = -lunbound -levent -lseccomp -lidn2
 MANUALS += resolver/postino-dns.8
+
+# For tests that drive one program by its control channel (tests/e2e/driven.py).
+PROGRAMS += settings-slice
+settings-slice_SRC  = tests/tools/settings_slice.c $(conf_parse_SRC)
+settings-slice_LIBS = $(conf_parse_LIBS)

@@ -1,5 +1,5 @@
-/* The decoder of configuration slices. The first octets of a good slice are put in front, so that the fuzzer need not guess the table's checksum. What is
- * accepted must encode to the same bytes again. */
+/* The decoder of configuration slices. The first octets of a good slice are put in front, so that the fuzzer need not guess the table's
+ * checksum. What is accepted must encode to the same bytes again. */
 #include "conf/settings.h"
 
 #include <stdlib.h>

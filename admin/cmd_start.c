@@ -1,0 +1,172 @@
+/* postino start, run, stop, reload, status: the life of postino-master.
+ *
+ * RUN/master.pid has its pid, and is locked (flock) as long as it lives. So a file that a crash left behind, and a pid that is somebody
+ * else's by now, deceive nobody. */
+#include "admin/admin.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- is it alive? ---------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The pid of the living master; 0: none lives; -1: it can't be told (error). */
+static long read_pid(int fd, const char *path, struct error *e)
+{
+    char text[32] = "";
+    if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+        return 0; /* nobody holds it; closing gives it up at once */
+    if (errno != EWOULDBLOCK)
+        return error_set(e, "%s can't be locked: %s", path, strerror(errno));
+    for (int tries = 0; tries < 20; tries++) { /* a master that just starts has locked it and not written yet */
+        ssize_t n = pread(fd, text, sizeof text - 1, 0);
+        long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+        if (pid > 1)
+            return pid;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    return error_set(e, "%s is locked, and has no pid in it; look with fuser who holds it", path);
+}
+
+static long master_pid(const struct admin *a, struct error *e)
+{
+    struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 16);
+    buf_printf(&path, "%s/master.pid", a->settings->directory_run);
+    int fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    long pid = 0;
+    if (fd >= 0) {
+        pid = read_pid(fd, buf_text(&path), e);
+        close(fd);
+    } else if (errno != ENOENT) {
+        pid = error_set(e, "%s can't be opened: %s; call this as root", buf_text(&path), strerror(errno));
+    }
+    buf_free(&path);
+    return pid;
+}
+
+/* The common beginning. EX_OK: `pid` lives. */
+static int find_master(struct admin *a, const char *name, int argc, long *pid)
+{
+    struct error e;
+    if (argc > 1)
+        return admin_fail(EX_USAGE, name, "usage: postino %s", name);
+    int status = admin_settings(a);
+    if (status != EX_OK)
+        return status;
+    *pid = master_pid(a, &e);
+    if (*pid < 0)
+        return admin_fail(EX_NOPERM, name, "%s", e.text);
+    return *pid > 0 ? EX_OK : EX_UNAVAILABLE;
+}
+
+static int signal_master(long pid, int number, const char *name)
+{
+    if (kill((pid_t)pid, number) == 0)
+        return EX_OK;
+    return admin_fail(errno == EPERM ? EX_NOPERM : EX_OSERR, name, "process %ld can't be signalled: %s; call this as root", pid,
+                      strerror(errno));
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------------------------------
+ */
+
+static int exec_master(struct admin *a, bool foreground)
+{
+    struct error e;
+    int status = admin_settings(a);
+    if (status != EX_OK)
+        return status;
+    long pid = master_pid(a, &e);
+    if (pid != 0)
+        return pid > 0 ? admin_fail(EX_UNAVAILABLE, "start", "postino-master is running already, as process %ld; stop it first", pid)
+                       : admin_fail(EX_NOPERM, "start", "%s", e.text);
+    struct buf program = BUF_EMPTY(SETTING_TEXT_MOST + 32);
+    char *absolute = realpath(a->path, NULL); /* a reload must find the file from wherever the master is */
+    buf_printf(&program, "%s/postino-master", a->settings->directory_programs);
+    execl(buf_text(&program), "postino-master", "-c", absolute ? absolute : a->path, foreground ? "-f" : NULL, NULL);
+    admin_fail(EX_UNAVAILABLE, "start", "%s can't be executed: %s; install Postino, or set directory { programs }", buf_text(&program),
+               strerror(errno));
+    free(absolute);
+    buf_free(&program);
+    return EX_UNAVAILABLE;
+}
+
+int cmd_start(struct admin *a, int argc, char **argv)
+{
+    bool foreground = false;
+    int option;
+    while ((option = getopt(argc, argv, "f")) != -1) {
+        if (option != 'f')
+            return admin_fail(EX_USAGE, "start", "usage: postino start [-f]");
+        foreground = true;
+    }
+    if (optind < argc)
+        return admin_fail(EX_USAGE, "start", "usage: postino start [-f]");
+    return exec_master(a, foreground);
+}
+
+int cmd_run(struct admin *a, int argc, char **argv)
+{
+    (void)argv;
+    return argc > 1 ? admin_fail(EX_USAGE, "run", "usage: postino run") : exec_master(a, true);
+}
+
+/* ---- stop, reload, status
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+#define STOP_MARGIN 20 /* seconds over stop_grace: a flush to a slow disk */
+
+int cmd_stop(struct admin *a, int argc, char **argv)
+{
+    long pid;
+    struct error e;
+    (void)argv;
+    int status = find_master(a, "stop", argc, &pid);
+    if (status == EX_UNAVAILABLE)
+        return admin_fail(status, "stop", "postino-master is not running");
+    if (status != EX_OK || (status = signal_master(pid, SIGTERM, "stop")) != EX_OK)
+        return status;
+    for (uint64_t wait = (a->settings->stop_grace * 2 + STOP_MARGIN) * 20; wait > 0; wait--) {
+        if (master_pid(a, &e) != pid)
+            return EX_OK;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    return admin_fail(EX_TEMPFAIL, "stop", "process %ld has not ended yet; look at its log", pid);
+}
+
+/* The master checks as well, but its errors go to a log, and the caller sits here. */
+int cmd_reload(struct admin *a, int argc, char **argv)
+{
+    long pid;
+    (void)argv;
+    a->settings = parse_file(a->path, PARSE_HOST, &a->report);
+    if (!a->settings) {
+        fputs(buf_text(&a->report.errors), stderr);
+        return admin_fail(EX_CONFIG, "reload", "nothing was changed; correct the file, and try again");
+    }
+    int status = find_master(a, "reload", argc, &pid);
+    if (status == EX_UNAVAILABLE)
+        return admin_fail(status, "reload", "postino-master is not running; start it with postino start");
+    return status == EX_OK ? signal_master(pid, SIGHUP, "reload") : status;
+}
+
+int cmd_status(struct admin *a, int argc, char **argv)
+{
+    long pid;
+    (void)argv;
+    int status = find_master(a, "status", argc, &pid);
+    if (status == EX_OK)
+        printf("postino-master is running as process %ld\n", pid);
+    else if (status == EX_UNAVAILABLE)
+        puts("postino-master is not running");
+    return status;
+}

@@ -1,0 +1,91 @@
+/* The message itself, from qmgr's frame or descriptor to the connection, in pieces: whatever its size, a session holds two pieces of it at
+ * most. */
+#include "delivery/session_internal.h"
+
+#include "common/log.h"
+#include "common/queueid.h"
+#include "delivery/remote.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#define PIECE ((size_t)64 << 10)
+
+static char shared[PIECE];
+
+/* The next piece; NULL: it can't be had, errno says why (0: the file is shorter than it should be). */
+static const char *next_piece(const struct job *j, uint64_t at, size_t n)
+{
+    if (j->fd < 0)
+        return j->body.p + at;
+    size_t got = 0;
+    errno = 0;
+    while (got < n) {
+        ssize_t r = pread(j->fd, shared + got, n - got, (off_t)(j->offset + at + got));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r <= 0)
+            return NULL;
+        got += (size_t)r;
+    }
+    return shared;
+}
+
+/* Nothing that we send may make the server believe that the message is complete: the connection ends here. */
+static void abandon(struct session *s, enum verdict verdict, const char *status, struct span words)
+{
+    session_log(s, words);
+    job_decide_rest(s->job, verdict, status, words);
+    session_finish_job(s, false);
+    session_drop(s);
+}
+
+static void unreadable(struct session *s)
+{
+    struct buf words = BUF_EMPTY(512);
+    const char *why = errno ? strerror(errno) : "it is shorter than it should be";
+    log_error("%s: the message's file can't be read behind octet %" PRIu64 ": %s", queueid_format(s->job->id).text, s->transaction.sent,
+              why);
+    buf_printf(&words, "the message can't be read from the queue: %s", why);
+    abandon(s, VERDICT_DEFERRED, "4.3.0", buf_span(&words));
+    buf_free(&words);
+}
+
+static void malformed(struct session *s)
+{
+    log_error("%s: the message in the queue has a bare CR or LF in it", queueid_format(s->job->id).text);
+    abandon(s, VERDICT_FAILED, "5.6.0", SPAN_LITERAL("the message has a bare CR or LF in it, which SMTP can't carry"));
+}
+
+static void end(struct session *s)
+{
+    if (!stuff_end(&s->transaction.stuff, stream_output(s->stream))) {
+        malformed(s);
+        return;
+    }
+    s->phase = SESSION_END;
+    stream_flush_later(s->stream);
+}
+
+void body_continue(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    const struct job *j = s->job;
+    uint64_t left = j->size - t->sent;
+    size_t n = left < PIECE ? (size_t)left : PIECE;
+    const char *piece = next_piece(j, t->sent, n);
+    if (!piece && n) {
+        unreadable(s);
+        return;
+    }
+    if (!stuff_add(&t->stuff, span_make(piece, n), stream_output(s->stream))) {
+        malformed(s);
+        return;
+    }
+    t->sent += n;
+    session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
+    stream_flush_later(s->stream);
+    if (t->sent == j->size)
+        end(s);
+}

@@ -1,0 +1,164 @@
+/* postino-remote: the SMTP client. qmgr's DELIVER comes in on its channel, dns tells the hosts, RESULT goes back. */
+#include "delivery/remote.h"
+
+#include "common/log.h"
+#include "common/program.h"
+#include "common/stream.h"
+#include "delivery/session.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define OPEN_FILES 4096
+#define QMGRS      4     /* edges to qmgr at a time: more than one only while it is replaced */
+#define DRAIN_LOOK 50000 /* microseconds */
+
+struct remote remote;
+
+static struct channel *qmgrs[QMGRS];
+static int early_qmgr = -1, early_dns = -1; /* edges that came before the sandbox: nothing of theirs is read yet */
+static bool started;
+static struct event *drain_timer;
+
+/* ---- the edge to qmgr ------------------------------------------------------------------------------------------------------------ */
+
+static void forget(struct channel *c)
+{
+    for (size_t i = 0; i < QMGRS; i++)
+        if (qmgrs[i] == c)
+            qmgrs[i] = NULL;
+    sites_orphan(c);
+    sessions_orphan(c);
+    channel_free(c);
+}
+
+static void deliver(struct channel *c, const struct message *m, void *arg)
+{
+    (void)arg;
+    if (m->type != MESSAGE_DELIVER)
+        return;
+    struct job *j = job_new(c, m);
+    if (j) {
+        site_deliver(j, m->deliver.nexthop, m->deliver.tls);
+        return;
+    }
+    log_error("qmgr asked for a delivery without recipients, with too many, or too large for our memory; closing its channel");
+    forget(c);
+}
+
+static void closed(struct channel *c, void *arg)
+{
+    (void)arg;
+    forget(c);
+}
+
+static void connect_qmgr(int fd)
+{
+    static const struct channel_handler handler = {.message = deliver, .closed = closed};
+    for (size_t i = 0; i < QMGRS; i++) {
+        if (qmgrs[i])
+            continue;
+        qmgrs[i] = channel_new(remote.base, fd, "qmgr", 1u << PROTOCOL_QMGR_DELIVERY, SIDE_SERVER, &handler, NULL);
+        return;
+    }
+    log_error("more than %d edges to qmgr at a time", QMGRS);
+    close(fd);
+}
+
+static void replace(int *held, int fd)
+{
+    if (*held >= 0)
+        close(*held);
+    *held = fd;
+}
+
+static void peer(const char *role, uint32_t instance, int fd)
+{
+    (void)instance;
+    bool is_qmgr = strcmp(role, "qmgr") == 0, is_dns = strcmp(role, "dns") == 0;
+    if (!is_qmgr && !is_dns)
+        close(fd);
+    else if (!started)
+        replace(is_qmgr ? &early_qmgr : &early_dns, fd);
+    else if (is_qmgr)
+        connect_qmgr(fd);
+    else
+        peer_connect(remote.dns, fd);
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------------------------------------------- */
+
+static void sandbox(const struct settings *settings, struct sandbox *s)
+{
+    s->root = settings->directory_empty;
+    s->calls = SANDBOX_STREAM_OUT | SANDBOX_PREAD;
+    s->open_files = OPEN_FILES;
+}
+
+static bool verifies(const struct settings *settings)
+{
+    for (size_t i = 0; i < settings->route_count; i++)
+        if (settings->routes[i].tls == ROUTE_TLS_VERIFY)
+            return true;
+    return false;
+}
+
+static int prepare(const struct settings *settings, struct error *e)
+{
+    remote.settings = settings;
+    snprintf(remote.hostname, sizeof remote.hostname, "%s", settings->hostname);
+    if (!*remote.hostname && gethostname(remote.hostname, sizeof remote.hostname - 1) != 0)
+        return error_set(e, "this host has no name: set hostname in postino.conf");
+    remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
+    return remote.tls ? 0 : -1;
+}
+
+static int start(const struct settings *settings, struct error *e)
+{
+    (void)settings, (void)e;
+    remote.base = program_base();
+    remote.dns = peer_new(remote.base, "dns", 1u << PROTOCOL_RESOLVING);
+    started = true;
+    if (early_dns >= 0)
+        peer_connect(remote.dns, early_dns);
+    if (early_qmgr >= 0)
+        connect_qmgr(early_qmgr);
+    return 0;
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------------------------- */
+
+static bool flushed(void)
+{
+    for (size_t i = 0; i < QMGRS; i++)
+        if (qmgrs[i] && !channel_flushed(qmgrs[i]))
+            return false;
+    return true;
+}
+
+/* Looked at now and then, as results may still wait to be taken by qmgr when the last session is gone. */
+static void look(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    if (sites_waiting() == 0 && sessions_open() == 0 && flushed())
+        program_end();
+}
+
+static void drain(void)
+{
+    drain_timer = event_new(remote.base, -1, EV_PERSIST, look, NULL);
+    if (!started || !drain_timer) {
+        program_end();
+        return;
+    }
+    sessions_quit_idle();
+    event_add(drain_timer, &(struct timeval){.tv_usec = DRAIN_LOOK});
+}
+
+int main(int argc, char **argv)
+{
+    static const struct program program = {
+        .name = "remote", .sandbox = sandbox, .prepare = prepare, .start = start, .peer = peer, .drain = drain, .turn = streams_flush};
+    return program_main(&program, argc, argv);
+}

@@ -1,0 +1,673 @@
+#include "delivery/session_internal.h"
+
+#include "common/log.h"
+#include "common/queueid.h"
+#include "delivery/remote.h"
+
+#include <event2/event.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define INPUT_LIMIT ((size_t)16 << 10)
+#define WORDS_MAX   ((size_t)1200)
+
+static struct session *all;
+static size_t count;
+static bool quitting;
+
+static void connect_here(struct session *);
+static void on_connected(struct stream *, void *);
+static void on_secured(struct stream *, void *);
+static void on_readable(struct stream *, void *);
+static void on_drained(struct stream *, void *);
+static void on_ended(struct stream *, enum stream_end, const char *, void *);
+static const struct stream_handler handler = {on_connected, on_secured, on_readable, on_drained, on_ended};
+
+static const struct host *host_of(const struct session *s)
+{
+    return &s->hosts.v[s->at];
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------------ */
+
+static void leave_idle(struct session *s)
+{
+    for (struct session **at = &s->site->idle; *at; at = &(*at)->next_idle) {
+        if (*at == s) {
+            *at = s->next_idle;
+            break;
+        }
+    }
+    s->next_idle = NULL;
+}
+
+static void stop_opening(struct session *s)
+{
+    if (s->opening)
+        s->site->opening--;
+    s->opening = false;
+}
+
+/* The site no longer counts on this session; it may open another one, or be gone. */
+static void detach(struct session *s)
+{
+    struct site *site = s->site;
+    if (!site)
+        return;
+    leave_idle(s);
+    stop_opening(s);
+    site->sessions--;
+    s->site = NULL;
+    site_settle(site);
+}
+
+static void destroy(struct session *s)
+{
+    hosts_free(&s->hosts);
+    reply_free(&s->reply);
+    buf_free(&s->security);
+    event_free(s->starter);
+    free(s);
+}
+
+static void release(struct session *s)
+{
+    if (s->gone)
+        return;
+    s->gone = true;
+    stream_free(s->stream);
+    s->stream = NULL;
+    peer_cancel(remote.dns, s->question);
+    *(s->prev ? &s->prev->next : &all) = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    count--;
+    detach(s);
+    if (s->depth == 0)
+        destroy(s);
+}
+
+static void enter(struct session *s)
+{
+    s->depth++;
+}
+
+static void leave(struct session *s)
+{
+    if (--s->depth == 0 && s->gone)
+        destroy(s);
+}
+
+void session_drop(struct session *s)
+{
+    if (s->job)
+        log_die("%s: a session ends under its job", queueid_format(s->job->id).text);
+    release(s);
+}
+
+/* ---- what happened, for the log and the result ----------------------------------------------------------------------------------- */
+
+static void add_peer(const struct session *s, struct buf *out)
+{
+    if (s->at < s->hosts.n)
+        buf_printf(out, "%s:%u", s->peer, s->site->nexthop.port);
+}
+
+void session_log(const struct session *s, struct span error)
+{
+    struct buf line = BUF_EMPTY(4096);
+    if (s->job)
+        buf_printf(&line, "%s: ", queueid_format(s->job->id).text);
+    if (s->site)
+        log_value(&line, "site", site_name(s->site));
+    if (s->at < s->hosts.n) {
+        log_value(&line, "host", span_of(host_of(s)->name));
+        log_value(&line, "address", span_of(host_of(s)->text));
+    }
+    log_value(&line, "error", error);
+    log_buf(LOG_LEVEL_INFO, &line);
+    buf_free(&line);
+}
+
+void session_words(const struct session *s, const char *in_reply_to, struct buf *out)
+{
+    buf_printf(out, "host %s said: ", s->peer);
+    reply_text(&s->reply, out);
+    buf_printf(out, " (in reply to %s)", in_reply_to);
+}
+
+void session_finish_job(struct session *s, bool site_failed)
+{
+    struct job *j = s->job;
+    struct buf peer = BUF_EMPTY(512);
+    add_peer(s, &peer);
+    s->job = NULL;
+    job_finish(j, site_failed, buf_span(&peer), buf_span(&s->security));
+    buf_free(&peer);
+}
+
+/* No (further) address: the end of the job that is ours, or else of one that waits. */
+static void give_up(struct session *s, enum verdict verdict, const char *status, bool site_failed, struct span words)
+{
+    struct buf peer = BUF_EMPTY(512);
+    if (s->job) {
+        job_decide_rest(s->job, verdict, status, words);
+        session_finish_job(s, site_failed);
+    } else {
+        add_peer(s, &peer);
+        stop_opening(s);
+        site_unreachable(s->site, verdict, status, words, site_failed, buf_span(&peer));
+    }
+    buf_free(&peer);
+    release(s);
+}
+
+void session_trouble(struct session *s, const char *status, bool site_failed, struct span words)
+{
+    session_log(s, words);
+    stream_free(s->stream);
+    s->stream = NULL;
+    bool decided = s->job && transaction_decided(s);
+    if (s->job && !decided && s->messages > 1) {
+        site_give_back(s->site, s->job);
+        s->job = NULL;
+        release(s);
+        return;
+    }
+    if (decided || s->at + 1 >= s->hosts.n) {
+        give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
+        return;
+    }
+    s->at++;
+    s->plain_only = false;
+    connect_here(s);
+}
+
+void session_troublef(struct session *s, const char *status, const char *fmt, ...)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    char text[WORDS_MAX];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    buf_add(&words, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+    session_trouble(s, status, true, buf_span(&words));
+    buf_free(&words);
+}
+
+/* The server refused, in a way that says nothing of the message. Its 5xx is a "not now" here: another of its hosts may know better. */
+static void refused(struct session *s, const char *in_reply_to)
+{
+    char status[STATUS_MAX];
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    reply_status(&s->reply, '4', true, status);
+    if (in_reply_to) {
+        session_words(s, in_reply_to, &words);
+    } else {
+        buf_printf(&words, "host %s refused to talk to me: ", s->peer);
+        reply_text(&s->reply, &words);
+    }
+    session_trouble(s, status, true, buf_span(&words));
+    buf_free(&words);
+}
+
+/* ---- addresses ------------------------------------------------------------------------------------------------------------------- */
+
+static void no_address(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    bool final = s->hosts.left_out[0] && !s->hosts.unresolved;
+    if (s->hosts.left_out[0])
+        buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
+    else
+        buf_printf(&words, "no address is known for the hosts of next hop %s", s->site->nexthop.name);
+    session_log(s, buf_span(&words));
+    give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(&words));
+    buf_free(&words);
+}
+
+static void first_address(struct session *s)
+{
+    s->at = 0;
+    if (s->hosts.n == 0)
+        no_address(s);
+    else
+        connect_here(s);
+}
+
+static void on_resolved(const struct message *m, void *arg)
+{
+    struct session *s = arg;
+    s->question = 0;
+    if (!m || m->type != MESSAGE_RESOLVED) {
+        give_up(s, VERDICT_DEFERRED, "4.4.3", true, SPAN_LITERAL("the resolver gave no answer"));
+        return;
+    }
+    const struct message_resolved *r = &m->resolved;
+    bool failed = r->verdict == RESOLVE_FAILED;
+    char status[STATUS_MAX] = "";
+    if (r->verdict == RESOLVE_OK) {
+        hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts);
+        first_address(s);
+        return;
+    }
+    if (r->status.n && r->status.n < sizeof status)
+        memcpy(status, r->status.p, r->status.n);
+    bool consistent = status[0] == (failed ? '5' : '4');
+    session_log(s, r->reason);
+    give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
+}
+
+static void begin(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct session *s = arg;
+    const struct nexthop *hop = &s->site->nexthop;
+    struct message m = {.type = MESSAGE_RESOLVE, .fd = -1};
+    if (hop->kind == NEXTHOP_ADDRESS) {
+        hosts_of_address(&s->hosts, hop, remote.settings);
+        first_address(s);
+        return;
+    }
+    m.resolve.name = span_of(hop->name);
+    m.resolve.want = RESOLVE_ADDRESSES | (hop->kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0);
+    s->question = peer_ask(remote.dns, &m, on_resolved, s);
+}
+
+/* Nothing of it happens before the event loop's next turn: the caller is in the middle of something. */
+struct session *session_open(struct site *site)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s || !(s->starter = evtimer_new(remote.base, begin, s)))
+        log_die("out of memory for a session");
+    s->site = site;
+    s->opening = true;
+    s->security.limit = 256;
+    s->next = all;
+    if (all)
+        all->prev = s;
+    all = s;
+    count++;
+    site->opening++;
+    site->sessions++;
+    evtimer_add(s->starter, &(struct timeval){0});
+    return s;
+}
+
+static void connect_here(struct session *s)
+{
+    const struct host *h = host_of(s);
+    struct error error;
+    s->phase = SESSION_CONNECTING;
+    s->secured = false;
+    s->messages = 0;
+    s->extensions = (struct extensions){0};
+    buf_clear(&s->security);
+    reply_begin(&s->reply);
+    snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
+    s->stream = stream_connect(remote.base, (const struct sockaddr *)&h->address, h->address_length, INPUT_LIMIT, &handler, s, &error);
+    if (s->stream)
+        stream_timeout(s->stream, remote.settings->remote_connect_timeout * 1000);
+    else
+        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port, error.text);
+}
+
+/* ---- hello ----------------------------------------------------------------------------------------------------------------------- */
+
+void session_await(struct session *s, enum session_phase phase, uint64_t seconds)
+{
+    s->phase = phase;
+    stream_timeout(s->stream, seconds * 1000);
+}
+
+void session_command(struct session *s, enum session_phase phase, uint64_t seconds, const char *line)
+{
+    buf_printf(stream_output(s->stream), "%s\r\n", line);
+    stream_flush_later(s->stream);
+    session_await(s, phase, seconds);
+}
+
+static void say_hello(struct session *s, enum session_phase phase)
+{
+    char line[300];
+    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.hostname);
+    session_command(s, phase, remote.settings->remote_helo_timeout, line);
+}
+
+/* A host that has our name, and was found by its MX records: we are that host, and mail would go round in circles. */
+static bool is_ourselves(const struct session *s)
+{
+    const struct nexthop *hop = &s->site->nexthop;
+    return hop->kind == NEXTHOP_DOMAIN && !hop->port_given && span_equal_nocase(extensions_name(&s->reply), span_of(remote.hostname));
+}
+
+static void loops_back(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer, remote.hostname);
+    session_log(s, buf_span(&words));
+    give_up(s, VERDICT_FAILED, "5.4.6", false, buf_span(&words));
+    buf_free(&words);
+}
+
+static void add_tls_key(const struct session *s, struct buf *key)
+{
+    buf_printf(key, "%s:%u%s", s->peer, s->site->nexthop.port, s->site->tls == SITE_TLS_VERIFY ? " verify" : "");
+}
+
+static void keep_tls(const struct session *s)
+{
+    struct buf key = BUF_EMPTY(400);
+    add_tls_key(s, &key);
+    client_tls_keep(remote.tls, buf_span(&key), stream_tls(s->stream));
+    buf_free(&key);
+}
+
+static void after_hello(struct session *s)
+{
+    bool wanted = s->site->tls != SITE_TLS_NONE && !s->secured && !s->plain_only;
+    if (is_ourselves(s)) {
+        loops_back(s);
+    } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
+        session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
+    } else if (wanted && s->site->tls != SITE_TLS_MAY) {
+        session_troublef(s, "4.7.4", "TLS is required, but was not offered by host %s", s->peer);
+    } else {
+        if (s->secured)
+            keep_tls(s);
+        session_ready(s);
+    }
+}
+
+static void ehlo_reply(struct session *s)
+{
+    if (s->reply.code / 100 == 2) {
+        s->extensions = extensions_parse(&s->reply);
+        after_hello(s);
+    } else if (s->reply.code / 100 == 5) {
+        say_hello(s, SESSION_HELO);
+    } else {
+        refused(s, "EHLO command");
+    }
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
+static void tls_failed(struct session *s, const char *why)
+{
+    if (s->site->tls != SITE_TLS_MAY) {
+        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
+        return;
+    }
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    buf_printf(&words, "TLS with host %s: %s; once more without TLS", s->peer, why);
+    session_log(s, buf_span(&words));
+    buf_free(&words);
+    stream_free(s->stream);
+    s->stream = NULL;
+    s->plain_only = true;
+    connect_here(s);
+}
+
+static void start_tls(struct session *s)
+{
+    struct buf key = BUF_EMPTY(400);
+    add_tls_key(s, &key);
+    SSL_SESSION *resume = client_tls_take(remote.tls, buf_span(&key));
+    buf_free(&key);
+    session_await(s, SESSION_HANDSHAKE, remote.settings->remote_tls_timeout);
+    size_t dropped =
+        stream_start_tls_client(s->stream, client_tls_context(remote.tls), host_of(s)->name, s->site->tls == SITE_TLS_VERIFY, resume);
+    SSL_SESSION_free(resume);
+    if (dropped)
+        tls_failed(s, "something was sent in plain behind the reply to STARTTLS");
+}
+
+static void starttls_reply(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    if (s->reply.code / 100 == 2) {
+        start_tls(s);
+    } else if (s->site->tls == SITE_TLS_MAY && s->reply.code != 421) {
+        s->plain_only = true;
+        session_ready(s);
+    } else {
+        buf_add_text(&words, "TLS is required, but ");
+        session_words(s, "STARTTLS command", &words);
+        session_trouble(s, "4.7.4", true, buf_span(&words));
+    }
+    buf_free(&words);
+}
+
+static void on_secured(struct stream *stream, void *arg)
+{
+    struct session *s = arg;
+    SSL *ssl = stream_tls(stream);
+    enter(s);
+    if (s->site->tls == SITE_TLS_VERIFY && (!SSL_get0_peer_certificate(ssl) || SSL_get_verify_result(ssl) != X509_V_OK)) {
+        session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not trusted", s->peer);
+    } else {
+        s->secured = true;
+        s->extensions = (struct extensions){0};
+        stream_tls_describe(stream, &s->security);
+        reply_begin(&s->reply);
+        say_hello(s, SESSION_EHLO);
+    }
+    leave(s);
+}
+
+/* ---- between jobs ---------------------------------------------------------------------------------------------------------------- */
+
+static void quit(struct session *s)
+{
+    session_command(s, SESSION_QUIT, remote.settings->remote_quit_timeout, "QUIT");
+    detach(s);
+}
+
+static void idle(struct session *s)
+{
+    s->next_idle = s->site->idle;
+    s->site->idle = s;
+    session_await(s, SESSION_IDLE, remote.settings->remote_idle_timeout);
+}
+
+/* Replies that nobody asked for would be taken for those to our next commands. */
+static bool out_of_step(struct session *s)
+{
+    if (stream_input(s->stream).n == 0)
+        return false;
+    if (s->opening || s->job)
+        session_troublef(s, "4.5.0", "protocol error: host %s sent more replies than it was sent commands", s->peer);
+    else
+        session_drop(s);
+    return true;
+}
+
+void session_ready(struct session *s)
+{
+    if (out_of_step(s))
+        return;
+    stop_opening(s);
+    bool spent = s->messages >= remote.settings->remote_session_messages;
+    if (!s->job && !spent)
+        s->job = site_take(s->site, s->messages > 0);
+    if (s->job)
+        transaction_begin(s);
+    else if (spent || quitting || remote.settings->remote_idle_timeout == 0)
+        quit(s);
+    else
+        idle(s);
+}
+
+void session_wake(struct session *s)
+{
+    leave_idle(s);
+    session_ready(s);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------------------- */
+
+static void on_connected(struct stream *stream, void *arg)
+{
+    (void)stream;
+    session_await(arg, SESSION_GREETING, remote.settings->remote_greeting_timeout);
+}
+
+static void take_reply(struct session *s)
+{
+    switch (s->phase) {
+    case SESSION_GREETING:
+        if (s->reply.code / 100 == 2)
+            say_hello(s, SESSION_EHLO);
+        else
+            refused(s, NULL);
+        break;
+    case SESSION_EHLO:
+        ehlo_reply(s);
+        break;
+    case SESSION_HELO:
+        if (s->reply.code / 100 == 2)
+            after_hello(s);
+        else
+            refused(s, "HELO command");
+        break;
+    case SESSION_STARTTLS:
+        starttls_reply(s);
+        break;
+    case SESSION_IDLE: /* "421 too long idle": it hangs up */
+        session_drop(s);
+        break;
+    case SESSION_QUIT:
+        stream_close_after_flush(s->stream);
+        s->stream = NULL;
+        release(s);
+        break;
+    default:
+        transaction_reply(s);
+        break;
+    }
+}
+
+static void protocol_error(struct session *s)
+{
+    struct buf why = BUF_EMPTY(256);
+    if (s->phase == SESSION_IDLE || s->phase == SESSION_QUIT) {
+        session_drop(s);
+    } else if (s->phase >= SESSION_MAIL) {
+        buf_printf(&why, ": %s", s->reply.wrong);
+        transaction_lost(s, "broken reply from", buf_text(&why));
+    } else {
+        session_troublef(s, "4.5.0", "protocol error: broken reply from %s: %s", s->peer, s->reply.wrong);
+    }
+    buf_free(&why);
+}
+
+static void on_readable(struct stream *stream, void *arg)
+{
+    struct session *s = arg;
+    enter(s);
+    while (!s->gone && s->stream == stream && s->phase != SESSION_HANDSHAKE) {
+        size_t used;
+        enum reply_progress progress = reply_feed(&s->reply, stream_input(stream), &used);
+        stream_consume(stream, used);
+        if (progress == REPLY_MORE)
+            break;
+        if (progress == REPLY_BAD) {
+            protocol_error(s);
+            break;
+        }
+        take_reply(s);
+        if (!s->gone)
+            reply_begin(&s->reply);
+    }
+    leave(s);
+}
+
+/* Timers of what goes out start anew with all that the server took. */
+static void on_drained(struct stream *stream, void *arg)
+{
+    (void)stream;
+    struct session *s = arg;
+    enter(s);
+    if (s->phase == SESSION_BODY)
+        body_continue(s);
+    else if (s->phase == SESSION_END)
+        session_await(s, SESSION_END, remote.settings->remote_end_timeout);
+    leave(s);
+}
+
+static const char *doing(const struct session *s)
+{
+    return s->phase == SESSION_GREETING ? "receiving the initial server greeting" : "performing the EHLO handshake";
+}
+
+static void broken(struct session *s, enum stream_end end, const char *why)
+{
+    struct buf reason = BUF_EMPTY(400);
+    const char *how = end == STREAM_TIMEOUT ? "timed out in the conversation with" : "lost connection with";
+    if (end == STREAM_ERROR)
+        buf_printf(&reason, ": %s", why);
+    if (s->phase >= SESSION_MAIL)
+        transaction_lost(s, how, buf_text(&reason));
+    else
+        session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing(s), buf_text(&reason));
+    buf_free(&reason);
+}
+
+static void on_ended(struct stream *stream, enum stream_end end, const char *why, void *arg)
+{
+    (void)stream;
+    struct session *s = arg;
+    enter(s);
+    if (s->phase == SESSION_CONNECTING)
+        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port,
+                         end == STREAM_TIMEOUT ? "Connection timed out" : why);
+    else if (s->phase == SESSION_STARTTLS || s->phase == SESSION_HANDSHAKE)
+        tls_failed(s, why);
+    else if (s->phase == SESSION_IDLE && end == STREAM_TIMEOUT)
+        quit(s);
+    else if (s->phase == SESSION_IDLE || s->phase == SESSION_QUIT)
+        session_drop(s);
+    else
+        broken(s, end, why);
+    leave(s);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------------------------- */
+
+static void orphan(struct session *s)
+{
+    if (s->phase == SESSION_END) {
+        s->job->channel = NULL;
+        return;
+    }
+    job_free(s->job);
+    s->job = NULL;
+    release(s);
+}
+
+void sessions_orphan(const struct channel *c)
+{
+    for (struct session *s = all, *next; s; s = next) {
+        next = s->next;
+        if (s->job && s->job->channel == c)
+            orphan(s);
+    }
+}
+
+void sessions_quit_idle(void)
+{
+    quitting = true;
+    for (struct session *s = all, *next; s; s = next) {
+        next = s->next;
+        if (s->phase == SESSION_IDLE)
+            quit(s);
+    }
+}
+
+size_t sessions_open(void)
+{
+    return count;
+}

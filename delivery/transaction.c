@@ -1,0 +1,385 @@
+/* One message to one server: MAIL, RCPT for each recipient, DATA, and what the replies mean for each recipient. */
+#include "delivery/session_internal.h"
+
+#include "common/log.h"
+#include "common/queueid.h"
+#include "delivery/remote.h"
+
+#include <inttypes.h>
+
+#define WORDS_MAX ((size_t)1200)
+
+bool transaction_decided(const struct session *s)
+{
+    return s->phase >= SESSION_MAIL && s->job->undecided < s->transaction.open_before;
+}
+
+/* ---- what we say ----------------------------------------------------------------------------------------------------------------- */
+
+static bool offers(const struct session *s, enum extension extension)
+{
+    return s->extensions.offered & extension;
+}
+
+/* A server without 8BITMIME gets 8-bit mail as it is: all but very few carry it, and refusing would help nobody. */
+static void say_mail(struct session *s)
+{
+    struct buf *out = stream_output(s->stream);
+    const struct job *j = s->job;
+    buf_printf(out, "MAIL FROM:<%.*s>", SPAN_ARG(j->sender));
+    if (offers(s, EXTENSION_SIZE))
+        buf_printf(out, " SIZE=%" PRIu64, j->size);
+    if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
+        buf_add_text(out, " BODY=8BITMIME");
+    if (j->needs_utf8)
+        buf_add_text(out, " SMTPUTF8");
+    buf_add_text(out, "\r\n");
+    stream_flush_later(s->stream);
+}
+
+static void say_rcpt(struct session *s, size_t i)
+{
+    buf_printf(stream_output(s->stream), "RCPT TO:<%.*s>\r\n", SPAN_ARG(s->job->recipients[i].address));
+    stream_flush_later(s->stream);
+}
+
+static void say_data(struct session *s)
+{
+    stream_write_span(s->stream, SPAN_LITERAL("DATA\r\n"));
+}
+
+static void await_rcpt(struct session *s)
+{
+    session_await(s, SESSION_RCPT, remote.settings->remote_rcpt_timeout);
+}
+
+static void await_data(struct session *s)
+{
+    session_await(s, SESSION_DATA, remote.settings->remote_data_timeout);
+}
+
+/* The next recipient from `i` on that is undecided. */
+static size_t next_open(const struct job *j, size_t i)
+{
+    while (i < j->count && j->recipients[i].verdict)
+        i++;
+    return i;
+}
+
+/* What needs no server to be known. */
+static bool refused_here(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct job *j = s->job;
+    if (j->needs_utf8 && !offers(s, EXTENSION_SMTPUTF8)) {
+        buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
+        job_decide_rest(j, VERDICT_FAILED, "5.6.7", buf_span(&words));
+    } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {
+        buf_printf(&words, "message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s", j->size, s->extensions.size_limit,
+                   s->peer);
+        job_decide_rest(j, VERDICT_FAILED, "5.3.4", buf_span(&words));
+    }
+    buf_free(&words);
+    return j->undecided == 0;
+}
+
+void transaction_begin(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    struct job *j = s->job;
+    s->messages++;
+    if (refused_here(s)) {
+        session_finish_job(s, false);
+        session_ready(s);
+        return;
+    }
+    *t = (struct transaction){.pipelined = offers(s, EXTENSION_PIPELINING), .left = j->undecided, .open_before = j->undecided};
+    t->recipient = next_open(j, 0);
+    for (size_t i = 0; i < j->count; i++)
+        j->recipients[i].accepted = false;
+    say_mail(s);
+    if (t->pipelined) {
+        for (size_t i = t->recipient; i < j->count; i = next_open(j, i + 1))
+            say_rcpt(s, i);
+        say_data(s);
+    }
+    session_await(s, SESSION_MAIL, remote.settings->remote_mail_timeout);
+}
+
+/* ---- what the replies mean ------------------------------------------------------------------------------------------------------- */
+
+static unsigned class_of(const struct session *s)
+{
+    return s->reply.code / 100;
+}
+
+static void out_of_protocol(struct session *s, const char *in_reply_to)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    buf_add_text(&words, "protocol error: ");
+    session_words(s, in_reply_to, &words);
+    session_trouble(s, "4.5.0", true, buf_span(&words));
+    buf_free(&words);
+}
+
+/* 421: the server is about to hang up, whatever it was asked. */
+static void hangs_up(struct session *s, const char *in_reply_to)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    char status[STATUS_MAX];
+    if (!s->job) {
+        session_drop(s);
+        return;
+    }
+    session_words(s, in_reply_to, &words);
+    reply_status(&s->reply, '4', false, status);
+    session_trouble(s, status, true, buf_span(&words));
+    buf_free(&words);
+}
+
+/* All that are undecided: refused by this reply. */
+static void refuse_rest(struct session *s, const char *in_reply_to)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    char status[STATUS_MAX];
+    bool final = class_of(s) == 5;
+    session_words(s, in_reply_to, &words);
+    reply_status(&s->reply, final ? '5' : '4', false, status);
+    job_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    session_finish_job(s, false);
+    buf_free(&words);
+}
+
+/* Nobody gets the message, and the server still has our MAIL. */
+static void reset(struct session *s)
+{
+    session_command(s, SESSION_RSET, remote.settings->remote_quit_timeout, "RSET");
+}
+
+static void mail_reply(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    if (class_of(s) != 2 && class_of(s) < 4) {
+        out_of_protocol(s, "MAIL FROM command");
+        return;
+    }
+    if (class_of(s) != 2) {
+        t->mail_refused = true;
+        refuse_rest(s, "MAIL FROM command");
+    }
+    if (t->pipelined) {
+        await_rcpt(s);
+    } else if (t->mail_refused) {
+        session_ready(s);
+    } else {
+        say_rcpt(s, t->recipient);
+        await_rcpt(s);
+    }
+}
+
+/* 552 to RCPT means "too many recipients" in the words of older servers, and is to be taken as 452 (RFC 5321 4.5.3.1.10). */
+static void refuse_recipient(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    char status[STATUS_MAX];
+    bool final = class_of(s) == 5 && s->reply.code != 552;
+    session_words(s, "RCPT TO command", &words);
+    reply_status(&s->reply, final ? '5' : '4', s->reply.code == 552, status);
+    job_decide(s->job, s->transaction.recipient, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    buf_free(&words);
+}
+
+static void judge_recipient(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    if (class_of(s) == 2) {
+        s->job->recipients[t->recipient].accepted = true;
+        t->accepted++;
+    } else {
+        refuse_recipient(s);
+    }
+    t->recipient = next_open(s->job, t->recipient + 1);
+}
+
+static void after_last_recipient(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    if (s->job && s->job->undecided == 0)
+        session_finish_job(s, false);
+    if (!t->pipelined && t->accepted == 0) {
+        reset(s);
+        return;
+    }
+    if (!t->pipelined)
+        say_data(s);
+    await_data(s);
+}
+
+static void rcpt_reply(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    if (s->job) {
+        if (class_of(s) == 3) {
+            out_of_protocol(s, "RCPT TO command");
+            return;
+        }
+        judge_recipient(s);
+    }
+    if (--t->left == 0) {
+        after_last_recipient(s);
+        return;
+    }
+    if (!t->pipelined)
+        say_rcpt(s, t->recipient);
+    await_rcpt(s);
+}
+
+static void data_reply(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    if (class_of(s) == 3 && s->job) {
+        session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
+        if (stream_input(s->stream).n == 0) /* else it says more already, and we look at that first */
+            body_continue(s);
+    } else if (class_of(s) == 3) { /* nobody was accepted, and yet it takes a message: an empty one, for nobody */
+        stream_write_span(s->stream, SPAN_LITERAL(".\r\n"));
+        session_await(s, SESSION_END, remote.settings->remote_end_timeout);
+    } else if (class_of(s) == 2) {
+        if (s->job)
+            out_of_protocol(s, "DATA command");
+        else
+            session_drop(s);
+    } else {
+        if (s->job)
+            refuse_rest(s, "DATA command");
+        if (t->mail_refused)
+            session_ready(s);
+        else
+            reset(s);
+    }
+}
+
+/* A reply before the message is out. A refusal is taken, and the rest kept to ourselves. */
+static void early_reply(struct session *s)
+{
+    if (class_of(s) < 4) {
+        out_of_protocol(s, "a part of the message");
+        return;
+    }
+    refuse_rest(s, "a part of the message");
+    session_drop(s);
+}
+
+static void relayed(struct session *s)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    char status[STATUS_MAX];
+    reply_text(&s->reply, &words);
+    reply_status(&s->reply, '2', false, status);
+    job_decide_rest(s->job, VERDICT_RELAYED, status, buf_span(&words));
+    session_finish_job(s, false);
+    buf_free(&words);
+}
+
+static void end_reply(struct session *s)
+{
+    if (!s->job) {
+        session_ready(s);
+    } else if (class_of(s) == 2) {
+        relayed(s);
+        session_ready(s);
+    } else if (class_of(s) == 3) {
+        transaction_lost(s, "meaningless reply from", "");
+    } else {
+        refuse_rest(s, "end of DATA command");
+        session_ready(s);
+    }
+}
+
+static const char *command_of(enum session_phase phase)
+{
+    switch (phase) {
+    case SESSION_MAIL:
+        return "MAIL FROM command";
+    case SESSION_RCPT:
+        return "RCPT TO command";
+    case SESSION_DATA:
+        return "DATA command";
+    case SESSION_BODY:
+        return "a part of the message";
+    case SESSION_END:
+        return "end of DATA command";
+    default:
+        return "RSET command";
+    }
+}
+
+void transaction_reply(struct session *s)
+{
+    if (s->reply.code == 421) {
+        hangs_up(s, command_of(s->phase));
+        return;
+    }
+    switch (s->phase) {
+    case SESSION_MAIL:
+        mail_reply(s);
+        break;
+    case SESSION_RCPT:
+        rcpt_reply(s);
+        break;
+    case SESSION_DATA:
+        data_reply(s);
+        break;
+    case SESSION_BODY:
+        early_reply(s);
+        break;
+    case SESSION_END:
+        end_reply(s);
+        break;
+    default:
+        if (class_of(s) == 2)
+            session_ready(s);
+        else
+            session_drop(s);
+        break;
+    }
+}
+
+/* ---- a connection that breaks ---------------------------------------------------------------------------------------------------- */
+
+static const char *doing(enum session_phase phase)
+{
+    switch (phase) {
+    case SESSION_MAIL:
+        return "sending MAIL FROM";
+    case SESSION_RCPT:
+        return "sending RCPT TO";
+    case SESSION_DATA:
+        return "sending DATA command";
+    default:
+        return "sending message body";
+    }
+}
+
+/* Nobody can know whether the server has the message: it is sent again, at worst for a second time (RFC 1047). */
+static void lost_after_dot(struct session *s, const char *how, const char *why)
+{
+    struct buf words = BUF_EMPTY(WORDS_MAX);
+    bool decided = transaction_decided(s);
+    buf_printf(&words, "%s %s after the end of the message was sent%s: it may have been taken, and be delivered twice", how, s->peer, why);
+    session_log(s, buf_span(&words));
+    job_decide_rest(s->job, VERDICT_DEFERRED, "4.4.2", buf_span(&words));
+    session_finish_job(s, !decided);
+    session_drop(s);
+    buf_free(&words);
+}
+
+void transaction_lost(struct session *s, const char *how, const char *why)
+{
+    if (!s->job)
+        session_drop(s);
+    else if (s->phase == SESSION_END)
+        lost_after_dot(s, how, why);
+    else
+        session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing(s->phase), why);
+}

@@ -1,0 +1,17 @@
+/* reload: SIGHUP. A second generation of all programs but those that stay is brought up beside the first; then everybody's edges are
+ * pointed at it, and the first one is told to finish. Until the new generation is complete nothing has changed, and whatever goes wrong
+ * leaves it so.
+ *
+ *   read and check the file; what needs a restart has not changed; bind the new ports; open the log     -- fails: refused, nothing was
+ * touched launch, wire, wait for READY of all                                                                -- fails: the new ones are
+ * ended commit: CONFIG to qmgr, edges, DRAIN to the old
+ */
+#ifndef POSTINO_RELOAD_H
+#define POSTINO_RELOAD_H
+
+void reload_begin(void);
+void reload_commit(void);
+void reload_failed(const char *why);
+void reload_logs(void); /* SIGUSR1 */
+
+#endif

@@ -1,0 +1,63 @@
+/* What the steps of the decision share: routing.c (the order), aliases.c, mailboxes.c, relay.c, nexthop.c. */
+#ifndef POSTINO_ROUTING_INTERNAL_H
+#define POSTINO_ROUTING_INTERNAL_H
+
+#include "common/address.h"
+#include "common/map.h"
+#include "resolver/routing.h"
+
+struct routing {
+    const struct settings *settings;
+    user_fn *user;
+    struct map **aliases; /* settings->aliases.n of them */
+    struct map **mailboxes; /* one for each domain; NULL: system users */
+    struct network *networks; /* settings->relay_from.n of them */
+};
+
+enum outcome {
+    OUTCOME_OK,      /* targets were added */
+    OUTCOME_UNKNOWN, /* there is no such name */
+    OUTCOME_FAILED,  /* the ruling has a reply already; stop */
+};
+
+/* One decision under way. */
+struct decision {
+    struct routing *routing;
+    const struct message_rcpt *rcpt;
+    struct ruling *ruling;
+    void *seen;    /* tsearch(3) tree of the addresses that were added */
+    uint32_t good; /* targets that are no errors */
+};
+
+/* Always OUTCOME_FAILED; the reply is "<recipient>: words". */
+enum outcome decision_fail(struct decision *, unsigned code, const char *status, const char *words);
+enum outcome decision_map_failed(struct decision *, const char *setting, const struct error *); /* 451 4.3.0 and a log line */
+/* A target, unless it is one already. FAILED: there are too many. */
+enum outcome decision_add(struct decision *, const struct record_recipient *);
+enum outcome decision_add_unknown(struct decision *, struct span address); /* part of an alias: a report will say so */
+
+/* aliases.c */
+bool name_is_role(struct span local); /* postmaster, abuse, mailer-daemon */
+/* The part before the delimiter; empty when there is no tag. */
+struct span name_without_tag(const struct settings *, struct span local);
+
+/* mailboxes.c */
+enum outcome mailboxes_user(struct decision *, const struct settings_domain *, struct span name, struct span shown /* with tag */);
+enum outcome mailboxes_map(struct decision *, const struct settings_domain *, struct span local, struct span address);
+
+/* relay.c */
+bool relay_allowed(const struct routing *, const struct message_rcpt *, struct span local, struct span domain);
+
+/* nexthop.c */
+enum outcome nexthop_add(struct decision *, struct span address, struct span domain);
+
+/* routing.c: an address of an alias, in whatever domain. */
+struct alias_path;
+enum outcome routing_address(struct decision *, const struct alias_path *, const struct settings_domain *home, struct span address);
+/* aliases.c: a local name of a domain of system users; `local` without quotes. `up`: the aliases that led to it, or NULL. */
+enum outcome aliases_resolve_below(struct decision *, const struct alias_path *, const struct settings_domain *, struct span local);
+
+/* Lower case of ASCII letters. */
+void add_lower(struct buf *, struct span);
+
+#endif

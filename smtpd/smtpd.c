@@ -1,0 +1,199 @@
+/* postino-smtpd: takes mail in by SMTP. Listeners, edges to route, auth and qmgr, and the end of the program; sessions are in session.c. */
+#include "common/log.h"
+#include "common/program.h"
+#include "common/stream.h"
+#include "smtpd/session.h"
+#include "smtpd/tls.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OTHER_FILES    64 /* descriptors beside the sessions' */
+#define ACCEPTS_A_TURN 16
+#define PAUSE_SECONDS  1 /* without accept(), when it failed for lack of something */
+
+struct listener {
+    struct listener *next;
+    char *title;
+    bool is_unix;
+    int fd;
+    struct event *event, *pause;
+    const struct settings_listener *settings;
+};
+
+static struct server server;
+static struct listener *listeners;
+
+/* ---- listeners ------------------------------------------------------------------------------------------------------------------- */
+
+static void take_listener(const char *name, bool is_unix, int fd)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    if (!l || !(l->title = strdup(name)) || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        log_die("listener %s: %s", name, strerror(errno));
+    l->is_unix = is_unix;
+    l->fd = fd;
+    l->next = listeners;
+    listeners = l;
+}
+
+static void accept_local(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) {
+        log_warning("submit: who connected can't be told: %s", strerror(errno));
+        close(fd);
+        return;
+    }
+    session_accept_local(&server, fd, peer.uid);
+}
+
+static void pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct listener *l = arg;
+    if (!server.draining)
+        event_add(l->event, NULL);
+}
+
+static void accept_failed(struct listener *l)
+{
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+        return;
+    log_error("listener %s: accept: %s; pausing for %d s", l->title, strerror(errno), PAUSE_SECONDS);
+    event_del(l->event);
+    evtimer_add(l->pause, &(struct timeval){.tv_sec = PAUSE_SECONDS});
+}
+
+static void on_connection(evutil_socket_t listening, short what, void *arg)
+{
+    (void)what;
+    struct listener *l = arg;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        struct sockaddr_storage client = {0};
+        socklen_t size = sizeof client;
+        int fd = accept4(listening, (struct sockaddr *)&client, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            accept_failed(l);
+            return;
+        }
+        if (l->is_unix)
+            accept_local(fd);
+        else
+            session_accept(&server, l->settings, fd, (struct sockaddr *)&client);
+    }
+}
+
+static int open_listener(struct listener *l, const struct settings *settings, struct error *error)
+{
+    l->settings = settings_listener(settings, span_of(l->title));
+    if (!l->is_unix && !l->settings)
+        return error_set(error, "the master sent a listener \"%s\" that is not in the configuration", l->title);
+    l->event = event_new(program_base(), l->fd, EV_READ | EV_PERSIST, on_connection, l);
+    l->pause = evtimer_new(program_base(), pause_over, l);
+    if (!l->event || !l->pause || event_add(l->event, NULL) < 0)
+        return error_set(error, "listener \"%s\": out of memory", l->title);
+    return 0;
+}
+
+static void close_listeners(void)
+{
+    for (struct listener *l = listeners; l; l = l->next) {
+        event_free(l->event);
+        event_free(l->pause);
+        close(l->fd);
+    }
+    listeners = NULL; /* the little memory goes with the process */
+}
+
+/* ---- edges ----------------------------------------------------------------------------------------------------------------------- */
+
+static void make_peers(void)
+{
+    if (server.route)
+        return;
+    server.route = peer_new(program_base(), "route", 1u << PROTOCOL_SMTPD_ROUTE | 1u << PROTOCOL_ROUTING);
+    server.auth = peer_new(program_base(), "auth", 1u << PROTOCOL_SMTPD_AUTH);
+    server.qmgr = peer_new(program_base(), "qmgr", 1u << PROTOCOL_SMTPD_QMGR);
+}
+
+static void take_peer(const char *role, uint32_t instance, int fd)
+{
+    (void)instance;
+    make_peers();
+    if (strcmp(role, "route") == 0)
+        peer_connect(server.route, fd);
+    else if (strcmp(role, "auth") == 0)
+        peer_connect(server.auth, fd);
+    else if (strcmp(role, "qmgr") == 0)
+        peer_connect(server.qmgr, fd);
+    else
+        close(fd);
+}
+
+/* ---- program --------------------------------------------------------------------------------------------------------------------- */
+
+static void fill_sandbox(const struct settings *settings, struct sandbox *sandbox)
+{
+    sandbox->root = settings->directory_empty;
+    sandbox->landlock = true;
+    sandbox->calls = SANDBOX_ACCEPT;
+    sandbox->open_files = settings->limit_sessions + OTHER_FILES;
+}
+
+static int prepare(const struct settings *settings, struct error *error)
+{
+    server.clients = clients_new();
+    return tls_open(settings, &server.tls, error);
+}
+
+static int start(const struct settings *settings, struct error *error)
+{
+    server.base = program_base();
+    server.settings = settings;
+    make_peers();
+    server_init(&server);
+    server.ids = ids_new(server.qmgr);
+    for (struct listener *l = listeners; l; l = l->next)
+        if (open_listener(l, settings, error) != 0)
+            return -1;
+    return 0;
+}
+
+static void emptied(struct server *s)
+{
+    (void)s;
+    program_end();
+}
+
+/* At a reload others take new clients, and ours stay as long as they like. At a stop they are sent away between messages. */
+static void drain(void)
+{
+    close_listeners();
+    server.emptied = emptied;
+    if (program_drain_seconds())
+        sessions_drain(&server);
+    if (!server.session_count)
+        program_end();
+}
+
+static const struct program smtpd_program = {
+    .name = "smtpd",
+    .sandbox = fill_sandbox,
+    .prepare = prepare,
+    .start = start,
+    .listener = take_listener,
+    .peer = take_peer,
+    .drain = drain,
+    .turn = streams_flush,
+};
+
+int main(int argc, char **argv)
+{
+    return program_main(&smtpd_program, argc, argv);
+}

@@ -1,0 +1,637 @@
+/* postino.conf: what is taken, and what is said about what is not. */
+#include "conf/parse.h"
+#include "conf/places.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/test_parse.XXXXXX";
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static struct settings *parse(const char *text, struct report *r)
+{
+    *r = (struct report){0};
+    write_file(text);
+    return parse_file(path, PARSE_FILE, r);
+}
+
+static struct settings *parse_good(const char *text)
+{
+    struct report r;
+    struct settings *s = parse(text, &r);
+    if (!s || r.error_count || r.warning_count)
+        fail_msg("%s%s", buf_text(&r.errors), buf_text(&r.warnings));
+    report_free(&r);
+    return s;
+}
+
+/* ---- what is taken --------------------------------------------------------------------------------------------------------------------
+ */
+
+static void one_line_makes_a_host(void **state)
+{
+    (void)state;
+    struct settings *s = parse_good("hostname = \"Mx1.example.org\"\n");
+    assert_string_equal(s->hostname, "Mx1.example.org");
+    assert_int_equal(s->listener_count, 1);
+    assert_string_equal(s->listeners[0].title, "smtp");
+    assert_int_equal(s->listeners[0].port, 25);
+    assert_int_equal(s->listeners[0].tls, LISTENER_TLS_MAY);
+    assert_int_equal(s->listeners[0].auth, LISTENER_AUTH_NONE);
+    assert_int_equal(s->domain_count, 2);
+    assert_string_equal(s->domains[0].title, "mx1.example.org");
+    assert_string_equal(s->domains[0].mailboxes, "system");
+    assert_string_equal(s->domains[1].title, "localhost");
+    settings_free(s);
+}
+
+static void all_of_the_grammar_is_taken(void **state)
+{
+    (void)state;
+    struct settings *s =
+        parse_good("# a comment; with \"quotes' and {braces\n"
+                   "hostname = mx1.example.org // bare words need no quotes\n"
+                   "/* over\n * lines */ relay_from = { \"10.0.0.0/8\", # the office\n  '2001:db8::/32', 192.0.2.1 }\n"
+                   "relay_to=backup.example\n"
+                   "password_file = /etc/a//b\n"
+                   "admins += { alice }\n admins += bob\n"
+                   "aliases = {}\n"
+                   "limit { message_size = 10M hops = 20 } limit { errors = 3 }\n"
+                   "queue { lifetime = 2d }\r\n"
+                   "dns { server = { 192.0.2.53, \"2001:db8::53@5353\" } client_names = off }\n"
+                   "tls { certificate = /c.pem key = /k.pem }\n"
+                   "listener \"smtp\" { }\n"
+                   "listener submission { port = 587 tls = required auth = required address = { 192.0.2.1, \"::1\" } }\n"
+                   "domain \"Example.ORG\" { mailboxes = \"hash:/etc/postino/boxes\" directory = /var/vmail owner = vmail }\n"
+                   "route \"*\" { via = \"smtp:[relay.example]:587\" tls = verify }\n"
+                   "route .internal.example { via = \"smtp:[2001:db8::1]\" }\n");
+    assert_string_equal(s->hostname, "mx1.example.org");
+    assert_int_equal(s->relay_from.n, 3);
+    assert_string_equal(s->relay_from.v[1], "2001:db8::/32");
+    assert_int_equal(s->relay_to.n, 1);
+    assert_string_equal(s->password_file, "/etc/a//b");
+    assert_int_equal(s->admins.n, 2);
+    assert_string_equal(s->admins.v[1], "bob");
+    assert_int_equal(s->aliases.n, 0);
+    assert_int_equal(s->limit_message_size, 10u << 20);
+    assert_int_equal(s->limit_hops, 20);
+    assert_int_equal(s->limit_errors, 3);
+    assert_int_equal(s->queue_lifetime, 2 * 86400);
+    assert_int_equal(s->dns_server.n, 2);
+    assert_false(s->dns_client_names);
+    assert_int_equal(s->listener_count, 2);
+    assert_int_equal(s->listeners[1].port, 587);
+    assert_int_equal(s->listeners[1].auth, LISTENER_AUTH_REQUIRED);
+    assert_int_equal(s->listeners[1].address.n, 2);
+    assert_int_equal(s->domain_count, 3);
+    assert_string_equal(s->domains[0].title, "example.org");
+    assert_string_equal(s->domains[0].owner, "vmail");
+    assert_int_equal(s->route_count, 2);
+    assert_string_equal(s->routes[0].title, "*");
+    assert_int_equal(s->routes[0].tls, ROUTE_TLS_VERIFY);
+    settings_free(s);
+}
+
+static void a_list_is_replaced_by_equal_and_lengthened_by_plus(void **state)
+{
+    (void)state;
+    struct settings *s = parse_good("hostname = a.example\nrelay_from += { 10.0.0.0/8 }\n");
+    assert_int_equal(s->relay_from.n, 3);
+    assert_string_equal(s->relay_from.v[0], "127.0.0.0/8");
+    assert_string_equal(s->relay_from.v[2], "10.0.0.0/8");
+    settings_free(s);
+    s = parse_good("hostname = a.example\nrelay_from = 10.0.0.0/8\n");
+    assert_int_equal(s->relay_from.n, 1);
+    settings_free(s);
+    s = parse_good("hostname = a.example\nrelay_from = {}\n");
+    assert_int_equal(s->relay_from.n, 0);
+    settings_free(s);
+}
+
+static void own_name_stays_out_where_the_file_speaks_of_it(void **state)
+{
+    (void)state;
+    struct settings *s = parse_good("hostname = a.example\nroute \"A.example\" { via = \"smtp:[hub.example]\" }\nrelay_to = localhost\n");
+    assert_int_equal(s->domain_count, 0);
+    settings_free(s);
+    s = parse_good("hostname = a.example\ndomain A.example { maildir = Mail/in }\n");
+    assert_int_equal(s->domain_count, 2);
+    assert_string_equal(s->domains[0].maildir, "Mail/in");
+    settings_free(s);
+}
+
+static void every_via_form_is_taken(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {
+        "smtp:",           "smtp::2525",          "smtp:example.net",        "smtp:example.net:2525",   "smtp:[mx.example.net]",
+        "smtp:[mx.x.y]:1", "smtp:[192.0.2.1]:25", "smtp:[IPv6:2001:db8::1]", "smtp:[2001:db8::1]:65535"};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "hostname = a.example\nroute \"*\" { via = \"%s\" }\n", forms[i]);
+        struct settings *s = parse_good(text);
+        assert_string_equal(s->routes[0].via, forms[i]);
+        settings_free(s);
+    }
+}
+
+static void the_environment_has_no_say(void **state)
+{
+    (void)state;
+    struct report r;
+    setenv("LANGUAGE", "sv", 1);
+    setenv("LC_ALL", "sv_SE.UTF-8", 1);
+    assert_null(parse("hostname = a.example\nfoo = 1\n", &r));
+    assert_non_null(strstr(buf_text(&r.errors), "there is no setting foo"));
+    assert_string_equal(getenv("LANGUAGE"), "sv");
+    report_free(&r);
+}
+
+static void given_settings_are_counted(void **state)
+{
+    (void)state;
+    struct report r;
+    struct settings *s =
+        parse("hostname = a.example\nrelay_from = { 10.0.0.0/8, 192.0.2.1 }\nlistener a { port = 26 }\nlistener b { port = 27 }\n", &r);
+    assert_int_equal(r.given, 4);
+    settings_free(s);
+    report_free(&r);
+}
+
+static void check_file(const char *name, const char *more)
+{
+    char text[8192] = "";
+    FILE *f = fopen(name, "r");
+    if (!f)
+        fail_msg("%s can't be opened; run the tests from the top of the source", name);
+    size_t n = fread(text, 1, sizeof text - 200, f);
+    fclose(f);
+    snprintf(text + n, 200, "%s", more);
+    settings_free(parse_good(text));
+}
+
+static void the_files_that_we_hand_out_are_good(void **state)
+{
+    (void)state;
+    check_file("conf/postino.conf", "hostname = a.example\n");
+    check_file("conf/examples/three-lines.conf", "");
+    check_file("conf/examples/domain.conf", "");
+    check_file("conf/examples/satellite.conf", "");
+    check_file("conf/examples/relay.conf", "");
+}
+
+/* ---- what is refused -------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The first word that is not blank must stand in a line "path:LINE: ..." of the errors; so must all others, separated by "|". */
+struct wrong {
+    const char *text;
+    unsigned line;
+    const char *words;
+    size_t errors; /* 0: 1 */
+};
+
+#define H   "hostname = a.example\n"
+#define TLS "tls { certificate = /c key = /k }\n"
+
+static const struct wrong wrongs[] = {
+    /* names */
+    {H "mesage_size = 10M\n", 2, "no setting mesage_size", 0},
+    {H "\nhostnam = x\n", 3, "no setting hostnam|did you mean hostname?", 0},
+    {H "message_size = 10M\n", 2, "message_size is a setting of limit { }", 0},
+    {H "limit {\n hostname = b.example\n}\n", 3, "limit { } has no setting hostname|outside of sections", 0},
+    {H "limit {\n mesage_size = 10M\n}\n", 3, "limit { } has no setting mesage_size|did you mean message_size?", 0},
+    {H "listner \"a\" {\n port = 3\n}\n", 2, "no section listner|did you mean listener?", 0},
+    {H "quue { lifetime = 2d }\n", 2, "no section quue|queue", 0},
+    {H "listener \"a\" { prot = 26 }\n", 2, "listener { } has no setting prot|port", 0},
+    {H "zzzzzzzzzzzz = {}\n", 2, "no setting zzzzzzzzzzzz|postino.conf(5)", 0},
+    {H "zzzzzzzzzzzz = { a, b,\n c }\n", 2, "no setting zzzzzzzzzzzz", 0},
+    {H "zzz1 = 1\nzzz2 { a = 1 b = { 2, 3 } }\nzzz3 \"t\" { c = 1 }\nlimit { hops = x }\n", 5, "hops is not a number", 4},
+    {H "listener \"a\" {\n limit { hops = 20 }\n}\n", 3, "sections don't nest", 0},
+    {H "foo|bar = 3\n", 2, "no setting", 0},
+    /* values */
+    {H "limit { message_size = 10Q }\n", 2, "message_size is not a size|50M", 0},
+    {H "limit {\n hops = 3\n errors = 0 }\n", 3, "hops is out of range|5 to 1000", 2},
+    {H "limit { hops = 20 }\nlimit { hops = 21 }\n", 3, "second time", 0},
+    {H "hostname = b.example\n", 2, "second time", 0},
+    {H "relay_from = ::1\nrelay_from = ::2\n", 3, "second time", 0},
+    {H "relay_from = {\n 10.0.0.0/8,\n 10.0.0.0/33,\n 300.1.1.1 }\n", 4, "10.0.0.0/33|is not a network", 2},
+    {H "relay_to = \"exa mple\"\n", 2, "exa mple|not a domain", 0},
+    {H "aliases = /etc/aliases\n", 2, "/etc/aliases|not a map|hash:", 0},
+    {H "aliases = \"hash:aliases\"\n", 2, "not a map", 0},
+    {H "password_file = passwd\n", 2, "not an absolute path", 0},
+    {H "recipient_delimiter = \"a\"\n", 2, "can't part", 0},
+    {H "recipient_delimiter = \"@\"\n", 2, "can't part", 0},
+    {H "users = 0\n", 2, "first of seven uids", 0},
+    {H "users = \"a b\"\n", 2, "beginning of user names", 0},
+    {H "admins = { alice, \"b b\" }\n", 2, "b b|not a user name", 0},
+    {H "log { to = file }\n", 2, "no place for a log", 0},
+    {H "log { level = loud }\n", 2, "error|warning", 0},
+    {H "dns { server = localhost }\n", 2, "localhost|not a resolver", 0},
+    {H "dns { server = 192.0.2.1@0 }\n", 2, "not a resolver", 0},
+    {H "dns { server = { recursive, 192.0.2.1 } }\n", 2, "recursive|not a resolver", 0},
+    {"hostname = mx1\n", 1, "mx1|with a dot", 0},
+    {"hostname = \"mx1.exa mple\"\n", 1, "not a full name", 0},
+    {"\nhostname = \"-.example..org\"\n", 2, "not a full name", 0},
+    /* together */
+    {H "tls { certificate = /c }\n", 2, "no key", 0},
+    {H "tls {\n key = /k }\n", 3, "no certificate", 0},
+    {H "queue { retry_first = 2h\n retry_most = 1h }\n", 2, "retry_first is longer", 0},
+    {H "directory { spool = / }\n", 2, "root directory", 0},
+    {H "directory { run = /x\nempty = /x }\n", 3, "same directory", 0},
+    /* listeners */
+    {H "listener a { tls = required }\n", 2, "\"a\" demands TLS|tls { certificate", 0},
+    {H "listener a { port = 465\n tls = implicit }\n", 3, "demands TLS", 0},
+    {H TLS "listener a { tls = none\n auth = required }\n", 4, "AUTH without TLS", 0},
+    {H TLS "listener a { tls = none auth = may }\n", 3, "AUTH without TLS", 0},
+    {H "listener a { auth = required port = 587 }\n", 2, "AUTH over TLS alone", 0},
+    {H "listener a { }\n\nlistener b { }\n", 4, "\"b\" wants port 25|\"a\" has", 0},
+    {H "listener a { port = 26 address = \"::1\" }\nlistener b {\n address = { 192.0.2.1, \"0:0::1\" }\n port = 26 }\n", 5,
+     "wants port 26 of 0:0::1", 0},
+    {H "listener a { }\nlistener b { address = 192.0.2.1 }\n", 3, "wants port 25 of 192.0.2.1", 0},
+    {H "listener a { }\nlistener a { port = 26 }\n", 3, "second time|line 2", 0},
+    {H "listener \"a b\" { }\n", 2, "title", 0},
+    {H "listener a { port = 0 }\n", 2, "1 to 65535", 0},
+    {H "listener a { port = x }\nlistener b { }\n", 2, "port is not a number", 0}, /* and b has no quarrel with a */
+    {H "listener a { address = localhost }\n", 2, "localhost|not an IPv4 or IPv6 address", 0},
+    {H "listener a { tls = sometimes auth = required }\n", 2, "none|may|required|implicit", 0},
+    /* domains */
+    {H "domain a.org { }\ndomain A.org { }\n", 3, "second time|line 2", 0},
+    {H "domain \"a b\" { }\n", 2, "a domain name", 0},
+    {H "domain a.org {\n mailboxes = users }\n", 3, "neither system nor a map", 3},
+    {H "domain a.org {\n mailboxes = \"hash:/m\"\n owner = x }\n", 2, "no directory", 0},
+    {H "domain a.org {\n mailboxes = \"hash:/m\" directory = /d }\n", 2, "no owner", 0},
+    {H "domain a.org {\n mailboxes = \"hash:/m\" directory = /d\n owner = root }\n", 4, "owner is root", 0},
+    {H "domain a.org {\n mailboxes = \"hash:/m\" directory = /d\n owner = 0 }\n", 4, "owner is root", 0},
+    {H "domain a.org { mailboxes = \"hash:/m\" directory = /d owner = \"a b\" }\n", 2, "not a user name", 0},
+    {H "domain a.org { mailboxes = \"hash:/m\" directory = mail owner = x }\n", 2, "not an absolute path", 0},
+    {H "domain a.org { mailboxes = \"hash:/m\" directory = /d/../e owner = x }\n", 2, "has .. in it", 0},
+    {H "domain a.org { maildir = /var/mail }\n", 2, "leaves the user's home", 0},
+    {H "domain a.org { maildir = \"../x\" }\n", 2, "leaves the user's home", 0},
+    {H "domain a.org { deliver = mbox }\n", 2, "maildir", 0},
+    /* routes */
+    {H "route \"*\" { }\n", 2, "leads nowhere", 0},
+    {H "route \"*\" { tls = may\n via = \"relay.example\" }\n", 3, "no next hop|smtp:[host]:port", 0},
+    {H "route \"*\" { via = \"lmtp:[relay.example]\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:[relay.example\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:[relay.example]25\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:[relay.example]:0\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:[relay.example]:65536\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:a.example:\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:[]\" }\n", 2, "no next hop", 0},
+    {H "route \"*x\" { via = \"smtp:\" }\n", 2, "title|or *", 0},
+    {H "route a.org { via = \"smtp:\" }\nroute a.org { via = \"smtp:\" }\n", 3, "second time", 0},
+    {H "domain a.org { }\nroute a.org { via = \"smtp:\" }\n", 3, "domain of this host as well", 0},
+    /* syntax and characters */
+    {H "limit { hops = 20\n", 2, "{ in this line is never closed", 0},
+    {H "}\n", 2, "} without its {", 0},
+    {H "relay_to = \"a.org\n", 2, "quote (\") is opened", 0},
+    {H "relay_to = 'a.org\nlimit { }\n", 2, "quote (') is opened", 0},
+    {H "password_file \"/x\"\n", 2, "password_file has no =|write name = value", 0},
+    {H "limit = 3\n", 2, "limit is a section|limit { ... }", 0},
+    {H "limit \"x\" { }\n", 2, "limit is a section", 0},
+    {H "listener { port = 25 }\n", 2, "listener needs a title|listener \"name\"", 0},
+    {H "password_file += /x\n", 2, "+= is for lists", 0},
+    {H "password_file =\nlog { }\n", 3, "not expected", 2},
+    {H "relay_to = a.org, b.org\n", 2, "not expected", 0},
+    {H "password_file = { /x }\n", 2, "not expected", 0},
+    {H "password_file =\n", 3, "the file ends inside of a setting", 0},
+    {H "relay_to = a.org;\n", 2, "a ; where none is wanted", 2},
+    {H "recipient_delimiter = +\n", 2, "a + outside of quotes|into quotes", 0},
+    {H "route * { via = \"smtp:\" }\n", 2, "a * outside of quotes", 2},
+    {H "relay_to = \"${HOME}\"\n", 2, "variable of the environment", 2},
+    {H "relay_to = ${HOME}\n", 2, "variable of the environment", 2},
+    {H "relay_to = \"a\\nb\"\n", 2, "a backslash in quotes", 2},
+    {H "relay_to = a\001b\n", 2, "control character 0x01", 0},
+    {H "/* no end\n\n", 2, "the comment that begins here", 0},
+    {H "limit { /* a\n b */ hops = 20 } // c\n # d\n listener a { port = none }\n", 5, "port is not a number",
+     0}, /* comments don't shift lines */
+};
+
+static const char *error_line(const char *errors, unsigned line, char *out, size_t size)
+{
+    char prefix[200];
+    snprintf(prefix, sizeof prefix, "%s:%u: ", path, line);
+    const char *begin = strstr(errors, prefix);
+    snprintf(out, size, "%.*s", begin ? (int)strcspn(begin, "\n") : 0, begin ? begin : "");
+    return out;
+}
+
+static void check_wrong(const struct wrong *w)
+{
+    struct report r;
+    char line[1200], words[200];
+    struct settings *s = parse(w->text, &r);
+    const char *errors = buf_text(&r.errors);
+    if (s || r.error_count != (w->errors ? w->errors : 1))
+        fail_msg("\n%s--> %zu errors:\n%s", w->text, r.error_count, errors);
+    error_line(errors, w->line, line, sizeof line);
+    snprintf(words, sizeof words, "%s", w->words);
+    bool choice = strstr(w->words, "none|may") || strstr(w->words, "error|"); /* a | of the message itself */
+    for (char *rest = words, *word; (word = choice ? rest : strsep(&rest, "|")); rest = choice ? NULL : rest) {
+        if (!word || !*word)
+            break;
+        if (!strstr(line, word) || !strstr(line, "; "))
+            fail_msg("\n%s--> expected line %u, \"%s\" in:\n%s", w->text, w->line, word, errors);
+        if (choice)
+            break;
+    }
+    report_free(&r);
+}
+
+static void wrong_files_are_told_with_line_cause_and_next_step(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++)
+        check_wrong(&wrongs[i]);
+}
+
+static void all_errors_are_told_in_order(void **state)
+{
+    (void)state;
+    struct report r;
+    assert_null(
+        parse("hostname = mx1\nfoo = 1\nlimit {\n hops = x\n bar = 2\n}\nlistener a { tls = required }\nroute \"*\" { via = 3 }\n", &r));
+    static const char *const expected[] = {":2: there is no setting foo",      ":4: hops is not",
+                                           ":5: limit { } has no setting bar", ":1: hostname \"mx1\"",
+                                           ":7: listener \"a\" demands",       ":8: route \"*\""};
+    const char *at = buf_text(&r.errors);
+    for (size_t i = 0; i < 6; i++) {
+        const char *found = strstr(at, expected[i]);
+        if (!found)
+            fail_msg("%s not found, or not in order, in:\n%s", expected[i], buf_text(&r.errors));
+        at = found;
+    }
+    assert_int_equal(r.error_count, 6);
+    report_free(&r);
+}
+
+static void warnings_do_not_refuse(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } warned[] = {
+        {H "relay_from = 0.0.0.0/0\n", ":2: relay_from \"0.0.0.0/0\" lets everybody"},
+        {H "listener a { tls = may }\n", ":2: listener \"a\" can't offer TLS"},
+        {H TLS "listener a { port = 465 tls = required }\n", ":3: listener \"a\": clients of port 465"},
+        {H TLS "listener a { tls = required auth = required }\n", ":3: listener \"a\" takes no mail from other hosts"},
+        {H "domain a.org {\n owner = vmail }\n", ":3: domain \"a.org\": owner is for maps"},
+    };
+    for (size_t i = 0; i < sizeof warned / sizeof warned[0]; i++) {
+        struct report r;
+        struct settings *s = parse(warned[i].text, &r);
+        if (!s || r.warning_count != 1 || !strstr(buf_text(&r.warnings), warned[i].says))
+            fail_msg("%s--> %s%s", warned[i].text, buf_text(&r.errors), buf_text(&r.warnings));
+        settings_free(s);
+        report_free(&r);
+    }
+}
+
+static void many_errors_are_bounded(void **state)
+{
+    (void)state;
+    struct buf text = {0};
+    struct report r;
+    for (int i = 0; i < 300; i++)
+        buf_printf(&text, "listener l%d { port = 0 }\n", i);
+    assert_null(parse(buf_text(&text), &r));
+    assert_true(r.error_count >= 300);
+    size_t lines = 0;
+    for (const char *p = buf_text(&r.errors); (p = strchr(p, '\n')); p++)
+        lines++;
+    assert_int_equal(lines, REPORT_MOST);
+    report_free(&r);
+    buf_clear(&text);
+    for (int i = 0; i < 100; i++)
+        buf_printf(&text, "unknown_%d = 1\n", i);
+    assert_null(parse(buf_text(&text), &r));
+    assert_non_null(strstr(buf_text(&r.errors), "unknown settings; correct those first"));
+    assert_non_null(strstr(buf_text(&r.errors), ":50: there is no setting unknown_49"));
+    report_free(&r);
+    buf_free(&text);
+}
+
+static void unset_hostname_is_the_systems_or_an_error(void **state)
+{
+    (void)state;
+    struct report r;
+    char name[256] = "";
+    assert_int_equal(gethostname(name, sizeof name - 1), 0);
+    struct settings *s = parse("listener a { }\n", &r);
+    if (strchr(name, '.')) {
+        assert_non_null(s);
+        assert_string_equal(s->hostname, name);
+    } else {
+        assert_null(s);
+        assert_non_null(strstr(buf_text(&r.errors), "hostname is not set"));
+        assert_non_null(strstr(buf_text(&r.errors), "add a line hostname = "));
+    }
+    settings_free(s);
+    report_free(&r);
+}
+
+/* ---- the file ----------------------------------------------------------------------------------------------------------------------- */
+
+static void a_file_that_others_can_write_is_refused(void **state)
+{
+    (void)state;
+    static const mode_t modes[] = {0664, 0646, 0666};
+    write_file(H);
+    for (size_t i = 0; i < 3; i++) {
+        struct report r = {0};
+        assert_int_equal(chmod(path, modes[i]), 0);
+        assert_null(parse_file(path, PARSE_FILE, &r));
+        assert_non_null(strstr(buf_text(&r.errors), "can be written by others"));
+        assert_non_null(strstr(buf_text(&r.errors), "chmod go-w"));
+        report_free(&r);
+    }
+    assert_int_equal(chmod(path, 0644), 0);
+    settings_free(parse_good(H));
+}
+
+static void a_file_of_another_user_is_refused(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    struct report r = {0};
+    write_file(H);
+    assert_int_equal(chown(path, 65534, 0), 0);
+    assert_null(parse_file(path, PARSE_FILE, &r));
+    assert_non_null(strstr(buf_text(&r.errors), "belongs to uid 65534"));
+    assert_int_equal(chown(path, 0, 0), 0);
+    report_free(&r);
+}
+
+static void a_file_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    static const char *const none[] = {"/nonexistent/postino.conf", "/dev/null", "/tmp"};
+    for (size_t i = 0; i < 3; i++) {
+        struct report r = {0};
+        assert_null(parse_file(none[i], PARSE_FILE, &r));
+        assert_int_equal(r.error_count, 1);
+        assert_memory_equal(buf_text(&r.errors), none[i], strlen(none[i]));
+        report_free(&r);
+    }
+}
+
+/* ---- the host ----------------------------------------------------------------------------------------------------------------------- */
+
+static char dir[] = "/tmp/test_parse_host.XXXXXX";
+
+static void run(const char *fmt, ...)
+{
+    char command[1000];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(command, sizeof command, fmt, ap);
+    va_end(ap);
+    assert_int_equal(system(command), 0);
+}
+
+static int make_host(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
+        "2>/dev/null; done",
+        dir);
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route; do echo >bin/postino-$p; chmod 755 bin/postino-$p; done",
+        dir);
+    run("cd %s && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && openssl rsa -aes128 -passout pass:x -in a.key -out "
+        "locked.key 2>/dev/null",
+        dir);
+    return 0;
+}
+
+static int remove_host(void **state)
+{
+    (void)state;
+    run("rm -r %s", dir);
+    return 0;
+}
+
+static struct settings *parse_host(const char *fmt, struct report *r)
+{
+    char text[2000];
+    size_t n =
+        (size_t)snprintf(text, sizeof text, "hostname = a.example users = 64500 directory { programs = %s/bin } aliases = {}\n", dir);
+    for (const char *p = fmt; *p && n < sizeof text - 60; p++) /* @ is the directory */
+        n += *p == '@' ? (size_t)snprintf(text + n, sizeof text - n, "%s", dir) : (size_t)snprintf(text + n, 2, "%c", *p);
+    *r = (struct report){0};
+    write_file(text);
+    return parse_file(path, PARSE_HOST, r);
+}
+
+static void what_is_there_passes(void **state)
+{
+    (void)state;
+    struct report r;
+    struct settings *s = parse_host("tls { certificate = @/a.pem key = @/a.key } password_file = @/passwd\n"
+                                    "listener s { port = 587 tls = required auth = required }\n",
+                                    &r);
+    if (!s || r.warning_count)
+        fail_msg("%s%s", buf_text(&r.errors), buf_text(&r.warnings));
+    settings_free(s);
+    report_free(&r);
+}
+
+static void what_is_missing_or_wrong_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"tls { certificate = @/a.pem\n key = @/b.key }", ":3: key "},
+        {"tls { certificate = @/none.pem\n key = @/a.key }", ":2: certificate "},
+        {"tls { certificate = @/junk.pem key = @/a.key }", "can't be loaded"},
+        {"tls { certificate = @/a.pem key = @/junk.pem }", "can't be used with the certificate"},
+        {"tls { certificate = @/a.pem key = @/locked.key }", "without password"},
+        {"tls { certificate = @/a.pem key = @/a.key }\nlistener s { tls = may\n auth = may }\npassword_file = @/none",
+         ":5: password file "},
+        {"domain b.example { mailboxes = \"hash:@/m\" directory = @\n owner = no-such-user }",
+         ":3: domain \"b.example\": there is no user"},
+        {"route x.example { via = \"smtp:\" tls = verify }\ntls { authorities = /none }", ":2: route \"x.example\" verifies"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct report r;
+        struct settings *s = parse_host(bad[i].text, &r);
+        if (s || r.error_count != 1 || !strstr(buf_text(&r.errors), bad[i].says))
+            fail_msg("%s--> %zu: %s", bad[i].text, r.error_count, buf_text(&r.errors));
+        report_free(&r);
+    }
+}
+
+static void a_map_that_is_not_built_is_a_warning(void **state)
+{
+    (void)state;
+    struct report r;
+    struct settings *s = parse_host("domain b.example { mailboxes = \"hash:@/boxes\" directory = @ owner = 1000 }", &r);
+    assert_non_null(s);
+    assert_int_equal(r.warning_count, 1);
+    assert_non_null(strstr(buf_text(&r.warnings), "build it with postino map hash:"));
+    settings_free(s);
+    report_free(&r);
+}
+
+static void a_missing_program_is_an_error(void **state)
+{
+    (void)state;
+    struct report r;
+    run("mv %s/bin/postino-dns %s/bin/postino-sdn", dir, dir);
+    assert_null(parse_host("", &r));
+    assert_non_null(strstr(buf_text(&r.errors), "postino-dns can't be executed"));
+    run("mv %s/bin/postino-sdn %s/bin/postino-dns", dir, dir);
+    report_free(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_line_makes_a_host),
+        cmocka_unit_test(all_of_the_grammar_is_taken),
+        cmocka_unit_test(a_list_is_replaced_by_equal_and_lengthened_by_plus),
+        cmocka_unit_test(own_name_stays_out_where_the_file_speaks_of_it),
+        cmocka_unit_test(every_via_form_is_taken),
+        cmocka_unit_test(the_environment_has_no_say),
+        cmocka_unit_test(given_settings_are_counted),
+        cmocka_unit_test(the_files_that_we_hand_out_are_good),
+        cmocka_unit_test(wrong_files_are_told_with_line_cause_and_next_step),
+        cmocka_unit_test(all_errors_are_told_in_order),
+        cmocka_unit_test(warnings_do_not_refuse),
+        cmocka_unit_test(many_errors_are_bounded),
+        cmocka_unit_test(unset_hostname_is_the_systems_or_an_error),
+        cmocka_unit_test(a_file_that_others_can_write_is_refused),
+        cmocka_unit_test(a_file_of_another_user_is_refused),
+        cmocka_unit_test(a_file_that_is_none_is_refused),
+        cmocka_unit_test(what_is_there_passes),
+        cmocka_unit_test(what_is_missing_or_wrong_is_told),
+        cmocka_unit_test(a_map_that_is_not_built_is_a_warning),
+        cmocka_unit_test(a_missing_program_is_an_error),
+    };
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return 1;
+    fchmod(fd, 0644);
+    close(fd);
+    int failed = cmocka_run_group_tests(tests, make_host, remove_host);
+    unlink(path);
+    return failed;
+}
