@@ -7,6 +7,7 @@ test_parse_SRC  := $(conf_parse_SRC)
 test_parse_LIBS := $(conf_parse_LIBS)
 
 FUZZERS += fuzz_settings
+fuzz_settings_LIBS := -ldb-5.3 -lssl -lcrypto $(COMMON_LIBS)
 
 # postino.conf(5) is printed by a tool from the table and the prose around it.
 build/man/postino.conf.5: conf/postino.conf.5.in conf/manual.c conf/settings.h conf/settings.def $(wildcard conf/examples/*.conf)

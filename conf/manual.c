@@ -85,7 +85,7 @@ static void put_default(const struct setting *s, const void *object)
     else
         buf_add_text(&line, s->type == SETTING_TEXT && s->least ? "none, it must be given" : "empty");
     if (has_limits(s)) {
-        buf_add_text(&line, ", of ");
+        buf_add_text(&line, "; from ");
         setting_format_number(s->type, s->least, &line);
         buf_add_text(&line, " to ");
         setting_format_number(s->type, s->most, &line);

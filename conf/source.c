@@ -42,7 +42,8 @@ static int read_all(int fd, struct buf *text, struct report *r)
             break;
         buf_add(text, piece, (size_t)n);
     }
-    buf_add_char(text, '\n');
+    if (text->len == 0 || text->data[text->len - 1] != '\n')
+        buf_add_char(text, '\n');
     if (!text->failed)
         return 0;
     report_error(r, 0, "is larger than %zu octets; make it smaller (large lists belong into maps)", SOURCE_MOST);
@@ -123,7 +124,7 @@ static void variable(struct cleaner *c)
 static void bad_byte(struct cleaner *c)
 {
     report_error(c->r, c->line, "control character 0x%02x; take it out", (unsigned char)*c->p);
-    blank(c);
+    *c->p++ = '_';
 }
 
 /* One character in quotes; false: the closing quote, or the end of the line. */
@@ -182,13 +183,16 @@ static void close_brace(struct cleaner *c)
     c->p++;
 }
 
+static void semicolon(struct cleaner *c)
+{
+    report_error(c->r, c->line, "a ; where none is wanted; take it out (a setting ends with its value)");
+    blank(c);
+}
+
 /* libConfuse drops these without a word when they stand outside quotes. */
 static void unquoted_special(struct cleaner *c)
 {
-    if (*c->p == ';')
-        report_error(c->r, c->line, "a ; where none is wanted; take it out (a setting ends with its value)");
-    else
-        report_error(c->r, c->line, "a %c outside of quotes; put the value into quotes", *c->p);
+    report_error(c->r, c->line, "a %c outside of quotes; put the value into quotes", *c->p);
     *c->p++ = '_';
 }
 
@@ -212,7 +216,9 @@ static void plain_char(struct cleaner *c, const char *begin)
         close_brace(c);
     else if (at(c, '$', '{'))
         variable(c);
-    else if (ch == ';' || ch == '*' || (ch == '+' && !at(c, '+', '=')))
+    else if (ch == ';')
+        semicolon(c);
+    else if (ch == '*' || (ch == '+' && !at(c, '+', '=')))
         unquoted_special(c);
     else if (ch == '\n')
         blank(c);

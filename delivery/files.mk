@@ -4,7 +4,7 @@ local_PARTS := delivery/child.c delivery/mailbox.c delivery/maildir.c delivery/l
 postino-local_SRC := delivery/local.c delivery/local_job.c $(local_PARTS)
 postino-local_LIBS = $(COMMON_LIBS)
 MANUALS += delivery/postino-local.8
-TESTS += test_maildir test_mailbox
+TESTS += test_maildir test_mailbox test_child
 test_maildir_SRC := delivery/maildir.c delivery/local_outcome.c
 test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=renameat2
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
@@ -23,3 +23,6 @@ test_extensions_SRC := delivery/extensions.c delivery/reply.c
 test_nexthop_SRC := delivery/nexthop.c
 FUZZERS += fuzz_reply
 fuzz_reply_SRC := delivery/reply.c delivery/extensions.c
+fuzz_reply_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+test_child_SRC := $(local_PARTS)
+test_child_LIBS = -Wl,--wrap=fsync,--wrap=write $(COMMON_LIBS)

@@ -67,7 +67,9 @@ static int set_groups(struct mailbox *m, const char *user, struct local_outcome 
 static int refuse_root(const struct mailbox *m, struct local_outcome *o)
 {
     if (m->uid == 0)
-        return local_deferred(o, "4.3.5", "nothing is ever delivered as root; make an alias from %s to a person in /etc/aliases", m->user);
+        return local_deferred(o, "4.3.5",
+                              "nothing is ever delivered as root; make an alias from %s to a person in /etc/aliases, or set another owner",
+                              m->user);
     if (m->gid == 0)
         return local_deferred(o, "4.3.5", "nothing is ever delivered with root's group; give user %s a group of its own", m->user);
     return 0;

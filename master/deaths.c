@@ -17,7 +17,7 @@ static const struct {
     {EX_UNAVAILABLE, "something it needs is not there"},
     {EX_SOFTWARE, "it was cut off by a peer, or found itself in error"},
     {EX_OSERR, "operating system error"},
-    {EX_TEMPFAIL, "it lost its master"},
+    {EX_TEMPFAIL, "its master hung up on it"},
     {EX_CONFIG, "configuration error"},
     {127, "the program could not be run"},
 };

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -171,25 +170,10 @@ static int prepare_spool(const struct settings *settings, bool unprivileged, str
     return status;
 }
 
-static int check_programs(const char *directory, struct error *error)
-{
-    char path[PATH_MAX];
-    for (size_t i = 0; i < PROGRAM_COUNT; i++) {
-        int n = snprintf(path, sizeof path, "%s/postino-%s", directory, programs[i].name);
-        if (n < 0 || (size_t)n >= sizeof path)
-            return error_set(error, "%s (directory.programs) is too long", directory);
-        if (access(path, X_OK) != 0)
-            return error_set(error, "%s can't be run: %s; directory.programs must be where the postino-* programs are", path,
-                             strerror(errno));
-    }
-    return 0;
-}
-
 int directories_prepare(const struct settings *settings, bool unprivileged, struct error *error)
 {
     bool made;
-    if (check_programs(settings->directory_programs, error) != 0 || prepare_empty(settings->directory_empty, error) != 0 ||
-        prepare_spool(settings, unprivileged, error) != 0)
+    if (prepare_empty(settings->directory_empty, error) != 0 || prepare_spool(settings, unprivileged, error) != 0)
         return -1;
     int run = directory_open(settings->directory_run, 0755, &made, error);
     if (run >= 0 && ours(run, "directory.run", settings->directory_run, error) != 0) {

@@ -11,7 +11,6 @@
  *     run    ours, 0755, not writable by others
  *     empty  ours, 0755, empty
  *     spool  the qmgr user's, 0700
- *     programs: each postino-* that will be started is there
  * Returns a descriptor of directory.run, which is the caller's; -1 and an error. */
 int directories_prepare(const struct settings *, bool unprivileged, struct error *);
 

@@ -65,11 +65,11 @@ int life_launch_generation(const struct plan *plan, bool all, struct error *erro
 static void tell_started(void)
 {
     struct buf text = BUF_EMPTY(16384);
-    buf_printf(&text, "postino-master is running as process %d: ", (int)getpid());
+    buf_printf(&text, "ready as process %d: ", (int)getpid());
     listeners_describe(&master.current->listeners, &text);
     log_info("%s", buf_text(&text));
     if (!logs_on_stderr())
-        fprintf(stderr, "%s\n", buf_text(&text));
+        fprintf(stderr, "postino-master: %s\n", buf_text(&text));
     notify_send(NOTIFY_EVENT_READY, "running");
     buf_free(&text);
     log_flush();

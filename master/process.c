@@ -12,8 +12,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define HANGUP_US 200000 /* a process that closed its control channel has so long to end */
+
 static struct process *processes;
 static uint32_t last_serial;
+
+static void forget_hangup(struct process *);
 
 struct process *process_first(void)
 {
@@ -80,6 +84,7 @@ void process_free(struct process *p)
     process_drop_held(p);
     free_held(p, 0);
     channel_free(p->channel);
+    forget_hangup(p);
     if (p->timer)
         event_free(p->timer);
     free(p);
@@ -89,6 +94,7 @@ void process_down(struct process *p)
 {
     process_drop_held(p);
     channel_free(p->channel);
+    forget_hangup(p);
     p->channel = NULL;
     p->pid = 0;
     p->state = PROCESS_DOWN;
@@ -116,13 +122,29 @@ static void from_process(struct channel *c, const struct message *m, void *arg)
     life_ready(p);
 }
 
-/* It is ending by itself, and waitpid will tell how; or it sent garbage, or hung up on us though it lives. */
+static void still_there(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    process_kill(arg, "its control channel ended");
+}
+
+/* Most often it is ending, and waitpid will tell how in a moment. But it may have sent garbage, or have hung up on us though it lives. */
 static void hung_up(struct channel *c, void *arg)
 {
     struct process *p = arg;
     channel_free(c);
     p->channel = NULL;
-    process_kill(p, "its control channel ended");
+    p->hangup = evtimer_new(master.base, still_there, p);
+    if (p->hangup == NULL)
+        log_die("out of memory for a timer");
+    evtimer_add(p->hangup, &(struct timeval){.tv_usec = HANGUP_US});
+}
+
+static void forget_hangup(struct process *p)
+{
+    if (p->hangup)
+        event_free(p->hangup);
+    p->hangup = NULL;
 }
 
 /* ---- what it is told

@@ -34,6 +34,7 @@ struct process {
     pid_t pid;                  /* 0 while DOWN */
     struct channel *channel;    /* NULL while DOWN, and when it hung up */
     struct event *timer;        /* to launch it again; the owner's (life.c) */
+    struct event *hangup;       /* its channel has ended, and it has not yet */
     uint64_t launched;          /* monotonic_ms() */
     unsigned quick_deaths;
     const char *killed_for;         /* why the master killed it; NULL: it did not */

@@ -8,3 +8,5 @@ TESTS += test_spool
 test_spool_SRC     := $(QMGR_SPOOL)
 FUZZERS += fuzz_spool
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c
+TESTS += test_bounce
+test_bounce_SRC    := qmgr/bounce.c

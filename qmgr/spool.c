@@ -40,8 +40,7 @@ static uint64_t monotonic(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* ---- the messages that are on disk
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the messages that are on disk ------------------------------------------------------------------------------- */
 
 struct spool_entry *spool_entry_find(const struct spool *s, uint64_t id)
 {
@@ -91,8 +90,7 @@ void spool_set_aside(struct spool *s, uint64_t id, const char *why)
     spool_entry_forget(s, id);
 }
 
-/* ---- opening, closing
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening, closing -------------------------------------------------------------------------------------------- */
 
 static int make_directory(int directory, const char *path, struct error *error)
 {
@@ -206,8 +204,7 @@ uint64_t spool_last_id(const struct spool *s)
     return s->last_id;
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
 
 static struct spool_op *op_new(enum spool_op_kind kind, uint64_t id, spool_done_fn *done, void *arg)
 {
@@ -318,8 +315,7 @@ void spool_put(struct spool *s, const struct spool_envelope *e, struct span last
     spool_ops_add(&s->waiting, op);
 }
 
-/* ---- settlements
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- settlements ------------------------------------------------------------------------------------------------- */
 
 static void settle_by(struct spool *s, uint64_t when)
 {
@@ -441,8 +437,7 @@ static void settle_again(struct spool *s, struct spool_op *op)
         settle_by(s, x->not_before ? x->not_before : x->due);
 }
 
-/* ---- answering
- * ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- answering --------------------------------------------------------------------------------------------------- */
 
 static void put_done(struct spool *s, struct spool_op *op)
 {
@@ -530,8 +525,7 @@ void spool_turn(struct spool *s)
     start(s);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static int open_message(struct spool *s, uint64_t id)
 {

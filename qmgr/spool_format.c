@@ -47,7 +47,7 @@ bool spool_record_decode(const unsigned char in[SPOOL_RECORD_HEADER], struct spo
     return r->rest <= SPOOL_REST_MOST && r->body < (uint64_t)1 << 48;
 }
 
-/* ---- fields: integers little endian, texts with a u32 length in front ---------------------------------------------------------------- */
+/* ---- fields: integers little endian, texts with a u32 length in front -------------------------------------------- */
 
 static void add_text(struct buf *out, struct span s)
 {
@@ -96,7 +96,7 @@ static struct span take_text(struct reader *r)
     return s;
 }
 
-/* ---- envelope ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- envelope ---------------------------------------------------------------------------------------------------- */
 
 /* Each record has its length in front, so that later versions can add fields at its end. */
 static void recipient_encode(const struct record_recipient *r, struct buf *out)
@@ -162,7 +162,7 @@ bool spool_envelope_decode(struct span in, uint64_t id, struct spool_envelope *e
     return e->recipients.count > 0 && !r.short_of && !r.bad;
 }
 
-/* ---- states -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------------------------------ */
 
 void spool_state_encode(const struct spool_state *s, struct buf *out)
 {

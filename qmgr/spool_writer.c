@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -25,14 +24,13 @@ struct spool_writer {
     int event; /* readable: a batch is done */
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed, finished;
     struct spool_ops *batch; /* NULL: nothing to do */
     bool stop;
     bool shelves[256]; /* directories below msg/ that this batch changed */
 };
 
-/* ---- lists of operations ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- lists of operations ----------------------------------------------------------------------------------------- */
 
 void spool_ops_init(struct spool_ops *ops)
 {
@@ -67,8 +65,7 @@ void spool_op_free(struct spool_op *op)
     free(op);
 }
 
-/* ---- steps
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static void failed(struct spool_op *op, const char *step, int status)
 {
@@ -272,8 +269,7 @@ static void run_batch(struct spool_writer *w, struct spool_ops *batch)
         clean_up(w, op);
 }
 
-/* ---- the thread
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 static void *writer_thread(void *arg)
 {
@@ -289,6 +285,7 @@ static void *writer_thread(void *arg)
         pthread_mutex_lock(&w->lock);
         w->batch = NULL;
         eventfd_write(w->event, 1);
+        pthread_cond_signal(&w->finished);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -301,6 +298,7 @@ struct spool_writer *spool_writer_new(int directory, struct error *error)
     w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
+    pthread_cond_init(&w->finished, NULL);
     int status = w->event < 0 ? errno : pthread_create(&w->thread, NULL, writer_thread, w);
     if (status == 0)
         return w;
@@ -319,6 +317,7 @@ void spool_writer_free(struct spool_writer *w)
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
     pthread_cond_destroy(&w->changed);
+    pthread_cond_destroy(&w->finished);
     pthread_mutex_destroy(&w->lock);
     close(w->event);
     free(w);
@@ -345,7 +344,8 @@ bool spool_writer_done(struct spool_writer *w)
 
 void spool_writer_wait(struct spool_writer *w)
 {
-    struct pollfd p = {.fd = w->event, .events = POLLIN};
-    while (poll(&p, 1, -1) < 0 && errno == EINTR)
-        continue;
+    pthread_mutex_lock(&w->lock);
+    while (w->batch)
+        pthread_cond_wait(&w->finished, &w->lock);
+    pthread_mutex_unlock(&w->lock);
 }

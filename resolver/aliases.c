@@ -78,8 +78,9 @@ static enum outcome expand_target(struct decision *d, const struct alias_path *p
     else if (kind == ALIAS_NAME)
         outcome = routing_address(d, path, domain, to);
     else
-        return configuration_error(d, path->name, kind == ALIAS_BROKEN ? "an alias has a target that cannot be read"
-                                                                       : "commands, files and :include: in aliases are not supported by this version");
+        return configuration_error(d, path->name,
+                                   kind == ALIAS_BROKEN ? "an alias has a target that cannot be read"
+                                                        : "commands, files and :include: in aliases are not supported by this version");
     return outcome == OUTCOME_UNKNOWN ? decision_add_unknown(d, to) : outcome;
 }
 
@@ -97,7 +98,8 @@ static enum outcome expand(struct decision *d, const struct alias_path *path, co
 }
 
 /* One name, as alias or user. `shown`: with its tag, for the address. */
-static enum outcome resolve_name(struct decision *d, const struct alias_path *up, const struct settings_domain *domain, struct span name, struct span shown)
+static enum outcome resolve_name(struct decision *d, const struct alias_path *up, const struct settings_domain *domain, struct span name,
+                                 struct span shown)
 {
     struct buf value = BUF_EMPTY(0);
     struct error error;
@@ -117,10 +119,25 @@ static enum outcome resolve_name(struct decision *d, const struct alias_path *up
     return outcome;
 }
 
+/* "john doe" in quotes is the name john doe. */
+static void add_unquoted(struct buf *out, struct span local)
+{
+    bool quoted = local.n >= 2 && local.p[0] == '"';
+    if (!quoted) {
+        add_lower(out, local);
+        return;
+    }
+    for (size_t i = 1; i + 1 < local.n; i++) {
+        if (local.p[i] == '\\' && i + 2 < local.n)
+            i++;
+        add_lower(out, span_make(local.p + i, 1));
+    }
+}
+
 enum outcome aliases_resolve_below(struct decision *d, const struct alias_path *up, const struct settings_domain *domain, struct span local)
 {
     struct buf lower = BUF_EMPTY(1024);
-    add_lower(&lower, local);
+    add_unquoted(&lower, local);
     struct span name = buf_span(&lower), base = name_without_tag(d->routing->settings, name);
     enum outcome outcome = resolve_name(d, up, domain, name, local);
     if (outcome == OUTCOME_UNKNOWN && base.n > 0)

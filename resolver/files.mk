@@ -20,3 +20,13 @@ MANUALS += resolver/postino-dns.8
 PROGRAMS += settings-slice
 settings-slice_SRC  = tests/tools/settings_slice.c $(conf_parse_SRC)
 settings-slice_LIBS = $(conf_parse_LIBS)
+
+routing_SRC := resolver/routing.c resolver/aliases.c resolver/mailboxes.c resolver/relay.c resolver/nexthop.c
+PROGRAMS += postino-route
+postino-route_SRC  = resolver/route.c resolver/users.c $(routing_SRC)
+postino-route_LIBS = $(COMMON_LIBS) -ldb-5.3
+MANUALS += resolver/postino-route.8
+
+TESTS += test_route
+test_route_SRC  = $(routing_SRC)
+test_route_LIBS = -ldb-5.3

@@ -5,7 +5,8 @@
 
 #define PATH_LIMIT 255
 
-/* ---- system users ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- system users
+ * ------------------------------------------------------------------------------------------------------------------------- */
 
 /* What could be a user's name at all; no look at the database for anything else. */
 static bool could_be_user(struct span name)
@@ -56,7 +57,8 @@ enum outcome mailboxes_user(struct decision *d, const struct settings_domain *do
     return decision_fail(d, 451, "4.3.0", "Temporary lookup failure");
 }
 
-/* ---- a map ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a map
+ * ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool good_component(struct span s)
 {
@@ -100,7 +102,8 @@ static enum outcome add_mailbox(struct decision *d, const struct settings_domain
         buf_free(&line);
         return decision_fail(d, 451, "4.3.5", "Server configuration error");
     }
-    struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("local"), .nexthop = span_of(domain->title), .mailbox = path};
+    struct record_recipient target = {
+        .address = address, .transport = SPAN_LITERAL("local"), .nexthop = span_of(domain->title), .mailbox = path};
     return decision_add(d, &target);
 }
 

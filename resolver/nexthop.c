@@ -1,4 +1,5 @@
-/* Where mail for another domain goes: the `route` sections, exact name first, then its parents, longest first, then "*"; else the domain's MX. */
+/* Where mail for another domain goes: the `route` sections, exact name first, then its parents, longest first, then "*"; else the domain's
+ * MX. */
 #include "resolver/routing_internal.h"
 
 #include "common/log.h"

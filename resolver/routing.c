@@ -9,7 +9,8 @@
 #define REPLY_MAX   1024
 #define TARGETS_MAX (FRAME_MAX - 4096)
 
-/* ---- what the steps share --------------------------------------------------------------------------------------------------------------- */
+/* ---- what the steps share ---------------------------------------------------------------------------------------------------------------
+ */
 
 void add_lower(struct buf *out, struct span s)
 {
@@ -77,11 +78,13 @@ enum outcome decision_add(struct decision *d, const struct record_recipient *tar
 
 enum outcome decision_add_unknown(struct decision *d, struct span address)
 {
-    struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("error"), .nexthop = SPAN_LITERAL("5.1.1 User unknown in local recipient table")};
+    struct record_recipient target = {
+        .address = address, .transport = SPAN_LITERAL("error"), .nexthop = SPAN_LITERAL("5.1.1 User unknown in local recipient table")};
     return decision_add(d, &target);
 }
 
-/* ---- the order of the decision ------------------------------------------------------------------------------------------------------------ */
+/* ---- the order of the decision
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* The domain of a name alone. */
 static const struct settings_domain *home_domain(const struct settings *s)
@@ -93,13 +96,17 @@ static const struct settings_domain *home_domain(const struct settings *s)
     return home != NULL || s->domain_count == 0 ? home : &s->domains[0];
 }
 
-/* "local", without quotes where they are not needed, of an address in canonical form. */
-static bool canonical(const struct address *a, struct buf *whole, struct span *local)
+/* The address in canonical form, with a domain in any case, and its local part. */
+static bool canonical(const struct address *a, const struct settings_domain *home, struct buf *whole, struct span *local)
 {
     address_canonical(a, whole);
-    struct span s = buf_span(whole);
-    *local = a->domain.n > 0 ? span_make(s.p, s.n - a->domain.n - 1) : s;
-    return !whole->failed && local->n > 0 && local->n < s.n + (a->domain.n == 0);
+    size_t n = whole->len - (a->domain.n > 0 ? a->domain.n + 1 : 0);
+    if (a->domain.n == 0 && home != NULL) {
+        buf_add_char(whole, '@');
+        buf_add_text(whole, home->title);
+    }
+    *local = span_make(whole->data, n);
+    return !whole->failed && n > 0 && n < whole->len;
 }
 
 static bool has_mailbox_map(const struct routing *r, const struct settings_domain *domain)
@@ -108,7 +115,8 @@ static bool has_mailbox_map(const struct routing *r, const struct settings_domai
 }
 
 /* A domain of ours. A role that a map does not have is looked for among the host's aliases and users. */
-static enum outcome ours(struct decision *d, const struct alias_path *path, const struct settings_domain *domain, struct span local, struct span address)
+static enum outcome ours(struct decision *d, const struct alias_path *path, const struct settings_domain *domain, struct span local,
+                         struct span address)
 {
     if (!has_mailbox_map(d->routing, domain))
         return aliases_resolve_below(d, path, domain, local);
@@ -134,9 +142,9 @@ static enum outcome decide_ours(struct decision *d, const struct address *a, con
 {
     struct buf whole = BUF_EMPTY(1024);
     struct span local;
-    enum outcome outcome = canonical(a, &whole, &local) ? ours(d, NULL, domain, local, buf_span(&whole)) : OUTCOME_UNKNOWN;
+    enum outcome outcome = canonical(a, domain, &whole, &local) ? ours(d, NULL, domain, local, buf_span(&whole)) : OUTCOME_UNKNOWN;
     if (outcome == OUTCOME_UNKNOWN || (outcome == OUTCOME_OK && d->good == 0))
-        outcome = unknown(d, domain, local);
+        outcome = unknown(d, domain, a->local);
     buf_free(&whole);
     return outcome;
 }
@@ -146,7 +154,7 @@ static enum outcome decide_other(struct decision *d, const struct address *a)
     struct buf whole = BUF_EMPTY(1024);
     struct span local;
     enum outcome outcome;
-    if (!canonical(a, &whole, &local))
+    if (!canonical(a, NULL, &whole, &local))
         outcome = decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
     else if (!relay_allowed(d->routing, d->rcpt, local, a->domain))
         outcome = decision_fail(d, 554, "5.7.1", "Relay access denied");
@@ -180,8 +188,9 @@ enum outcome routing_address(struct decision *d, const struct alias_path *path, 
     struct span local;
     const struct settings_domain *domain = a.domain.n > 0 ? settings_domain(d->routing->settings, a.domain) : home;
     enum outcome outcome = OUTCOME_UNKNOWN;
-    if (canonical(&a, &whole, &local))
-        outcome = domain != NULL ? ours(d, path, domain, local, buf_span(&whole)) : nexthop_add(d, buf_span(&whole), span_make(whole.data + local.n + 1, a.domain.n));
+    if (canonical(&a, home, &whole, &local))
+        outcome = domain != NULL ? ours(d, path, domain, local, buf_span(&whole))
+                                 : nexthop_add(d, buf_span(&whole), span_make(whole.data + local.n + 1, a.domain.n));
     buf_free(&whole);
     return outcome;
 }
@@ -207,7 +216,8 @@ void ruling_free(struct ruling *out)
     out->targets = (struct list){0};
 }
 
-/* ---- set-up --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- set-up
+ * --------------------------------------------------------------------------------------------------------------------------------- */
 
 static int open_aliases(struct routing *r, struct error *error)
 {

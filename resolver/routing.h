@@ -6,7 +6,8 @@
  *   any other domain: may the client relay, or is it in relay_to? Then the `route` sections, else its MX
  *
  * postmaster, abuse and mailer-daemon always are: without an alias, user or mailbox of that name they are root's.
- * What is wrong on our side (a map that can't be read, an alias that goes round) is a 451 with a line in the log: mail waits for the administrator. */
+ * What is wrong on our side (a map that can't be read, an alias that goes round) is a 451 with a line in the log: mail waits for the
+ * administrator. */
 #ifndef POSTINO_ROUTING_H
 #define POSTINO_ROUTING_H
 
@@ -15,7 +16,8 @@
 
 struct routing;
 
-/* The host's user database. FOUND: `canonical` has the user's name as the database writes it. ROOT: uid 0. FAILED: it could not be asked. */
+/* The host's user database. FOUND: `canonical` has the user's name as the database writes it. ROOT: uid 0. FAILED: it could not be asked.
+ */
 #define USER_NAME 256
 enum user_result { USER_FOUND, USER_ROOT, USER_ABSENT, USER_FAILED };
 typedef enum user_result user_fn(const char *name, char canonical[USER_NAME]);

@@ -9,8 +9,8 @@
 struct routing {
     const struct settings *settings;
     user_fn *user;
-    struct map **aliases; /* settings->aliases.n of them */
-    struct map **mailboxes; /* one for each domain; NULL: system users */
+    struct map **aliases;     /* settings->aliases.n of them */
+    struct map **mailboxes;   /* one for each domain; NULL: system users */
     struct network *networks; /* settings->relay_from.n of them */
 };
 

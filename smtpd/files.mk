@@ -7,3 +7,15 @@ postino-smtpd_SRC  := smtpd/smtpd.c smtpd/tls.c $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
 postino-auth_SRC   := smtpd/auth.c smtpd/passwd.c
 postino-auth_LIBS  := -lcrypt $(COMMON_LIBS)
+
+TESTS += test_command test_data test_trace test_login test_auth
+test_command_SRC := smtpd/command.c
+test_data_SRC    := smtpd/data.c
+test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
+test_login_SRC   := smtpd/login.c
+test_auth_SRC    := smtpd/passwd.c
+test_auth_LIBS   := -lcrypt
+
+TESTS += test_session
+test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
+test_session_LIBS := $(smtpd_LIBS)

@@ -67,7 +67,7 @@ def fuzzers(results):
 
 
 def static_analysis(results):
-    code, text = run(["make", "-s", "lint"], 1200)
+    code, text = run(["make", "-s", "-k", "-j2", "lint"], 1200)
     results.add("static analysis", code == 0, text)
 
 

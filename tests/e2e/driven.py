@@ -3,7 +3,7 @@
     with Driven("dns", 'dns { server = "127.0.0.1@5353" }', edges=["qmgr"]) as dns:
         answer = dns.edges["qmgr"].ask("RESOLVE", name="a.example", want=RESOLVE_MX)
 
-The program runs without other users and root directories (as under an ordinary user), but in its sandbox.
+The program runs without other users and root directories (as under an ordinary user), but in its sandbox; unless `privileged` is set.
 """
 import os
 import subprocess
@@ -34,10 +34,10 @@ def settings_slice(text, letter, hostname="mx.local.example"):
 
 
 class Driven:
-    def __init__(self, name, settings="", edges=(), hostname="mx.local.example", where=()):
-        """`where`: words put before the command (ip netns exec ...)."""
+    def __init__(self, name, settings="", edges=(), hostname="mx.local.example", where=(), privileged=False):
+        """`where`: words put before the command (ip netns exec ...). `privileged`: with users and capabilities; that takes root."""
         build("settings-slice", "postino-" + name)
-        self.name, self.where, self.edges = name, list(where), {}
+        self.name, self.where, self.edges, self.privileged = name, list(where), {}, privileged
         self.slice = settings_slice(settings, LETTERS[name], hostname)
         self.log_file = tempfile.TemporaryFile()
         self.control, theirs = frames.pair()
@@ -59,7 +59,7 @@ class Driven:
         self.control.send("CONFIG", slice=self.slice)
         for role in edges:
             self.connect(role)
-        self.control.send("START", unprivileged=1)
+        self.control.send("START", unprivileged=0 if self.privileged else 1)
         try:
             ready = self.control.receive(START_SECONDS)
         except (frames.Closed, TimeoutError) as error:

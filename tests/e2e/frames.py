@@ -194,7 +194,8 @@ class Channel:
         octets = bytes(octets)
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))] if fd is not None else []
         sent = self.sock.sendmsg([octets], rights)
-        self.sock.sendall(octets[sent:])
+        if sent < len(octets):
+            self.sock.sendall(octets[sent:])
 
     def _fill(self, deadline):
         wait = None if deadline is None else max(0, deadline - time.monotonic())

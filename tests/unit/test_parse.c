@@ -311,11 +311,11 @@ static const struct wrong wrongs[] = {
     {H "relay_to = a.org, b.org\n", 2, "not expected", 0},
     {H "password_file = { /x }\n", 2, "not expected", 0},
     {H "password_file =\n", 3, "the file ends inside of a setting", 0},
-    {H "relay_to = a.org;\n", 2, "a ; where none is wanted", 2},
+    {H "relay_to = a.org; log { }\n", 2, "a ; where none is wanted", 0},
     {H "recipient_delimiter = +\n", 2, "a + outside of quotes|into quotes", 0},
-    {H "route * { via = \"smtp:\" }\n", 2, "a * outside of quotes", 2},
+    {H "route * { via = \"smtp:\" }\n", 2, "a * outside of quotes", 0},
     {H "relay_to = \"${HOME}\"\n", 2, "variable of the environment", 2},
-    {H "relay_to = ${HOME}\n", 2, "variable of the environment", 2},
+    {H "relay_to = ${HOME}\n", 2, "variable of the environment", 0},
     {H "relay_to = \"a\\nb\"\n", 2, "a backslash in quotes", 2},
     {H "relay_to = a\001b\n", 2, "control character 0x01", 0},
     {H "/* no end\n\n", 2, "the comment that begins here", 0},
@@ -323,42 +323,42 @@ static const struct wrong wrongs[] = {
      0}, /* comments don't shift lines */
 };
 
-static const char *error_line(const char *errors, unsigned line, char *out, size_t size)
+/* All lines about line `line`. */
+static void error_lines(const char *errors, unsigned line, char *out, size_t size)
 {
     char prefix[200];
+    size_t n = 0;
     snprintf(prefix, sizeof prefix, "%s:%u: ", path, line);
-    const char *begin = strstr(errors, prefix);
-    snprintf(out, size, "%.*s", begin ? (int)strcspn(begin, "\n") : 0, begin ? begin : "");
-    return out;
+    *out = '\0';
+    for (const char *p = errors; n < size && (p = strstr(p, prefix)); p++)
+        n += (size_t)snprintf(out + n, size - n, "%.*s\n", (int)strcspn(p, "\n"), p);
 }
 
-static void check_wrong(const struct wrong *w)
+static bool is_told(const struct wrong *w)
 {
     struct report r;
-    char line[1200], words[200];
+    char lines[4000], words[200];
     struct settings *s = parse(w->text, &r);
-    const char *errors = buf_text(&r.errors);
-    if (s || r.error_count != (w->errors ? w->errors : 1))
-        fail_msg("\n%s--> %zu errors:\n%s", w->text, r.error_count, errors);
-    error_line(errors, w->line, line, sizeof line);
+    bool good = !s && r.error_count == (w->errors ? w->errors : 1);
+    error_lines(buf_text(&r.errors), w->line, lines, sizeof lines);
+    bool one = strstr(w->words, "none|may") || strstr(w->words, "error|"); /* a | of the message itself */
     snprintf(words, sizeof words, "%s", w->words);
-    bool choice = strstr(w->words, "none|may") || strstr(w->words, "error|"); /* a | of the message itself */
-    for (char *rest = words, *word; (word = choice ? rest : strsep(&rest, "|")); rest = choice ? NULL : rest) {
-        if (!word || !*word)
-            break;
-        if (!strstr(line, word) || !strstr(line, "; "))
-            fail_msg("\n%s--> expected line %u, \"%s\" in:\n%s", w->text, w->line, word, errors);
-        if (choice)
-            break;
-    }
+    for (char *rest = words, *word; (word = strsep(&rest, one ? "" : "|"));)
+        good = good && strstr(lines, word) && strstr(lines, "; ");
+    if (!good)
+        print_error("\n%s--> wanted in line %u: %s; got %zu errors:\n%s", w->text, w->line, w->words, r.error_count, buf_text(&r.errors));
+    settings_free(s);
     report_free(&r);
+    return good;
 }
 
 static void wrong_files_are_told_with_line_cause_and_next_step(void **state)
 {
     (void)state;
+    size_t failed = 0;
     for (size_t i = 0; i < sizeof wrongs / sizeof wrongs[0]; i++)
-        check_wrong(&wrongs[i]);
+        failed += !is_told(&wrongs[i]);
+    assert_int_equal(failed, 0);
 }
 
 static void all_errors_are_told_in_order(void **state)

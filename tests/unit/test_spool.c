@@ -19,8 +19,7 @@
 
 #include <cmocka.h>
 
-/* ---- a disk that fails, and that forgets -----------------------------------------------------------------------------------------------
- */
+/* ---- a disk that fails, and that forgets ------------------------------------------------------------------------- */
 
 enum fault { FAULT_NONE, FAULT_ONCE, FAULT_FOREVER, FAULT_SHORT_WRITE, FAULT_STUTTER };
 
@@ -225,8 +224,7 @@ static void power_cut(void)
     }
 }
 
-/* ---- messages ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 #define ID(n) (((uint64_t)0x123456 << 20) + (n))
 
@@ -364,8 +362,7 @@ static void assert_body(uint64_t id, const char *body)
     assert_memory_equal(read, body, strlen(body));
 }
 
-/* ---- the spool's life
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the spool's life -------------------------------------------------------------------------------------------- */
 
 static void open_spool(const struct disk_ops *ops)
 {
@@ -437,8 +434,14 @@ static void empty_spool(void)
     faulty.calls = faulty.fail_at = 0;
 }
 
-/* ---- tests
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
+
+static bool exists(enum spool_place place, uint64_t id)
+{
+    char path[SPOOL_PATH];
+    spool_path(path, place, id);
+    return faccessat(root_fd, path, F_OK, 0) == 0;
+}
 
 static void messages_are_there_after_a_restart(void **state)
 {
@@ -668,8 +671,7 @@ static void a_failed_settlement_is_written_later(void **state)
     close_spool();
 }
 
-/* ---- files that are not as they were
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- files that are not as they were ----------------------------------------------------------------------------- */
 
 struct image {
     char path[SPOOL_PATH];

@@ -1,0 +1,279 @@
+#include "qmgr/queue.h"
+#include "qmgr/memory.h"
+
+#include <time.h>
+
+struct queue queue;
+
+/* The event loop's clock is that of its last turn's end; arrival times want to be better. */
+uint64_t queue_now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t queue_now(void)
+{
+    return queue_now_us() / 1000000;
+}
+
+uint64_t queue_lease(uint32_t count)
+{
+    uint64_t first = queue.next_id;
+    queue.next_id += count;
+    if (queue.next_id > QUEUEID_MAX)
+        log_die("queue ids are used up: is the clock right?");
+    return first;
+}
+
+/* ---- mail in memory ---------------------------------------------------------------------------------------------- */
+
+struct mail *mail_find(uint64_t id)
+{
+    struct hash_node *n = hash_find(&queue.mails, id);
+    return n ? HASH_OWNER(n, struct mail, node) : NULL;
+}
+
+void mail_recipient(const struct mail *m, uint32_t index, struct record_recipient *out)
+{
+    uint32_t offset = m->rcpt[index].offset;
+    struct list one = {.count = 1, .bytes = span_make(m->recipients.bytes.p + offset, m->recipients.bytes.n - offset)};
+    if (!record_recipient_next(&one, out))
+        log_die("%s: recipient %u of %u is not there", ID_TEXT(mail_id(m)), index, m->count);
+}
+
+uint64_t mail_expires(const struct mail *m)
+{
+    uint64_t lifetime = m->sender.n == 0 ? queue.settings->queue_bounce_lifetime : queue.settings->queue_lifetime;
+    return m->arrived / 1000000 + lifetime;
+}
+
+static struct span keep(char **at, struct span s)
+{
+    struct span kept = {*at, s.n};
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return kept;
+}
+
+/* NULL: no memory. */
+static struct mail *mail_new(const struct spool_envelope *e)
+{
+    struct mail *m = calloc(1, sizeof *m + e->recipients.count * sizeof m->rcpt[0]);
+    char *texts = malloc(e->flow.n + e->sender.n + e->envid.n + e->recipients.bytes.n + 1);
+    if (!m || !texts) {
+        free(m);
+        free(texts);
+        return NULL;
+    }
+    m->texts = texts;
+    m->node.key = e->id;
+    m->arrived = e->arrived;
+    m->size = e->size;
+    m->parent = e->parent;
+    m->ret = e->ret;
+    m->flags = e->flags;
+    m->count = e->recipients.count;
+    m->flow = keep(&texts, e->flow);
+    m->sender = keep(&texts, e->sender);
+    m->envid = keep(&texts, e->envid);
+    m->recipients = (struct list){.count = e->recipients.count, .bytes = keep(&texts, e->recipients.bytes)};
+    struct list rest = m->recipients;
+    struct record_recipient ignored;
+    for (uint32_t i = 0; i < m->count; i++) {
+        m->rcpt[i].offset = (uint32_t)(rest.bytes.p - m->recipients.bytes.p);
+        m->rcpt[i].state = RECIPIENT_WAITING;
+        record_recipient_next(&rest, &ignored);
+    }
+    return m;
+}
+
+static void mail_free(struct mail *m)
+{
+    while (m->deliveries)
+        delivery_free(m->deliveries);
+    for (uint32_t i = 0; i < m->count; i++) {
+        free(m->rcpt[i].reason);
+        free(m->rcpt[i].peer);
+    }
+    if (m->body)
+        queue.bodies -= m->size;
+    free(m->body);
+    free(m->texts);
+    free(m);
+}
+
+/* Also from the list of those to be looked at: the list may be walked only by queue_check_all(). */
+void mail_forget(struct mail *m)
+{
+    for (struct mail **p = &queue.checks; m->checked && *p; p = &(*p)->check_next) {
+        if (*p == m) {
+            *p = m->check_next;
+            break;
+        }
+    }
+    hash_remove(&queue.mails, &m->node);
+    mail_free(m);
+}
+
+void mail_settle(struct mail *m, uint32_t index)
+{
+    const struct recipient *r = &m->rcpt[index];
+    struct spool_state s = {.index = index,
+                            .state = r->state == RECIPIENT_DONE ? RECIPIENT_DONE : RECIPIENT_WAITING,
+                            .verdict = r->verdict,
+                            .attempts = r->attempts,
+                            .due = r->due,
+                            .status = span_of(r->status),
+                            .reason = r->reason ? span_of(r->reason) : (struct span){0}};
+    spool_settle(queue.spool, mail_id(m), &s, 1);
+}
+
+/* ---- into the queue ---------------------------------------------------------------------------------------------- */
+
+static void enqueue(struct mail *m)
+{
+    hash_add(&queue.mails, &m->node, m->node.key);
+    delivery_make_all(m);
+    mail_check(m);
+}
+
+static void restore_state(struct recipient *r, const struct spool_state *s, uint64_t due_most)
+{
+    r->state = (uint8_t)s->state;
+    r->verdict = s->verdict;
+    r->attempts = s->attempts;
+    r->due = s->due < due_most ? s->due : due_most; /* a clock that was wrong once must not hold mail up for ever */
+    size_t n = s->status.n < sizeof r->status ? s->status.n : 0;
+    if (n)
+        memcpy(r->status, s->status.p, n);
+    if (s->reason.n)
+        r->reason = memory_must(strndup(s->reason.p, s->reason.n));
+}
+
+void queue_recover(const struct spool_envelope *e, const struct spool_state *states, size_t count, void *arg)
+{
+    (void)arg;
+    struct mail *m = memory_must(mail_new(e));
+    uint64_t due_most = queue_now() + queue.settings->queue_retry_most * 11 / 10;
+    for (size_t i = 0; i < count; i++) {
+        restore_state(&m->rcpt[i], &states[i], due_most);
+        m->done += states[i].state == RECIPIENT_DONE;
+    }
+    enqueue(m);
+}
+
+struct storing {
+    struct mail *mail;
+    spool_done_fn *done;
+    void *arg;
+};
+
+static void log_queued(const struct mail *m)
+{
+    struct buf line = BUF_EMPTY(2048), from = BUF_EMPTY(1024);
+    buf_printf(&from, "<%.*s>", SPAN_ARG(m->sender));
+    buf_printf(&line, "%s:", ID_TEXT(mail_id(m)));
+    log_value(&line, "from", buf_span(&from));
+    buf_printf(&line, " size=%llu nrcpt=%u queued", (unsigned long long)m->size, m->count);
+    log_buf(LOG_LEVEL_INFO, &line);
+    buf_free(&line);
+    buf_free(&from);
+}
+
+static void stored(int status, void *arg)
+{
+    struct storing *s = arg;
+    queue.storing--;
+    if (status == 0) {
+        log_queued(s->mail);
+        enqueue(s->mail);
+    } else {
+        mail_free(s->mail);
+    }
+    s->done(status, s->arg);
+    free(s);
+}
+
+/* So that the usual message is never read from disk. */
+static void keep_body(struct mail *m, struct span body)
+{
+    if (body.n != m->size || body.n > BODY_INLINE_MAX || queue.bodies + body.n > BODIES_MOST)
+        return;
+    m->body = malloc(body.n + 1);
+    if (!m->body)
+        return;
+    if (body.n)
+        memcpy(m->body, body.p, body.n);
+    queue.bodies += body.n;
+}
+
+void queue_put(const struct spool_envelope *e, struct span last_piece, uint64_t size, spool_done_fn *done, void *arg)
+{
+    struct storing *s = memory_new(1, sizeof *s);
+    *s = (struct storing){.mail = mail_new(e), .done = done, .arg = arg};
+    if (!s->mail) {
+        free(s);
+        spool_drop(queue.spool, e->id);
+        done(ENOMEM, arg);
+        return;
+    }
+    s->mail->size = size;
+    keep_body(s->mail, last_piece);
+    queue.storing++;
+    spool_put(queue.spool, e, last_piece, stored, s);
+}
+
+/* ---- out of the queue -------------------------------------------------------------------------------------------- */
+
+void mail_check(struct mail *m)
+{
+    if (m->checked)
+        return;
+    m->checked = true;
+    m->check_next = queue.checks;
+    queue.checks = m;
+}
+
+static void finish(struct mail *m)
+{
+    log_info("%s: removed", ID_TEXT(mail_id(m)));
+    spool_remove(queue.spool, mail_id(m));
+    mail_forget(m);
+}
+
+static void check(struct mail *m)
+{
+    if (m->active > 0 || m->report_open)
+        return;
+    if (m->deleted || (m->done == m->count && m->untold == 0))
+        finish(m);
+    else if (m->untold > 0 && queue_now() >= m->report_at)
+        report_start(m);
+}
+
+void queue_check_all(void)
+{
+    for (struct mail *m; (m = queue.checks);) {
+        queue.checks = m->check_next;
+        m->checked = false;
+        check(m);
+    }
+}
+
+/* The mails whose report has to be tried again are few, and rarely any. */
+void queue_look_again(void)
+{
+    static uint64_t last;
+    uint64_t now = queue_now();
+    if (now < last + 30)
+        return;
+    last = now;
+    for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n)) {
+        struct mail *m = HASH_OWNER(n, struct mail, node);
+        if (m->untold > 0 && !m->report_open && now >= m->report_at)
+            mail_check(m);
+    }
+}

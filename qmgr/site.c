@@ -1,0 +1,179 @@
+/* Which site a next hop is. A domain's site is the set of its MX hosts, so that all domains of one provider share what is learned about it; a host in
+ * brackets is its own.
+ *
+ *   nexthop "example.org:26" --known?--> site "smtp:mx1.example.net,mx2.example.net:26 may"
+ *                    |  no
+ *                    +--> line "dns:example.org", one at a time --RESOLVE--> known for a while
+ */
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#define KNOWN_FOR  300   /* seconds */
+#define KNOWN_MOST 10000 /* next hops */
+
+struct known {
+    struct hash_node node;
+    uint64_t until;
+    char *hosts;
+    size_t name_length;
+    char name[];
+};
+
+static struct hash table;
+static uint64_t secret[2];
+
+/* Domain and ":port" (or nothing). */
+static void split(struct span nexthop, struct span *domain, struct span *port)
+{
+    const char *colon = nexthop.n ? memrchr(nexthop.p, ':', nexthop.n) : NULL;
+    *domain = nexthop;
+    *port = (struct span){0};
+    if (!colon)
+        return;
+    domain->n = (size_t)(colon - nexthop.p);
+    *port = span_make(colon, nexthop.n - domain->n);
+}
+
+static struct known *find(struct span domain)
+{
+    if (!table.slots) {
+        hash_init(&table);
+        secret[0] = queue_now_us();
+        secret[1] = (uint64_t)(uintptr_t)&table ^ (uint64_t)(uintptr_t)table.slots;
+    }
+    for (struct hash_node *n = hash_find(&table, hash_bytes(secret, domain)); n; n = hash_same(n)) {
+        struct known *k = HASH_OWNER(n, struct known, node);
+        if (span_equal(span_make(k->name, k->name_length), domain))
+            return k;
+    }
+    return NULL;
+}
+
+static void forget(struct known *k)
+{
+    hash_remove(&table, &k->node);
+    free(k->hosts);
+    free(k);
+}
+
+void site_forget_all(void)
+{
+    if (!table.slots)
+        return;
+    for (struct hash_node *n; (n = hash_first(&table));)
+        forget(HASH_OWNER(n, struct known, node));
+}
+
+static void learn(struct span domain, const char *hosts)
+{
+    struct known *k = find(domain);
+    if (k)
+        forget(k);
+    if (table.count >= KNOWN_MOST)
+        site_forget_all();
+    k = memory_new(1, sizeof *k + domain.n);
+    if (domain.n)
+        memcpy(k->name, domain.p, domain.n);
+    k->name_length = domain.n;
+    k->hosts = memory_must(strdup(hosts));
+    k->until = queue_now() + KNOWN_FOR;
+    hash_add(&table, &k->node, hash_bytes(secret, domain));
+}
+
+bool site_known(struct span nexthop, struct span tls, struct buf *name)
+{
+    struct span domain, port;
+    if (nexthop.n > 0 && nexthop.p[0] == '[') {
+        buf_printf(name, "smtp:%.*s %.*s", SPAN_ARG(nexthop), SPAN_ARG(tls));
+        return true;
+    }
+    split(nexthop, &domain, &port);
+    struct known *k = find(domain);
+    if (k && queue_now() > k->until) {
+        forget(k);
+        k = NULL;
+    }
+    if (k)
+        buf_printf(name, "smtp:%s%.*s %.*s", k->hosts, SPAN_ARG(port), SPAN_ARG(tls));
+    return k != NULL;
+}
+
+void site_waiting_name(struct span nexthop, struct buf *name)
+{
+    struct span domain, port;
+    split(nexthop, &domain, &port);
+    buf_printf(name, "dns:%.*s", SPAN_ARG(domain));
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------------------ */
+
+static int by_name(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+    size_t n = x->n < y->n ? x->n : y->n;
+    int order = n ? strncasecmp(x->p, y->p, n) : 0;
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* The hosts' names in order, in lower case. */
+static void join_hosts(struct list hosts, struct buf *out)
+{
+    struct span names[100];
+    size_t n = 0;
+    for (struct record_host h; n < 100 && record_host_next(&hosts, &h);)
+        names[n++] = h.name;
+    qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_add_char(out, ',');
+        for (size_t j = 0; j < names[i].n; j++) {
+            char c = names[i].p[j];
+            buf_add_char(out, c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c);
+        }
+    }
+}
+
+static void fail(struct delivery *d, const struct message_resolved *r)
+{
+    uint64_t now = queue_now(), due = outcome_due(d, now);
+    struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.4.3"), .reply = SPAN_LITERAL("the resolver gave no answer")};
+    bool final = r && r->verdict == RESOLVE_FAILED;
+    if (r) {
+        o.verdict = final ? VERDICT_FAILED : VERDICT_DEFERRED;
+        o.status = r->status;
+        o.reply = r->reason;
+    }
+    schedule_done(queue.schedule, &d->job, final ? JOB_RECIPIENT_FAILURE : r ? JOB_SITE_FAILURE : JOB_UNKNOWN, now);
+    outcome_apply_all(d, &o, due);
+}
+
+static void resolved(const struct message *m, void *arg)
+{
+    struct delivery *d = arg;
+    d->question = 0;
+    if (!m || m->type != MESSAGE_RESOLVED || m->resolved.verdict != RESOLVE_OK) {
+        fail(d, m && m->type == MESSAGE_RESOLVED ? &m->resolved : NULL);
+        return;
+    }
+    struct record_recipient rcpt;
+    struct span domain, port;
+    struct buf hosts = BUF_EMPTY(0);
+    mail_recipient(d->mail, d->index[0], &rcpt);
+    split(rcpt.nexthop, &domain, &port);
+    join_hosts(m->resolved.hosts, &hosts);
+    learn(domain, buf_text(&hosts));
+    buf_free(&hosts);
+    schedule_done(queue.schedule, &d->job, JOB_SUCCESS, queue_now());
+    delivery_queue(d, 0);
+}
+
+void site_resolve(struct delivery *d)
+{
+    struct record_recipient rcpt;
+    struct span domain, port;
+    struct message m = {.type = MESSAGE_RESOLVE, .fd = -1, .resolve = {.want = RESOLVE_MX}};
+    mail_recipient(d->mail, d->index[0], &rcpt);
+    split(rcpt.nexthop, &domain, &port);
+    m.resolve.name = domain;
+    d->question = peer_ask(queue.dns, &m, resolved, d);
+}

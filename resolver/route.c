@@ -1,0 +1,232 @@
+/* postino-route: who is this client, may this recipient be, and where does it go? */
+#include "common/log.h"
+#include "common/peer.h"
+#include "common/program.h"
+#include "resolver/routing.h"
+#include "resolver/users.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+/* A CLIENT whose name is asked for: NAME --answer, or client_name_timeout--> CLIENT_IS. */
+struct client {
+    LIST_ENTRY(client) link;
+    struct edge *edge;
+    uint32_t id;
+    uint32_t question;
+    struct event *timer;
+    bool may_relay;
+};
+
+struct edge {
+    struct channel *channel;
+    LIST_HEAD(, client) clients;
+};
+
+static struct {
+    const struct settings *settings;
+    struct routing *routing;
+    struct peer *dns;
+    size_t clients;
+} self;
+
+/* ---- CLIENT
+ * ------------------------------------------------------------------------------------------------------------------------------ */
+
+static void answer_client(struct edge *edge, uint32_t id, struct span name, bool may_relay)
+{
+    struct message m = {.type = MESSAGE_CLIENT_IS, .id = id, .fd = -1, .client_is = {.name = name, .may_relay = may_relay}};
+    channel_send(edge->channel, &m);
+}
+
+static void client_free(struct client *c)
+{
+    peer_cancel(self.dns, c->question);
+    event_free(c->timer);
+    LIST_REMOVE(c, link);
+    free(c);
+    self.clients--;
+    if (self.clients == 0 && program_draining())
+        program_end();
+}
+
+static void client_named(const struct message *m, void *arg)
+{
+    struct client *c = arg;
+    c->question = 0;
+    answer_client(c->edge, c->id, m != NULL ? m->named.name : SPAN_LITERAL("unknown"), c->may_relay);
+    client_free(c);
+}
+
+static void client_timed_out(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct client *c = arg;
+    answer_client(c->edge, c->id, SPAN_LITERAL("unknown"), c->may_relay);
+    client_free(c);
+}
+
+static void ask_name(struct edge *edge, const struct message *m, bool may_relay)
+{
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL || (c->timer = evtimer_new(program_base(), client_timed_out, c)) == NULL)
+        log_die("out of memory for a client");
+    c->edge = edge;
+    c->id = m->id;
+    c->may_relay = may_relay;
+    LIST_INSERT_HEAD(&edge->clients, c, link);
+    self.clients++;
+    evtimer_add(c->timer, &(struct timeval){.tv_sec = (time_t)self.settings->dns_client_name_timeout});
+    struct message question = {.type = MESSAGE_NAME, .fd = -1, .name = {.address = m->client.address}};
+    c->question = peer_ask(self.dns, &question, client_named, c);
+}
+
+static void take_client(struct edge *edge, const struct message *m)
+{
+    bool may_relay = routing_client_may_relay(self.routing, m->client.address);
+    if (self.settings->dns_client_names)
+        ask_name(edge, m, may_relay);
+    else
+        answer_client(edge, m->id, SPAN_LITERAL("unknown"), may_relay);
+}
+
+/* ---- RCPT
+ * -------------------------------------------------------------------------------------------------------------------------------- */
+
+static void take_rcpt(struct edge *edge, const struct message *m)
+{
+    struct ruling ruling;
+    routing_decide(self.routing, &m->rcpt, &ruling);
+    struct message answer = {.type = MESSAGE_ROUTED,
+                             .id = m->id,
+                             .fd = -1,
+                             .routed = {.code = (uint16_t)ruling.code,
+                                        .status = span_of(ruling.status),
+                                        .reply = buf_span(&ruling.reply),
+                                        .recipients = ruling.targets}};
+    channel_send(edge->channel, &answer);
+    ruling_free(&ruling);
+}
+
+/* ---- edges
+ * ------------------------------------------------------------------------------------------------------------------------------- */
+
+static void edge_message(struct channel *c, const struct message *m, void *arg)
+{
+    (void)c;
+    if (m->type == MESSAGE_CLIENT)
+        take_client(arg, m);
+    else if (m->type == MESSAGE_RCPT)
+        take_rcpt(arg, m);
+}
+
+static void edge_closed(struct channel *c, void *arg)
+{
+    struct edge *edge = arg;
+    struct client *client;
+    while ((client = LIST_FIRST(&edge->clients)) != NULL)
+        client_free(client);
+    channel_free(c);
+    free(edge);
+}
+
+static void add_edge(const char *role, int fd)
+{
+    static const struct channel_handler handler = {.message = edge_message, .closed = edge_closed};
+    struct edge *edge = calloc(1, sizeof *edge);
+    if (edge == NULL)
+        log_die("out of memory for an edge");
+    LIST_INIT(&edge->clients);
+    unsigned protocols = 1u << PROTOCOL_ROUTING;
+    if (strcmp(role, "smtpd") == 0)
+        protocols |= 1u << PROTOCOL_SMTPD_ROUTE;
+    edge->channel = channel_new(program_base(), fd, role, protocols, SIDE_SERVER, &handler, edge);
+}
+
+static struct peer *dns(void)
+{
+    if (self.dns == NULL)
+        self.dns = peer_new(program_base(), "dns", 1u << PROTOCOL_ROUTE_DNS);
+    return self.dns;
+}
+
+static void peer(const char *role, uint32_t instance, int fd)
+{
+    (void)instance;
+    if (strcmp(role, "dns") == 0)
+        peer_connect(dns(), fd);
+    else
+        add_edge(role, fd);
+}
+
+/* ---- start
+ * ------------------------------------------------------------------------------------------------------------------------------- */
+
+static int prepare(const struct settings *s, struct error *error)
+{
+    (void)s, (void)error;
+    users_warm_up();
+    return 0;
+}
+
+static bool allowed_already(const struct sandbox *out, const char *directory)
+{
+    for (size_t i = 0; i < out->path_count && i < SANDBOX_PATHS; i++)
+        if (strcmp(out->paths[i].path, directory) == 0)
+            return true;
+    return false;
+}
+
+/* "hash:/etc/postino/users" is read in /etc/postino. */
+static void allow_directory_of(struct sandbox *out, const char *map)
+{
+    char directory[256];
+    const char *path = strchr(map, '/'), *slash = strrchr(map, '/');
+    if (path == NULL)
+        return;
+    size_t n = slash > path ? (size_t)(slash - path) : 1;
+    if (n < sizeof directory) {
+        snprintf(directory, sizeof directory, "%.*s", (int)n, path);
+        if (!allowed_already(out, directory))
+            sandbox_path(out, directory, SANDBOX_READ);
+    }
+}
+
+static void sandbox(const struct settings *s, struct sandbox *out)
+{
+    users_sandbox(out);
+    for (size_t i = 0; i < s->aliases.n; i++)
+        allow_directory_of(out, s->aliases.v[i]);
+    for (size_t i = 0; i < s->domain_count; i++)
+        allow_directory_of(out, s->domains[i].mailboxes);
+}
+
+static int start(const struct settings *s, struct error *error)
+{
+    self.settings = s;
+    dns();
+    self.routing = routing_new(s, users_find, error);
+    return self.routing != NULL ? 0 : -1;
+}
+
+static void drain(void)
+{
+    if (self.clients == 0)
+        program_end();
+}
+
+static const struct program route_program = {
+    .name = "route",
+    .sandbox = sandbox,
+    .prepare = prepare,
+    .start = start,
+    .peer = peer,
+    .drain = drain,
+};
+
+int main(int argc, char **argv)
+{
+    return program_main(&route_program, argc, argv);
+}

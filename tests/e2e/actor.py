@@ -1,0 +1,73 @@
+#!/usr/bin/python3
+"""A stand-in for every program below the master, for tests of the master alone: it plays a part in a file beside it, and writes down what it was told.
+
+Beside it (named postino-smtpd and so on by links) lie:
+    part-smtpd     words: "deaf" (never ready), "refuse" (ends with 78 at START), "garbage" (sends a bad frame when ready), "early" (READY before
+                   START), "other" (sends a message of another edge), "crash" (killed by SIGSEGV at START), "stubborn" (does not end at DRAIN), "undead" (does not end when the master hangs up)
+    told-smtpd     one line of JSON for each message: pid, type, and its fields
+"""
+import json
+import os
+import resource
+import signal
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
+NAME = os.path.basename(sys.argv[0])[len("postino-"):]
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+OPEN = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
+import socket  # noqa: E402
+
+import frames  # noqa: E402
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with open(os.path.join(HERE, "part-" + NAME)) as f:
+    PARTS = f.read().split()
+
+
+def note(**what):
+    with open(os.path.join(HERE, "told-" + NAME), "a") as out:
+        out.write(json.dumps(dict(what, pid=os.getpid(), at=time.monotonic())) + "\n")
+
+
+def started(control, instance):
+    if "refuse" in PARTS:
+        os._exit(78)
+    if "crash" in PARTS:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "deaf" in PARTS:
+        return
+    control.send("READY", instance=instance)
+    if "garbage" in PARTS:
+        control.send_raw(b"\xff" * 64)
+    if "other" in PARTS:
+        control.send("DRAIN", seconds=0)
+
+
+def main():
+    control = frames.Channel(socket.socket(fileno=3))
+    note(type="BORN", open=OPEN, environment=dict(os.environ), argv0=sys.argv[0])
+    instance, kept = 0, []
+    if "early" in PARTS:
+        control.send("READY")
+    while True:
+        m = control.receive(None)
+        fields = {k: v for k, v in m.fields.items() if k != "slice"}
+        kept.append(m.fd)
+        note(type=m.type, fd=m.fd is not None, **fields)
+        if m.type == "CONFIG":
+            instance = m.instance
+        if m.type == "START":
+            started(control, instance)
+        if m.type == "DRAIN" and "stubborn" not in PARTS:
+            os._exit(0)
+
+
+try:
+    main()
+except (frames.Closed, ConnectionError):
+    while "undead" in PARTS:
+        time.sleep(1)
+    os._exit(75)

@@ -1,0 +1,259 @@
+"""An SMTP server that does what a script says at each step, and writes down what it was told.
+
+    with Server("127.0.0.2", port, RCPT=["250 ok", "550 5.1.1 no"], END="451 4.3.0 later") as server:
+        ... server.sessions[0].commands, server.messages[0].body
+
+A step (GREETING, EHLO, HELO, STARTTLS, MAIL, RCPT, DATA, END, RSET, QUIT, IDLE) has one action, or a list: one action for each time that it comes, and the last one
+for all later times. "RCPT bob" is the step of one recipient (a part of the command). GREETING counts connections of the server; the others count in a session.
+Actions:
+    "250 ok"            a reply; several lines with \\n in between
+    HANG                says nothing any more, and waits until the client hangs up
+    DROP, RESET         closes the connection, orderly or not
+    Raw(b"25")          just these octets (a half reply, garbage), and goes on
+    Raw(b"25", HANG)    ... and then this
+    Late("250 ok", 2)   after so many seconds
+BODY = (octets, action): after so many octets of a message have come.
+"""
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+
+EXTENSIONS = ("PIPELINING", "SIZE 10000000", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN")
+
+
+class Mark:
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return self.name
+
+
+HANG, DROP, RESET = Mark("HANG"), Mark("DROP"), Mark("RESET")
+
+
+class Raw:
+    def __init__(self, octets, then=None):
+        self.octets, self.then = octets, then
+
+
+class Late:
+    def __init__(self, action, seconds):
+        self.action, self.seconds = action, seconds
+
+
+class Over(Exception):
+    """The conversation is over."""
+
+
+class Message:
+    def __init__(self, sender, recipients, body, secured):
+        self.sender, self.recipients, self.body, self.secured = sender, recipients, body, secured
+
+
+class Session:
+    def __init__(self, server, sock):
+        self.server, self.sock = server, sock
+        self.commands, self.pending, self.times = [], bytearray(), {}
+        self.secured, self.resumed, self.body_octets = None, None, 0
+        self.sender, self.accepted = "", []
+        self.ended = False
+
+    # ---- what goes out
+
+    def action(self, step, counts=None):
+        counts = self.times if counts is None else counts
+        actions = self.server.script.get(step)
+        if not isinstance(actions, list):
+            return actions
+        n = counts.get(step, 0)
+        counts[step] = n + 1
+        return actions[min(n, len(actions) - 1)]
+
+    def send(self, octets):
+        try:
+            self.sock.sendall(octets)
+        except OSError:
+            raise Over() from None
+
+    def play(self, action):
+        """Does it; the code of the reply that was given, or 0."""
+        if isinstance(action, Late):
+            time.sleep(action.seconds)
+            return self.play(action.action)
+        if isinstance(action, Raw):
+            self.send(action.octets)
+            return self.play(action.then) if action.then else int(action.octets[:3]) if action.octets[:3].isdigit() else 0
+        if action is HANG:
+            while self.fill():
+                self.pending.clear()
+            raise Over()
+        if action is RESET:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if action in (DROP, RESET):
+            raise Over()
+        lines = action.split("\n")
+        for i, line in enumerate(lines):
+            self.send((line + "\r\n").encode("utf-8", "surrogateescape"))
+        return int(lines[-1][:3]) if lines[-1][:3].isdigit() else 0
+
+    # ---- what comes in
+
+    def fill(self):
+        try:
+            octets = self.sock.recv(65536)
+        except (OSError, ssl.SSLError):
+            return False
+        self.pending += octets
+        return bool(octets)
+
+    def line(self):
+        while b"\n" not in self.pending:
+            if not self.fill():
+                raise Over()
+        line, _, rest = bytes(self.pending).partition(b"\n")
+        self.pending = bytearray(rest)
+        return line.rstrip(b"\r").decode("utf-8", "surrogateescape")
+
+    def body(self):
+        limit, action = self.server.script.get("BODY", (None, None))
+        octets, seen = self.pending, 0
+        self.pending = bytearray()
+        while True:
+            if octets == b".\r\n":
+                end = 0
+                break
+            end = octets.find(b"\r\n.\r\n", max(0, seen - 5))
+            if end >= 0:
+                break
+            seen = len(octets)
+            self.body_octets = seen
+            if limit is not None and seen >= limit:
+                self.play(action)
+                limit = None
+            if not self.fill():
+                self.server.cut_off.append(bytes(octets))
+                raise Over()
+            octets += self.pending
+            self.pending = bytearray()
+        text = octets[: end + 2] if octets[:3] != b".\r\n" or end else b""
+        self.pending = bytearray(octets[end + 5 :] if text else octets[3:])
+        return b"".join(line[1:] if line.startswith(b".") else line for line in re.findall(rb"[^\n]*\n", bytes(text)))
+
+    # ---- the conversation
+
+    def start_tls(self):
+        context = self.server.context
+        self.pending.clear()
+        try:
+            self.sock = context.wrap_socket(self.sock, server_side=True)
+        except (OSError, ssl.SSLError):
+            raise Over() from None
+        self.secured, self.resumed = self.sock.version(), self.sock.session_reused
+
+    def hello(self, word):
+        extensions = list(self.server.extensions)
+        if self.server.context and not self.secured:
+            extensions.append("STARTTLS")
+        if word == "HELO" or not extensions:
+            return "250 " + self.server.name
+        return "\n".join(["250-" + self.server.name] + ["250-" + e for e in extensions[:-1]] + ["250 " + extensions[-1]])
+
+    def command(self, line):
+        word = line.split(" ")[0].split(":")[0].upper()
+        self.commands.append(line)
+        default = {"EHLO": self.hello("EHLO"), "HELO": self.hello("HELO"), "MAIL": "250 2.1.0 ok", "RCPT": "250 2.1.5 ok",
+                   "DATA": "354 go on", "RSET": "250 2.0.0 ok", "QUIT": "221 2.0.0 bye", "STARTTLS": "220 go on"}
+        action = None
+        for step in self.server.script:
+            if step.startswith(word + " ") and step[len(word) + 1 :] in line:
+                action = self.action(step)
+        action = action or self.action(word) or default.get(word, "500 5.5.2 what?")
+        if word == "DATA" and not self.accepted and action == "354 go on":
+            action = "554 5.5.1 no valid recipients"
+        code = self.play(action)
+        self.after(word, line, code)
+
+    def after(self, word, line, code):
+        if word == "MAIL" and code == 250:
+            self.sender, self.accepted = line.partition("<")[2].partition(">")[0], []
+        elif word == "RCPT" and 250 <= code <= 252:
+            self.accepted.append(line.partition("<")[2].partition(">")[0])
+        elif word == "DATA" and code == 354:
+            message = Message(self.sender, self.accepted, self.body(), self.secured)
+            self.server.received.append(message)
+            if self.play(self.action("END") or "250 2.0.0 ok: queued as A1") // 100 == 2:
+                self.server.messages.append(message)
+            self.accepted = []
+        elif word == "RSET":
+            self.accepted = []
+        elif word == "STARTTLS" and code == 220:
+            self.start_tls()
+        elif word == "QUIT" or code == 421:
+            raise Over()
+
+    def run(self):
+        try:
+            code = self.play(self.action("GREETING", self.server.times) or "220 %s ESMTP" % self.server.name)
+            if code == 421:
+                raise Over()
+            while True:
+                self.command(self.line())
+        except Over:
+            pass
+        except OSError:
+            pass
+        self.ended = True
+        self.sock.close()
+
+
+class Server:
+    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, **script):
+        """`certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`."""
+        self.script = dict(script.pop("steps", {}), **script)
+        self.name, self.extensions, self.times = name, extensions, {}
+        self.sessions, self.messages, self.received, self.cut_off = [], [], [], []
+        self.context = context
+        if certificate and not context:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(*certificate)
+        self.listener = socket.create_server((address, port), backlog=100)
+        self.closing = False
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            if self.closing:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            session = Session(self, sock)
+            self.sessions.append(session)
+            threading.Thread(target=session.run, daemon=True).start()
+
+    def close(self):
+        self.closing = True
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self.listener.close()
+        self.thread.join(5)
+        for session in self.sessions:
+            try:
+                session.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()

@@ -1,0 +1,379 @@
+"""postino-local by itself: what it writes, as whom, and what it refuses. The other end of its edge (qmgr) is this test."""
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import unittest
+from unittest import mock
+
+import frames
+from driven import Driven, settings_slice
+from host import wait_for
+
+BODY = b"Received: from x by y\r\nSubject: hello\r\n\r\n.dot\r\nFrom here\r\nlone \r cr, \xff\r\n"
+FILE = b"Return-Path: <sender@example.org>\n" + BODY.replace(b"\r\n", b"\n")
+ROOT = os.geteuid() == 0
+OWNER = 64520 if ROOT else os.geteuid()
+ACCOUNT = "postinotest"
+
+
+def own_user_database(test):
+    """Another process would see other users: the test runs itself again in its own mount namespace, with an /etc/passwd of its own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
+    if libc.unshare(CLONE_NEWNS) != 0 or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None) != 0:
+        raise unittest.SkipTest("no mount namespaces here")
+    for name, line in (("passwd", "%s:x:64530:64530::%s:/bin/sh" % (ACCOUNT, test.home)), ("group", "%s:x:64530:\nextra:x:64531:%s" % (ACCOUNT, ACCOUNT))):
+        path = os.path.join(test.directory, name)
+        with open("/etc/" + name) as old, open(path, "w") as new:
+            new.write(old.read() + line + "\n")
+        if libc.mount(path.encode(), ("/etc/" + name).encode(), None, MS_BIND, None) != 0:
+            raise unittest.SkipTest("no bind mounts here")
+
+
+class LocalCase(unittest.TestCase):
+    settings = ""
+    owner = OWNER
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-local-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        os.chmod(self.directory, 0o755)
+        self.mail, self.home = os.path.join(self.directory, "mail"), os.path.join(self.directory, "home")
+        for path, owner in ((self.mail, OWNER), (self.home, 64530 if ROOT else OWNER)):
+            os.mkdir(path, 0o755)
+            if ROOT:
+                os.chown(path, owner, owner)
+        self.local = Driven("local", """
+            users = "64500"
+            domain "map.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(m)s" owner = "%(o)s" }
+            domain "missing.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(d)s/missing" owner = "%(o)s" }
+            domain "system.example" { mailboxes = system }
+            %(s)s""" % {"d": self.directory, "m": self.mail, "o": self.owner, "s": self.settings}, edges=["qmgr"], privileged=ROOT)
+        self.addCleanup(self.local.close)
+        self.edge = self.local.edges["qmgr"]
+
+    def recipient(self, mailbox):
+        return {"address": "a@map.example", "transport": "local", "nexthop": "map.example", "mailbox": mailbox}
+
+    def ask(self, *mailboxes, domain="map.example", body=BODY, fd=None, sender="sender@example.org", **more):
+        more.setdefault("size", len(body))
+        return self.edge.send("DELIVER", id=77, arrived=int(time.time()), nexthop=domain, sender=sender,
+                              recipients=[self.recipient(m) for m in mailboxes], body=b"" if fd else body, fd=fd, **more)
+
+    def deliver(self, *mailboxes, timeout=20, **more):
+        request = self.ask(*mailboxes, **more)
+        result = self.edge.receive(timeout)
+        self.assertEqual((result.type, result.request, result.site_failed), ("RESULT", request, 0))
+        self.assertEqual([o.index for o in result.outcomes], list(range(len(mailboxes))))
+        return result
+
+    def deferred(self, outcome, status, words):
+        self.assertEqual((outcome.verdict, outcome.status), (frames.VERDICT_DEFERRED, status), outcome)
+        self.assertIn(words, outcome.reply)
+
+    def files(self, mailbox, part="new", below=None):
+        path = os.path.join(below or self.mail, mailbox, part)
+        return [os.path.join(path, name) for name in sorted(os.listdir(path))]
+
+    def make_link(self, target, name, owner):
+        os.symlink(target, name)
+        if ROOT:
+            os.lchown(name, owner, owner)
+
+
+class Delivery(LocalCase):
+    def test_a_message_is_written_as_the_owner(self):
+        result = self.deliver("example.org/alice/")
+        self.assertEqual(result.outcomes[0].verdict, frames.VERDICT_DELIVERED, result)
+        self.assertEqual(result.outcomes[0].status, "2.0.0")
+        self.assertTrue(result.peer.endswith(self.mail + "/example.org/alice"), result.peer)
+        [path] = self.files("example.org/alice")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), FILE)
+        self.assertEqual(self.files("example.org/alice", "tmp"), [])
+        name = os.path.basename(path)
+        self.assertRegex(name, r"^\d{10}\.M\d{6}P\d+Q00000000002D-0\.mx\.local\.example$")
+        top = os.path.join(self.mail, "example.org")
+        for path, mode in ((path, 0o600), (top, 0o700), (top + "/alice", 0o700), (top + "/alice/cur", 0o700), (top + "/alice/tmp", 0o700)):
+            status = os.stat(path)
+            self.assertEqual((stat.S_IMODE(status.st_mode), status.st_uid), (mode, OWNER), path)
+            if ROOT:
+                self.assertEqual(status.st_gid, OWNER)
+
+    def test_a_large_body_comes_as_a_descriptor(self):
+        large = b"".join(b"line %d\r\n" % n for n in range(200000))
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x" * 1000 + large + b"what is behind it")
+            file.flush()
+            result = self.deliver("alice", "bob", body=large, fd=file.fileno(), offset=1000)
+        self.assertEqual([o.verdict for o in result.outcomes], [frames.VERDICT_DELIVERED] * 2)
+        for name in ("alice", "bob"):
+            with open(self.files(name)[0], "rb") as file:
+                self.assertEqual(file.read(), b"Return-Path: <sender@example.org>\n" + large.replace(b"\r\n", b"\n"))
+
+    def test_a_body_that_is_cut_off_is_no_message(self):
+        with tempfile.TemporaryFile() as file:
+            file.write(BODY)
+            file.flush()
+            result = self.deliver("alice", fd=file.fileno(), size=len(BODY) + 1)
+        self.deferred(result.outcomes[0], "4.3.0", "cannot write the message")
+        self.assertEqual(self.files("alice") + self.files("alice", "tmp"), [])
+
+    def test_the_null_sender(self):
+        self.deliver("alice", sender="")
+        with open(self.files("alice")[0], "rb") as file:
+            self.assertTrue(file.read().startswith(b"Return-Path: <>\n"))
+
+    def test_many_at_a_time_are_all_answered_once(self):
+        requests = [self.ask("box%d" % (n % 7), "other") for n in range(40)]
+        answers = [self.edge.receive(60) for _ in requests]
+        self.assertEqual(sorted(a.request for a in answers), sorted(requests))
+        self.assertEqual({o.verdict for a in answers for o in a.outcomes}, {frames.VERDICT_DELIVERED})
+        self.assertEqual(len(self.files("other")), 40)
+        with self.assertRaises(TimeoutError):
+            self.edge.receive(0.2)
+
+    def test_one_bad_recipient_does_not_hold_up_the_others(self):
+        with open(os.path.join(self.mail, "file"), "w"):
+            pass
+        result = self.deliver("alice", "../bob", "file", "carol")
+        verdicts = [o.verdict for o in result.outcomes]
+        self.assertEqual(verdicts, [frames.VERDICT_DELIVERED, frames.VERDICT_DEFERRED, frames.VERDICT_DEFERRED, frames.VERDICT_DELIVERED])
+        self.deferred(result.outcomes[1], "4.3.5", "is no path below")
+        self.deferred(result.outcomes[2], "4.3.0", self.mail + "/file: it is no directory")
+
+    def test_hostile_mailboxes(self):
+        for mailbox in ("/etc", "..", "a/../../b", "a//b", "./a", "\x01", "x" * 2000):
+            self.deferred(self.deliver(mailbox).outcomes[0], "4.3.5", "is no path below")
+        self.deferred(self.deliver("").outcomes[0], "4.3.5", "no mailbox")
+        self.assertEqual(os.listdir(self.mail), [])
+
+    def test_what_the_configuration_lacks(self):
+        self.deferred(self.deliver("alice", domain="other.example").outcomes[0], "4.3.5", 'no domain "other.example"')
+        self.deferred(self.deliver("alice", domain="missing.example").outcomes[0], "4.3.0", "missing does not exist")
+
+    def test_a_garbled_frame_ends_the_edge_and_not_the_program(self):
+        self.edge.send_raw(b"\xff" * 64)
+        with self.assertRaises(frames.Closed):
+            self.edge.receive(5)
+        self.edge.close()
+        self.edge = self.local.connect("qmgr")
+        self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+
+    def test_a_drain_finishes_what_is_there(self):
+        requests = [self.ask("alice") for _ in range(10)]
+        self.deliver_first = self.edge.receive(20)
+        self.local.control.send("DRAIN", seconds=30)
+        answers = [self.deliver_first] + [self.edge.receive(20) for _ in requests[1:]]
+        self.assertEqual({a.outcomes[0].verdict for a in answers}, {frames.VERDICT_DELIVERED})
+        self.assertEqual(self.local.process.wait(10), 0)
+        self.assertEqual(len(self.files("alice")), 10)
+
+
+class Children(LocalCase):
+    settings = "queue { local_deliveries = 1 }"
+
+    def child(self):
+        """The delivery that is under way."""
+        with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as file:
+            return [int(word) for word in file.read().split()]
+
+    def setUp(self):
+        super().setUp()
+        self.pid = self.local.process.pid
+
+    def stop_one(self):
+        """Catches a child in the act of writing 200 MB, and stops it."""
+        large = os.path.join(self.directory, "large")
+        with open(large, "wb") as file:
+            file.truncate(200 << 20)
+        self.large = open(large, "rb")
+        self.addCleanup(self.large.close)
+        self.request = self.ask("alice", body=b"", fd=self.large.fileno(), size=200 << 20)
+        tmp = os.path.join(self.mail, "alice", "tmp")
+        wait_for(lambda: os.path.isdir(tmp) and os.listdir(tmp), pause=0.001)
+        [pid] = self.child()
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def status(self, pid):
+        with open("/proc/%d/status" % pid) as file:
+            return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+
+    def test_a_child_is_the_recipient_and_has_nothing_else(self):
+        pid = self.stop_one()
+        wait_for(lambda: self.status(pid)["State"].startswith("T"))
+        status = self.status(pid)
+        self.assertEqual(set(status["Uid"].split()), {str(OWNER)})
+        if ROOT:
+            self.assertEqual(set(status["Gid"].split()), {str(OWNER)})
+            self.assertEqual(status["Groups"].split(), [str(OWNER)])
+        self.assertEqual((status["CapEff"], status["CapPrm"], status["NoNewPrivs"]), ("0" * 16, "0" * 16, "1"))
+        others = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid) if int(fd) > 2]
+        self.assertEqual([o for o in others if o.startswith(("socket:", "anon_inode:"))], [])
+        self.assertEqual(len([o for o in others if o.startswith("pipe:")]), 1, others)
+        os.kill(pid, signal.SIGKILL)
+        self.assertEqual(self.edge.receive(10).outcomes[0].verdict, frames.VERDICT_DEFERRED)
+
+    def test_a_child_that_dies_is_a_deferral_and_the_next_goes_on(self):
+        pid = self.stop_one()
+        second = self.ask("bob")
+        os.kill(pid, signal.SIGKILL)
+        first = self.edge.receive(10)
+        self.assertEqual(first.request, self.request)
+        self.deferred(first.outcomes[0], "4.3.0", "ended by signal 9")
+        answer = self.edge.receive(10)
+        self.assertEqual((answer.request, answer.outcomes[0].verdict), (second, frames.VERDICT_DELIVERED))
+        self.assertEqual(self.files("alice"), [])
+
+    def test_an_edge_that_ends_takes_what_is_in_line_with_it(self):
+        pid = self.stop_one()
+        self.ask("bob")
+        self.edge.close()
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGKILL)
+        self.edge = self.local.connect("qmgr")
+        self.assertEqual(self.deliver("carol").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertFalse(os.path.exists(os.path.join(self.mail, "bob")))
+
+
+@unittest.skipUnless(ROOT, "takes root")
+class AsRoot(LocalCase):
+    def test_the_owner_is_never_root(self):
+        """The parser would refuse such a configuration; local does so itself."""
+        self.local.close()
+        with mock.patch("driven.settings_slice", lambda *a: settings_slice(*a).replace(b"64520", b"00000")):
+            self.local = Driven("local", """
+                users = "64500"
+                domain "map.example" { mailboxes = "hash:/etc/boxes" directory = "%s" owner = "64520" }""" % self.mail, edges=["qmgr"], privileged=True)
+        self.addCleanup(self.local.close)
+        self.edge = self.local.edges["qmgr"]
+        self.deferred(self.deliver("alice").outcomes[0], "4.3.5", "ever delivered as root")
+        self.assertEqual(os.listdir(self.mail), [])
+
+    def test_root_has_no_mailbox(self):
+        self.deferred(self.deliver("root", domain="system.example").outcomes[0], "4.3.5", "ever delivered as root")
+        self.assertFalse(os.path.exists("/root/Maildir"))
+
+    def test_links_to_somebody_elses_maildir(self):
+        other = os.path.join(self.directory, "other")
+        for name in ("", "/tmp", "/new", "/cur"):
+            os.mkdir(other + name)
+            os.chmod(other + name, 0o777)
+            os.chown(other + name, 64540, 64540)
+        self.make_link(other, os.path.join(self.mail, "alice"), OWNER)
+        self.deferred(self.deliver("alice").outcomes[0], "4.3.0", "a symbolic link to a directory of another user")
+        os.mkdir(os.path.join(self.mail, "bob"))
+        os.chown(os.path.join(self.mail, "bob"), OWNER, OWNER)
+        self.make_link(other + "/new", os.path.join(self.mail, "bob", "new"), OWNER)
+        self.deferred(self.deliver("bob").outcomes[0], "4.3.0", "no symbolic link")
+        self.assertEqual(os.listdir(other + "/new") + os.listdir(other + "/tmp"), [])
+        own = os.path.join(self.directory, "own")
+        os.mkdir(own)
+        os.chown(own, OWNER, OWNER)
+        self.make_link(own, os.path.join(self.mail, "carol"), OWNER)
+        self.assertEqual(self.deliver("carol").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertEqual(len(os.listdir(own + "/new")), 1)
+
+    def test_a_mailbox_that_the_owner_may_not_write(self):
+        os.chown(self.mail, 64540, 64540)
+        self.deferred(self.deliver("alice").outcomes[0], "4.3.0", "Permission denied")
+
+    def test_a_full_disk(self):
+        box = os.path.join(self.mail, "small")
+        os.mkdir(box)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,uid=%d,gid=%d,mode=700" % (OWNER, OWNER), "postino-test", box], check=True)
+        try:
+            self.assertEqual(self.deliver("small").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+            self.deferred(self.deliver("small", body=b"x" * 70000 + b"\r\n").outcomes[0], "4.2.2", "full")
+            self.assertEqual(self.files("small", "tmp"), [])
+            self.assertEqual(len(self.files("small")), 1)
+            self.assertEqual(self.deliver("small").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        finally:
+            subprocess.run(["umount", box], check=True)
+
+
+@unittest.skipUnless(ROOT, "takes root")
+class SystemUsers(LocalCase):
+    """In a process of its own, as its user database is another one."""
+
+    def setUp(self):
+        pass
+
+    def test_system_users(self):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                self.in_own_namespace()
+                status = 0
+            except unittest.SkipTest as skip:
+                print(skip)
+                status = 2
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            os._exit(status)
+        _, status = os.waitpid(pid, 0)
+        status = os.waitstatus_to_exitcode(status)
+        if status == 2:
+            self.skipTest("no mount namespaces here")
+        self.assertEqual(status, 0)
+
+    def in_own_namespace(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-local-", dir="/var/tmp")
+        self.home = os.path.join(self.directory, "home")
+        shutil.rmtree(self.directory)
+        os.mkdir(self.directory, 0o755)
+        own_user_database(self)
+        self.assertEqual(pwd.getpwnam(ACCOUNT).pw_uid, 64530)
+        directory = self.directory
+        LocalCase.setUp(self)
+        self.home = os.path.join(directory, "home")
+        try:
+            self.deferred(self.deliver(ACCOUNT, domain="system.example").outcomes[0], "4.3.0", self.home + " does not exist")
+            os.mkdir(self.home, 0o700)
+            os.chown(self.home, 64530, 64530)
+            result = self.deliver(ACCOUNT, "no-such-user", domain="system.example")
+            self.assertEqual(result.outcomes[0].verdict, frames.VERDICT_DELIVERED, result)
+            self.assertEqual((result.outcomes[1].verdict, result.outcomes[1].status), (frames.VERDICT_FAILED, "5.1.1"))
+            [path] = self.files("Maildir", below=self.home)
+            status = os.stat(path)
+            self.assertEqual((status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)), (64530, 64530, 0o600))
+            # A directory that only a further group may write: all of the user's groups are there.
+            os.mkdir(directory + "/shared")
+            os.chown(directory + "/shared", 0, 64531)
+            os.chmod(directory + "/shared", 0o770)
+            os.rename(self.home + "/Maildir", self.home + "/Old")
+            os.mkdir(directory + "/shared/box")
+            os.chown(directory + "/shared/box", 64530, 64530)
+            os.symlink(directory + "/shared/box", self.home + "/Maildir")
+            self.assertEqual(self.deliver(ACCOUNT, domain="system.example").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        finally:
+            self.doCleanups()
+            shutil.rmtree(directory, True)
+
+
+@unittest.skipUnless(ROOT, "takes root to be another user")
+class WithoutRoot(LocalCase):
+    """Started by an ordinary user: only its own mailboxes."""
+
+    owner = 64541
+
+    def test_others_mailboxes_are_deferred(self):
+        self.local.close()
+        self.local = Driven("local", 'domain "map.example" { mailboxes = "hash:/etc/boxes" directory = "%s" owner = "64541" }' % self.mail,
+                            edges=["qmgr"])
+        self.addCleanup(self.local.close)
+        self.edge = self.local.edges["qmgr"]
+        self.deferred(self.deliver("alice").outcomes[0], "4.3.5", "without root only uid 0's own mailboxes")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

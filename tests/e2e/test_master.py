@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+"""postino-master with the real programs: start, supervision, reload and stop of a host that mail runs through."""
+import os
+import signal
+import smtplib
+import socket
+import stat
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from host import DOMAIN, FIRST_UID, Host, program, wait_for  # noqa: E402
+
+PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"}
+ALICE = "alice@" + DOMAIN
+
+
+class MasterTest(unittest.TestCase):
+    settings = "smtpd_processes = 2 stop_grace = 3s"
+
+    def setUp(self):
+        self.host = Host(settings=self.settings)
+        self.addCleanup(self.host.close)
+
+    def start(self):
+        self.host.start()
+        self.host.wait_log("ready as process %d" % self.host.process.pid)
+
+    def text(self, subject):
+        return ("From: x@client.example\r\nSubject: %s\r\n\r\nHello.\r\n" % subject).encode()
+
+    def arrives(self, subject):
+        line = b"Subject: %s\n" % subject.encode()
+        try:
+            wait_for(lambda: any(line in m for m in self.host.messages("alice")), 15)
+        except AssertionError:
+            raise AssertionError("%r did not arrive; the log ends:\n%s" % (subject, self.host.log()[-4000:]))
+
+    def mail(self, subject):
+        with self.host.smtp() as smtp:
+            smtp.sendmail("x@client.example", [ALICE], self.text(subject))
+
+    def pids(self, name):
+        return {pid for pid, n in self.host.pids().items() if n == name}
+
+
+class Start(MasterTest):
+    def test_all_programs_run_and_mail_runs_through_them(self):
+        self.start()
+        self.assertEqual(set(self.host.pids().values()), PROGRAMS | {"master"})
+        self.assertEqual(len(self.pids("smtpd")), 2)
+        self.mail("start")
+        self.arrives("start")
+
+    def test_a_second_master_is_refused(self):
+        self.start()
+        done = subprocess.run([program("postino-master"), "-c", self.host.config, "-f"], capture_output=True, text=True, timeout=20)
+        self.assertEqual(done.returncode, 75, done.stderr)
+        self.assertIn("already running as process %d" % self.host.process.pid, done.stderr)
+        self.mail("second")
+        self.arrives("second")
+
+    def test_directories_are_closed_to_others(self):
+        self.start()
+        qmgr = FIRST_UID + 2 if os.geteuid() == 0 else os.geteuid()
+        for name, mode, uid in (("run", 0o755, os.geteuid()), ("empty", 0o755, os.geteuid()), ("spool", 0o700, qmgr)):
+            st = os.lstat(self.host.path(name))
+            self.assertEqual((stat.S_IMODE(st.st_mode), st.st_uid), (mode, uid), name)
+        self.assertEqual(os.listdir(self.host.path("empty")), [])
+
+    def test_the_service_manager_is_told(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(self.host.path("notify"))
+            manager.settimeout(15)
+            self.host.environment["NOTIFY_SOCKET"] = self.host.path("notify")
+            self.start()
+            self.assertIn("READY=1\nMAINPID=%d\n" % self.host.process.pid, manager.recv(4096).decode())
+            self.host.reload()
+            self.assertIn("RELOADING=1\nMONOTONIC_USEC=", manager.recv(4096).decode())
+            self.assertIn("READY=1\n", manager.recv(4096).decode())
+            self.assertEqual(self.host.stop(), 0)
+            self.assertIn("STOPPING=1\n", manager.recv(4096).decode())
+
+
+class Supervision(MasterTest):
+    def test_a_killed_program_is_back_within_a_second_and_mail_goes_on(self):
+        self.start()
+        for name in sorted(PROGRAMS):
+            before = self.pids(name)
+            victim = min(before)
+            os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            wait_for(lambda: len(self.pids(name)) == len(before) and victim not in self.pids(name), 5)
+            self.assertLess(time.monotonic() - killed, 1.0, name)
+            self.mail("after " + name)
+            self.arrives("after " + name)
+        self.host.wait_log(r"postino-qmgr \(process \d+\) killed by SIGKILL")
+
+    def test_a_session_outlives_every_program_but_its_own(self):
+        self.start()
+        with self.host.smtp() as smtp:
+            for name in sorted(PROGRAMS - {"smtpd"}):
+                victim = self.host.pid_of(name)
+                os.kill(victim, signal.SIGKILL)
+                smtp.mail("x@client.example")
+                wait_for(lambda: victim != self.host.pid_of(name) and self.host.pid_of(name))
+
+                def taken():
+                    smtp.rset()
+                    smtp.mail("x@client.example")
+                    return smtp.rcpt(ALICE)[0] == 250
+                wait_for(taken)
+                self.assertEqual(smtp.data(self.text("beyond " + name))[0], 250, name)
+                self.arrives("beyond " + name)
+
+    def test_all_end_when_the_master_is_killed_and_nothing_is_lost(self):
+        self.start()
+        self.mail("before")
+        children = set(self.host.pids()) - {self.host.process.pid}
+        self.host.process.kill()
+        self.host.process.wait()
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in children), 5)
+        self.start()
+        self.arrives("before")
+        self.mail("again")
+        self.arrives("again")
+
+
+class Reload(MasterTest):
+    def test_a_bad_file_leaves_everything_as_it_is(self):
+        self.start()
+        before = self.host.pids()
+        with self.host.smtp() as smtp:
+            smtp.ehlo()
+            with open(self.host.config, "a") as f:
+                f.write("nonsense = 1\n")
+            self.host.reload()
+            self.host.wait_log("reload refused")
+            self.host.wait_log("nonsense")
+            self.assertEqual(self.host.pids(), before)
+            smtp.sendmail("x@client.example", [ALICE], self.text("bad file"))
+        self.arrives("bad file")
+
+    def test_an_open_session_lives_through_a_reload(self):
+        self.start()
+        qmgr, old = self.host.pid_of("qmgr"), self.pids("smtpd")
+        with self.host.smtp() as smtp, self.host.smtp() as other:
+            smtp.mail("x@client.example")
+            self.assertEqual(smtp.rcpt(ALICE)[0], 250)
+            other.ehlo()
+            for generation in (2, 3):
+                self.host.reload()
+                self.host.wait_log("reloaded: generation %d" % generation)
+            self.assertEqual(smtp.data(self.text("through"))[0], 250)
+            smtp.mail("x@client.example")
+            self.assertEqual(smtp.rcpt(ALICE)[0], 250)
+            self.assertEqual(smtp.data(self.text("through again"))[0], 250)
+            self.assertTrue(old & self.pids("smtpd"))
+            other.sendmail("x@client.example", [ALICE], self.text("other"))
+            self.mail("new")
+        for subject in ("through", "through again", "other", "new"):
+            self.arrives(subject)
+        wait_for(lambda: not old & self.pids("smtpd") and len(self.pids("smtpd")) == 2, 10)
+        wait_for(lambda: len(self.host.pids()) == 9, 15)  # nobody of the former generations is left
+        self.assertEqual(self.host.pid_of("qmgr"), qmgr)
+
+    def test_a_changed_setting_holds_for_new_sessions(self):
+        self.start()
+        self.host.configure(settings=self.settings + " limit { message_size = 2000 }")
+        self.host.reload()
+        self.host.wait_log("reloaded: generation 2")
+        with self.host.smtp() as smtp:
+            smtp.ehlo()
+            self.assertEqual(smtp.esmtp_features["size"], "2000")
+
+    def test_no_connection_is_refused_while_reloading(self):
+        self.start()
+        end = time.monotonic() + 3
+        sent = 0
+        while time.monotonic() < end:
+            if sent % 10 == 0:
+                self.host.reload()
+            self.mail("n%d." % sent)
+            sent += 1
+        self.assertGreater(sent, 10)
+        wait_for(lambda: len(self.host.messages("alice")) == sent, 20)
+
+
+class Stop(MasterTest):
+    def test_an_orderly_stop(self):
+        self.start()
+        children = set(self.host.pids())
+        idle, busy = self.host.smtp(), self.host.smtp()
+        idle.ehlo()
+        busy.mail("x@client.example")
+        busy.rcpt(ALICE)
+        busy.putcmd("data")
+        self.assertEqual(busy.getreply()[0], 354)
+        busy.send(b"Subject: last\r\n\r\n")
+        self.host.process.terminate()
+        self.assertEqual(idle.getreply()[0], 421)
+        busy.send(b"words\r\n.\r\n")
+        self.assertEqual(busy.getreply()[0], 250)
+        begun = time.monotonic()
+        self.assertEqual(self.host.process.wait(15), 0)
+        self.assertLess(time.monotonic() - begun, 8)
+        self.assertFalse([pid for pid in children if os.path.exists("/proc/%d" % pid)])
+        self.assertEqual(os.listdir(self.host.path("run")), [])
+        self.assertNotIn("killed", self.host.log())
+        with self.assertRaises((ConnectionRefusedError, smtplib.SMTPServerDisconnected)):
+            self.host.smtp()
+        self.start()
+        self.arrives("last")
+
+    def test_an_idle_host_stops_at_once(self):
+        self.start()
+        begun = time.monotonic()
+        self.assertEqual(self.host.stop(), 0)
+        self.assertLess(time.monotonic() - begun, 3)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

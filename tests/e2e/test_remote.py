@@ -1,0 +1,718 @@
+"""postino-remote alone: qmgr and dns are played by the test, the next hosts by tests/e2e/hostile.py."""
+import contextlib
+import os
+import random
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import frames
+import host
+from driven import Driven
+from hostile import DROP, HANG, RESET, Late, Raw, Server
+
+BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n..two\r\n"
+# Short, so that each can be waited for; in the tests' own words below.
+TIMES = " ".join('%s = "1s"' % name for name in ("connect_timeout", "greeting_timeout", "helo_timeout", "tls_timeout", "mail_timeout", "rcpt_timeout",
+                                                "data_timeout", "block_timeout", "end_timeout", "quit_timeout"))
+
+
+class Names:
+    """The dns program: answers RESOLVE from a table of {name: addresses, hosts, or a verdict}."""
+
+    def __init__(self, channel):
+        self.channel, self.table, self.asked = channel, {}, []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def answer(self, name):
+        found = self.table.get(name)
+        if found is None:
+            return dict(verdict=frames.RESOLVE_FAILED, status="5.4.4", reason="Host or domain name not found: " + name)
+        if isinstance(found, tuple):
+            return dict(zip(("verdict", "status", "reason"), found))
+        if isinstance(found, str):
+            found = [("mx%d.%s" % (i, name), address) for i, address in enumerate(found.split())]
+        return dict(verdict=frames.RESOLVE_OK, hosts=[dict(preference=10 * i, name=n, addresses=a) for i, (n, a) in enumerate(found)])
+
+    def run(self):
+        with contextlib.suppress(frames.Closed, OSError, ValueError):
+            while True:
+                question = self.channel.receive(None)
+                self.asked.append((question.name, question.want))
+                self.channel.send("RESOLVED", request=question.request, **self.answer(question.name))
+
+
+class Remote(Driven):
+    def __init__(self, settings="", rest=""):
+        self.port = host.free_port()
+        text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, TIMES if "_timeout" not in settings else "", settings, rest)
+        super().__init__("remote", text, edges=("qmgr", "dns"))
+        self.names = Names(self.edges["dns"])
+        self.names.table["a.example"] = "127.0.0.2"
+        self.names.table["two.example"] = "127.0.0.2 127.0.0.3"
+        self.qmgr = self.edges["qmgr"]
+
+    def send(self, *recipients, body=BODY, nexthop="a.example", tls="none", sender="s@from.example", flags=0, fd=None, offset=0, size=None):
+        recipients = recipients or ("bob@a.example",)
+        return self.qmgr.send("DELIVER", fd=fd, id=77, nexthop=nexthop, tls=tls, sender=sender, flags=flags, offset=offset,
+                              size=len(body) if size is None else size, body=b"" if fd is not None else body,
+                              recipients=[dict(address=r, transport="smtp", nexthop=nexthop, tls=tls) for r in recipients])
+
+    def result(self, count=1, timeout=15):
+        answer = self.qmgr.receive(timeout)
+        assert answer.type == "RESULT", answer
+        assert [o.index for o in answer.outcomes] == list(range(count)), answer
+        return answer
+
+    def deliver(self, *recipients, **more):
+        request = self.send(*recipients, **more)
+        answer = self.result(max(1, len(recipients)))
+        assert answer.request == request
+        return answer
+
+    def server(self, address="127.0.0.2", **more):
+        return Server(address, self.port, **more)
+
+
+RELAYED, DEFERRED, FAILED = frames.VERDICT_RELAYED, frames.VERDICT_DEFERRED, frames.VERDICT_FAILED
+
+
+class Base(unittest.TestCase):
+    settings, rest = "", ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.remote = Remote(cls.settings, cls.rest)
+
+    @classmethod
+    def tearDownClass(cls):
+        log, running = cls.remote.log(), cls.remote.running()
+        cls.remote.close()
+        if not running:
+            raise AssertionError("postino-remote ended:\n" + log)
+
+    def tearDown(self):
+        self.assertTrue(self.remote.running(), self.remote.log())
+
+    def check(self, result, *outcomes, site_failed=0):
+        """Each outcome: (verdict, status, a part of the words)."""
+        self.assertEqual([(o.verdict, o.status) for o in result.outcomes], [o[:2] for o in outcomes], result)
+        for got, wanted in zip(result.outcomes, outcomes):
+            self.assertIn(wanted[2], got.reply)
+        self.assertEqual(result.site_failed, site_failed, result)
+
+    def check_one(self, script, verdict, status, words, site_failed=0, **more):
+        with self.remote.server(**script) as server:
+            result = self.remote.deliver(**more)
+            self.check(result, (verdict, status, words), site_failed=site_failed)
+        return server
+
+
+class Delivery(Base):
+    settings = 'idle_timeout = "0"' + " " + TIMES
+
+    def test_a_message_arrives_byte_for_byte(self):
+        with self.remote.server() as server:
+            result = self.remote.deliver("bob@a.example", flags=frames.ENVELOPE_8BIT)
+            self.check(result, (RELAYED, "2.0.0", "250 2.0.0 ok: queued as A1"))
+            self.assertEqual(result.peer, "mx0.a.example[127.0.0.2]:%d" % self.remote.port)
+            self.assertEqual(result.security, "")
+            host.wait_for(lambda: server.sessions[0].ended)
+            self.assertEqual(server.sessions[0].commands, ["EHLO mx.local.example", "MAIL FROM:<s@from.example> SIZE=%d BODY=8BITMIME" % len(BODY),
+                                                           "RCPT TO:<bob@a.example>", "DATA", "QUIT"])
+            self.assertEqual(server.messages[0].body, BODY)
+
+    def test_the_same_without_any_extension(self):
+        with self.remote.server(extensions=()) as server:
+            self.check(self.remote.deliver("a@a.example", "b@a.example", flags=frames.ENVELOPE_8BIT, sender=""), *[(RELAYED, "2.0.0", "250 ")] * 2)
+            self.assertEqual(server.sessions[0].commands[1:5], ["MAIL FROM:<>", "RCPT TO:<a@a.example>", "RCPT TO:<b@a.example>", "DATA"])
+            self.assertEqual(server.messages[0].body, BODY)
+
+    def test_odd_bodies(self):
+        for body in (b"", b"\r\n", b".", b".\r\n", b"a", b"\r\n.\r\n", b"..\r\n.\r\n", bytes(range(128, 256)) + b"\0\r\n", b"x" * 70000 + b"\r\n"):
+            with self.remote.server() as server:
+                self.check(self.remote.deliver(body=body), (RELAYED, "2.0.0", ""))
+                wanted = body if body.endswith(b"\r\n") or not body else body + b"\r\n"
+                self.assertEqual(server.messages[0].body, wanted)
+
+    def test_a_bare_line_end_never_leaves(self):
+        for body in (b"a\nb\r\n", b"a\r\n.\n\r\n", b"a\rb\r\n", b"a\r"):
+            with self.remote.server() as server:
+                self.check(self.remote.deliver(body=body), (FAILED, "5.6.0", "bare CR or LF"))
+                host.wait_for(lambda: server.sessions[0].ended)
+                self.assertEqual(server.received, [])
+
+    def test_replies_of_each_step(self):
+        """Every step refused for now, and for good, with and without pipelining."""
+        for extensions in ((), ("PIPELINING",)):
+            for step, name in (("MAIL", "MAIL FROM command"), ("RCPT", "RCPT TO command"), ("DATA", "DATA command"), ("END", "end of DATA command")):
+                for reply, verdict, status in (("450 4.7.1 later", DEFERRED, "4.7.1"), ("451 later", DEFERRED, "4.0.0"), ("452 5.3.4 odd", DEFERRED, "4.0.0"),
+                                               ("550 5.1.1 never", FAILED, "5.1.1"), ("554 never", FAILED, "5.0.0")):
+                    with self.subTest(step=step, reply=reply, extensions=extensions), self.remote.server(extensions=extensions, **{step: reply}) as server:
+                        result = self.remote.deliver()
+                        self.check(result, (verdict, status, "host mx0.a.example[127.0.0.2] said: %s (in reply to %s)" % (reply, name)))
+                        self.assertEqual(server.messages, [])
+
+    def test_a_reply_in_many_lines_is_one_in_the_result(self):
+        self.check_one(dict(RCPT="550-5.1.1 no\n550-5.1.1 such\n550 5.1.1 user"), FAILED, "5.1.1", "said: 550 5.1.1 no such user (in")
+
+    def test_what_a_server_says_is_made_harmless(self):
+        self.check_one(dict(RCPT="550 5.1.1 \x1b[31m \xe9 " + "y" * 900), FAILED, "5.1.1", "550 5.1.1 ?[31m ?? yyy")
+
+    def test_recipients_have_each_their_own_fate(self):
+        steps = {"RCPT b@": "550 5.1.1 no b", "RCPT c@": "451 4.2.1 c later", "RCPT d@": "552 5.5.3 too many", "RCPT e@": "251 will forward"}
+        for extensions in ((), ("PIPELINING",)):
+            with self.remote.server(extensions=extensions, steps=steps) as server:
+                result = self.remote.deliver(*[c + "@a.example" for c in "abcde"])
+                self.check(result, (RELAYED, "2.0.0", "250"), (FAILED, "5.1.1", "no b"), (DEFERRED, "4.2.1", "c later"), (DEFERRED, "4.5.3", "too many"),
+                           (RELAYED, "2.0.0", "250"))
+                self.assertEqual(server.messages[0].recipients, ["a@a.example", "e@a.example"])
+
+    def test_data_refused_spares_what_was_decided(self):
+        steps = {"RCPT b@": "550 5.1.1 no b", "DATA": "451 4.3.0 not now"}
+        for extensions in ((), ("PIPELINING",)):
+            with self.remote.server(extensions=extensions, steps=steps):
+                self.check(self.remote.deliver("a@a.example", "b@a.example"), (DEFERRED, "4.3.0", "not now"), (FAILED, "5.1.1", "no b"))
+
+    def test_354_though_nobody_was_accepted(self):
+        with self.remote.server(RCPT="550 5.1.1 no", DATA="354 go on") as server:
+            self.check(self.remote.deliver("a@a.example", "b@a.example"), (FAILED, "5.1.1", "no"), (FAILED, "5.1.1", "no"))
+            host.wait_for(lambda: server.sessions[0].ended)
+            self.assertEqual([m.body for m in server.received], [b""])
+        with self.remote.server(MAIL="451 4.7.0 no", DATA="354 go on") as server:
+            self.check(self.remote.deliver("a@a.example", "b@a.example"), (DEFERRED, "4.7.0", "no"), (DEFERRED, "4.7.0", "no"))
+            host.wait_for(lambda: server.sessions[0].ended)
+            self.assertEqual([m.body for m in server.received], [b""])
+
+    def test_a_hang_or_a_break_at_each_step(self):
+        cases = {"GREETING": "receiving the initial server greeting", "EHLO": "performing the EHLO handshake", "MAIL": "sending MAIL FROM",
+                 "RCPT": "sending RCPT TO", "DATA": "sending DATA command", "END": "after the end of the message was sent"}
+        for extensions in ((), ("PIPELINING",)):
+            for step, words in cases.items():
+                for action, how in ((HANG, "timed out"), (DROP, "lost connection"), (RESET, "lost connection"), (Raw(b"250 hal", DROP), "lost connection"),
+                                    (Raw(b"25", HANG), "timed out")):
+                    with self.subTest(step=step, action=action, extensions=extensions), self.remote.server(extensions=extensions, **{step: action}):
+                        result = self.remote.deliver("a@a.example", "b@a.example")
+                        self.check(result, *[(DEFERRED, "4.4.2", words)] * 2, site_failed=1)
+                        self.assertIn(how, result.outcomes[0].reply)
+
+    def test_garbage_at_each_step(self):
+        for step in ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "END"):
+            for octets in (b"hello there\r\n", b"250-a\r\n550 b\r\n", b"250 " + b"x" * 5000, b"\0\0\0\0\r\n", b"250-x\r\n" * 5000):
+                with self.subTest(step=step, octets=octets[:20]), self.remote.server(**{step: Raw(octets, HANG)}):
+                    result = self.remote.deliver()
+                    self.assertEqual([o.verdict for o in result.outcomes], [DEFERRED])
+                    self.assertEqual(result.outcomes[0].status, "4.5.0" if step in ("GREETING", "EHLO") else "4.4.2")
+                    self.assertIn("broken reply", result.outcomes[0].reply)
+
+    def test_replies_out_of_protocol(self):
+        for script in (dict(MAIL="354 what"), dict(RCPT="354 what"), dict(DATA="250 what")):
+            for extensions in ((), ("PIPELINING",)):
+                self.check_one(dict(script, extensions=extensions), DEFERRED, "4.5.0", "protocol error", site_failed=1)
+
+    def test_replies_ahead_of_their_commands_are_no_acceptance(self):
+        """All replies at once, from the start: nothing was accepted by those."""
+        early = Raw(b"220 x\r\n250 x\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n", HANG)
+        self.check_one(dict(GREETING=early), DEFERRED, "4.5.0", "more replies than", site_failed=1)
+        server = self.check_one(dict(extensions=(), DATA=Raw(b"354 go on\r\n250 2.0.0 taken\r\n", HANG)), DEFERRED, "4.5.0", "protocol error", site_failed=1)
+        self.assertEqual(server.messages, [])
+
+    def test_a_refusal_in_the_middle_of_the_message(self):
+        body = b"x" * 998 + b"\r\n"
+        with self.remote.server(BODY=(100000, Raw(b"552 5.3.4 enough\r\n", HANG))) as server:
+            self.check(self.remote.deliver(body=body * 250), (FAILED, "5.3.4", "enough"))
+            self.assertEqual(server.received, [])
+
+    def test_a_break_in_the_middle_of_the_message(self):
+        body = b"x" * 998 + b"\r\n"
+        for action in (DROP, RESET):
+            with self.remote.server(BODY=(100000, action)):
+                self.check(self.remote.deliver(body=body * 250), (DEFERRED, "4.4.2", "while sending message body"), site_failed=1)
+
+    def test_421_with_some_decided(self):
+        steps = {"RCPT a@": "550 5.1.1 no a", "RCPT c@": "421 4.3.2 going down"}
+        with self.remote.server(steps=steps):
+            result = self.remote.deliver("a@a.example", "b@a.example", "c@a.example")
+            self.check(result, (FAILED, "5.1.1", "no a"), (DEFERRED, "4.3.2", "going down"), (DEFERRED, "4.3.2", "going down"))
+
+    def test_helo_when_ehlo_is_unknown(self):
+        with self.remote.server(EHLO="502 what?") as server:
+            self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.sessions[0].commands[:2], ["EHLO mx.local.example", "HELO mx.local.example"])
+        self.check_one(dict(EHLO="502 what?", HELO="550 5.7.1 go away"), DEFERRED, "4.7.1", "in reply to HELO command", site_failed=1)
+        self.check_one(dict(EHLO="450 4.7.1 grey"), DEFERRED, "4.7.1", "in reply to EHLO command", site_failed=1)
+
+    def test_too_large_for_the_server(self):
+        with self.remote.server(extensions=("SIZE 10",)) as server:
+            self.check(self.remote.deliver(), (FAILED, "5.3.4", "exceeds size limit 10 of host"))
+            self.assertNotIn("MAIL", " ".join(server.sessions[0].commands))
+        with self.remote.server(extensions=("SIZE 0",)):
+            self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+
+    def test_smtputf8(self):
+        server = self.check_one({}, FAILED, "5.6.7", "SMTPUTF8 is required", flags=frames.ENVELOPE_SMTPUTF8)
+        self.assertNotIn("MAIL", " ".join(server.sessions[0].commands))
+        with self.remote.server(extensions=("SMTPUTF8", "8BITMIME")) as server:
+            self.check(self.remote.deliver("m\u00fcller@a.example"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.sessions[0].commands[1:3], ["MAIL FROM:<s@from.example> SMTPUTF8", "RCPT TO:<m\u00fcller@a.example>"])
+
+    def test_addresses_that_are_none_go_nowhere(self):
+        with self.remote.server() as server:
+            result = self.remote.deliver("a@a.example", "x> SIZE=1", "b@a.example")
+            self.check(result, (RELAYED, "2.0.0", ""), (FAILED, "5.1.3", "not well formed"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.messages[0].recipients, ["a@a.example", "b@a.example"])
+        self.check(self.remote.deliver(sender="a> AUTH=<x"), (FAILED, "5.1.7", "not well formed"))
+
+    def test_a_thousand_recipients(self):
+        names = ["r%d@a.example" % i for i in range(1000)]
+        for extensions in ((), ("PIPELINING",)):
+            with self.remote.server(extensions=extensions, steps={"RCPT r5": "550 5.1.1 no"}) as server:
+                result = self.remote.deliver(*names)
+                refused = [i for i, name in enumerate(names) if name.startswith("r5")]
+                self.assertEqual([i for i, o in enumerate(result.outcomes) if o.verdict == FAILED], refused)
+                self.assertEqual(len(server.messages[0].recipients), 1000 - len(refused))
+
+
+class Hosts(Base):
+    settings = 'idle_timeout = "0"' + " " + TIMES
+
+    def test_which_names_are_asked_for(self):
+        self.remote.names.table["h.example"] = [("h.example", "127.0.0.2")]
+        port = self.remote.port
+        with self.remote.server() as server:
+            for nexthop, question in (("a.example", ("a.example", frames.RESOLVE_MX | frames.RESOLVE_ADDRESSES)),
+                                      ("a.example:%d" % port, ("a.example", frames.RESOLVE_MX | frames.RESOLVE_ADDRESSES)),
+                                      ("[h.example]", ("h.example", frames.RESOLVE_ADDRESSES)), ("[127.0.0.2]", None), ("[127.0.0.2]:%d" % port, None)):
+                before = len(self.remote.names.asked)
+                self.check(self.remote.deliver(nexthop=nexthop), (RELAYED, "2.0.0", ""))
+                self.assertEqual(self.remote.names.asked[before:], [question] if question else [])
+            self.assertEqual(len(server.messages), 5)
+
+    def test_no_such_domain(self):
+        self.check(self.remote.deliver("a@no.example", "b@no.example", nexthop="no.example"), *[(FAILED, "5.4.4", "not found: no.example")] * 2)
+        self.remote.names.table["null.example"] = (frames.RESOLVE_FAILED, "5.1.10", "null MX")
+        self.check(self.remote.deliver(nexthop="null.example"), (FAILED, "5.1.10", "null MX"))
+        self.remote.names.table["late.example"] = (frames.RESOLVE_DEFERRED, "4.4.3", "SERVFAIL")
+        self.check(self.remote.deliver(nexthop="late.example"), (DEFERRED, "4.4.3", "SERVFAIL"), site_failed=1)
+        self.remote.names.table["bare.example"] = [("mx.bare.example", "")]
+        self.check(self.remote.deliver(nexthop="bare.example"), (DEFERRED, "4.4.3", "no address is known"), site_failed=1)
+
+    def test_a_route_that_is_none(self):
+        for nexthop, tls in (("", "none"), ("[x", "none"), ("a..b", "none"), ("a.example:0", "none"), ("a.example", "maybe"), ("x" * 3000, "none")):
+            self.check(self.remote.deliver(nexthop=nexthop, tls=tls), (FAILED, "5.4.4", "no valid route"))
+
+    def test_another_transport_is_a_mistake_of_ours(self):
+        self.remote.qmgr.send("DELIVER", id=1, nexthop="a.example", tls="none", body=BODY, recipients=[dict(address="a@a.example", transport="local")])
+        self.check(self.remote.result(), (DEFERRED, "4.3.5", "internal error"))
+
+    def test_the_next_address_gets_its_turn(self):
+        for script in (None, dict(GREETING="450 4.7.1 busy"), dict(GREETING="421 4.7.1 busy"), dict(GREETING="554 5.7.1 no"), dict(GREETING=DROP),
+                       dict(GREETING=HANG), dict(GREETING=Raw(b"junk\r\n")), dict(EHLO="421 4.3.2 x"), dict(EHLO="451 x"), dict(EHLO=DROP),
+                       dict(EHLO="500 x", HELO="550 x"), dict(MAIL="421 4.3.2 down"), dict(MAIL=DROP), dict(RCPT="421 4.3.2 down"), dict(DATA="421 4.3.2 x"),
+                       dict(DATA=HANG), dict(END="421 4.3.2 down"), dict(name="mx.hostile.example", RCPT=RESET)):
+            for extensions in ((), ("PIPELINING",)):
+                with self.subTest(script=script, extensions=extensions), contextlib.ExitStack() as stack:
+                    if script is not None:
+                        stack.enter_context(self.remote.server(extensions=extensions, **script))
+                    second = stack.enter_context(self.remote.server("127.0.0.3"))
+                    result = self.remote.deliver(nexthop="two.example")
+                    self.check(result, (RELAYED, "2.0.0", ""))
+                    self.assertEqual(result.peer, "mx1.two.example[127.0.0.3]:%d" % self.remote.port)
+                    self.assertEqual([m.body for m in second.messages], [BODY])
+
+    def test_but_not_when_something_is_decided_or_may_be(self):
+        for script, status in ((dict(END=DROP), "4.4.2"), (dict(END=HANG), "4.4.2"), (dict(RCPT="450 4.2.0 x"), "4.2.0"), (dict(MAIL="450 4.2.0 x"), "4.2.0")):
+            with self.remote.server(**script), self.remote.server("127.0.0.3") as second:
+                self.check(self.remote.deliver(nexthop="two.example"), (DEFERRED, status, ""), site_failed=int("END" in script))
+                self.assertEqual(second.sessions, [])
+
+    def test_the_lost_end_is_said_and_logged(self):
+        """RFC 1047."""
+        self.check_one(dict(END=DROP), DEFERRED, "4.4.2", "may have been taken, and be delivered twice", site_failed=1)
+        host.wait_for(lambda: "delivered twice" in self.remote.log())
+
+    def test_nobody_there(self):
+        result = self.remote.deliver(nexthop="two.example")
+        self.check(result, (DEFERRED, "4.4.1", "connect to mx1.two.example[127.0.0.3]:%d: Connection refused" % self.remote.port), site_failed=1)
+        log = host.wait_for(lambda: [line for line in self.remote.log().splitlines() if "address=127.0.0.2" in line and "refused" in line])[-1]
+        self.assertIn("site=two.example host=mx0.two.example address=127.0.0.2 error=", log)
+
+    def test_refused_by_all_is_deferred(self):
+        with self.remote.server(GREETING="554 5.7.1 no"), self.remote.server("127.0.0.3", GREETING="554 5.7.1 no"):
+            self.check(self.remote.deliver(nexthop="two.example"), (DEFERRED, "4.7.1", "refused to talk to me: 554 5.7.1 no"), site_failed=1)
+
+    def test_addresses_of_nobody(self):
+        for i, address in enumerate(("0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:0.0.0.0")):
+            name = "n%d.example" % i
+            self.remote.names.table[name] = address
+            self.check(self.remote.deliver(nexthop=name), (FAILED, "5.4.4", "no host has such an address"))
+        self.remote.names.table["mix.example"] = "0.0.0.0 ::ffff:127.0.0.2"
+        with self.remote.server() as server:
+            self.check(self.remote.deliver(nexthop="mix.example"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(len(server.messages), 1)
+
+    def test_ourselves(self):
+        with self.remote.server(name="MX.local.example") as server:
+            self.check(self.remote.deliver(), (FAILED, "5.4.6", "loops back to myself"))
+            self.check(self.remote.deliver(nexthop="a.example:%d" % self.remote.port), (RELAYED, "2.0.0", ""))
+            self.assertEqual(len(server.messages), 1)
+
+
+class Loopback(Base):
+    def setUp(self):
+        self.port = host.free_port()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.smarthost = host.free_port()
+        cls.remote = Driven("remote", 'remote { %s }\nroute "*" { via = "smtp:[127.0.0.1]:%d" }' % (TIMES, cls.smarthost), edges=("qmgr", "dns"))
+        cls.remote.names = Names(cls.remote.edges["dns"])
+        cls.remote.names.table["lo.example"] = "127.0.0.2 ::1"
+
+    def ask(self, nexthop):
+        return self.remote.edges["qmgr"].ask("DELIVER", id=1, nexthop=nexthop, tls="none", body=BODY, recipients=[dict(address="a@a.example", transport="smtp")])
+
+    def test_is_closed(self):
+        for nexthop in ("lo.example", "[127.0.0.1]", "[127.0.0.1]:%d" % self.port, "[IPv6:::1]", "[lo.example]"):
+            self.check(self.ask(nexthop), (FAILED, "5.4.4", "loopback"))
+
+    def test_but_for_what_the_file_names(self):
+        with Server("127.0.0.1", self.smarthost) as server:
+            self.check(self.ask("[127.0.0.1]:%d" % self.smarthost), (RELAYED, "2.0.0", ""))
+            self.assertEqual(len(server.messages), 1)
+
+
+class Reuse(Base):
+    settings = 'idle_timeout = "2s" session_messages = 3 ' + TIMES
+
+    def test_a_session_takes_the_next_message(self):
+        with self.remote.server() as server:
+            for i in range(7):
+                self.check(self.remote.deliver(body=b"%d\r\n" % i), (RELAYED, "2.0.0", ""))
+            self.assertEqual([m.body for m in server.messages], [b"%d\r\n" % i for i in range(7)])
+            self.assertEqual(len(server.sessions), 3)
+            host.wait_for(lambda: all(s.commands[-1] == "QUIT" for s in server.sessions), 6)
+
+    def test_after_refusals_too(self):
+        for extensions in ((), ("PIPELINING",)):
+            script = dict(MAIL=["550 5.7.1 no", "250 ok"], RCPT=["550 5.1.1 no", "250 ok"] if extensions else ["550 5.1.1 no", "250 ok"])
+            with self.remote.server(extensions=extensions, **script) as server:
+                results = [self.remote.deliver().outcomes[0].verdict for _ in range(3)]
+                self.assertEqual(len(server.sessions), 1)
+                self.assertEqual(results[0], FAILED)
+                self.assertEqual(results[2], RELAYED)
+
+    def test_rset_after_nobody_was_accepted(self):
+        for extensions in ((), ("PIPELINING",)):
+            with self.remote.server(extensions=extensions, RCPT=["550 5.1.1 no", "250 ok"]) as server:
+                self.assertEqual(self.remote.deliver().outcomes[0].verdict, FAILED)
+                self.assertEqual(self.remote.deliver().outcomes[0].verdict, RELAYED)
+                self.assertEqual(len(server.sessions), 1)
+                self.assertIn("RSET", server.sessions[0].commands)
+
+    def test_an_idle_session_that_broke_is_no_failure(self):
+        for action in (DROP, "421 4.4.2 idle too long", RESET):
+            with self.remote.server(MAIL=["250 ok", action]) as server:
+                self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+                self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+                self.assertEqual(len(server.sessions), 2)
+                self.assertEqual(len(server.messages), 2)
+
+    def test_one_session_a_job_and_no_more(self):
+        with self.remote.server(END=Late("250 2.0.0 ok", 0.5)) as server:
+            for _ in range(5):
+                self.remote.send()
+            for _ in range(5):
+                self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+            self.assertEqual(len(server.sessions), 5)
+
+    def test_sites_do_not_share(self):
+        self.remote.names.table["b.example"] = "127.0.0.2"
+        with self.remote.server() as server:
+            self.remote.deliver(nexthop="a.example")
+            self.remote.deliver(nexthop="b.example")
+            self.remote.deliver(nexthop="a.example", tls="may")
+            self.assertEqual(len(server.sessions), 3)
+
+    def test_many_at_once(self):
+        with self.remote.server() as server:
+            for i in range(200):
+                self.remote.send(body=b"%d\r\n" % i)
+            for _ in range(200):
+                self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+            self.assertEqual(sorted(int(m.body) for m in server.messages), list(range(200)))
+
+
+class Large(Base):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def file(self, octets):
+        path = os.path.join(self.directory, "body")
+        with open(path, "wb") as out:
+            out.write(octets)
+        fd = os.open(path, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        return fd
+
+    def memory(self):
+        with open("/proc/%d/status" % self.remote.process.pid, encoding="ascii") as status:
+            return [int(line.split()[1]) for line in status if line.startswith("VmHWM")][0]
+
+    def test_a_large_body_from_a_descriptor(self):
+        chance = random.Random(1)
+        line = [bytes(chance.choice(b".abc\xe4\xf6") for _ in range(chance.randrange(990))) + b"\r\n" for _ in range(500)]
+        body = b"".join(chance.choice(line) for _ in range(130000))
+        fd = self.file(b"head of the file" + body + b"what follows it")
+        with self.remote.server(extensions=("PIPELINING",)) as server:
+            self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+            before = self.memory()
+            self.remote.send(fd=fd, offset=16, size=len(body))
+            self.check(self.remote.result(timeout=120), (RELAYED, "2.0.0", ""))
+            self.assertTrue(server.messages[1].body == body)
+            self.assertGreater(len(body), 50 << 20)
+            self.assertLess(self.memory() - before, 4096)
+
+    def test_a_file_that_is_cut_off_is_no_message(self):
+        body = b"x" * 998 + b"\r\n"
+        for size in (0, 1, 100 * 1000, 99 * 1000 + 500):
+            fd = self.file((body * 100)[:size])
+            with self.remote.server() as server:
+                self.check(self.remote.deliver(fd=fd, size=100 * 1000 + 5), (DEFERRED, "4.3.0", "can't be read"))
+                host.wait_for(lambda: server.sessions[0].ended)
+                self.assertEqual(server.received, [])
+
+    def test_a_server_that_takes_nothing(self):
+        fd = self.file(b"x" * 998 + b"\r\n")
+        with open(os.path.join(self.directory, "body"), "ab") as out:
+            for _ in range(40000):
+                out.write(b"x" * 998 + b"\r\n")
+        with self.remote.server(extensions=("PIPELINING",), BODY=(1000, Late(DROP, 3))) as server:
+            result = self.remote.deliver(fd=fd, size=40001000)
+            self.check(result, (DEFERRED, "4.4.2", "timed out"), site_failed=1)
+            self.assertIn("while sending message body", result.outcomes[0].reply)
+            self.assertEqual(server.received, [])
+
+
+class Tls(Base):
+    settings = 'idle_timeout = "0" ' + TIMES
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.mkdtemp(prefix="postino-test-")
+        os.chmod(cls.directory, 0o755)
+        cls.good = host.certificate(cls.directory, "mx0.a.example")
+        cls.other = host.certificate(cls.directory, "other.example")
+        with open(os.path.join(cls.directory, "authorities"), "wb") as out:
+            for path in (cls.good[0], cls.other[0]):
+                with open(path, "rb") as certificate:
+                    out.write(certificate.read())
+        cls.stranger = host.certificate(cls.directory, "localhost")
+        cls.rest = 'tls { authorities = "%s/authorities" }' % cls.directory
+        super().setUpClass()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        shutil.rmtree(cls.directory)
+
+    def test_every_mode_with_a_good_certificate(self):
+        for tls in ("may", "required", "verify"):
+            with self.remote.server(certificate=self.good) as server:
+                result = self.remote.deliver(tls=tls)
+                self.check(result, (RELAYED, "2.0.0", ""))
+                self.assertRegex(result.security, r"^TLSv1\.3 TLS_")
+                self.assertEqual([(m.body, m.secured) for m in server.messages], [(BODY, "TLSv1.3")])
+                self.assertEqual(server.sessions[0].commands[:3], ["EHLO mx.local.example", "STARTTLS", "EHLO mx.local.example"])
+        with self.remote.server(certificate=self.good) as server:
+            self.check(self.remote.deliver(tls="none"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.messages[0].secured, None)
+
+    def test_any_certificate_will_do_unless_verified(self):
+        for certificate in (self.stranger, self.other):
+            for tls in ("may", "required"):
+                with self.remote.server(certificate=certificate) as server:
+                    self.check(self.remote.deliver(tls=tls), (RELAYED, "2.0.0", ""))
+                    self.assertTrue(server.messages[0].secured)
+            with self.remote.server(certificate=certificate) as server:
+                self.check(self.remote.deliver(tls="verify"), (DEFERRED, "4.7.5", "certificate"), site_failed=1)
+                self.assertEqual(server.received, [])
+
+    def test_verify_finds_the_host_that_can_prove_itself(self):
+        self.remote.names.table["v.example"] = [("mx1.example", "127.0.0.2"), ("mx0.a.example", "127.0.0.3")]
+        with self.remote.server(certificate=self.good) as first, self.remote.server("127.0.0.3", certificate=self.good) as second:
+            result = self.remote.deliver(nexthop="v.example", tls="verify")
+            self.check(result, (RELAYED, "2.0.0", ""))
+            self.assertEqual((len(first.messages), len(second.messages)), (0, 1))
+
+    def test_not_offered(self):
+        with self.remote.server() as server:
+            self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+            self.assertNotIn("STARTTLS", server.sessions[0].commands)
+        for tls in ("required", "verify"):
+            server = self.check_one({}, DEFERRED, "4.7.4", "TLS is required, but was not offered", site_failed=1, tls=tls)
+            self.assertEqual(server.received, [])
+            self.assertNotIn("MAIL", " ".join(server.sessions[0].commands))
+
+    def test_refused(self):
+        with self.remote.server(certificate=self.good, STARTTLS="454 4.7.0 not now") as server:
+            self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(len(server.sessions), 1)
+        for tls in ("required", "verify"):
+            self.check_one(dict(certificate=self.good, STARTTLS="454 4.7.0 not now"), DEFERRED, "4.7.4", "in reply to STARTTLS", site_failed=1, tls=tls)
+
+    def test_a_handshake_that_fails(self):
+        for action in (DROP, HANG, RESET, Raw(b"220 go on\r\n", DROP), Raw(b"220 go on\r\n", HANG), Raw(b"220 go on\r\n", Late(Raw(b"rubbish" * 99, DROP), 0.2)),
+                       Raw(b"220 go on\r\n250 injected\r\n")):
+            with self.subTest(action=action), self.remote.server(certificate=self.good, STARTTLS=action) as server:
+                self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+                self.assertEqual([(m.body, m.secured) for m in server.messages], [(BODY, None)])
+                self.assertEqual(len(server.sessions), 2)
+            with self.subTest(action=action), self.remote.server(certificate=self.good, STARTTLS=action) as server:
+                self.check(self.remote.deliver(tls="required"), (DEFERRED, "4.7.5", "TLS with host"), site_failed=1)
+                self.assertEqual(server.received, [])
+
+    def test_old_tls_is_none(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.good)
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with self.remote.server(context=context) as server:
+            self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.messages[0].secured, None)
+            self.check(self.remote.deliver(tls="required"), (DEFERRED, "4.7.5", "TLS"), site_failed=1)
+
+    def test_sessions_are_resumed(self):
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for tls in ("may", "verify"):
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                context.load_cert_chain(*self.good)
+                context.maximum_version = version
+                with self.remote.server(context=context) as server:
+                    for _ in range(3):
+                        self.check(self.remote.deliver(tls=tls), (RELAYED, "2.0.0", ""))
+                    self.assertEqual([s.resumed for s in server.sessions], [False, True, True])
+
+    def test_what_was_offered_before_tls_is_forgotten(self):
+        script = dict(EHLO=["250-x\n250-STARTTLS\n250-SIZE 1\n250 PIPELINING", "250 x"])
+        with self.remote.server(certificate=self.good, **script) as server:
+            self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+            self.assertIn("MAIL FROM:<s@from.example>", server.sessions[0].commands)
+
+    def test_the_name_is_told(self):
+        seen = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.good)
+        context.sni_callback = lambda sock, name, ctx: seen.append(name)
+        with self.remote.server(context=context):
+            self.remote.deliver(tls="may")
+            self.remote.deliver(tls="may", nexthop="[127.0.0.2]")
+        self.assertEqual(seen, ["mx0.a.example", None])
+
+
+class Life(unittest.TestCase):
+    def test_drain_finishes_what_is_under_way(self):
+        with Remote('idle_timeout = "60s" ' + TIMES.replace('end_timeout = "1s"', 'end_timeout = "10s"')) as remote:
+            with remote.server(END=Late("250 2.0.0 ok", 1)) as server:
+                remote.deliver()
+                remote.send()
+                host.wait_for(lambda: len(server.received) == 2)
+                remote.control.send("DRAIN", seconds=20)
+                self.assertEqual(remote.result().outcomes[0].verdict, RELAYED)
+                self.assertEqual(remote.process.wait(5), 0)
+                self.assertTrue(all(s.commands[-1] == "QUIT" for s in server.sessions))
+
+    def test_drain_when_idle(self):
+        with Remote('idle_timeout = "60s" ' + TIMES) as remote, remote.server() as server:
+            remote.deliver()
+            remote.control.send("DRAIN", seconds=20)
+            self.assertEqual(remote.process.wait(5), 0)
+            self.assertEqual(server.sessions[0].commands[-1], "QUIT")
+
+    def test_qmgr_goes_and_comes_back(self):
+        """What is under way for a qmgr that is gone is stopped before its last dot: the next qmgr will ask for it again."""
+        body = b"x" * 998 + b"\r\n"
+        with Remote('idle_timeout = "0" ' + TIMES.replace("1s", "20s")) as remote:
+            with remote.server(MAIL=HANG) as server, remote.server("127.0.0.3", END=Late("250 ok", 1)) as second:
+                remote.names.table["b.example"] = "127.0.0.3"
+                for _ in range(3):
+                    remote.send(body=body)
+                remote.send(nexthop="b.example")
+                host.wait_for(lambda: len(server.sessions) == 3 and all(len(s.commands) > 1 for s in server.sessions) and second.received)
+                remote.qmgr.close()
+                host.wait_for(lambda: all(s.ended for s in server.sessions))
+                self.assertEqual(server.received, [])
+                host.wait_for(lambda: second.sessions[0].commands[-1] == "QUIT")
+                remote.qmgr = remote.connect("qmgr")
+                self.assertEqual(remote.deliver(nexthop="b.example").outcomes[0].verdict, RELAYED)
+
+    def test_dns_goes_and_comes_back(self):
+        with Remote(TIMES) as remote, remote.server():
+            remote.edges["dns"].close()
+            remote.send()
+            time.sleep(0.3)
+            names = Names(remote.connect("dns"))
+            names.table["a.example"] = "127.0.0.2"
+            self.assertEqual(remote.result().outcomes[0].verdict, RELAYED)
+
+    def test_a_bad_frame_from_qmgr_ends_its_channel_alone(self):
+        with Remote(TIMES) as remote, remote.server():
+            for octets in (b"\xff" * 64, frames.encode("RESULT", 1), frames.encode("DELIVER", 1, nexthop="a.example", tls="none")):
+                remote.qmgr.send_raw(octets)
+                with self.assertRaises((frames.Closed, ConnectionResetError)):
+                    remote.qmgr.receive(5)
+                remote.qmgr = remote.connect("qmgr")
+            self.assertEqual(remote.deliver().outcomes[0].verdict, RELAYED)
+
+    def test_descriptors_do_not_leak(self):
+        with Remote('idle_timeout = "0" ' + TIMES) as remote, tempfile.TemporaryFile() as body:
+            body.write(BODY)
+            body.flush()
+            count = lambda: len(os.listdir("/proc/%d/fd" % remote.process.pid))
+            before = count()
+            for script in (dict(), dict(GREETING=DROP), dict(MAIL="550 no"), dict(RCPT=DROP), dict(DATA="450 x"), dict(END=DROP)):
+                with remote.server(**script):
+                    for _ in range(10):
+                        remote.deliver(fd=body.fileno(), size=len(BODY))
+            host.wait_for(lambda: count() == before)
+
+
+class PostfixSink(unittest.TestCase):
+    @unittest.skipUnless(shutil.which("smtp-sink", path="/usr/sbin:/usr/bin"), "Debian's postfix is not installed")
+    def test_smtp_sink(self):
+        with tempfile.TemporaryDirectory(prefix="postino-test-") as directory, Remote(TIMES) as remote:
+            os.chmod(directory, 0o777)
+            command = ["/usr/sbin/smtp-sink", "-c", "-d", os.path.join(directory, "m.")] + (["-u", "nobody"] if os.geteuid() == 0 else [])
+            sink = subprocess.Popen(command + ["127.0.0.2:%d" % remote.port, "100"], stdout=subprocess.DEVNULL)
+            try:
+                host.wait_for(lambda: socket.socket().connect_ex(("127.0.0.2", remote.port)) == 0)
+                for i in range(50):
+                    remote.send("r%d@a.example" % i, body=b"Subject: %d\r\n\r\n.dot\r\n" % i)
+                for _ in range(50):
+                    self.assertEqual(remote.result().outcomes[0].verdict, RELAYED)
+                texts = host.wait_for(lambda: self.dumped(directory, 50))
+                self.assertEqual(sorted(texts), sorted("Subject: %d\n\n.dot\n" % i for i in range(50)))
+            finally:
+                sink.terminate()
+                sink.wait()
+
+    @staticmethod
+    def dumped(directory, count):
+        texts = []
+        for name in os.listdir(directory):
+            with open(os.path.join(directory, name), encoding="latin-1") as file:
+                text = file.read()
+            at = text.find("Subject: ")
+            if at >= 0 and text.rstrip("\n").endswith(".dot"):
+                texts.append(text[at:].rstrip("\n") + "\n")
+        return texts if len(texts) == count else None
+
+
+if __name__ == "__main__":
+    unittest.main()

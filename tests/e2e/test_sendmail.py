@@ -1,0 +1,452 @@
+"""sendmail and mailq by themselves: what they say to the mail system (which is this test), and what they make of its answers."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import frames
+from driven import build
+from host import program
+
+EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_NOUSER, EX_UNAVAILABLE, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 64, 65, 66, 67, 69, 75, 76, 77, 78
+
+
+class Server:
+    """smtpd, with replies as told: {regular expression of a command: reply}."""
+
+    def __init__(self, path, replies=None, extensions=("PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "SMTPUTF8")):
+        self.replies, self.extensions, self.commands, self.messages = replies or {}, extensions, [], []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(path)
+        os.chmod(path, 0o666)
+        self.socket.listen(5)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            with client, client.makefile("rwb") as self.file:
+                try:
+                    self.session()
+                except OSError:
+                    pass
+
+    def say(self, text):
+        self.file.write(text.encode() + b"\r\n")
+        self.file.flush()
+
+    def session(self):
+        self.say("220 mx.local.example ESMTP")
+        for line in iter(self.file.readline, b""):
+            command = line.decode("utf-8", "surrogateescape")
+            assert command.endswith("\r\n"), command
+            command = command[:-2]
+            self.commands.append(command)
+            reply = next((r for pattern, r in self.replies.items() if re.fullmatch(pattern, command)), None)
+            if callable(reply):
+                reply = reply(self)
+            if reply:
+                self.say(reply)
+            elif command.startswith("EHLO"):
+                self.say("\r\n".join("250%s%s" % ("-" if n < len(self.extensions) else " ", e) for n, e in enumerate(("mx.local.example hello",) + self.extensions)))
+            elif command == "DATA":
+                self.say("354 go on")
+                self.messages.append(self.data())
+                self.say(self.replies.get("END", "250 2.0.0 queued"))
+            elif command == "QUIT":
+                self.say("221 bye")
+                return
+            else:
+                self.say("250 2.1.0 ok")
+
+    def data(self):
+        lines = []
+        for line in iter(self.file.readline, b".\r\n"):
+            if not line:
+                return None
+            assert line.endswith(b"\r\n") and line.count(b"\n") == 1, line
+            lines.append(line[1:] if line.startswith(b".") else line)
+        return b"".join(lines)
+
+    def close(self):
+        self.socket.close()
+
+
+class Case(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        build("sendmail", "mailq")
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-sendmail-")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        os.chmod(self.directory, 0o755)
+        self.config = os.path.join(self.directory, "postino.conf")
+        with open(self.config, "w") as file:
+            file.write('hostname = "mx.local.example"\ndirectory { run = "%s" }\n' % self.directory)
+
+    def server(self, replies=None, **more):
+        server = Server(os.path.join(self.directory, "submit"), replies, **more)
+        self.addCleanup(server.close)
+        return server
+
+    def run_tool(self, name, *arguments, data=b"", **environment):
+        return subprocess.run([program(name)] + list(arguments), input=data, capture_output=True, timeout=30,
+                              env=dict(os.environ, POSTINO_CONF=self.config, NAME="Test User", **environment))
+
+    def send(self, *arguments, data=b"From: a@x.example\n\nbody\n", status=0):
+        done = self.run_tool("sendmail", *arguments, data=data)
+        self.assertEqual(done.returncode, status, done.stderr)
+        if status:
+            self.assertRegex(done.stderr.decode(), r"^sendmail: .")
+        return done
+
+
+class Submission(Case):
+    def test_bytes_are_kept_and_lines_end_in_cr_lf(self):
+        server = self.server()
+        self.send("-i", "-f", "a@x.example", "b@y.example", data=b"From: a@x.example\nTo: b\r\n\n.\n..two\n\xff\x00\r\n\r\nlast")
+        self.assertEqual(server.messages, [b"From: a@x.example\r\nTo: b\r\n\r\n.\r\n..two\r\n\xff\x00\r\n\r\nlast\r\n"])
+        mail, rcpt = server.commands[1:3]
+        self.assertRegex(mail, r"^MAIL FROM:<a@x\.example> SIZE=\d+ BODY=8BITMIME$")
+        self.assertEqual(rcpt, "RCPT TO:<b@y.example>")
+        self.assertEqual(server.commands[-1], "QUIT")
+
+    def test_a_dot_ends_the_message_unless_told_otherwise(self):
+        for option in ([], ["-i"], ["-oi"]):
+            with self.subTest(option):
+                server = self.server()
+                self.send(*option, "b", data=b"From: a@x.example\n\nbody\n.\nrest\n")
+                self.assertEqual(server.messages[0].split(b"\r\n\r\n")[1], b"body\r\n.\r\nrest\r\n" if option else b"body\r\n")
+                server.close()
+                os.unlink(os.path.join(self.directory, "submit"))
+
+    def test_recipients_from_the_header(self):
+        server = self.server()
+        self.send("-t", "extra@z.example", data=b"From: a@x.example\nTo: \"B, b\" <b@y.example>,\n (c) c@y.example\nBcc: secret@y.example,\n two@y.example\n"
+                  b"Cc: group: d@y.example;, b@y.example\nSubject: Bcc: no\n\nBcc: stays@y.example\n")
+        self.assertEqual([c for c in server.commands if c.startswith("RCPT")],
+                         ["RCPT TO:<%s>" % r for r in ("extra@z.example", "b@y.example", "c@y.example", "secret@y.example", "two@y.example", "d@y.example")])
+        self.assertNotIn(b"secret", server.messages[0])
+        self.assertNotIn(b"two@", server.messages[0])
+        self.assertIn(b"Subject: Bcc: no\r\n\r\nBcc: stays@y.example\r\n", server.messages[0])
+
+    def test_resent_recipients(self):
+        server = self.server()
+        self.send("-t", data=b"Resent-From: a@x.example\nResent-To: r@y.example\nResent-Bcc: s@y.example\nFrom: o@x.example\nTo: b@y.example\n\nx\n")
+        self.assertEqual([c for c in server.commands if c.startswith("RCPT")], ["RCPT TO:<r@y.example>", "RCPT TO:<s@y.example>"])
+        self.assertEqual(server.messages[0], b"Resent-From: a@x.example\r\nResent-To: r@y.example\r\nFrom: o@x.example\r\nTo: b@y.example\r\n\r\nx\r\n")
+
+    def test_who_sends(self):
+        import pwd
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        for options, mail, front in (
+                ([], "<%s>" % user, "From: Test User <%s@mx.local.example>" % user),
+                (["-F", "J. Doe"], "<%s>" % user, "From: \"J. Doe\" <%s@mx.local.example>" % user),
+                (["-f", "a@x.example"], "<a@x.example>", "From: a@x.example"),
+                (["-r", "<a@x.example>", "-F", "A"], "<a@x.example>", "From: A <a@x.example>"),
+                (["-f", ""], "<>", "From: %s@mx.local.example" % user),
+                (["-f", "<>"], "<>", "From: %s@mx.local.example" % user)):
+            with self.subTest(options):
+                server = self.server()
+                self.send(*options, "b", data=b"Subject: x\n\nbody\n")
+                self.assertEqual(server.commands[1].split()[1], "FROM:" + mail)
+                self.assertEqual(server.messages[0], front.encode() + b"\r\nSubject: x\r\n\r\nbody\r\n")
+                server.close()
+                os.unlink(os.path.join(self.directory, "submit"))
+
+    def test_a_message_without_a_header(self):
+        server = self.server()
+        self.send("-f", "a@x.example", "b", data=b"hello world\n")
+        self.assertEqual(server.messages, [b"From: a@x.example\r\n\r\nhello world\r\n"])
+
+    def test_an_mbox_line_is_left_out(self):
+        server = self.server()
+        self.send("-f", "a@x.example", "b", data=b"From x Mon Jan  1 00:00:00 2024\nFrom: a@x.example\n\nbody\n")
+        self.assertEqual(server.messages, [b"From: a@x.example\r\n\r\nbody\r\n"])
+
+    def test_delivery_status_options(self):
+        server = self.server()
+        self.send("-N", "success,delay", "-R", "hdrs", "-V", "a+b=c", "b@y.example")
+        self.assertIn(" RET=hdrs ENVID=a+2Bb+3Dc", server.commands[1])
+        self.assertEqual(server.commands[2], "RCPT TO:<b@y.example> NOTIFY=success,delay")
+        for wrong in (["-N", "never,success"], ["-N", ""], ["-R", "x"], ["-V", ""], ["-B", "x"]):
+            self.send(*wrong, "b", status=EX_USAGE)
+        self.assertEqual(len(server.messages), 1)
+
+    def test_options_of_old_are_taken(self):
+        server = self.server()
+        self.send("-Am", "-bm", "-em", "-G", "-h3", "-L", "x", "-m", "-n", "-U", "-oem", "-odb", "-om", "-O", "A=b", "-B8BITMIME", "-X", "/dev/null", "--", "b")
+        self.assertEqual(len(server.messages), 1)
+
+    def test_unusual_senders_and_addresses(self):
+        server = self.server()
+        self.send("-f", "\u00e9@x.example", "b@y.example")
+        self.assertIn("SMTPUTF8", server.commands[1])
+        self.send("-f", "a b", "b@y.example", status=EX_DATAERR)
+        self.send("-f", "a@x.example>\r\nRCPT TO:<evil@x.example", "b@y.example", status=EX_DATAERR)
+        self.send("b@y.example\r\nDATA", status=EX_DATAERR)
+        self.send("-t", data=b"To: broken <b@y.example\n\nx\n", status=EX_DATAERR)
+        self.send("-t", data=b"Subject: none\n\nTo: b@y.example\n", status=EX_DATAERR)
+        self.send(status=EX_USAGE)
+        self.send("-bv", "b", status=EX_USAGE)
+        self.assertEqual(len(server.messages), 1)
+        self.assertFalse([c for c in server.commands if "evil" in c])
+
+
+class Answers(Case):
+    def test_refusals_have_their_exit_status(self):
+        for pattern, reply, status in (
+                (r"MAIL.*", "451 4.3.0 later", EX_TEMPFAIL), (r"MAIL.*", "550 5.7.1 no", EX_NOPERM), (r"MAIL.*", "552 5.3.4 too large", EX_UNAVAILABLE),
+                (r"RCPT.*", "550 5.1.1 no such user", EX_NOUSER), (r"RCPT.*", "450 4.2.0 later", EX_TEMPFAIL), (r"RCPT.*", "501 5.1.3 syntax", EX_DATAERR),
+                (r"DATA", "452 4.3.1 disk full", EX_TEMPFAIL), (r"END", "452 4.3.1 disk full", EX_TEMPFAIL), (r"END", "554 5.6.0 no", EX_DATAERR),
+                (r"EHLO.*", "554 no", EX_UNAVAILABLE), (r"RCPT.*", "nonsense", EX_TEMPFAIL)):
+            with self.subTest(pattern + reply):
+                server = self.server({pattern: reply})
+                done = self.send("b@y.example", status=status)
+                if reply != "nonsense":
+                    self.assertIn(reply[4:], done.stderr.decode())
+                server.close()
+                os.unlink(os.path.join(self.directory, "submit"))
+
+    def test_good_recipients_get_it_though_others_are_refused(self):
+        server = self.server({r"RCPT TO:<(bad|worse).*": "550 5.1.1 no such user"})
+        done = self.send("bad@y.example", "b@y.example", "worse@y.example", status=EX_NOUSER)
+        self.assertEqual(len(server.messages), 1)
+        self.assertIn("bad@y.example: 550 5.1.1", done.stderr.decode())
+        self.assertIn("worse@y.example: 550 5.1.1", done.stderr.decode())
+
+    def test_nobody_gets_it_when_one_must_wait(self):
+        server = self.server({r"RCPT TO:<slow.*": "450 4.2.0 later"})
+        self.send("b@y.example", "slow@y.example", status=EX_TEMPFAIL)
+        self.assertEqual(server.messages, [])
+
+    def test_more_recipients_than_one_transaction_takes(self):
+        count = [0]
+
+        def rcpt(server):
+            count[0] += 1
+            return "250 ok" if count[0] <= 100 else "452 4.5.3 too many recipients"
+
+        def mail(server):
+            count[0] = 0
+            return "250 ok"
+        server = self.server({r"RCPT.*": rcpt, r"MAIL.*": mail})
+        self.send(*["r%d@y.example" % n for n in range(230)])
+        self.assertEqual(len(server.messages), 3)
+
+    def test_terminals_are_not_sent_what_a_server_says(self):
+        self.server({r"RCPT.*": "550 5.1.1 \x1b[2J gone"})
+        self.assertNotIn(b"\x1b", self.send("b@y.example", status=EX_NOUSER).stderr)
+
+    def test_not_running(self):
+        done = self.send("b@y.example", status=EX_TEMPFAIL)
+        self.assertIn("is Postino running?", done.stderr.decode())
+        for name in ("submit", "queue"):
+            with socket.socket(socket.AF_UNIX) as s:
+                s.bind(os.path.join(self.directory, name))
+        self.send("b@y.example", status=EX_TEMPFAIL)
+        self.assertEqual(self.run_tool("mailq").returncode, EX_TEMPFAIL)
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root to be another user")
+    def test_a_socket_that_is_not_for_everybody(self):
+        self.server()
+        os.chmod(os.path.join(self.directory, "submit"), 0o600)
+        done = subprocess.run(["setpriv", "--reuid=64520", "--clear-groups", program("sendmail"), "-f", "a@x.example", "b"], input=b"x\n", capture_output=True,
+                              env=dict(os.environ, POSTINO_CONF=self.config))
+        self.assertEqual(done.returncode, EX_NOPERM, done.stderr)
+
+    def test_a_connection_that_breaks(self):
+        def hang_up(server):
+            server.file.close()
+            raise OSError
+        self.server({r"DATA": hang_up})
+        self.send("b@y.example", status=EX_TEMPFAIL)
+
+    def test_a_wrong_configuration_is_told_when_it_was_named(self):
+        with open(self.config, "a") as file:
+            file.write("nonsense = 1\n")
+        done = self.send("b", status=EX_CONFIG)
+        self.assertIn("postino.conf:3", done.stderr.decode())
+
+
+class Conversation(Case):
+    def test_bs_is_smtp(self):
+        server = self.server()
+        done = self.run_tool("sendmail", "-bs", data=b"EHLO me\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\nhello\r\n.\r\nQUIT\r\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.startswith(b"220 mx.local.example ESMTP\r\n250-"))
+        self.assertTrue(done.stdout.endswith(b"221 bye\r\n"))
+        self.assertEqual(server.messages, [b"hello\r\n"])
+
+    def test_bi_is_newaliases(self):
+        copy = os.path.join(self.directory, "sendmail")
+        shutil.copy(program("sendmail"), copy)
+        with open(os.path.join(self.directory, "newaliases"), "w") as file:
+            file.write("#!/bin/sh\necho ran \"$@\"\n")
+        os.chmod(file.name, 0o755)
+        for command in ([copy, "-bi"], [copy, "-I"]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual((done.returncode, done.stdout), (0, "ran\n"), done.stderr)
+        done = subprocess.run([copy, "-bi", "-C", self.config], capture_output=True, text=True)
+        self.assertEqual(done.stdout, "ran -C %s\n" % self.config)
+
+
+ID, SECOND, TEXT, SECOND_TEXT = 77, 1 << 40, "00000000002D", "000100000000"
+
+
+class Queue(Case):
+    """qmgr's side is this test."""
+
+    def qmgr(self, answer):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(os.path.join(self.directory, "queue"))
+        listener.listen(5)
+        self.addCleanup(listener.close)
+        self.asked = []
+
+        def serve():
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                channel = frames.Channel(sock)
+                try:
+                    while True:
+                        question = channel.receive(10)
+                        self.asked.append(question)
+                        answer(channel, question)
+                except (frames.Closed, TimeoutError, OSError, ValueError):
+                    sock.close()
+        threading.Thread(target=serve, daemon=True).start()
+
+    def entries(self):
+        def entry(id, recipient, state, reason="", sender="a@x.example", size=1500):
+            return {"id": id, "arrived": 1700000000, "size": size, "sender": sender, "recipient": recipient, "state": state, "due": 1700000600,
+                    "attempts": 2, "reason": reason}
+        return [entry(ID, "b@y.example", frames.RECIPIENT_WAITING, "connect to y.example: \x1b[31mrefused"),
+                entry(ID, "done@y.example", frames.RECIPIENT_DONE), entry(ID, "c@y.example", frames.RECIPIENT_WAITING),
+                entry(SECOND, "d@y.example", frames.RECIPIENT_ACTIVE, sender="", size=600)]
+
+    def listing(self, channel, question):
+        if question.type == "LIST" and question.after == 0:
+            channel.send("LISTED", request=question.request, more=1, entries=self.entries()[:3])
+        elif question.type == "LIST":
+            channel.send("LISTED", request=question.request, more=0, entries=self.entries()[3:])
+
+    def test_the_list(self):
+        self.qmgr(self.listing)
+        for name, arguments in (("mailq", []), ("sendmail", ["-bp"])):
+            done = self.run_tool(name, *arguments, TZ="UTC")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.decode().splitlines(), [
+                "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------",
+                "00000000002D    1500 Tue Nov 14 22:13:20  a@x.example",
+                " " * 42 + "(connect to y.example: ?[31mrefused)",
+                " " * 42 + "b@y.example",
+                " " * 42 + "c@y.example",
+                "",
+                "000100000000*    600 Tue Nov 14 22:13:20  MAILER-DAEMON",
+                " " * 42 + "d@y.example",
+                "",
+                "-- 3 Kbytes in 2 Requests."])
+        self.assertEqual([q.after for q in self.asked[:2]], [0, ID])
+
+    def test_an_empty_list(self):
+        self.qmgr(lambda channel, q: channel.send("LISTED", request=q.request))
+        self.assertEqual(self.run_tool("mailq").stdout, b"Mail queue is empty\n")
+        self.assertEqual(self.run_tool("mailq", "-j").stdout, b"")
+
+    def test_json(self):
+        import json
+        self.qmgr(self.listing)
+        one, two = (json.loads(line) for line in self.run_tool("mailq", "-j").stdout.splitlines())
+        self.assertEqual((one["queue_id"], one["queue_name"], one["message_size"], one["arrival_time"]), (TEXT, "deferred", 1500, 1700000000))
+        self.assertEqual([r["address"] for r in one["recipients"]], ["b@y.example", "c@y.example"])
+        self.assertEqual(one["recipients"][0]["delay_reason"], "connect to y.example: \x1b[31mrefused")
+        self.assertEqual((two["queue_name"], two["sender"]), ("active", ""))
+
+    def test_answers_that_make_no_sense(self):
+        def endless(channel, question):
+            channel.send("LISTED", request=question.request, more=1)
+        answers = (endless, lambda c, q: c.send("DONE", request=q.request, code=250), lambda c, q: c.send("LISTED", request=q.request + 1),
+                   lambda c, q: c.send_raw(b"\xff" * 100))
+        for answer in answers:
+            self.qmgr(answer)
+            self.assertEqual(self.run_tool("mailq").returncode, EX_PROTOCOL)
+            os.unlink(os.path.join(self.directory, "queue"))
+        self.qmgr(lambda c, q: c.close())
+        self.assertEqual(self.run_tool("mailq").returncode, EX_TEMPFAIL)
+
+    def test_sendmail_q_tries_again(self):
+        self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=3))
+        for arguments, id in ((["-q"], 0), (["-q15m"], 0), (["-qI" + TEXT], ID)):
+            self.assertEqual(self.run_tool("sendmail", *arguments).returncode, 0)
+            self.assertEqual((self.asked[-1].type, self.asked[-1].id), ("RETRY", id))
+        self.assertEqual(self.run_tool("sendmail", "-qInonsense!").returncode, EX_DATAERR)
+
+
+class Command(Queue):
+    """postino queue."""
+
+    @classmethod
+    def setUpClass(cls):
+        build("postino")
+
+    def queue(self, *arguments):
+        return self.run_tool("postino", "-c", self.config, "queue", *arguments)
+
+    def test_show(self):
+        text = b"Subject: x\r\n\r\nlone \r and \xff\r\n" * 100
+
+        def answer(channel, q):
+            if q.type == "LIST":
+                channel.send("LISTED", request=q.request, entries=self.entries()[:3] if q.only == ID else [])
+            else:
+                channel.send("SHOWN", request=q.request, code=250, size=len(text), piece=text[q.offset:q.offset + 999])
+        self.qmgr(answer)
+        done = self.queue("show", TEXT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        envelope, shown = done.stdout.split(b"\n\n", 1)
+        self.assertEqual(shown, text.replace(b"\r\n", b"\n"))
+        self.assertIn(b"recipient: c@y.example\n  state: waiting\n  attempts: 2\n", envelope + b"\n")
+        self.assertNotIn(b"\x1b", envelope)
+        self.assertEqual(self.queue("show", SECOND_TEXT).returncode, EX_NOINPUT)
+
+    def test_orders(self):
+        self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=2))
+        for arguments, type_name, id in ((["retry", "all"], "RETRY", 0), (["retry", TEXT], "RETRY", ID), (["delete", TEXT], "DELETE", ID)):
+            self.assertEqual(self.queue(*arguments).returncode, 0)
+            self.assertEqual((self.asked[-1].type, self.asked[-1].id), (type_name, id))
+        asked = len(self.asked)
+        for arguments, status in ((["delete", "all"], EX_DATAERR), (["delete", "0"], EX_DATAERR), (["delete"], EX_USAGE), (["show"], EX_USAGE),
+                                  (["burn"], EX_USAGE), (["--x"], EX_USAGE)):
+            self.assertEqual(self.queue(*arguments).returncode, status, arguments)
+        self.assertEqual(len(self.asked), asked)
+
+    def test_refusals(self):
+        def answer(channel, q):
+            if q.type == "LIST":
+                self.listing(channel, q)
+            elif q.type == "SHOW":
+                channel.send("SHOWN", request=q.request, code=554)
+            else:
+                channel.send("DONE", request=q.request, code=554 if q.id == ID else 550, reply="that is for root")
+        self.qmgr(answer)
+        for arguments in (["delete", TEXT], ["retry", TEXT], ["show", TEXT]):
+            done = self.queue(*arguments)
+            self.assertEqual(done.returncode, EX_NOPERM, done.stderr)
+            self.assertIn(b"for root", done.stderr)
+        self.assertEqual(self.queue("delete", SECOND_TEXT).returncode, EX_NOINPUT)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,219 @@
+#include "tests/unit/session_world.h"
+
+#include "common/stream.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+static bool starts(struct span s, const char *text)
+{
+    return s.n >= strlen(text) && memcmp(s.p, text, strlen(text)) == 0;
+}
+
+static void add_recipient(struct buf *list, const char *local, struct span domain, struct span whole)
+{
+    struct buf address = {0};
+    if (local)
+        buf_printf(&address, "%s%.*s", local, SPAN_ARG(domain));
+    else
+        buf_add_span(&address, whole);
+    struct record_recipient r = {
+        .address = buf_span(&address), .transport = span_of("smtp"), .nexthop = span_of("example.org"), .tls = span_of("may")};
+    record_recipient_add(list, &r);
+    buf_free(&address);
+}
+
+static void answer_rcpt(struct channel *c, const struct message *m)
+{
+    struct span to = m->rcpt.recipient;
+    const char *at = to.n ? memchr(to.p, '@', to.n) : NULL;
+    struct span domain = at ? span_make(at, to.n - (size_t)(at - to.p)) : span_of("@local");
+    struct buf list = {0};
+    struct message a = {
+        .type = MESSAGE_ROUTED, .id = m->id, .fd = -1, .routed = {.code = 250, .status = span_of("2.1.5"), .reply = span_of("ok")}};
+    if (starts(to, "nouser@")) {
+        a.routed = (struct message_routed){.code = 550, .status = span_of("5.1.1"), .reply = span_of("no such user")};
+    } else if (starts(to, "later@")) {
+        a.routed = (struct message_routed){.code = 451, .status = span_of("4.4.3"), .reply = span_of("try later")};
+    } else if (starts(to, "alias@")) {
+        add_recipient(&list, "a", domain, to);
+        add_recipient(&list, "b", domain, to);
+        a.routed.recipients = (struct list){2, buf_span(&list)};
+    } else {
+        add_recipient(&list, NULL, domain, to);
+        a.routed.recipients = (struct list){1, buf_span(&list)};
+    }
+    channel_send(c, &a);
+    buf_free(&list);
+}
+
+static void on_route(struct channel *c, const struct message *m, void *arg)
+{
+    struct world *w = arg;
+    w->questions++;
+    if (m->type == MESSAGE_CLIENT)
+        channel_send(c,
+                     &(struct message){.type = MESSAGE_CLIENT_IS, .id = m->id, .fd = -1, .client_is = {.name = span_of("client.example")}});
+    else if (!w->route_silent) {
+        buf_clear(&w->client);
+        buf_add_span(&w->client, m->rcpt.client);
+        answer_rcpt(c, m);
+    }
+}
+
+static void on_auth(struct channel *c, const struct message *m, void *arg)
+{
+    (void)arg;
+    struct span p = m->auth.password;
+    uint16_t verdict = span_equal(p, span_of("secret")) ? AUTH_YES : span_equal(p, span_of("down")) ? AUTH_NOT_NOW : AUTH_NO;
+    channel_send(c, &(struct message){.type = MESSAGE_AUTHED, .id = m->id, .fd = -1, .authed = {.verdict = verdict}});
+}
+
+static void keep(struct buf *to, struct span what)
+{
+    buf_clear(to);
+    buf_add_span(to, what);
+}
+
+static void keep_put(struct world *w, const struct message_put *put)
+{
+    struct list list = put->recipients;
+    struct record_recipient r;
+    w->puts++;
+    w->flags = put->flags;
+    keep(&w->sender, put->sender);
+    keep(&w->flow, put->flow);
+    buf_clear(&w->recipients);
+    while (record_recipient_next(&list, &r))
+        buf_printf(&w->recipients, "%.*s<%.*s> ", SPAN_ARG(r.address), SPAN_ARG(r.original));
+    keep(&w->body, buf_span(&w->pieces));
+    buf_add_span(&w->body, put->body);
+    buf_clear(&w->pieces);
+}
+
+static void answer_stored(struct world *w, struct channel *c, uint32_t id)
+{
+    struct message a = {
+        .type = MESSAGE_STORED, .id = id, .fd = -1, .stored = {.code = (uint16_t)w->store_code, .reply = span_of("disk full")}};
+    channel_send(c, &a);
+}
+
+static void on_qmgr(struct channel *c, const struct message *m, void *arg)
+{
+    struct world *w = arg;
+    static uint64_t next = 1;
+    switch (m->type) {
+    case MESSAGE_LEASE:
+        channel_send(c,
+                     &(struct message){.type = MESSAGE_LEASED, .id = m->id, .fd = -1, .leased = {.first = next, .count = m->lease.count}});
+        next += m->lease.count;
+        break;
+    case MESSAGE_APPEND:
+        w->appends++;
+        buf_add_span(&w->pieces, m->append.piece);
+        answer_stored(w, c, m->id);
+        break;
+    case MESSAGE_DROP:
+        w->drops++;
+        buf_clear(&w->pieces);
+        break;
+    case MESSAGE_PUT:
+        keep_put(w, &m->put);
+        if (!w->qmgr_silent)
+            answer_stored(w, c, m->id);
+        break;
+    default:
+        abort();
+    }
+}
+
+static void on_closed(struct channel *c, void *arg)
+{
+    (void)c, (void)arg;
+    abort();
+}
+
+static struct channel *fake(struct world *w, struct peer *peer, const char *name, unsigned protocols, const struct channel_handler *handler)
+{
+    int fd[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) < 0)
+        abort();
+    peer_connect(peer, fd[0]);
+    return channel_new(w->base, fd[1], name, protocols, SIDE_SERVER, handler, w);
+}
+
+#define ROUTE_SPEAKS (1u << PROTOCOL_SMTPD_ROUTE | 1u << PROTOCOL_ROUTING)
+#define AUTH_SPEAKS  (1u << PROTOCOL_SMTPD_AUTH)
+#define QMGR_SPEAKS  (1u << PROTOCOL_SMTPD_QMGR)
+
+static const struct channel_handler route_handler = {on_route, on_closed};
+static const struct channel_handler auth_handler = {on_auth, on_closed};
+static const struct channel_handler qmgr_handler = {on_qmgr, on_closed};
+
+void world_open(struct world *w)
+{
+    *w = (struct world){.store_code = 250};
+    signal(SIGPIPE, SIG_IGN);
+    w->base = event_base_new();
+    w->settings = settings_new();
+    free(w->settings->hostname);
+    w->settings->hostname = strdup("mx.example");
+    static char title[] = "smtp";
+    w->listener = (struct settings_listener){.title = title, .tls = LISTENER_TLS_MAY, .auth = LISTENER_AUTH_MAY};
+    struct server *s = &w->server;
+    s->base = w->base;
+    s->settings = w->settings;
+    s->clients = clients_new();
+    s->route = peer_new(w->base, "route", ROUTE_SPEAKS);
+    s->auth = peer_new(w->base, "auth", AUTH_SPEAKS);
+    s->qmgr = peer_new(w->base, "qmgr", QMGR_SPEAKS);
+    w->route = fake(w, s->route, "smtpd", ROUTE_SPEAKS, &route_handler);
+    w->auth = fake(w, s->auth, "smtpd", AUTH_SPEAKS, &auth_handler);
+    w->qmgr = fake(w, s->qmgr, "smtpd", QMGR_SPEAKS, &qmgr_handler);
+    server_init(s);
+    s->ids = ids_new(s->qmgr);
+}
+
+void world_kill_qmgr(struct world *w)
+{
+    channel_free(w->qmgr);
+    world_turn(w, 1);
+    w->qmgr = fake(w, w->server.qmgr, "smtpd", QMGR_SPEAKS, &qmgr_handler);
+}
+
+static void nothing(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+}
+
+void world_turn(struct world *w, int milliseconds)
+{
+    struct timeval t = {0, milliseconds * 1000};
+    streams_flush();
+    channels_flush();
+    event_base_once(w->base, -1, EV_TIMEOUT, nothing, NULL, &t);
+    event_base_loop(w->base, EVLOOP_ONCE);
+    streams_flush();
+    channels_flush();
+}
+
+void world_close(struct world *w)
+{
+    struct server *s = &w->server;
+    server_free(s);
+    ids_free(s->ids);
+    clients_free(s->clients);
+    channel_free(w->route);
+    channel_free(w->auth);
+    channel_free(w->qmgr);
+    peer_free(s->route);
+    peer_free(s->auth);
+    peer_free(s->qmgr);
+    struct buf *bufs[] = {&w->body, &w->sender, &w->recipients, &w->flow, &w->client, &w->pieces};
+    for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
+        buf_free(bufs[i]);
+    settings_free(w->settings);
+    event_base_free(w->base);
+}

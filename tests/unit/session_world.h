@@ -1,0 +1,31 @@
+/* session_world: sessions of smtpd among fake programs: route, auth and qmgr answer by simple rules from the same event loop. For the unit
+ * test and the fuzz target. */
+#ifndef POSTINO_TEST_SESSION_WORLD_H
+#define POSTINO_TEST_SESSION_WORLD_H
+
+#include "common/channel.h"
+#include "smtpd/session.h"
+
+struct world {
+    struct event_base *base;
+    struct settings *settings;
+    struct settings_listener listener;
+    struct server server;
+    struct channel *route, *auth, *qmgr; /* the fake ends */
+    /* what the fakes do */
+    bool route_silent, qmgr_silent; /* RCPT, PUT get no answer */
+    unsigned store_code;            /* 250, 452, 451 */
+    /* what they saw */
+    struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
+    uint16_t flags;
+    unsigned puts, appends, drops, questions;
+};
+
+/*   route   nouser@: 550 5.1.1; later@: 451 4.4.3; alias@: a@ and b@ of the same domain; any other: itself
+ *   auth    password "secret": yes; "down": not now; else no */
+void world_open(struct world *);
+void world_close(struct world *);
+void world_turn(struct world *, int milliseconds); /* one turn of the loop */
+void world_kill_qmgr(struct world *);              /* closes its end, and gives smtpd a new one */
+
+#endif

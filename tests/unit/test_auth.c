@@ -1,0 +1,150 @@
+/* The password file: who may log in, and which files are not used. */
+#include "smtpd/passwd.h"
+
+#include <crypt.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char path[] = "/tmp/test_auth.XXXXXX";
+static struct passwd_file *file;
+
+static const char *hash(const char *password, const char *setting)
+{
+    return crypt(password, setting);
+}
+
+static void write_file(const char *text, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static void write_users(void)
+{
+    char text[2000];
+    int n = snprintf(text, sizeof text, "# users\n\nann:%s:1000:more\n", hash("secret", "$6$rounds=1000$saltsalt$"));
+    n += snprintf(text + n, sizeof text - (size_t)n, "bob@example.org:%s\r\n", hash("other", "$5$rounds=1000$pepper$"));
+    snprintf(text + n, sizeof text - (size_t)n, "locked:!\nempty::\nno colon\n#ann2:x\nlast:%s", hash("end", "$5$rounds=1000$x$"));
+    write_file(text, 0640);
+}
+
+static enum auth_verdict check(const char *user, const char *password)
+{
+    struct error error = {.text = ""};
+    enum auth_verdict verdict = passwd_check(file, span_of(user), span_of(password), &error);
+    assert_int_equal(verdict == AUTH_NOT_NOW, error.text[0] != '\0');
+    return verdict;
+}
+
+static void the_right_password_alone_opens(void **state)
+{
+    (void)state;
+    write_users();
+    assert_int_equal(check("ann", "secret"), AUTH_YES);
+    assert_int_equal(check("bob@example.org", "other"), AUTH_YES);
+    assert_int_equal(check("last", "end"), AUTH_YES);
+    assert_int_equal(check("ann", "other"), AUTH_NO);
+    assert_int_equal(check("ann", ""), AUTH_NO);
+    assert_int_equal(check("ann", "secre"), AUTH_NO);
+    assert_int_equal(check("Ann", "secret"), AUTH_NO);
+    assert_int_equal(check("an", "secret"), AUTH_NO);
+    assert_int_equal(check("nobody", "secret"), AUTH_NO);
+    assert_int_equal(check("nobody", "postino"), AUTH_NO);
+    assert_int_equal(check("locked", "!"), AUTH_NO);
+    assert_int_equal(check("empty", ""), AUTH_NO);
+    assert_int_equal(check("# users", "x"), AUTH_NO);
+    assert_int_equal(check("#ann2", "x"), AUTH_NO);
+}
+
+static void a_changed_file_is_read_again(void **state)
+{
+    (void)state;
+    write_users();
+    assert_int_equal(check("eve", "new"), AUTH_NO);
+    char text[300];
+    snprintf(text, sizeof text, "eve:%s\n", hash("new", "$6$rounds=1000$salt$"));
+    write_file(text, 0600);
+    assert_int_equal(check("eve", "new"), AUTH_YES);
+    assert_int_equal(check("ann", "secret"), AUTH_NO);
+}
+
+static void a_file_for_everybody_is_not_used(void **state)
+{
+    (void)state;
+    write_users();
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(check("ann", "secret"), AUTH_NOT_NOW);
+    assert_int_equal(chmod(path, 0642), 0);
+    assert_int_equal(check("ann", "secret"), AUTH_NOT_NOW);
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(check("ann", "secret"), AUTH_YES);
+}
+
+static void a_missing_or_odd_file_is_not_a_no(void **state)
+{
+    (void)state;
+    struct error error;
+    struct passwd_file *other = passwd_open("/nowhere/passwd");
+    assert_int_equal(passwd_check(other, span_of("a"), span_of("b"), &error), AUTH_NOT_NOW);
+    assert_non_null(strstr(error.text, "/nowhere/passwd"));
+    passwd_close(other);
+    other = passwd_open("/tmp");
+    assert_int_equal(passwd_check(other, span_of("a"), span_of("b"), &error), AUTH_NOT_NOW);
+    passwd_close(other);
+}
+
+static double seconds_of(const char *user)
+{
+    struct timespec a, b;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    for (int i = 0; i < 5; i++)
+        check(user, "wrong");
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    return (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+}
+
+static void who_is_not_there_costs_as_much(void **state)
+{
+    (void)state;
+    char text[300];
+    snprintf(text, sizeof text, "ann:%s\n", hash("new", "$6$rounds=50000$salt$"));
+    write_file(text, 0600);
+    double there = seconds_of("ann"), not_there = seconds_of("nobody");
+    assert_true(not_there > there / 3 && there > not_there / 3);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    close(mkstemp(path));
+    file = passwd_open(path);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    passwd_close(file);
+    return unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_right_password_alone_opens),   cmocka_unit_test(a_changed_file_is_read_again),
+        cmocka_unit_test(a_file_for_everybody_is_not_used), cmocka_unit_test(a_missing_or_odd_file_is_not_a_no),
+        cmocka_unit_test(who_is_not_there_costs_as_much),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

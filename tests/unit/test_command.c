@@ -1,0 +1,141 @@
+/* Command lines, good and bad, and what the parser makes of them. */
+#include "smtpd/command.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+struct expectation {
+    const char *line;
+    enum command_result result;
+    enum verb verb;
+    const char *whole; /* path, or argument where there is none; NULL: not looked at */
+};
+
+static const struct expectation table[] = {
+    {"HELO mx.example.org", COMMAND_OK, VERB_HELO, "mx.example.org"},
+    {"ehlo [192.0.2.1]  ", COMMAND_OK, VERB_EHLO, "[192.0.2.1]"},
+    {"EHLO\tx", COMMAND_OK, VERB_EHLO, "x"},
+    {"EHLO", COMMAND_SYNTAX, VERB_EHLO, NULL},
+    {"EHLO two words", COMMAND_SYNTAX, VERB_EHLO, NULL},
+    {"EHLO b\xc3\xbcrgle", COMMAND_CHARACTERS, VERB_EHLO, NULL},
+    {"MAIL FROM:<a@example.org>", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"mail from: <a@example.org> ", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:a@example.org", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<>", COMMAND_OK, VERB_MAIL, ""},
+    {"MAIL FROM:<@relay.example,@b.example:a@example.org>", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<\"a b\"@example.org> SIZE=10", COMMAND_OK, VERB_MAIL, "\"a b\"@example.org"},
+    {"MAIL FROM:<root>", COMMAND_OK, VERB_MAIL, "root"},
+    {"MAIL", COMMAND_SYNTAX, VERB_MAIL, NULL},
+    {"MAIL FROM", COMMAND_SYNTAX, VERB_MAIL, NULL},
+    {"MAIL FROM:", COMMAND_SYNTAX, VERB_MAIL, NULL},
+    {"MAIL TO:<a@example.org>", COMMAND_SYNTAX, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org", COMMAND_PATH, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org>SIZE=1", COMMAND_PATH, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@@example.org>", COMMAND_PATH, VERB_MAIL, NULL},
+    {"MAIL FROM:<a b@example.org>", COMMAND_PATH, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SIZE=", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SIZE=-1", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SIZE=1x", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SIZE=1 SIZE=2", COMMAND_PARAMETER, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> BODY=BINARYMIME", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SMTPUTF8", COMMAND_PARAMETER, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> AUTH=<>", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<a@example.org> AUTH=", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"RCPT TO:<b@example.org>", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<Postmaster>", COMMAND_OK, VERB_RCPT, "Postmaster"},
+    {"RCPT TO:<>", COMMAND_PATH, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=NEVER", COMMAND_PARAMETER, VERB_RCPT, NULL},
+    {"RCPT FROM:<b@example.org>", COMMAND_SYNTAX, VERB_RCPT, NULL},
+    {"DATA", COMMAND_OK, VERB_DATA, ""},
+    {"DATA now", COMMAND_SYNTAX, VERB_DATA, NULL},
+    {"RSET", COMMAND_OK, VERB_RSET, ""},
+    {"RSET x", COMMAND_SYNTAX, VERB_RSET, NULL},
+    {"NOOP anything at all", COMMAND_OK, VERB_NOOP, "anything at all"},
+    {"QUIT  ", COMMAND_OK, VERB_QUIT, ""},
+    {"VRFY root", COMMAND_OK, VERB_VRFY, "root"},
+    {"VRFY", COMMAND_SYNTAX, VERB_VRFY, NULL},
+    {"EXPN list", COMMAND_OK, VERB_EXPN, "list"},
+    {"HELP", COMMAND_OK, VERB_HELP, ""},
+    {"STARTTLS", COMMAND_OK, VERB_STARTTLS, ""},
+    {"STARTTLS x", COMMAND_SYNTAX, VERB_STARTTLS, NULL},
+    {"AUTH PLAIN", COMMAND_OK, VERB_AUTH, "PLAIN"},
+    {"AUTH PLAIN AGEAYg==", COMMAND_OK, VERB_AUTH, "PLAIN"},
+    {"AUTH", COMMAND_SYNTAX, VERB_AUTH, NULL},
+    {"AUTH PLAIN a b", COMMAND_SYNTAX, VERB_AUTH, NULL},
+    {"GET / HTTP/1.1", COMMAND_OK, VERB_HTTP, NULL},
+    {"CONNECT mx:25 HTTP/1.0", COMMAND_OK, VERB_HTTP, NULL},
+    {"", COMMAND_UNKNOWN, VERB_UNKNOWN, NULL},
+    {"   ", COMMAND_UNKNOWN, VERB_UNKNOWN, NULL},
+    {"MAILFROM:<a@example.org>", COMMAND_UNKNOWN, VERB_UNKNOWN, NULL},
+    {"FROB", COMMAND_UNKNOWN, VERB_UNKNOWN, NULL},
+    {"NOOP \x01", COMMAND_CHARACTERS, VERB_NOOP, NULL},
+    {"NOOP \x7f", COMMAND_CHARACTERS, VERB_NOOP, NULL},
+};
+
+static void lines_are_taken_apart(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const struct expectation *e = &table[i];
+        struct command c;
+        enum command_result result = command_parse(span_of(e->line), &c);
+        if (result != e->result || c.verb != e->verb)
+            fail_msg("%s: result %d, verb %d", e->line, result, c.verb);
+        struct span got = c.verb == VERB_MAIL || c.verb == VERB_RCPT ? c.path.whole : c.argument;
+        if (e->whole && !span_equal(got, span_of(e->whole)))
+            fail_msg("%s: got %.*s", e->line, SPAN_ARG(got));
+    }
+}
+
+static void sizes_do_not_overflow(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        uint64_t size;
+    } sizes[] = {
+        {"MAIL FROM:<> SIZE=0", 0},
+        {"MAIL FROM:<> SIZE=1000", 1000},
+        {"MAIL FROM:<> SIZE=18446744073709551614", UINT64_MAX - 1},
+        {"MAIL FROM:<> SIZE=18446744073709551615", UINT64_MAX},
+        {"MAIL FROM:<> SIZE=18446744073709551616", UINT64_MAX},
+        {"MAIL FROM:<> SIZE=99999999999999999999", UINT64_MAX},
+        {"MAIL FROM:<> size=00000000000000000007", 7},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct command c;
+        assert_int_equal(command_parse(span_of(sizes[i].line), &c), COMMAND_OK);
+        assert_true(c.size == sizes[i].size);
+    }
+    struct command c;
+    assert_int_equal(command_parse(span_of("MAIL FROM:<> SIZE=111111111111111111111"), &c), COMMAND_VALUE);
+}
+
+static void parameters_and_responses_are_found(void **state)
+{
+    (void)state;
+    struct command c;
+    assert_int_equal(command_parse(span_of("MAIL FROM:<a@b.example>  BODY=8bitmime SIZE=5"), &c), COMMAND_OK);
+    assert_int_equal(c.body, BODY_8BITMIME);
+    assert_int_equal(c.size, 5);
+    assert_int_equal(command_parse(span_of("AUTH PLAIN AGEAYg=="), &c), COMMAND_OK);
+    assert_true(c.has_initial && span_equal(c.initial, SPAN_LITERAL("AGEAYg==")));
+    assert_int_equal(command_parse(span_of("AUTH plain"), &c), COMMAND_OK);
+    assert_false(c.has_initial);
+    assert_int_equal(command_parse(SPAN_LITERAL("NOOP a\0b"), &c), COMMAND_CHARACTERS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lines_are_taken_apart),
+        cmocka_unit_test(sizes_do_not_overflow),
+        cmocka_unit_test(parameters_and_responses_are_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

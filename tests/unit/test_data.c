@@ -1,0 +1,152 @@
+/* The text behind DATA: what comes out, what is refused, and that cuts in the input change nothing. */
+#include "smtpd/data.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define NUL_TEXT "a\0b\r\n"
+
+struct expectation {
+    const char *in;
+    size_t n;
+    const char *out;
+    size_t out_n;
+    enum data_fault fault;
+    bool normalize;
+    bool open; /* the end does not come */
+};
+
+#define IN(text)  (text), sizeof(text) - 1
+#define OUT(text) (text), sizeof(text) - 1
+
+static const struct expectation table[] = {
+    {IN(".\r\n"), OUT(""), DATA_OK, false, false},
+    {IN("hello\r\n.\r\n"), OUT("hello\r\n"), DATA_OK, false, false},
+    {IN("\r\n.\r\n"), OUT("\r\n"), DATA_OK, false, false},
+    {IN("..\r\n.\r\n"), OUT(".\r\n"), DATA_OK, false, false},
+    {IN("..a\r\n.b\r\n.\r\n"), OUT(".a\r\nb\r\n"), DATA_OK, false, false},
+    {IN("a.\r\n.\r\n"), OUT("a.\r\n"), DATA_OK, false, false},
+    {IN(NUL_TEXT ".\r\n"), OUT(NUL_TEXT), DATA_OK, false, false},
+    {IN("\xff\xfe\r\n.\r\n"), OUT("\xff\xfe\r\n"), DATA_OK, false, false},
+    /* Smuggling: nothing but CR LF . CR LF is an end. */
+    {IN("a\n.\n"), OUT(""), DATA_BARE_LF, false, true},
+    {IN("a\n.\r\nMAIL FROM:<>\r\n.\r\n"), OUT(""), DATA_BARE_LF, false, false},
+    {IN("a\r\n.\nQUIT\r\n.\r\n"), OUT(""), DATA_BARE_LF, false, false},
+    {IN("a\r.\r\r\n.\r\n"), OUT(""), DATA_BARE_CR, false, false},
+    {IN("a\r\n.\r.\r\n.\r\n"), OUT(""), DATA_BARE_CR, false, false},
+    {IN("a\r\n.\r\r\n.\r\n"), OUT(""), DATA_BARE_CR, false, false},
+    /* Normalized. */
+    {IN("a\nb\r\n.\r\n"), OUT("a\r\nb\r\n"), DATA_OK, true, false},
+    {IN("a\n.\r\nb\r\n.\r\n"), OUT("a\r\n.\r\nb\r\n"), DATA_OK, true, false},
+    {IN("a\n..b\r\n.\r\n"), OUT("a\r\n..b\r\n"), DATA_OK, true, false},
+    {IN("a\r\n.\nb\r\n.\r\n"), OUT("a\r\n\r\nb\r\n"), DATA_OK, true, false},
+    {IN("a\rb\r\r\n.\r\n"), OUT("a b \r\n"), DATA_OK, true, false},
+    {IN("a\r\n.\r.\r\n.\r\n"), OUT("a\r\n .\r\n"), DATA_OK, true, false},
+    {IN("a\n.\n"), OUT("a\r\n.\r\n"), DATA_OK, true, true},
+    /* Limits: a line of 20 with CR LF, 60 octets, 2 hops. */
+    {IN("123456789012345678\r\n.\r\n"), OUT("123456789012345678\r\n"), DATA_OK, false, false},
+    {IN("1234567890123456789\r\n.\r\n"), OUT(""), DATA_LINE_TOO_LONG, false, false},
+    {IN("123456789012345678\r\n123456789012345678\r\n123456789012345678\r\n.\r\n"),
+     OUT("123456789012345678\r\n123456789012345678\r\n123456789012345678\r\n"), DATA_OK, false, false},
+    {IN("123456789012345678\r\n123456789012345678\r\n123456789012345678\r\nx\r\n.\r\n"), OUT(""), DATA_TOO_LARGE, false, false},
+    {IN("Received: a\r\nRECEIVED: b\r\n\r\nReceived: c\r\n.\r\n"), OUT("Received: a\r\nRECEIVED: b\r\n\r\nReceived: c\r\n"), DATA_OK, false,
+     false},
+    {IN("Received: a\r\nReceived: b\r\nreceived:c\r\n\r\n.\r\n"), OUT(""), DATA_LOOP, false, false},
+    {IN("X: a\r\n Received: b\r\n Received: c\r\n"), OUT("X: a\r\n Received: b\r\n Received: c\r\n"), DATA_OK, false, true},
+};
+
+static void run(const struct expectation *e, size_t step, struct data *d, struct buf *out)
+{
+    struct data_limits limits = {.line = 20, .size = 60, .hops = 2, .normalize = e->normalize};
+    data_start(d, &limits);
+    for (size_t at = 0; at < e->n && !data_done(d);) {
+        size_t n = e->n - at < step ? e->n - at : step;
+        size_t before = out->len;
+        size_t taken = data_take(d, span_make(e->in + at, n), out);
+        assert_true(taken == n || data_done(d));
+        assert_true(out->len - before <= 2 * n + 2);
+        at += taken;
+        assert_true(!data_done(d) || at == e->n);
+    }
+}
+
+static void texts_are_decoded_however_they_are_cut(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        const struct expectation *e = &table[i];
+        for (size_t step = 1; step <= e->n; step++) {
+            struct data d;
+            struct buf out = {0};
+            run(e, step, &d, &out);
+            if (d.fault != e->fault || data_done(&d) == e->open)
+                fail_msg("text %zu cut by %zu: fault %d, done %d", i, step, d.fault, data_done(&d));
+            if (e->fault == DATA_OK && !span_equal(buf_span(&out), span_make(e->out, e->out_n)))
+                fail_msg("text %zu cut by %zu: got %.*s", i, step, SPAN_ARG(buf_span(&out)));
+            if (e->fault == DATA_OK)
+                assert_int_equal(d.size, e->out_n);
+            buf_free(&out);
+        }
+    }
+}
+
+static struct data decode(struct span in)
+{
+    struct data d;
+    struct buf out = {0};
+    data_start(&d, &(struct data_limits){.line = 1000, .size = 100000, .hops = 50});
+    data_take(&d, in, &out);
+    buf_free(&out);
+    return d;
+}
+
+static void what_follows_the_end_is_left(void **state)
+{
+    (void)state;
+    struct data d;
+    struct buf out = {0};
+    data_start(&d, &(struct data_limits){.line = 1000, .size = 1000, .hops = 5});
+    assert_int_equal(data_take(&d, SPAN_LITERAL("a\r\n.\r\nQUIT\r\n"), &out), 6);
+    assert_true(data_done(&d));
+    assert_int_equal(data_take(&d, SPAN_LITERAL("QUIT\r\n"), &out), 0);
+    buf_free(&out);
+}
+
+static void header_fields_are_seen(void **state)
+{
+    (void)state;
+    struct data d = decode(SPAN_LITERAL("date: x\r\nSubject: y\r\n\r\nFrom: z\r\n.\r\n"));
+    assert_int_equal(d.headers, HEADER_DATE);
+    assert_false(d.no_header);
+    d = decode(SPAN_LITERAL("Message-Id:\r\nFROM: a\r\n\r\n.\r\n"));
+    assert_int_equal(d.headers, HEADER_MESSAGE_ID | HEADER_FROM);
+    d = decode(SPAN_LITERAL("just words\r\nDate: x\r\n.\r\n"));
+    assert_true(d.no_header);
+    assert_int_equal(d.headers, 0);
+    d = decode(SPAN_LITERAL("A-Very-Long-Field-Name-Indeed: x\r\nDate: x\r\n.\r\n"));
+    assert_false(d.no_header);
+    assert_int_equal(d.headers, HEADER_DATE);
+}
+
+static void eight_bit_is_seen(void **state)
+{
+    (void)state;
+    assert_true(decode(SPAN_LITERAL("a\xe4\r\n.\r\n")).eight_bit);
+    assert_false(decode(SPAN_LITERAL("a\x7f\r\n.\r\n")).eight_bit);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(texts_are_decoded_however_they_are_cut),
+        cmocka_unit_test(what_follows_the_end_is_left),
+        cmocka_unit_test(header_fields_are_seen),
+        cmocka_unit_test(eight_bit_is_seen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

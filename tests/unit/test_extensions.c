@@ -1,0 +1,70 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "delivery/extensions.h"
+
+static struct reply reply;
+
+static struct extensions parse(const char *text)
+{
+    size_t used;
+    reply_begin(&reply);
+    assert_int_equal(reply_feed(&reply, span_of(text), &used), REPLY_WHOLE);
+    return extensions_parse(&reply);
+}
+
+static void all_of_them(void **state)
+{
+    (void)state;
+    struct extensions e = parse("250-mx.example hello\r\n250-PIPELINING\r\n250-size 1000\r\n250-8BITMIME\r\n250-STARTTLS\r\n"
+                                "250-EnhancedStatusCodes\r\n250-DSN\r\n250 SMTPUTF8\r\n");
+    assert_int_equal(e.offered, 127);
+    assert_int_equal(e.size_limit, 1000);
+    assert_true(span_equal(extensions_name(&reply), SPAN_LITERAL("mx.example")));
+    reply_free(&reply);
+}
+
+static void the_first_line_is_no_extension(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("250 STARTTLS\r\n").offered, 0);
+    assert_int_equal(parse("250-STARTTLS\r\n250 PIPELINING\r\n").offered, EXTENSION_PIPELINING);
+    assert_int_equal(parse("250\r\n").offered, 0);
+    assert_int_equal(extensions_name(&reply).n, 0);
+    reply_free(&reply);
+}
+
+static void odd_ones_are_skipped(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("250-x\r\n250-STARTTLSX\r\n250-START TLS\r\n250-\r\n250 AUTH PLAIN\r\n").offered, 0);
+    assert_int_equal(parse("250-x\r\n250  STARTTLS  a b\r\n").offered, EXTENSION_STARTTLS);
+    reply_free(&reply);
+}
+
+static void size_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("250-x\r\n250 SIZE\r\n").size_limit, 0);
+    assert_int_equal(parse("250-x\r\n250 SIZE 0\r\n").size_limit, 0);
+    assert_int_equal(parse("250-x\r\n250 SIZE  52428800 \r\n").size_limit, 52428800);
+    assert_int_equal(parse("250-x\r\n250 SIZE -1\r\n").size_limit, 0);
+    assert_int_equal(parse("250-x\r\n250 SIZE 99999999999999999999999\r\n").size_limit, 0);
+    assert_int_equal(parse("250-x\r\n250 SIZE 12k\r\n").size_limit, 0);
+    reply_free(&reply);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_of_them),
+        cmocka_unit_test(the_first_line_is_no_extension),
+        cmocka_unit_test(odd_ones_are_skipped),
+        cmocka_unit_test(size_limits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,579 @@
+/* Whole SMTP sessions against fake route, auth and qmgr: what a client says, and what it hears and what is stored. */
+#include "tests/unit/session_world.h"
+
+#include "common/stream.h"
+
+#include <arpa/inet.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#define TURNS 400
+
+static struct world w;
+
+struct client {
+    struct stream *stream;
+    struct buf heard;
+    bool ended, secured;
+};
+
+static struct client c;
+
+static void on_secured(struct stream *s, void *arg)
+{
+    (void)s, (void)arg;
+    c.secured = true;
+}
+
+static void on_readable(struct stream *s, void *arg)
+{
+    (void)arg;
+    buf_add_span(&c.heard, stream_input(s));
+    stream_consume(s, stream_input(s).n);
+}
+
+static void on_ended(struct stream *s, enum stream_end how, const char *why, void *arg)
+{
+    (void)s, (void)how, (void)why, (void)arg;
+    c.ended = true;
+}
+
+static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .ended = on_ended};
+
+static int pair(void)
+{
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    c = (struct client){0};
+    c.stream = stream_accepted(w.base, fd[1], 64 << 10, &handler, NULL);
+    return fd[0];
+}
+
+static void connect_from(const char *address)
+{
+    struct sockaddr_storage from;
+    socklen_t len;
+    assert_true(address_to_socket(span_of(address), 1000, &from, &len));
+    session_accept(&w.server, &w.listener, pair(), (struct sockaddr *)&from);
+}
+
+static void say(const char *text)
+{
+    stream_write_span(c.stream, span_of(text));
+}
+
+/* Waits for a reply with `text` in it, as the end of what was heard; forgets what was heard. */
+static void hear(const char *text)
+{
+    for (int i = 0; i < TURNS; i++) {
+        const char *all = buf_text(&c.heard);
+        size_t n = strlen(all);
+        const char *at = strstr(all, text);
+        if (at && n && all[n - 1] == '\n' && !strchr(at, '\r')[2]) {
+            buf_clear(&c.heard);
+            return;
+        }
+        world_turn(&w, 5);
+    }
+    fail_msg("heard instead of %s: %s", text, buf_text(&c.heard));
+}
+
+static void exchange(const char *said, const char *heard)
+{
+    say(said);
+    hear(heard);
+}
+
+static void hear_end(void)
+{
+    for (int i = 0; i < TURNS && !c.ended; i++)
+        world_turn(&w, 5);
+    assert_true(c.ended);
+}
+
+static void settle(void)
+{
+    for (int i = 0; i < TURNS && w.server.session_count; i++)
+        world_turn(&w, 5);
+    assert_int_equal(w.server.session_count, 0);
+}
+
+static void hang_up(void)
+{
+    stream_free(c.stream);
+    c.stream = NULL;
+    buf_free(&c.heard);
+}
+
+static void expect_buf(struct buf *b, const char *text)
+{
+    assert_string_equal(buf_text(b), text);
+}
+
+/* The stored message behind its trace line. */
+static const char *stored_text(void)
+{
+    const char *p = buf_text(&w.body);
+    assert_memory_equal(p, "Received: ", 10);
+    while ((p = strstr(p, "\r\n")) && (p[2] == '\t' || p[2] == ' '))
+        p += 2;
+    return p + 2;
+}
+
+static void begin(void)
+{
+    connect_from("192.0.2.7");
+    hear("220 mx.example ESMTP Postino\r\n");
+    exchange("EHLO me.example\r\n", "250 8BITMIME\r\n");
+}
+
+static int open_world(void **state)
+{
+    (void)state;
+    world_open(&w);
+    return 0;
+}
+
+static int close_world(void **state)
+{
+    (void)state;
+    hang_up();
+    for (int i = 0; i < 10; i++)
+        world_turn(&w, 1);
+    world_close(&w);
+    return 0;
+}
+
+/* ---- mail ------------------------------------------------------------------------------------------------------------------------ */
+
+static void a_message_is_stored(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<a@example.net> SIZE=100 BODY=8BITMIME\r\n", "250 2.1.0 Ok\r\n");
+    exchange("RCPT TO:<b@example.org>\r\n", "250 2.1.5 Ok\r\n");
+    exchange("DATA\r\n", "354 ");
+    exchange("Subject: x\r\n\r\n..dot\r\nhall\xc3\xb6\r\n.\r\n", "250 2.0.0 Ok: queued as 0000000000");
+    assert_string_equal(stored_text(), "Subject: x\r\n\r\n.dot\r\nhall\xc3\xb6\r\n");
+    assert_non_null(
+        strstr(buf_text(&w.body), "Received: from me.example (client.example [192.0.2.7])\r\n\tby mx.example (Postino) with ESMTP id 0"));
+    assert_non_null(strstr(buf_text(&w.body), "for <b@example.org>;\r\n"));
+    expect_buf(&w.sender, "a@example.net");
+    expect_buf(&w.recipients, "b@example.org<> ");
+    expect_buf(&w.flow, "net:192.0.2.0");
+    expect_buf(&w.client, "192.0.2.7");
+    assert_int_equal(w.flags, ENVELOPE_8BIT);
+    exchange("DATA\r\n", "503 5.5.1 ");
+    exchange("QUIT\r\n", "221 2.0.0 ");
+    hear_end();
+    settle();
+}
+
+static void pipelined_commands_are_answered_in_order_and_together(void **state)
+{
+    (void)state;
+    begin();
+    int before = (int)w.questions;
+    say("MAIL FROM:<>\r\nRCPT TO:<alias@example.org>\r\nRCPT TO:<nouser@example.org>\r\nRCPT TO:<a@example.org>\r\nNOOP\r\nDATA\r\n");
+    for (int i = 0; i < TURNS && !c.heard.len; i++)
+        world_turn(&w, 5);
+    assert_non_null(strstr(buf_text(&c.heard),
+                           "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n550 5.1.1 <nouser@example.org>: no such user\r\n250 2.1.5 Ok\r\n250 2.0.0 "
+                           "Ok\r\n354 "));
+    assert_int_equal((int)w.questions - before, 3);
+    buf_clear(&c.heard);
+    exchange("x\r\n.\r\nMAIL FROM:<a@example.net>\r\n", "250 2.1.0 Ok\r\n");
+    expect_buf(&w.recipients, "a@example.org<alias@example.org> b@example.org<alias@example.org> "); /* the second a@ is no other */
+    expect_buf(&w.sender, "");
+    assert_null(strstr(buf_text(&w.body), "for <"));
+}
+
+static void a_large_message_goes_in_pieces(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    struct buf text = {0};
+    for (int i = 0; i < 40000; i++)
+        buf_printf(&text, "line %06d of a long message\r\n", i);
+    stream_write_span(c.stream, buf_span(&text));
+    exchange(".\r\n", "250 2.0.0 Ok: queued");
+    assert_true(w.appends >= 3);
+    assert_int_equal(w.drops, 0);
+    assert_true(strlen(stored_text()) == text.len);
+    assert_memory_equal(stored_text(), text.data, text.len);
+    buf_free(&text);
+}
+
+static void a_session_that_ends_in_a_large_message_drops_it(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    for (int i = 0; i < 20000; i++)
+        say("a line of a long message\r\n");
+    for (int i = 0; i < TURNS && !w.appends; i++)
+        world_turn(&w, 5);
+    assert_true(w.appends > 0);
+    hang_up();
+    settle();
+    for (int i = 0; i < 5; i++)
+        world_turn(&w, 1);
+    assert_int_equal(w.drops, 1);
+    assert_int_equal(w.puts, 0);
+    connect_from("192.0.2.7");
+}
+
+static void refuse_text(const char *text, const char *reply)
+{
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    exchange(text, reply);
+}
+
+static void bad_texts_are_refused_at_their_end(void **state)
+{
+    (void)state;
+    w.settings->limit_message_size = 5000;
+    w.settings->limit_hops = 2;
+    w.settings->limit_line = 1000;
+    begin();
+    refuse_text("a\nb\r\n.\r\n", "550 5.6.0 the message has a bare LF");
+    refuse_text("a\rb\r\n.\r\n", "550 5.6.0 the message has a bare CR");
+    refuse_text("Received: a\r\nReceived: b\r\nReceived: c\r\n\r\n.\r\n", "554 5.4.6 ");
+    char text[6000];
+    memset(text, 'x', sizeof text);
+    memcpy(text + 2000, "\r\n.\r\n", 6);
+    refuse_text(text, "550 5.6.0 the message has a line longer than 1000");
+    memset(text, 'x', sizeof text);
+    for (size_t i = 0; i + 100 < sizeof text; i += 100)
+        memcpy(text + i, "\r\n", 2);
+    memcpy(text + 5900, "\r\n.\r\n", 6);
+    refuse_text(text, "552 5.3.4 ");
+    exchange("MAIL FROM:<> SIZE=5001\r\n", "552 5.3.4 ");
+    exchange("MAIL FROM:<> SIZE=5000\r\n", "250 ");
+    assert_int_equal(w.puts, 0);
+}
+
+static void a_full_disk_and_a_lost_queue_are_temporary(void **state)
+{
+    (void)state;
+    begin();
+    w.store_code = 452;
+    refuse_text("x\r\n.\r\n", "452 4.3.1 disk full\r\n");
+    w.store_code = 250;
+    w.qmgr_silent = true;
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    say("x\r\n.\r\n");
+    for (int i = 0; i < TURNS && w.puts < 2; i++)
+        world_turn(&w, 5);
+    world_kill_qmgr(&w);
+    hear("451 4.3.0 ");
+    w.qmgr_silent = false;
+    refuse_text("x\r\n.\r\n", "250 2.0.0 Ok: queued");
+}
+
+static void refused_recipients(void **state)
+{
+    (void)state;
+    w.settings->limit_recipients = 2;
+    begin();
+    exchange("RCPT TO:<b@example.org>\r\n", "503 5.5.1 ");
+    exchange("MAIL FROM:<a@example.net>\r\n", "250 ");
+    exchange("MAIL FROM:<a@example.net>\r\n", "503 5.5.1 ");
+    exchange("DATA\r\n", "503 5.5.1 send RCPT");
+    exchange("RCPT TO:<later@example.org>\r\n", "451 4.4.3 <later@example.org>: try later\r\n");
+    exchange("DATA\r\n", "554 5.5.1 ");
+    exchange("RCPT TO:<nodomain>\r\n", "501 5.1.3 ");
+    exchange("RCPT TO:<postmaster>\r\n", "250 ");
+    exchange("RCPT TO:<b@example.org>\r\n", "250 ");
+    exchange("RCPT TO:<c@example.org>\r\n", "452 4.5.3 ");
+    exchange("RSET\r\n", "250 2.0.0 ");
+    exchange("RCPT TO:<b@example.org>\r\n", "503 5.5.1 ");
+}
+
+/* ---- bad input ------------------------------------------------------------------------------------------------------------------- */
+
+static void bad_commands_get_clear_replies(void **state)
+{
+    (void)state;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    exchange("MAIL FROM:<>\r\n", "503 5.5.1 ");
+    exchange("FROB\r\n", "500 5.5.2 ");
+    exchange("NOOP\n", "500 5.5.2 ");
+    exchange("EHLO\r\n", "501 5.5.4 ");
+    exchange("EHLO x\r\n", "250 8BITMIME\r\n");
+    exchange("MAIL FROM:<a@@b>\r\n", "501 5.1.7 ");
+    exchange("MAIL FROM:<a@b.example> X=1\r\n", "555 5.5.4 ");
+    exchange("NOOP \xff\r\n", "500 5.5.2 ");
+    exchange("VRFY root\r\n", "252 2.0.0 ");
+    exchange("EXPN list\r\n", "502 5.5.1 ");
+    exchange("HELP\r\n", "214 2.0.0 ");
+    exchange("STARTTLS\r\n", "502 5.5.1 "); /* this world has no certificate */
+    exchange("AUTH PLAIN\r\n", "538 5.7.11 ");
+    exchange("DATA x\r\n", "501 5.5.4 ");
+    char text[10000];
+    memset(text, 'x', sizeof text);
+    memcpy(text + sizeof text - 3, "\r\n", 3);
+    exchange(text, "500 5.5.2 line too long\r\n");
+    exchange("NOOP\r\n", "250 ");
+}
+
+static void too_many_errors_end_the_session(void **state)
+{
+    (void)state;
+    w.settings->limit_errors = 3;
+    begin();
+    exchange("A\r\n", "500 ");
+    exchange("B\r\n", "500 ");
+    say("C\r\nD\r\n");
+    hear("421 4.7.0 mx.example too many errors\r\n");
+    hear_end();
+    settle();
+}
+
+static void a_web_client_is_sent_away(void **state)
+{
+    (void)state;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    say("POST / HTTP/1.1\r\nHost: x\r\n\r\nMAIL FROM:<>\r\n");
+    hear("554 5.5.1 ");
+    hear_end();
+    settle();
+}
+
+static void silence_is_timed_out(void **state)
+{
+    (void)state;
+    w.settings->smtpd_command_timeout = 1;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    hear("421 4.4.2 mx.example timeout exceeded\r\n");
+    hear_end();
+    settle();
+}
+
+static void too_many_sessions(void **state)
+{
+    (void)state;
+    w.settings->limit_sessions_client = 1;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    struct client first = c;
+    connect_from("192.0.2.7");
+    hear("421 4.7.0 mx.example too many sessions from your address\r\n");
+    hang_up();
+    connect_from("192.0.2.8");
+    hear("220 ");
+    hang_up();
+    connect_from("127.0.0.1"); /* relay_from */
+    hear("220 ");
+    hang_up();
+    connect_from("127.0.0.1");
+    hear("220 ");
+    hang_up();
+    c = first;
+    hang_up();
+    settle();
+    connect_from("192.0.2.7");
+    hear("220 ");
+    w.settings->limit_sessions = 1;
+    first = c;
+    connect_from("192.0.2.9");
+    hear("421 4.7.0 mx.example too many sessions, try again later\r\n");
+    hang_up();
+    c = first;
+}
+
+static void a_drain_ends_sessions_between_messages(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    sessions_drain(&w.server);
+    say("x\r\n.\r\n");
+    hear("421 4.3.2 mx.example is shutting down, try again\r\n");
+    assert_int_equal(w.puts, 1);
+    hear_end();
+    settle();
+    hang_up();
+    connect_from("192.0.2.7");
+    hear("220 ");
+    sessions_drain(&w.server);
+    hear("421 4.3.2 ");
+}
+
+/* ---- TLS, AUTH ------------------------------------------------------------------------------------------------------------------- */
+
+static SSL_CTX *client_tls;
+
+static void make_tls(void)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = X509_new();
+    X509_gmtime_adj(X509_getm_notBefore(certificate), -60);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+    X509_set_pubkey(certificate, key);
+    assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
+    w.server.tls = SSL_CTX_new(TLS_server_method());
+    SSL_CTX_use_certificate(w.server.tls, certificate);
+    SSL_CTX_use_PrivateKey(w.server.tls, key);
+    client_tls = SSL_CTX_new(TLS_client_method());
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+
+static int open_tls_world(void **state)
+{
+    open_world(state);
+    make_tls();
+    w.settings->smtpd_auth_delay = 0;
+    return 0;
+}
+
+static int close_tls_world(void **state)
+{
+    SSL_CTX *server_tls = w.server.tls;
+    close_world(state);
+    SSL_CTX_free(server_tls);
+    SSL_CTX_free(client_tls);
+    return 0;
+}
+
+static void secure(void)
+{
+    stream_start_tls_client(c.stream, client_tls, NULL, false, NULL);
+    for (int i = 0; i < TURNS && !c.secured; i++)
+        world_turn(&w, 5);
+    assert_true(c.secured);
+}
+
+static void starttls_forgets_what_was_before(void **state)
+{
+    (void)state;
+    w.listener.tls = LISTENER_TLS_REQUIRED;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    exchange("MAIL FROM:<>\r\n", "530 5.7.0 send STARTTLS first\r\n");
+    exchange("VRFY x\r\n", "530 5.7.0 ");
+    say("EHLO me.example\r\n");
+    hear("250 8BITMIME\r\n");
+    exchange("NOOP\r\n", "250 ");
+    exchange("STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@example.net>\r\n", "220 2.0.0 ");
+    secure();
+    exchange("MAIL FROM:<>\r\n", "503 5.5.1 send EHLO");
+    exchange("EHLO me.example\r\n", "250 8BITMIME\r\n");
+    exchange("STARTTLS\r\n", "503 5.5.1 ");
+    exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    exchange("x\r\n.\r\n", "250 2.0.0 ");
+    assert_non_null(strstr(buf_text(&w.body), "with ESMTPS id "));
+    assert_non_null(strstr(buf_text(&w.body), "\r\n\t(TLSv1.3 TLS_"));
+}
+
+static void auth_opens_a_submission(void **state)
+{
+    (void)state;
+    w.listener.tls = LISTENER_TLS_IMPLICIT;
+    w.listener.auth = LISTENER_AUTH_REQUIRED;
+    w.settings->smtpd_auth_failures = 100;
+    connect_from("2001:db8:1:2::7");
+    secure();
+    hear("220 ");
+    exchange("AUTH PLAIN\r\n", "503 5.5.1 send EHLO");
+    exchange("EHLO x\r\n", "250 8BITMIME\r\n");
+    exchange("MAIL FROM:<ann@example.org>\r\n", "530 5.7.0 ");
+    exchange("AUTH LOGIN\r\n", "504 5.5.4 ");
+    exchange("AUTH PLAIN !!\r\n", "501 5.5.2 ");
+    exchange("AUTH PLAIN\r\n", "334 \r\n");
+    exchange("*\r\n", "501 5.7.0 ");
+    exchange("AUTH PLAIN AGFubgB3cm9uZw==\r\n", "535 5.7.8 "); /* wrong */
+    exchange("AUTH PLAIN AGFubgBkb3du\r\n", "454 4.7.0 ");     /* down */
+    exchange("MAIL FROM:<ann@example.org>\r\n", "530 5.7.0 ");
+    exchange("AUTH PLAIN\r\n", "334 \r\n");
+    exchange("AGFubgBzZWNyZXQ=\r\n", "235 2.7.0 ");
+    exchange("AUTH PLAIN AGFubgBzZWNyZXQ=\r\n", "503 5.5.1 ");
+    exchange("MAIL FROM:<ann@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
+    exchange("Subject: x\r\n\r\nx\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.flow, "login:ann");
+    assert_non_null(strstr(buf_text(&w.body), "(client.example [IPv6:2001:db8:1:2::7])"));
+    assert_non_null(strstr(buf_text(&w.body), "with ESMTPSA id "));
+    assert_memory_equal(stored_text(), "Date: ", 6);
+    assert_non_null(strstr(stored_text(), "\r\nFrom: <ann@example.org>\r\nMessage-ID: <"));
+    assert_non_null(strstr(stored_text(), "@mx.example>\r\nSubject: x\r\n\r\nx\r\n"));
+}
+
+static void guessing_is_slow_and_short(void **state)
+{
+    (void)state;
+    w.listener.tls = LISTENER_TLS_IMPLICIT;
+    w.settings->smtpd_auth_failures = 2;
+    w.settings->smtpd_auth_delay = 1;
+    connect_from("192.0.2.7");
+    secure();
+    hear("220 ");
+    exchange("EHLO x\r\n", "250 8BITMIME\r\n");
+    say("AUTH PLAIN AGFubgB3cm9uZw==\r\nNOOP\r\n");
+    for (int i = 0; i < 100; i++)
+        world_turn(&w, 5);
+    assert_int_equal(c.heard.len, 0);
+    hear("250 2.0.0 Ok\r\n");
+    say("AUTH PLAIN AGFubgB3cm9uZw==\r\n");
+    hear("421 4.7.0 mx.example too many failed authentications\r\n");
+    hear_end();
+}
+
+/* ---- submit socket --------------------------------------------------------------------------------------------------------------- */
+
+static void a_local_user_submits(void **state)
+{
+    (void)state;
+    session_accept_local(&w.server, pair(), 1000);
+    hear("220 ");
+    exchange("EHLO localhost\r\n", "250 8BITMIME\r\n");
+    exchange("MAIL FROM:<root>\r\n", "250 ");
+    exchange("RCPT TO:<ann>\r\nDATA\r\n", "354 ");
+    exchange("From: root\r\n\r\nx\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.sender, "root@mx.example");
+    expect_buf(&w.recipients, "ann<> ");
+    expect_buf(&w.flow, "uid:1000");
+    expect_buf(&w.client, "");
+    assert_memory_equal(buf_text(&w.body), "Received: by mx.example (Postino, from userid 1000)\r\n\tid ", 57);
+    assert_memory_equal(stored_text(), "Date: ", 6);
+    assert_null(strstr(stored_text(), "From: <"));
+}
+
+#define TEST(name)     cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TLS_TEST(name) cmocka_unit_test_setup_teardown(name, open_tls_world, close_tls_world)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_message_is_stored),
+        TEST(pipelined_commands_are_answered_in_order_and_together),
+        TEST(a_large_message_goes_in_pieces),
+        TEST(a_session_that_ends_in_a_large_message_drops_it),
+        TEST(bad_texts_are_refused_at_their_end),
+        TEST(a_full_disk_and_a_lost_queue_are_temporary),
+        TEST(refused_recipients),
+        TEST(bad_commands_get_clear_replies),
+        TEST(too_many_errors_end_the_session),
+        TEST(a_web_client_is_sent_away),
+        TEST(silence_is_timed_out),
+        TEST(too_many_sessions),
+        TEST(a_drain_ends_sessions_between_messages),
+        TLS_TEST(starttls_forgets_what_was_before),
+        TLS_TEST(auth_opens_a_submission),
+        TLS_TEST(guessing_is_slow_and_short),
+        TEST(a_local_user_submits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
