@@ -245,7 +245,7 @@ static bool other_kind(const cfg_t *cfg, const char *name, enum unknown_kind fro
     struct unknown *u = find_unknown(cfg->name, name);
     if (!u || u->kind != from || *section_of(cfg))
         return false;
-    
+    u->kind++;
     return parser->again = true;
 }
 

@@ -127,39 +127,36 @@ static void bad_byte(struct cleaner *c)
     *c->p++ = '_';
 }
 
-/* One character in quotes; false: the closing quote, or the end of the line. */
-static bool quoted_char(struct cleaner *c, char quote)
+static void escape(struct cleaner *c, char quote)
 {
-    if (*c->p == '\n')
-        return false;
-    if (quote == '"' && at(c, '$', '{')) {
+    if (quote == '"' && !at(c, '\\', '"') && !at(c, '\\', '\\'))
+        report_error(c->r, c->line, "a backslash in quotes stands before \" or \\ alone; write \\\\ for one backslash");
+    c->p++;
+    if (c->p < c->end && *c->p != '\n')
+        c->p++;
+}
+
+static void quoted_char(struct cleaner *c, char quote)
+{
+    if (*c->p == '\\')
+        escape(c, quote);
+    else if (quote == '"' && at(c, '$', '{'))
         variable(c);
-        return true;
-    }
-    if (*c->p == '\\') {
-        if (quote == '"' && !at(c, '\\', '"') && !at(c, '\\', '\\'))
-            report_error(c->r, c->line, "a backslash in quotes stands before \" or \\ alone; write \\\\ for one backslash");
-        c->p += c->p + 1 < c->end && c->p[1] != '\n' ? 2 : 1;
-        return true;
-    }
-    if (((unsigned char)*c->p < ' ' && *c->p != '\t') || *c->p == 0x7f)
+    else if (((unsigned char)*c->p < ' ' && *c->p != '\t') || *c->p == 0x7f)
         bad_byte(c);
-    else if (*c->p++ == quote)
-        return false;
-    return true;
+    else
+        c->p++;
 }
 
 static void quoted(struct cleaner *c)
 {
     char quote = *c->p++;
-    while (c->p < c->end && quoted_char(c, quote))
-        ;
-    if (c->p < c->end && *c->p != '\n')
+    while (c->p < c->end && *c->p != '\n' && *c->p != quote)
+        quoted_char(c, quote);
+    if (c->p < c->end && *c->p == quote) {
+        c->p++;
         return;
-    if (c->p > c->end)
-        c->p = c->end;
-    if (c->p[-1] == quote && c->p[-2] != '\\') /* closed at the end of its line */
-        return;
+    }
     report_error(c->r, c->line, "a quote (%c) is opened and not closed in this line; close it", quote);
     c->hopeless = true;
 }

@@ -19,3 +19,11 @@ test_auth_LIBS   := -lcrypt
 TESTS += test_session
 test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 test_session_LIBS := $(smtpd_LIBS)
+
+FUZZERS += fuzz_command fuzz_data fuzz_session
+fuzz_command_SRC  := smtpd/command.c
+fuzz_command_LIBS := -ldb-5.3 $(smtpd_LIBS)
+fuzz_data_SRC     := smtpd/data.c
+fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)
+fuzz_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
+fuzz_session_LIBS := -ldb-5.3 $(smtpd_LIBS)

@@ -16,7 +16,17 @@ import time
 HERE = os.path.dirname(os.path.abspath(sys.argv[0]))
 NAME = os.path.basename(sys.argv[0])[len("postino-"):]
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
-OPEN = sorted(int(fd) for fd in os.listdir("/proc/self/fd"))
+
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+        return True
+    except OSError:
+        return False
+
+
+OPEN = [fd for fd in range(1024) if is_open(fd)]
 import socket  # noqa: E402
 
 import frames  # noqa: E402

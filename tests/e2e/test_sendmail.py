@@ -24,7 +24,8 @@ class Server:
         self.socket.bind(path)
         os.chmod(path, 0o666)
         self.socket.listen(5)
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
 
     def serve(self):
         while True:
@@ -76,7 +77,10 @@ class Server:
         return b"".join(lines)
 
     def close(self):
-        self.socket.close()
+        if self.socket.fileno() >= 0:
+            self.socket.shutdown(socket.SHUT_RDWR)
+            self.thread.join()  # or it would accept from the next socket that gets this descriptor
+            self.socket.close()
 
 
 class Case(unittest.TestCase):
@@ -309,7 +313,6 @@ class Queue(Case):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(os.path.join(self.directory, "queue"))
         listener.listen(5)
-        self.addCleanup(listener.close)
         self.asked = []
 
         def serve():
@@ -326,7 +329,14 @@ class Queue(Case):
                         answer(channel, question)
                 except (frames.Closed, TimeoutError, OSError, ValueError):
                     sock.close()
-        threading.Thread(target=serve, daemon=True).start()
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+
+        def close():
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            listener.close()
+        self.addCleanup(close)
 
     def entries(self):
         def entry(id, recipient, state, reason="", sender="a@x.example", size=1500):

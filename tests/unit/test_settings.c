@@ -399,6 +399,26 @@ static void a_damaged_slice_is_refused_or_gives_values_in_their_limits(void **st
     settings_free(s);
 }
 
+/* The last octets of a slice are the last route's last setting, a choice. */
+static void a_choice_out_of_its_words_is_refused(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new(), *got;
+    struct buf slice = {0};
+    struct error e;
+    assert_non_null(settings_append(s, SETTINGS_ROUTES, SPAN_LITERAL("*")));
+    settings_encode(s, 'O', &slice);
+    slice.data[slice.len - 8] = ROUTE_TLS_VERIFY;
+    assert_non_null(got = settings_decode(buf_span(&slice), &e));
+    assert_int_equal(got->routes[0].tls, ROUTE_TLS_VERIFY);
+    settings_free(got);
+    slice.data[slice.len - 8] = ROUTE_TLS_VERIFY + 1;
+    assert_null(settings_decode(buf_span(&slice), &e));
+    assert_non_null(strstr(e.text, "tls has the value 4"));
+    buf_free(&slice);
+    settings_free(s);
+}
+
 static void a_slice_of_another_version_says_so(void **state)
 {
     (void)state;
@@ -445,6 +465,7 @@ int main(void)
         cmocka_unit_test(empty_settings_survive),
         cmocka_unit_test(a_slice_that_is_cut_or_longer_is_refused),
         cmocka_unit_test(a_damaged_slice_is_refused_or_gives_values_in_their_limits),
+        cmocka_unit_test(a_choice_out_of_its_words_is_refused),
         cmocka_unit_test(a_slice_of_another_version_says_so),
         cmocka_unit_test(sections_are_found_by_title),
     };
