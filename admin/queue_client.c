@@ -122,22 +122,26 @@ int queue_list(struct queue_client *q, uint64_t only, queue_entry_fn *each, void
     }
 }
 
+static struct span words(struct span reply, const char *otherwise)
+{
+    struct span s = reply.n ? reply : span_of(otherwise);
+    return (struct span){s.p, s.n < 200 ? s.n : 200};
+}
+
 /* SMTP's words for an answer: 2xx yes, 550 no such message, other 5xx not allowed. */
 static int judge(uint16_t code, uint64_t id, struct span reply, struct error *error)
 {
-    struct queueid_text text = queueid_format(id);
     if (code >= 200 && code < 300)
         return EX_OK;
     if (code == 550 && id) {
-        (void)error_set(error, "%s: there is no such message in the queue", text.text);
+        (void)error_set(error, "%s: there is no such message in the queue", queueid_format(id).text);
         return EX_NOINPUT;
     }
     if (code >= 500) {
-        (void)error_set(error, "refused: %.*s", reply.n < 200 ? (int)reply.n : 200,
-                        reply.n ? reply.p : "that is for root and for those in `admins`");
+        (void)error_set(error, "refused: %.*s", SPAN_ARG(words(reply, "that is for root, and for those in `admins`")));
         return EX_NOPERM;
     }
-    (void)error_set(error, "not now: %.*s", reply.n < 200 ? (int)reply.n : 200, reply.n ? reply.p : "try again");
+    (void)error_set(error, "not now: %.*s", SPAN_ARG(words(reply, "try again")));
     return EX_TEMPFAIL;
 }
 

@@ -116,7 +116,6 @@ static int open_db(struct map *map, const struct stat *checked)
         return error_set(&map->why, "cannot be opened: %s", db_strerror(status));
     }
     map->db->set_errcall(map->db, quiet);
-    map->db->dbenv->mutex_set_tas_spins(map->db->dbenv, 1); /* else it counts processors, which no sandbox allows */
     /* Not mapped into memory: a file that some other tool cuts short must be an error, not a SIGBUS. */
     status = map->db->open(map->db, NULL, map->path, NULL, map->type, DB_RDONLY | DB_NOMMAP, 0);
     if (status == 0)

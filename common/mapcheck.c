@@ -10,7 +10,7 @@
 /* Offsets in the meta page (page 0) and in all others; integers are in the machine's order, a file of the other order is refused. */
 enum { META_MAGIC = 12, META_VERSION = 16, META_PAGESIZE = 20, META_ENCRYPTED = 24, META_TYPE = 25, META_METAFLAGS = 26, META_LAST = 32 };
 enum { META_PARTS = 36, META_FLAGS = 48, META_MAX_BUCKET = 72, META_HIGH_MASK = 76, META_LOW_MASK = 80, META_ROOT = 88, META_SPARES = 96 };
-enum { META_SIZE = 512, SPARES = 32 };
+enum { META_SIZE = 512, META_SUM = 492, PAGE_SUM = 28, SPARES = 32 };
 enum {
     PAGE_NUMBER = 8,
     PAGE_PREV = 12,
@@ -46,6 +46,7 @@ struct check {
     enum mapcheck_kind kind;
     uint32_t page_size, last;
     unsigned head; /* octets before a page's index */
+    bool summed;   /* pages have checksums */
     unsigned char meta[META_SIZE];
     unsigned char *page;
     struct note *notes;
@@ -86,6 +87,15 @@ static int read_at(struct check *c, int fd, void *to, size_t n, off_t at)
     return 0;
 }
 
+/* libdb's own sum: Bernstein's hash over all, with the four octets of the sum itself as 0. */
+static bool sum_is_right(const unsigned char *p, size_t n, size_t at)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum = sum * 33 + (i - at < 4 ? 0 : p[i]);
+    return sum == get32(p + at);
+}
+
 /* ---- the meta page ---------------------------------------------------------------------------------------------------------------- */
 
 static bool sane_page_size(uint32_t n)
@@ -118,7 +128,10 @@ static int check_meta(struct check *c, off_t size)
         return error_set(c->error, "not a plain map (encrypted, parted, or with several databases or duplicate keys)");
     c->page_size = get32(m + META_PAGESIZE);
     c->last = get32(m + META_LAST);
-    c->head = m[META_METAFLAGS] & METAFLAG_CHECKSUM ? PAGE_HEAD_CHECKSUM : PAGE_HEAD;
+    c->summed = (m[META_METAFLAGS] & METAFLAG_CHECKSUM) != 0;
+    c->head = c->summed ? PAGE_HEAD_CHECKSUM : PAGE_HEAD;
+    if (c->summed && !sum_is_right(m, META_SIZE, META_SUM))
+        return damaged(c, 0, "its checksum is wrong");
     return check_size(c, size);
 }
 
@@ -222,6 +235,13 @@ static int check_page_items(struct check *c, uint32_t number)
     return damaged(c, number, "it is of unknown type");
 }
 
+/* A hole in the file, which libdb takes for a page without items. */
+static bool never_written(const unsigned char *page)
+{
+    static const unsigned char zeros[PAGE_PREV];
+    return memcmp(page, zeros, sizeof zeros) == 0 && page[PAGE_TYPE] == PAGE_INVALID;
+}
+
 static int check_page(struct check *c, int fd, uint32_t number)
 {
     if (read_at(c, fd, c->page, c->page_size, (off_t)number * c->page_size) < 0)
@@ -231,6 +251,8 @@ static int check_page(struct check *c, int fd, uint32_t number)
     n->next = get32(c->page + PAGE_NEXT);
     n->type = c->page[PAGE_TYPE];
     n->level = c->page[PAGE_LEVEL];
+    if (c->summed && !never_written(c->page) && !sum_is_right(c->page, c->page_size, PAGE_SUM))
+        return damaged(c, number, "its checksum is wrong");
     if (n->type != PAGE_INVALID && get32(c->page + PAGE_NUMBER) != number)
         return damaged(c, number, "it says that it is another page");
     return check_page_items(c, number);

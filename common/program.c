@@ -23,6 +23,7 @@ static struct {
     struct event_base *base;
     struct channel *control;
     struct settings *settings;
+    char log_name[32];
     struct event *deadline;
     uint64_t now_us;
     uint32_t instance, drain_seconds;
@@ -144,7 +145,8 @@ static void take_drain(uint32_t seconds)
             self.deadline = evtimer_new(self.base, deadline_over, NULL);
         evtimer_add(self.deadline, &(struct timeval){.tv_sec = seconds});
     }
-    if (self.draining)
+    bool bounded_now = seconds && !self.drain_seconds; /* a stop overtakes a reload */
+    if (self.draining && !bounded_now)
         return;
     self.draining = true;
     self.drain_seconds = seconds;
@@ -195,7 +197,7 @@ static void control_message(struct channel *c, const struct message *m, void *ar
         take_config(&m->config);
         break;
     case MESSAGE_LOG:
-        log_open(self.program->name, m->fd, (enum log_kind)m->log.kind, (enum log_level)m->log.level);
+        log_open(self.log_name, m->fd, (enum log_kind)m->log.kind, (enum log_level)m->log.level);
         break;
     case MESSAGE_LISTENER:
         take_listener(m);
@@ -266,7 +268,8 @@ int program_main(const struct program *program, int argc, char **argv)
     tzset();
     read_clock();
     self.program = program;
-    log_open(program->name, dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
+    snprintf(self.log_name, sizeof self.log_name, "postino-%s", program->name);
+    log_open(self.log_name, dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
     make_base();
     self.control = channel_new(self.base, CONTROL_FD, "master", 1u << PROTOCOL_CONTROL, SIDE_SERVER, &handler, NULL);
     run();

@@ -35,7 +35,7 @@ struct program {
     /* The other end of an edge is (again) there; before start(), and later. `role` is the other program's name. */
     void (*peer)(const char *role, uint32_t instance, int fd);
     void (*reconfigure)(const struct settings *); /* NULL: never */
-    void (*drain)(void);                          /* NULL: end at once */
+    void (*drain)(void); /* NULL: end at once. Called a second time when a drain without bound gets one: a stop overtakes a reload. */
     void (*turn)(void); /* NULL, or called once after each turn of the event loop, before the channels are flushed */
 };
 

@@ -65,8 +65,14 @@ static int limit(int resource, const char *name, rlim_t value, struct error *err
     struct rlimit now;
     if (getrlimit((__rlimit_resource_t)resource, &now) != 0)
         return error_set(error, "sandbox: cannot read %s: %s", name, strerror(errno));
-    if (value > now.rlim_max && geteuid() != 0)
+    if (setrlimit((__rlimit_resource_t)resource, &(struct rlimit){value, value}) == 0)
+        return 0;
+    /* More than this process may have (an ordinary user, a container): less is no weaker sandbox. */
+    if (errno == EPERM && value > now.rlim_max) {
+        log_warning("sandbox: %s is %llu, not %llu: raise the hard limit of the master", name, (unsigned long long)now.rlim_max,
+                    (unsigned long long)value);
         value = now.rlim_max;
+    }
     if (setrlimit((__rlimit_resource_t)resource, &(struct rlimit){value, value}) != 0)
         return error_set(error, "sandbox: cannot set %s to %llu: %s", name, (unsigned long long)value, strerror(errno));
     return 0;

@@ -58,6 +58,8 @@ int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);
  * is not enough: this gives up the groups, the gid, the uid and all capabilities, and proves that there is no way back. Root is refused, and the filter
  * of SANDBOX_FORK kills for trying. -1: the child must end. */
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct error *);
+/* Then, when it has opened the one directory it works in: below that it may read and write files, and nowhere else from now on. */
+int sandbox_confine(int directory, const char *path, struct error *);
 
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr, remote, local, dns, route
  * count up from it). -1: no such user. */

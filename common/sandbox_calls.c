@@ -63,6 +63,7 @@ static const struct call base[] = {
     ALLOW(mremap),
     ALLOW(madvise),
     ALLOW(sysinfo), /* qsort() asks how much memory there is */
+    ALLOW(sched_getaffinity), /* libdb and malloc() ask how many processors there are */
     /* Time, where the vDSO has no clock. */
     ALLOW(clock_gettime),
     ALLOW(gettimeofday),
@@ -236,6 +237,9 @@ static const struct call forking[] = {
     ALLOW_IF(kill, IS(1, SIGKILL)), /* a child that takes too long, or was stopped by its user */
     ALLOW(close_range),
     ALLOW_IF(prlimit64, IS(0, 0)), /* a child's own limits */
+    ALLOW(landlock_create_ruleset),
+    ALLOW(landlock_add_rule),
+    ALLOW(landlock_restrict_self),
     ALLOW(dup2),
     ALLOW(dup3),
     ALLOW_IF(prctl, IS(0, PR_SET_PDEATHSIG)),

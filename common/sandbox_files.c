@@ -139,3 +139,19 @@ int sandbox_files_restrict(int ruleset, struct error *error)
     close(ruleset);
     return 0;
 }
+
+/* The first ABI refuses to move a file from one directory to another, which a Maildir lives by. */
+int sandbox_confine(int directory, const char *path, struct error *error)
+{
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (abi < 2)
+        return 0;
+    struct ruleset rights = rights_of_abi(abi, 0);
+    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rights, size_of_abi(abi), 0);
+    if (ruleset < 0)
+        return error_set(error, "sandbox: cannot make a Landlock ruleset (ABI %ld): %s", abi, strerror(errno));
+    if (add_rule(ruleset, directory, RIGHTS_WRITE & rights.files, path, error) == 0)
+        return sandbox_files_restrict(ruleset, error);
+    close(ruleset);
+    return -1;
+}

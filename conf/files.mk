@@ -6,7 +6,9 @@ TESTS += test_settings test_parse
 test_parse_SRC  := $(conf_parse_SRC)
 test_parse_LIBS := $(conf_parse_LIBS)
 
-FUZZERS += fuzz_settings
+FUZZERS += fuzz_settings fuzz_parse
+fuzz_parse_SRC := $(conf_parse_SRC)
+fuzz_parse_LIBS := $(conf_parse_LIBS) -ldb-5.3
 fuzz_settings_LIBS := -ldb-5.3 -lssl -lcrypto $(COMMON_LIBS)
 
 # postino.conf(5) is printed by a tool from the table and the prose around it.

@@ -151,6 +151,7 @@ void *settings_append(struct settings *s, enum settings_kind kind, struct span t
     char *copy = strndup(title.p ? title.p : "", title.n);
     memcpy(object, &copy, sizeof copy);
     *total(s, kind) = n + 1; /* settings_free() frees it, however far it came */
+    // cppcheck-suppress memleak ; v hangs in s since the memcpy
     return copy && reset_all(section->table, section->count, object) == 0 ? object : NULL;
 }
 

@@ -85,18 +85,16 @@ struct settings_route {
 /* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help) setting_##TYPE SETTINGS_NAME(section, name);
 #define SETTING_CHOICE(section, name, dflt, words, programs, help) int SETTINGS_NAME(section, name);
-#define SETTINGS_NAME(section, name) SETTINGS_PASTE(SETTINGS_PREFIX_##section, name)
-#define SETTINGS_PASTE(prefix, name) SETTINGS_PASTE2(prefix, name)
-#define SETTINGS_PASTE2(prefix, name) prefix##name
-#define SETTINGS_PREFIX_
-#define SETTINGS_PREFIX_directory directory_
-#define SETTINGS_PREFIX_log log_
-#define SETTINGS_PREFIX_tls tls_
-#define SETTINGS_PREFIX_dns dns_
-#define SETTINGS_PREFIX_limit limit_
-#define SETTINGS_PREFIX_smtpd smtpd_
-#define SETTINGS_PREFIX_remote remote_
-#define SETTINGS_PREFIX_queue queue_
+#define SETTINGS_NAME(section, name) SETTINGS_IN_##section(name)
+#define SETTINGS_IN_(name) name
+#define SETTINGS_IN_directory(name) directory_##name
+#define SETTINGS_IN_log(name) log_##name
+#define SETTINGS_IN_tls(name) tls_##name
+#define SETTINGS_IN_dns(name) dns_##name
+#define SETTINGS_IN_limit(name) limit_##name
+#define SETTINGS_IN_smtpd(name) smtpd_##name
+#define SETTINGS_IN_remote(name) remote_##name
+#define SETTINGS_IN_queue(name) queue_##name
 struct settings {
 #include "conf/settings.def"
     struct settings_listener *listeners;

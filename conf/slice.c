@@ -169,7 +169,7 @@ static int take_string(const struct setting *s, void *object, struct span *in, s
     if (!empty)
         return error_set(e, "configuration slice: out of memory");
     setting_clear(s, object);
-    memcpy((char *)object + s->offset, &empty, sizeof empty);
+    *(char **)((char *)object + s->offset) = empty;
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -60,9 +61,12 @@ static void set_limits(const struct maildir_letter *l)
 static int deliver(const struct mailbox *m, const struct maildir_letter *l, struct local_outcome *o)
 {
     struct maildir maildir;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* what nobody hears of would only come twice */
     if (maildir_open(&maildir, m->base, m->path, m->uid, o) < 0)
         return -1;
-    int status = maildir_deliver(&maildir, l, o);
+    struct error error;
+    int status = sandbox_confine(maildir.top, maildir.path, &error);
+    status = status < 0 ? local_deferred(o, "4.3.0", "%s", error.text) : maildir_deliver(&maildir, l, o);
     maildir_close(&maildir);
     return status;
 }

@@ -98,8 +98,8 @@ void site_deliver(struct job *j, struct span nexthop, struct span tls)
     struct site *s = j->undecided ? find(nexthop, tls) : NULL;
     if (!s) {
         struct buf why = BUF_EMPTY(1024);
-        buf_printf(&why, "next hop %.*s, tls %.*s: no valid route; look at the route sections of postino.conf", SPAN_ARG(nexthop),
-                   SPAN_ARG(tls));
+        buf_add_text(&why, "no valid route (look at the route sections of postino.conf): next hop ");
+        buf_add(&why, nexthop.p, nexthop.n < 256 ? nexthop.n : 256);
         job_decide_rest(j, VERDICT_FAILED, "5.4.4", buf_span(&why));
         job_finish(j, false, none, none);
         buf_free(&why);
@@ -137,7 +137,7 @@ void site_give_back(struct site *s, struct job *j)
 
 void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
 {
-    struct job *j = site_take(s, false);
+    struct job *j = s->waiting > s->opening ? site_take(s, false) : NULL;
     if (!j)
         return;
     job_decide_rest(j, verdict, status, words);

@@ -224,6 +224,8 @@ static void rcpt_reply(struct session *s)
             return;
         }
         judge_recipient(s);
+    } else if (class_of(s) == 2) {
+        t->accepted++;
     }
     if (--t->left == 0) {
         after_last_recipient(s);
@@ -241,7 +243,9 @@ static void data_reply(struct session *s)
         session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
         if (stream_input(s->stream).n == 0) /* else it says more already, and we look at that first */
             body_continue(s);
-    } else if (class_of(s) == 3) { /* nobody was accepted, and yet it takes a message: an empty one, for nobody */
+    } else if (class_of(s) == 3 && t->accepted) { /* it refused MAIL, and goes on as if it had not: it would deliver what we end */
+        session_drop(s);
+    } else if (class_of(s) == 3) { /* nobody was accepted, and yet it takes a message: an empty one, for nobody (RFC 2920 3.1) */
         stream_write_span(s->stream, SPAN_LITERAL(".\r\n"));
         session_await(s, SESSION_END, remote.settings->remote_end_timeout);
     } else if (class_of(s) == 2) {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define INODES_MOST 64
+#define SOCKET_LINK "socket:["
 #define TCP_LISTEN  0x0A
 
 struct inodes {
@@ -15,28 +16,44 @@ struct inodes {
     size_t n;
 };
 
-/* Lines of /proc/net/tcp: "sl: LOCAL:PORT REMOTE:PORT STATE queues timer retransmits uid timeout INODE". */
+/* The n-th word of a line, from 0; "" when there is none. */
+static const char *word(const char *line, unsigned n)
+{
+    line += strspn(line, " ");
+    while (n-- > 0) {
+        line += strcspn(line, " ");
+        line += strspn(line, " ");
+    }
+    return line;
+}
+
+/* Lines of /proc/net/tcp: "sl: LOCAL:PORT REMOTE:PORT STATE queues timer retransmits uid timeout INODE ..." (numbers but uid and inode in
+ * hex). */
+static bool is_listening(const char *line, unsigned port, unsigned long *inode)
+{
+    const char *local = word(line, 1);
+    const char *colon = strchr(local, ':');
+    *inode = strtoul(word(line, 9), NULL, 10);
+    return colon && strtoul(colon + 1, NULL, 16) == port && strtoul(word(line, 3), NULL, 16) == TCP_LISTEN && *inode > 0;
+}
+
 static void listening_inodes(const char *path, unsigned port, struct inodes *out)
 {
     char line[512];
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return;
-    while (fgets(line, sizeof line, f) && out->n < INODES_MOST) {
-        unsigned local, state;
-        unsigned long inode;
-        if (sscanf(line, " %*[0-9]: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local, &state, &inode) == 3 &&
-            local == port && state == TCP_LISTEN)
-            out->v[out->n++] = inode;
-    }
+    while (fgets(line, sizeof line, f) && out->n < INODES_MOST)
+        if (is_listening(line, port, &out->v[out->n]))
+            out->n++;
     fclose(f);
 }
 
 static bool is_one_of(const char *link, const struct inodes *inodes)
 {
-    unsigned long inode;
-    if (sscanf(link, "socket:[%lu]", &inode) != 1)
+    if (strncmp(link, SOCKET_LINK, strlen(SOCKET_LINK)) != 0)
         return false;
+    unsigned long inode = strtoul(link + strlen(SOCKET_LINK), NULL, 10);
     for (size_t i = 0; i < inodes->n; i++)
         if (inodes->v[i] == inode)
             return true;
@@ -89,7 +106,7 @@ bool port_holder(unsigned port, pid_t *pid, char *name, size_t name_size)
     while (proc && !found && (e = readdir(proc)) != NULL) {
         if (!isdigit((unsigned char)e->d_name[0]) || !process_has(e->d_name, &inodes))
             continue;
-        *pid = (pid_t)atoi(e->d_name);
+        *pid = (pid_t)strtol(e->d_name, NULL, 10);
         process_name(e->d_name, name, name_size);
         found = true;
     }

@@ -83,6 +83,7 @@ void life_ready(struct process *p)
     if (master.state == MASTER_STARTING && all_are_ready(master.current->generation)) {
         master.state = MASTER_RUNNING;
         tell_started();
+        reload_pending();
     } else if (master.state == MASTER_RELOADING && all_are_ready(master.next->generation)) {
         reload_commit();
     }

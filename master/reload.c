@@ -115,7 +115,7 @@ static struct plan *prepare(struct settings *settings, struct error *error)
 void reload_begin(void)
 {
     struct error error;
-    if (master.state == MASTER_RELOADING)
+    if (master.state == MASTER_RELOADING || master.state == MASTER_STARTING)
         again = true;
     if (master.state != MASTER_RUNNING)
         return;
@@ -136,15 +136,20 @@ void reload_begin(void)
         reload_failed(error.text);
 }
 
+void reload_pending(void)
+{
+    if (!again)
+        return;
+    again = false;
+    reload_begin();
+}
+
 static void over(const char *status)
 {
     evtimer_del(deadline);
     master.state = MASTER_RUNNING;
     notify_send(NOTIFY_EVENT_READY, status);
-    if (again) {
-        again = false;
-        reload_begin();
-    }
+    reload_pending();
 }
 
 /* Ends all of a generation but what stays: what is not there yet is forgotten. */

@@ -10,6 +10,7 @@
 #define POSTINO_RELOAD_H
 
 void reload_begin(void);
+void reload_pending(void); /* begins if SIGHUP came when it could not: at the start, in another reload */
 void reload_commit(void);
 void reload_failed(const char *why);
 void reload_logs(void); /* SIGUSR1 */

@@ -5,7 +5,8 @@
 #include "master/notify.h"
 #include "master/process.h"
 
-#define BEYOND_GRACE 5
+#define BEYOND_GRACE   5
+#define SETTLE_SECONDS 2 /* for qmgr to write down what came of the deliveries that it gave the grace to */
 
 static enum stop_step step;
 static uint32_t grace;
@@ -37,13 +38,20 @@ static void grace_over(evutil_socket_t fd, short what, void *arg)
     kill_step("it did not end in time");
 }
 
-/* The rest only answers questions, and nobody is there any more to ask. */
+/* 0 would be: no bound. The rest only answers questions, and nobody is there any more to ask. */
+static uint32_t step_seconds(void)
+{
+    if (step == STOP_QUEUE)
+        return grace + SETTLE_SECONDS;
+    return step == STOP_INTAKE && grace ? grace : 1;
+}
+
 static void begin_step(void)
 {
-    uint32_t seconds = step == STOP_REST ? 1 : grace;
+    uint32_t seconds = step_seconds();
     for (struct process *p = process_first(); p; p = p->next)
         if (belongs(p))
-            process_drain(p, seconds ? seconds : 1);
+            process_drain(p, seconds);
     evtimer_add(deadline, &(struct timeval){.tv_sec = seconds + BEYOND_GRACE});
 }
 

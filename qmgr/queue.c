@@ -1,6 +1,7 @@
 #include "qmgr/queue.h"
 #include "qmgr/memory.h"
 
+#include <errno.h>
 #include <time.h>
 
 struct queue queue;
@@ -263,17 +264,22 @@ void queue_check_all(void)
     }
 }
 
-/* The mails whose report has to be tried again are few, and rarely any. */
+/* Only while there is a report that has to be tried again. */
 void queue_look_again(void)
 {
     static uint64_t last;
     uint64_t now = queue_now();
-    if (now < last + 30)
+    if (!queue.reports_wait || now < last + 10)
         return;
     last = now;
+    queue.reports_wait = false;
     for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n)) {
         struct mail *m = HASH_OWNER(n, struct mail, node);
-        if (m->untold > 0 && !m->report_open && now >= m->report_at)
+        if (m->untold == 0 || m->report_open)
+            continue;
+        if (now >= m->report_at)
             mail_check(m);
+        else
+            queue.reports_wait = true;
     }
 }

@@ -79,6 +79,7 @@ struct queue {
     size_t bodies; /* octets of bodies in memory */
     size_t active; /* deliveries that were granted */
     size_t storing;
+    bool reports_wait;          /* some report could not be made, and is tried again */
     uint64_t next_id, first_id; /* first_id: where this process began */
     struct peer *remote, *local, *dns, *route;
 };
@@ -126,10 +127,14 @@ struct outcome {
 };
 /* What became of one recipient of a delivery. A deferred one waits until `due`, or has failed if it is too old. */
 void outcome_apply(struct mail *, uint32_t index, const struct outcome *, uint64_t due, uint64_t now);
-/* The same for all recipients of a delivery; those that wait are scheduled again; frees the delivery if none does. It must be out of the scheduler. */
+/* The same for all recipients of a delivery; those that wait are scheduled again; frees the delivery if none does. It must be out of the
+ * scheduler. */
 void outcome_apply_all(struct delivery *, const struct outcome *, uint64_t due);
 void outcome_finish(struct delivery *, uint64_t due);
 uint64_t outcome_due(const struct delivery *, uint64_t now); /* when its recipients would be tried again */
+
+/* After a failure of a dead site: its mail that is too old fails with that. */
+void delivery_fail_stranded(struct site *, const struct outcome *);
 
 /* report.c */
 void report_start(struct mail *);

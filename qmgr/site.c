@@ -1,5 +1,5 @@
-/* Which site a next hop is. A domain's site is the set of its MX hosts, so that all domains of one provider share what is learned about it; a host in
- * brackets is its own.
+/* Which site a next hop is. A domain's site is the set of its MX hosts, so that all domains of one provider share what is learned about it;
+ * a host in brackets is its own.
  *
  *   nexthop "example.org:26" --known?--> site "smtp:mx1.example.net,mx2.example.net:26 may"
  *                    |  no
@@ -7,6 +7,8 @@
  */
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+
+#include <sys/random.h>
 
 #define KNOWN_FOR  300   /* seconds */
 #define KNOWN_MOST 10000 /* next hops */
@@ -38,8 +40,8 @@ static struct known *find(struct span domain)
 {
     if (!table.slots) {
         hash_init(&table);
-        secret[0] = queue_now_us();
-        secret[1] = (uint64_t)(uintptr_t)&table ^ (uint64_t)(uintptr_t)table.slots;
+        if (getrandom(secret, sizeof secret, 0) != sizeof secret)
+            log_die("no random numbers");
     }
     for (struct hash_node *n = hash_find(&table, hash_bytes(secret, domain)); n; n = hash_same(n)) {
         struct known *k = HASH_OWNER(n, struct known, node);
@@ -143,8 +145,11 @@ static void fail(struct delivery *d, const struct message_resolved *r)
         o.status = r->status;
         o.reply = r->reason;
     }
+    struct site *site = d->job.site;
     schedule_done(queue.schedule, &d->job, final ? JOB_RECIPIENT_FAILURE : r ? JOB_SITE_FAILURE : JOB_UNKNOWN, now);
     outcome_apply_all(d, &o, due);
+    if (!final)
+        delivery_fail_stranded(site, &o);
 }
 
 static void resolved(const struct message *m, void *arg)

@@ -27,3 +27,5 @@ fuzz_data_SRC     := smtpd/data.c
 fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)
 fuzz_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 fuzz_session_LIBS := -ldb-5.3 $(smtpd_LIBS)
+
+MANUALS += smtpd/postino-smtpd.8 smtpd/postino-auth.8

@@ -21,7 +21,7 @@ import struct
 import threading
 import time
 
-EXTENSIONS = ("PIPELINING", "SIZE 10000000", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN")
+EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN")
 
 
 class Mark:
@@ -65,7 +65,7 @@ class Session:
         self.server, self.sock = server, sock
         self.commands, self.pending, self.times = [], bytearray(), {}
         self.secured, self.resumed, self.body_octets = None, None, 0
-        self.sender, self.accepted = "", []
+        self.sender, self.accepted, self.mail = "", [], False
         self.ended = False
 
     # ---- what goes out
@@ -177,14 +177,17 @@ class Session:
         for step in self.server.script:
             if step.startswith(word + " ") and step[len(word) + 1 :] in line:
                 action = self.action(step)
+        if word == "DATA" and not self.accepted:
+            default["DATA"] = "554 5.5.1 no valid recipients"
+        if word == "RCPT" and not self.mail:
+            default["RCPT"] = "503 5.5.1 MAIL first"
         action = action or self.action(word) or default.get(word, "500 5.5.2 what?")
-        if word == "DATA" and not self.accepted and action == "354 go on":
-            action = "554 5.5.1 no valid recipients"
         code = self.play(action)
         self.after(word, line, code)
 
     def after(self, word, line, code):
         if word == "MAIL" and code == 250:
+            self.mail = True
             self.sender, self.accepted = line.partition("<")[2].partition(">")[0], []
         elif word == "RCPT" and 250 <= code <= 252:
             self.accepted.append(line.partition("<")[2].partition(">")[0])
@@ -195,9 +198,9 @@ class Session:
             if accepts(action):  # noted before it is told, so that a test finds it when the client knows
                 self.server.messages.append(message)
             self.play(action)
-            self.accepted = []
+            self.accepted, self.mail = [], False
         elif word == "RSET":
-            self.accepted = []
+            self.accepted, self.mail = [], False
         elif word == "STARTTLS" and code == 220:
             self.start_tls()
         elif word == "QUIT" or code == 421:
@@ -228,7 +231,7 @@ class Server:
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server((address, port), backlog=100)
+        self.listener = socket.create_server((address, port), backlog=1000)
         self.closing = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()

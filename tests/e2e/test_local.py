@@ -232,6 +232,14 @@ class Children(LocalCase):
         self.assertEqual((answer.request, answer.outcomes[0].verdict), (second, frames.VERDICT_DELIVERED))
         self.assertEqual(self.files("alice"), [])
 
+    def test_a_child_ends_with_its_parent(self):
+        """What it delivered nobody would hear of, and the message would come again."""
+        child = self.stop_one()
+        self.local.process.kill()
+        self.local.process.wait()
+        wait_for(lambda: not os.path.exists("/proc/%d" % child) or self.status(child)["State"].startswith("Z"))
+        self.assertEqual(self.files("alice"), [])
+
     def test_an_edge_that_ends_takes_what_is_in_line_with_it(self):
         pid = self.stop_one()
         self.ask("bob")

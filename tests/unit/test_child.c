@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,18 +21,31 @@ enum { USER = 64520, LOCAL = 64504 };
 
 /* ---- a child that misbehaves ------------------------------------------------------------------------------------------------------ */
 
-static enum { GOOD, HANGS, CRASHES, FORGES, FLOODS, SILENT } act;
+static enum { GOOD, HANGS, CRASHES, FORGES, FLOODS, SILENT, STRAYS } act;
 
 int __real_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
 int __wrap_fsync(int);
 ssize_t __wrap_write(int, const void *, size_t);
 
+static char base[64];
+
+/* The recipient's own directory, though not the mailbox. */
+static bool writes_elsewhere(void)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/elsewhere", base);
+    return open(path, O_WRONLY | O_CREAT, 0600) >= 0 || open("/etc/passwd", O_RDONLY) >= 0;
+}
+
 int __wrap_fsync(int fd)
 {
+    struct stat st;
     while (act == HANGS)
         (void)sched_yield();
     if (act == CRASHES)
+        abort();
+    if (act == STRAYS && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && writes_elsewhere())
         abort();
     return __real_fsync(fd);
 }
@@ -46,7 +60,7 @@ ssize_t __wrap_write(int fd, const void *p, size_t n)
 {
     static char much[60000];
     bool report = n > 2 && n < LOCAL_REPORT_MAX && memcmp(p, "D delivered", n < 11 ? n : 11) == 0;
-    if (!report || act == GOOD)
+    if (!report || (act != FORGES && act != FLOODS && act != SILENT))
         return __real_write(fd, p, n);
     memset(much, 'x', sizeof much);
     if (act == FORGES)
@@ -56,7 +70,6 @@ ssize_t __wrap_write(int fd, const void *p, size_t n)
 
 /* ---- one delivery ----------------------------------------------------------------------------------------------------------------- */
 
-static char base[64];
 static struct event_base *events;
 static struct local_outcome told;
 static int times_told, times_freed;
@@ -88,6 +101,7 @@ static int local(enum verdict verdict, const char *words)
     struct maildir_letter letter = {.sender = span_of("a@b.example"), .body = SPAN_LITERAL("x\r\n"), .fd = -1, .id = 5, .hostname = "h"};
     struct mailbox m = {.uid = unprivileged ? geteuid() : USER, .gid = USER, .user = "user", .path = "Maildir"};
     struct local_outcome o;
+    (void)alarm(30); /* a child that is not ended would be waited for */
     events = event_base_new();
     struct children all = {.base = events, .freed = freed, .seconds = 1, .unprivileged = unprivileged};
     (void)snprintf(m.base, sizeof m.base, "%s", base);
@@ -155,6 +169,12 @@ static void one_that_crashes(void **state)
     expect(CRASHES, VERDICT_DEFERRED, "ended by signal 6");
 }
 
+static void one_that_writes_elsewhere_is_refused(void **state)
+{
+    (void)state;
+    expect(STRAYS, VERDICT_DELIVERED, "delivered");
+}
+
 static void reports_that_are_none(void **state)
 {
     (void)state;
@@ -169,6 +189,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(delivers, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_hangs_is_ended, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_crashes, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_writes_elsewhere_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_that_are_none, setup, teardown),
     };
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);

@@ -1,0 +1,267 @@
+/* The socket "queue": mailq and `postino queue`. The kernel says who asks (SO_PEERCRED). Everybody may LIST; to see a text or to change
+ * something one must be root, the user that qmgr's master runs as, or one of `admins`. */
+#include "common/program.h"
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CLIENTS_MOST  100
+#define ADMINS_MOST   64
+#define PAGE          ((size_t)256 << 10)
+#define PAGE_MOST     ((size_t)3 << 20)
+#define SHOW_MOST     ((size_t)256 << 10)
+#define LISTED_REASON 256
+
+struct client {
+    struct channel *channel;
+    bool privileged;
+    uint64_t *ids; /* those in the queue when the listing began, in order */
+    size_t count;
+};
+
+static uid_t admins[ADMINS_MOST];
+static size_t admin_count;
+static size_t clients;
+
+void admin_resolve(const struct settings *s)
+{
+    admin_count = 0;
+    admins[admin_count++] = 0;
+    admins[admin_count++] = geteuid(); /* before the sandbox: whom the master runs as */
+    for (size_t i = 0; i < s->admins.n && admin_count < ADMINS_MOST; i++) {
+        const struct passwd *pw = getpwnam(s->admins.v[i]);
+        if (pw)
+            admins[admin_count++] = pw->pw_uid;
+        else
+            log_warning("admins: there is no user \"%s\" on this host", s->admins.v[i]);
+    }
+}
+
+static bool is_admin(int fd)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+        return false;
+    for (size_t i = 0; i < admin_count; i++) {
+        if (admins[i] == who.uid)
+            return true;
+    }
+    return false;
+}
+
+static void done(struct client *c, uint32_t question, unsigned code, const char *words, size_t count)
+{
+    struct message out = {.type = MESSAGE_DONE, .id = question, .fd = -1};
+    out.done = (struct message_done){.code = (uint16_t)code, .reply = span_of(words), .count = (uint32_t)count};
+    channel_send(c->channel, &out);
+}
+
+/* ---- LIST -------------------------------------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void snapshot(struct client *c)
+{
+    free(c->ids);
+    c->ids = memory_new(queue.mails.count + 1, sizeof *c->ids);
+    c->count = 0;
+    for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n))
+        c->ids[c->count++] = n->key;
+    qsort(c->ids, c->count, sizeof *c->ids, by_number);
+}
+
+static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
+{
+    for (uint32_t i = 0; i < m->count && out->len < PAGE_MOST; i++) {
+        const struct recipient *r = &m->rcpt[i];
+        struct record_recipient rcpt;
+        if (r->state == RECIPIENT_DONE && !r->untold)
+            continue;
+        mail_recipient(m, i, &rcpt);
+        struct span reason = span_of(r->reason ? r->reason : "");
+        struct record_entry e = {.id = mail_id(m),
+                                 .arrived = m->arrived / 1000000,
+                                 .size = m->size,
+                                 .sender = m->sender,
+                                 .recipient = rcpt.address,
+                                 .state = r->state,
+                                 .due = r->due,
+                                 .attempts = r->attempts,
+                                 .reason = span_make(reason.p, reason.n < LISTED_REASON ? reason.n : LISTED_REASON)};
+        record_entry_add(out, &e);
+        (*count)++;
+    }
+}
+
+static size_t first_after(const struct client *c, uint64_t after)
+{
+    size_t low = 0, high = c->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (c->ids[middle] <= after)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void on_list(struct client *c, const struct message *m)
+{
+    struct buf entries = BUF_EMPTY(FRAME_MAX);
+    struct message out = {.type = MESSAGE_LISTED, .id = m->id, .fd = -1};
+    const struct mail *mail;
+    if (m->list.only) {
+        if ((mail = mail_find(m->list.only)))
+            add_entries(mail, &entries, &out.listed.entries.count);
+    } else {
+        if (m->list.after == 0 || !c->ids)
+            snapshot(c);
+        size_t i = first_after(c, m->list.after);
+        for (; i < c->count && entries.len < PAGE; i++) {
+            if ((mail = mail_find(c->ids[i])))
+                add_entries(mail, &entries, &out.listed.entries.count);
+        }
+        out.listed.more = i < c->count;
+    }
+    out.listed.entries.bytes = buf_span(&entries);
+    channel_send(c->channel, &out);
+    buf_free(&entries);
+}
+
+/* ---- SHOW, RETRY, DELETE ----------------------------------------------------------------------------------------- */
+
+static void on_show(struct client *c, const struct message *m)
+{
+    struct message out = {.type = MESSAGE_SHOWN, .id = m->id, .fd = -1, .shown = {.code = 550}};
+    const struct mail *mail = c->privileged ? mail_find(m->show.id) : NULL;
+    char *text = memory_new(1, SHOW_MOST);
+    long n = mail ? spool_read(queue.spool, mail_id(mail), m->show.offset, text, SHOW_MOST) : -ENOENT;
+    if (n >= 0) {
+        out.shown.code = 250;
+        out.shown.size = mail->size;
+        out.shown.piece = span_make(text, (size_t)n);
+    }
+    channel_send(c->channel, &out);
+    free(text);
+}
+
+static size_t hurry(struct mail *m)
+{
+    size_t n = 0;
+    uint64_t now = queue_now();
+    for (struct delivery *d = m->deliveries; d; d = d->next, n++)
+        delivery_hurry(d, now);
+    m->report_at = 0;
+    mail_check(m);
+    return n;
+}
+
+static void on_retry(struct client *c, const struct message *m)
+{
+    size_t n = 0;
+    struct mail *one = m->retry.id ? mail_find(m->retry.id) : NULL;
+    if (m->retry.id && !one) {
+        done(c, m->id, 550, "There is no such message in the queue", 0);
+        return;
+    }
+    if (one) {
+        hurry(one);
+        n = 1;
+    }
+    for (struct hash_node *node = one ? NULL : hash_first(&queue.mails); node; node = hash_after(&queue.mails, node), n++)
+        hurry(HASH_OWNER(node, struct mail, node));
+    log_info("%zu messages are tried again at once: an administrator asked for it", n);
+    done(c, m->id, 250, "They are tried again now", n);
+}
+
+/* What is under way is let finish: its result is the last word, and then the message goes. */
+static void on_delete(struct client *c, const struct message *m)
+{
+    struct mail *mail = mail_find(m->delete.id);
+    if (!mail) {
+        done(c, m->id, 550, "There is no such message in the queue", 0);
+        return;
+    }
+    mail->deleted = true;
+    for (struct delivery *d = mail->deliveries, *next; d; d = next) {
+        next = d->next;
+        if (d->job.state != JOB_ACTIVE || d->resolving)
+            delivery_free(d);
+    }
+    mail_check(mail);
+    log_info("%s: deleted by an administrator", ID_TEXT(mail_id(mail)));
+    done(c, m->id, 250, mail->active ? "It goes as soon as the attempt that is under way has ended" : "Deleted", 1);
+}
+
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
+
+static void on_message(struct channel *channel, const struct message *m, void *arg)
+{
+    struct client *c = arg;
+    (void)channel;
+    switch (m->type) {
+    case MESSAGE_LIST:
+        on_list(c, m);
+        return;
+    case MESSAGE_SHOW:
+        on_show(c, m);
+        return;
+    case MESSAGE_RETRY:
+    case MESSAGE_DELETE:
+        break;
+    default:
+        return;
+    }
+    if (!c->privileged)
+        done(c, m->id, 550, "Only root and the admins of postino.conf may do that", 0);
+    else if (m->type == MESSAGE_RETRY)
+        on_retry(c, m);
+    else
+        on_delete(c, m);
+}
+
+static void on_closed(struct channel *channel, void *arg)
+{
+    struct client *c = arg;
+    channel_free(channel);
+    free(c->ids);
+    free(c);
+    clients--;
+}
+
+static void on_accept(evutil_socket_t listener, short what, void *arg)
+{
+    static const struct channel_handler handler = {.message = on_message, .closed = on_closed};
+    (void)what, (void)arg;
+    int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (clients >= CLIENTS_MOST) {
+        close(fd);
+        return;
+    }
+    struct client *c = memory_new(1, sizeof *c);
+    c->privileged = is_admin(fd);
+    c->channel = channel_new(program_base(), fd, "admin", 1u << PROTOCOL_ADMIN_QMGR, SIDE_SERVER, &handler, c);
+    clients++;
+}
+
+void admin_listen(int fd)
+{
+    evutil_make_socket_nonblocking(fd);
+    struct event *e = event_new(program_base(), fd, EV_READ | EV_PERSIST, on_accept, NULL);
+    if (!e || event_add(e, NULL) != 0)
+        log_die("out of memory for the queue socket");
+}

@@ -1,0 +1,371 @@
+/* Deliveries: from the schedule to remote and local, and back.
+ *
+ *   made --delivery_queue--> in line for the resolver ("dns:domain") --site known--> in line for its site --granted--> DELIVER
+ *              ^                                                                                                         |
+ *              +------------------------------- recipients that were deferred, when due <----------- RESULT -------------+
+ */
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SOON       10 /* seconds, after a program died over a delivery */
+#define SITES_MOST 1  /* questions for one domain at a time */
+
+static void give_back_body(struct mail *m)
+{
+    if (m->body)
+        queue.bodies -= m->size;
+    free(m->body);
+    m->body = NULL;
+}
+
+static void link_delivery(struct delivery *d)
+{
+    d->next = d->mail->deliveries;
+    if (d->next)
+        d->next->prev = d;
+    d->mail->deliveries = d;
+}
+
+void delivery_free(struct delivery *d)
+{
+    if (d->question)
+        peer_cancel(queue.dns, d->question);
+    schedule_remove(queue.schedule, &d->job);
+    if (!d->granted)
+        d->mail->ungranted--;
+    if (d->prev)
+        d->prev->next = d->next;
+    else
+        d->mail->deliveries = d->next;
+    if (d->next)
+        d->next->prev = d->prev;
+    free(d);
+}
+
+/* ---- making them ------------------------------------------------------------------------------------------------- */
+
+struct way {
+    struct record_recipient rcpt;
+    uint64_t due;
+    uint32_t index;
+};
+
+static int compare_spans(struct span a, struct span b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    int order = n ? memcmp(a.p, b.p, n) : 0;
+    return order ? order : (a.n > b.n) - (a.n < b.n);
+}
+
+static int compare_ways(const struct way *a, const struct way *b)
+{
+    int order = compare_spans(a->rcpt.transport, b->rcpt.transport);
+    if (!order)
+        order = compare_spans(a->rcpt.nexthop, b->rcpt.nexthop);
+    if (!order)
+        order = compare_spans(a->rcpt.tls, b->rcpt.tls);
+    return order ? order : (a->due > b->due) - (a->due < b->due);
+}
+
+static int by_way(const void *a, const void *b)
+{
+    const struct way *x = a, *y = b;
+    int order = compare_ways(x, y);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+static void delivery_make(struct mail *m, const struct way *ways, uint32_t count)
+{
+    struct delivery *d = memory_new(1, sizeof *d + count * sizeof d->index[0]);
+    d->mail = m;
+    d->count = count;
+    for (uint32_t i = 0; i < count; i++)
+        d->index[i] = ways[i].index;
+    link_delivery(d);
+    m->ungranted++;
+    delivery_queue(d, ways[0].due);
+}
+
+/* "5.1.1 text", as route has decided. */
+static void refuse(struct mail *m, const struct way *way)
+{
+    struct span text = way->rcpt.nexthop;
+    const char *blank = text.n ? memchr(text.p, ' ', text.n) : NULL;
+    struct outcome o = {.verdict = VERDICT_FAILED, .reply = text};
+    if (blank) {
+        o.status = span_make(text.p, (size_t)(blank - text.p));
+        o.reply = span_make(blank + 1, text.n - o.status.n - 1);
+    }
+    outcome_apply(m, way->index, &o, 0, queue_now());
+}
+
+void delivery_make_all(struct mail *m)
+{
+    struct way *ways = memory_new(m->count + 1, sizeof *ways);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].state != RECIPIENT_WAITING)
+            continue;
+        ways[n] = (struct way){.due = m->rcpt[i].due, .index = i};
+        mail_recipient(m, i, &ways[n].rcpt);
+        if (span_equal(ways[n].rcpt.transport, SPAN_LITERAL("error")))
+            refuse(m, &ways[n]);
+        else
+            n++;
+    }
+    qsort(ways, n, sizeof *ways, by_way);
+    for (uint32_t from = 0, to; from < n; from = to) {
+        for (to = from + 1; to < n && to - from < queue.settings->queue_job_recipients && compare_ways(&ways[from], &ways[to]) == 0;)
+            to++;
+        delivery_make(m, &ways[from], to - from);
+    }
+    free(ways);
+}
+
+/* ---- into the schedule ------------------------------------------------------------------------------------------- */
+
+static bool is_local(const struct record_recipient *rcpt)
+{
+    return span_equal(rcpt->transport, SPAN_LITERAL("local"));
+}
+
+void delivery_queue(struct delivery *d, uint64_t due)
+{
+    struct record_recipient rcpt;
+    struct buf name = BUF_EMPTY(0);
+    uint64_t now = queue_now(), most = queue.settings->queue_site_sessions;
+    mail_recipient(d->mail, d->index[0], &rcpt);
+    d->job.cost = d->count;
+    d->resolving = false;
+    if (is_local(&rcpt)) {
+        buf_add_text(&name, "local");
+        most = queue.settings->queue_local_deliveries;
+    } else if (rcpt.nexthop.n > 0 && rcpt.nexthop.p[0] == '[') {
+        site_known(rcpt.nexthop, rcpt.tls, &name);
+    } else if (due > now || !site_known(rcpt.nexthop, rcpt.tls, &name)) {
+        d->resolving = true; /* what is known now may not be so when it is due */
+        site_waiting_name(rcpt.nexthop, &name);
+        most = SITES_MOST;
+    }
+    struct site *site = schedule_site(queue.schedule, buf_span(&name), (unsigned)most);
+    schedule_add_later(queue.schedule, &d->job, site, d->mail->flow, due, now);
+    buf_free(&name);
+    if (d->hurried && !d->resolving) {
+        d->hurried = false;
+        schedule_hurry(queue.schedule, &d->job, now);
+    }
+}
+
+void delivery_hurry(struct delivery *d, uint64_t now)
+{
+    if (d->job.state != JOB_WAITING && d->job.state != JOB_READY)
+        return;
+    d->hurried = d->resolving;
+    for (uint32_t i = 0; i < d->count; i++)
+        d->mail->rcpt[d->index[i]].due = now;
+    schedule_hurry(queue.schedule, &d->job, now);
+}
+
+/* ---- results ----------------------------------------------------------------------------------------------------- */
+
+/* A dead site's jobs are not tried one by one: those of mail that is too old fail with what the probe was told. */
+struct stranded {
+    struct outcome outcome;
+    uint64_t now;
+};
+
+static void strand(struct job *job, void *arg)
+{
+    struct delivery *d = HASH_OWNER(job, struct delivery, job);
+    const struct stranded *s = arg;
+    if (s->now < mail_expires(d->mail))
+        return;
+    schedule_remove(queue.schedule, job);
+    outcome_apply_all(d, &s->outcome, s->now);
+}
+
+void delivery_fail_stranded(struct site *site, const struct outcome *o)
+{
+    struct stranded s = {.outcome = *o, .now = queue_now()};
+    s.outcome.verdict = VERDICT_DEFERRED;
+    if (schedule_site_dead(site))
+        schedule_each_ready(queue.schedule, site, strand, &s);
+}
+
+/* Every field of an outcome is checked; true: it counts. */
+static bool outcome_good(const struct delivery *d, const struct record_outcome *o)
+{
+    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_FAILED)
+        return false;
+    return d->mail->rcpt[d->index[o->index]].state == RECIPIENT_ACTIVE; /* once each */
+}
+
+/* Applies what there is. `worst` gets an outcome that stands for the site. */
+static enum job_end apply_result(struct delivery *d, const struct message_result *r, uint64_t due, struct outcome *worst)
+{
+    enum job_end end = r->site_failed ? JOB_SITE_FAILURE : JOB_RECIPIENT_FAILURE;
+    struct list rest = r->outcomes;
+    uint64_t now = queue_now();
+    for (struct record_outcome o; record_outcome_next(&rest, &o);) {
+        if (!outcome_good(d, &o)) {
+            log_error("%s: a result says what can't be (recipient %u of %u, verdict %u); ignored", ID_TEXT(mail_id(d->mail)), o.index,
+                      d->count, o.verdict);
+            continue;
+        }
+        struct outcome out = {.verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security};
+        if (o.verdict <= VERDICT_RELAYED && !r->site_failed)
+            end = JOB_SUCCESS;
+        if (o.verdict == VERDICT_DEFERRED)
+            *worst = out;
+        outcome_apply(d->mail, d->index[o.index], &out, due, now);
+    }
+    return end;
+}
+
+static void defer_missing(struct delivery *d, const char *why, uint64_t due)
+{
+    struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
+    uint64_t now = queue_now();
+    for (uint32_t i = 0; i < d->count; i++) {
+        if (d->mail->rcpt[d->index[i]].state == RECIPIENT_ACTIVE)
+            outcome_apply(d->mail, d->index[i], &o, due, now);
+    }
+}
+
+static void over(struct delivery *d, const struct message_result *r)
+{
+    uint64_t now = queue_now(), due = outcome_due(d, now);
+    enum job_end end = JOB_UNKNOWN;
+    struct outcome worst = {.status = SPAN_LITERAL("4.4.1"), .reply = SPAN_LITERAL("the site does not answer")};
+    struct site *site = d->job.site;
+    if (r)
+        end = apply_result(d, r, due, &worst);
+    else
+        due = now + SOON < due ? now + SOON : due;
+    defer_missing(d, r ? "the delivering program gave no result for this recipient" : "the delivering program ended before it was done",
+                  due);
+    schedule_done(queue.schedule, &d->job, end, now);
+    outcome_finish(d, due);
+    if (end == JOB_SITE_FAILURE)
+        delivery_fail_stranded(site, &worst);
+}
+
+static void result(const struct message *m, void *arg)
+{
+    queue.active--;
+    if (m && m->fd >= 0)
+        log_die("a result came with a descriptor"); /* the decoder refuses it */
+    over(arg, m && m->type == MESSAGE_RESULT ? &m->result : NULL);
+}
+
+/* ---- granting ---------------------------------------------------------------------------------------------------- */
+
+/* Puts the body into the message: from memory, from disk, or as a descriptor. 0, or an errno. `read` is to be freed. */
+static int add_body(struct mail *m, struct message *out, char **read)
+{
+    uint64_t offset = 0, size = m->size;
+    *read = NULL;
+    out->deliver.size = m->size;
+    if (m->body) {
+        out->deliver.body = span_make(m->body, (size_t)m->size);
+    } else if (m->size <= BODY_INLINE_MAX) {
+        *read = memory_new(1, (size_t)m->size + 1);
+        long n = spool_read(queue.spool, mail_id(m), 0, *read, (size_t)m->size);
+        if (n < 0)
+            return (int)-n;
+        out->deliver.body = span_make(*read, (size_t)n);
+    } else {
+        out->fd = spool_body(queue.spool, mail_id(m), &offset, &size);
+        if (out->fd < 0)
+            return -out->fd;
+        out->deliver.offset = offset;
+    }
+    return 0;
+}
+
+static void mark_active(struct delivery *d)
+{
+    for (uint32_t i = 0; i < d->count; i++)
+        d->mail->rcpt[d->index[i]].state = RECIPIENT_ACTIVE;
+    d->mail->active += d->count;
+    queue.active++;
+    if (!d->granted) {
+        d->granted = true;
+        if (--d->mail->ungranted == 0)
+            give_back_body(d->mail);
+    }
+}
+
+static void cannot_read(struct delivery *d, int status)
+{
+    char why[128];
+    struct mail *m = d->mail;
+    if (status == EBADMSG || status == ENOENT) {
+        log_error("%s: it is no longer whole in the spool, and leaves the queue", ID_TEXT(mail_id(m)));
+        m->deleted = true;
+        while (m->deliveries && m->active == 0)
+            delivery_free(m->deliveries);
+        mail_check(m);
+        if (m->active > 0) {
+            schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, queue_now());
+            delivery_free(d);
+        }
+        return;
+    }
+    snprintf(why, sizeof why, "the message can't be read from the spool: %s", strerror(status));
+    struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
+    uint64_t now = queue_now(), due = outcome_due(d, now);
+    schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
+    outcome_apply_all(d, &o, due);
+}
+
+static void deliver(struct delivery *d)
+{
+    struct mail *m = d->mail;
+    struct record_recipient rcpt;
+    struct buf list = BUF_EMPTY(FRAME_MAX);
+    char *read = NULL;
+    for (uint32_t i = 0; i < d->count; i++) {
+        mail_recipient(m, d->index[i], &rcpt);
+        record_recipient_add(&list, &rcpt);
+    }
+    struct message out = {.type = MESSAGE_DELIVER, .fd = -1};
+    out.deliver = (struct message_deliver){.id = mail_id(m), .arrived = m->arrived / 1000000, .nexthop = rcpt.nexthop, .tls = rcpt.tls};
+    out.deliver.sender = m->sender;
+    out.deliver.envid = m->envid;
+    out.deliver.ret = m->ret;
+    out.deliver.flags = m->flags;
+    out.deliver.recipients = (struct list){.count = d->count, .bytes = buf_span(&list)};
+    int status = list.failed ? EMSGSIZE : add_body(m, &out, &read);
+    if (status == 0) {
+        peer_ask(is_local(&rcpt) ? queue.local : queue.remote, &out, result, d);
+        mark_active(d);
+    } else {
+        cannot_read(d, status);
+    }
+    free(read);
+    buf_free(&list);
+}
+
+void delivery_pump(void)
+{
+    uint64_t now = queue_now();
+    for (struct job *job; (job = schedule_next(queue.schedule, now));) {
+        struct delivery *d = HASH_OWNER(job, struct delivery, job);
+        struct record_recipient rcpt;
+        struct buf name = BUF_EMPTY(0);
+        mail_recipient(d->mail, d->index[0], &rcpt);
+        if (!d->resolving) {
+            deliver(d);
+        } else if (site_known(rcpt.nexthop, rcpt.tls, &name)) {
+            schedule_done(queue.schedule, job, JOB_SUCCESS, now);
+            delivery_queue(d, 0);
+        } else {
+            site_resolve(d);
+        }
+        buf_free(&name);
+    }
+}

@@ -1,0 +1,280 @@
+/* The edges to smtpd. Each is a stranger's: its ids must be from ranges that were leased to it (or to whom it talked before this process
+ * began: a restart of qmgr does not disturb it) and not used yet; sizes, counts and words are checked here, once. */
+#include "common/program.h"
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define LEASE_MOST      4096
+#define LEASES_MOST     1024
+#define PARTS_MOST      100000
+#define RECIPIENTS_MOST 20000
+#define TRACE_MOST      ((uint64_t)64 << 10) /* what smtpd puts in front of a message counts not against the limit */
+
+struct lease {
+    uint64_t first;
+    uint32_t count;
+    uint64_t used[LEASE_MOST / 64];
+};
+
+/* A body that comes in pieces. */
+struct part {
+    struct hash_node node;
+    uint64_t size;
+};
+
+struct intake {
+    struct channel *channel; /* NULL: it has gone */
+    struct hash parts;
+    struct lease *leases[LEASES_MOST]; /* a ring, the last one at `last` */
+    size_t last;
+    size_t open; /* answers that are to come */
+};
+
+struct question {
+    struct intake *intake;
+    uint32_t id;
+    uint64_t mail;
+};
+
+/* ---- ids --------------------------------------------------------------------------------------------------------- */
+
+static void on_lease(struct intake *in, const struct message *m)
+{
+    uint32_t count = m->lease.count < 1 ? 1 : m->lease.count > LEASE_MOST ? LEASE_MOST : m->lease.count;
+    struct lease *l = memory_new(1, sizeof *l);
+    l->first = queue_lease(count);
+    l->count = count;
+    in->last = (in->last + 1) % LEASES_MOST;
+    free(in->leases[in->last]);
+    in->leases[in->last] = l;
+    struct message out = {.type = MESSAGE_LEASED, .id = m->id, .fd = -1, .leased = {.first = l->first, .count = count}};
+    channel_send(in->channel, &out);
+}
+
+static struct lease *lease_of(const struct intake *in, uint64_t id)
+{
+    for (size_t i = 0; i < LEASES_MOST; i++) {
+        struct lease *l = in->leases[(in->last + LEASES_MOST - i) % LEASES_MOST];
+        if (l && id >= l->first && id - l->first < l->count)
+            return l;
+    }
+    return NULL;
+}
+
+static bool id_free(const struct intake *in, uint64_t id)
+{
+    const struct lease *l = lease_of(in, id);
+    if (l)
+        return !(l->used[(id - l->first) / 64] >> ((id - l->first) % 64) & 1);
+    return id > 0 && id < queue.first_id && !mail_find(id);
+}
+
+static void id_use(struct intake *in, uint64_t id)
+{
+    struct lease *l = lease_of(in, id);
+    if (l)
+        l->used[(id - l->first) / 64] |= (uint64_t)1 << ((id - l->first) % 64);
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
+
+static void answer(struct intake *in, uint32_t question, unsigned code, const char *words)
+{
+    struct message out = {.type = MESSAGE_STORED, .id = question, .fd = -1, .stored = {.code = (uint16_t)code, .reply = span_of(words)}};
+    if (in->channel)
+        channel_send(in->channel, &out);
+}
+
+static void intake_free_if_done(struct intake *in)
+{
+    if (in->channel || in->open > 0)
+        return;
+    for (struct hash_node *n; (n = hash_first(&in->parts));) {
+        spool_drop(queue.spool, n->key);
+        hash_remove(&in->parts, n);
+        free(HASH_OWNER(n, struct part, node));
+    }
+    for (size_t i = 0; i < LEASES_MOST; i++)
+        free(in->leases[i]);
+    hash_free(&in->parts);
+    free(in);
+}
+
+static struct question *question_new(struct intake *in, uint32_t id, uint64_t mail)
+{
+    struct question *q = memory_new(1, sizeof *q);
+    *q = (struct question){.intake = in, .id = id, .mail = mail};
+    in->open++;
+    return q;
+}
+
+static void stored(int status, void *arg)
+{
+    struct question *q = arg;
+    struct intake *in = q->intake;
+    char words[64];
+    snprintf(words, sizeof words, "queued as %s", ID_TEXT(q->mail));
+    if (status == 0)
+        answer(in, q->id, 250, words);
+    else if (status == ENOSPC || status == EDQUOT)
+        answer(in, q->id, 452, "Insufficient system storage");
+    else
+        answer(in, q->id, 451, "Local error in processing");
+    in->open--;
+    free(q);
+    intake_free_if_done(in);
+}
+
+/* ---- bodies and envelopes ---------------------------------------------------------------------------------------- */
+
+static struct part *part_find(const struct intake *in, uint64_t id)
+{
+    struct hash_node *n = hash_find(&in->parts, id);
+    return n ? HASH_OWNER(n, struct part, node) : NULL;
+}
+
+static void part_forget(struct intake *in, struct part *part)
+{
+    hash_remove(&in->parts, &part->node);
+    free(part);
+}
+
+static bool too_large(uint64_t before, size_t more)
+{
+    return more > queue.settings->limit_message_size + TRACE_MOST || before > queue.settings->limit_message_size + TRACE_MOST - more;
+}
+
+static void on_append(struct intake *in, const struct message *m)
+{
+    uint64_t id = m->append.id;
+    struct part *part = part_find(in, id);
+    if (!part && (!id_free(in, id) || in->parts.count >= PARTS_MOST)) {
+        log_warning("smtpd appends to %s, which is not its own; refused", ID_TEXT(id));
+        answer(in, m->id, 451, "This queue id is not leased");
+        return;
+    }
+    if (!part) {
+        part = memory_new(1, sizeof *part);
+        hash_add(&in->parts, &part->node, id);
+    }
+    if (too_large(part->size, m->append.piece.n)) {
+        answer(in, m->id, 451, "Message exceeds the maximum size");
+        return;
+    }
+    part->size += m->append.piece.n;
+    spool_append(queue.spool, id, m->append.piece, stored, question_new(in, m->id, id));
+}
+
+static void on_drop(struct intake *in, const struct message *m)
+{
+    struct part *part = part_find(in, m->drop.id);
+    if (!part)
+        return;
+    part_forget(in, part);
+    spool_drop(queue.spool, m->drop.id);
+    id_use(in, m->drop.id);
+}
+
+static bool is_one_of(struct span s, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (span_equal(s, span_of(words[i])))
+            return true;
+    }
+    return false;
+}
+
+static bool recipients_good(struct list list)
+{
+    static const char *const transports[] = {"smtp", "local", "error"}, *const tls[] = {"none", "may", "required", "verify"};
+    if (list.count < 1 || list.count > RECIPIENTS_MOST)
+        return false;
+    for (struct record_recipient r; record_recipient_next(&list, &r);) {
+        if (r.address.n == 0 || r.nexthop.n == 0 || !is_one_of(r.transport, transports, 3))
+            return false;
+        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && !is_one_of(r.tls, tls, 4))
+            return false;
+    }
+    return true;
+}
+
+static const char *put_fault(const struct intake *in, const struct message_put *p)
+{
+    const struct part *part = part_find(in, p->id);
+    if (!part && !id_free(in, p->id))
+        return "This queue id is not leased";
+    if (too_large(part ? part->size : 0, p->body.n))
+        return "Message exceeds the maximum size";
+    if (!recipients_good(p->recipients))
+        return "These recipients can't be";
+    return NULL;
+}
+
+static void on_put(struct intake *in, const struct message *m)
+{
+    const struct message_put *p = &m->put;
+    const char *fault = put_fault(in, p);
+    struct part *part = part_find(in, p->id);
+    uint64_t size = (part ? part->size : 0) + p->body.n;
+    if (fault) {
+        log_warning("%s: smtpd's PUT is refused: %s", ID_TEXT(p->id), fault);
+        answer(in, m->id, 451, fault);
+        return;
+    }
+    struct spool_envelope e = {.id = p->id,
+                               .arrived = queue_now_us(),
+                               .size = size,
+                               .ret = p->ret <= RET_HDRS ? p->ret : RET_UNSET,
+                               .flags = p->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8),
+                               .flow = p->flow,
+                               .sender = p->sender,
+                               .envid = p->envid,
+                               .recipients = p->recipients};
+    if (part)
+        part_forget(in, part);
+    id_use(in, p->id);
+    queue_put(&e, p->body, size, stored, question_new(in, m->id, p->id));
+}
+
+/* ---- the channel ------------------------------------------------------------------------------------------------- */
+
+static void on_message(struct channel *c, const struct message *m, void *arg)
+{
+    struct intake *in = arg;
+    (void)c;
+    switch (m->type) {
+    case MESSAGE_LEASE:
+        on_lease(in, m);
+        break;
+    case MESSAGE_APPEND:
+        on_append(in, m);
+        break;
+    case MESSAGE_DROP:
+        on_drop(in, m);
+        break;
+    case MESSAGE_PUT:
+        on_put(in, m);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_closed(struct channel *c, void *arg)
+{
+    struct intake *in = arg;
+    channel_free(c);
+    in->channel = NULL;
+    intake_free_if_done(in);
+}
+
+void intake_connect(int fd)
+{
+    static const struct channel_handler handler = {.message = on_message, .closed = on_closed};
+    struct intake *in = memory_new(1, sizeof *in);
+    hash_init(&in->parts);
+    in->channel = channel_new(program_base(), fd, "smtpd", 1u << PROTOCOL_SMTPD_QMGR, SIDE_SERVER, &handler, in);
+}

@@ -1,0 +1,183 @@
+/* postino-qmgr: the only program that touches the spool. */
+#include "common/program.h"
+#include "qmgr/queue.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OPEN_FILES 4096
+
+static int directory = -1;
+static int listeners[8];
+static size_t listener_count;
+static struct event *second, *flushed;
+
+/* ---- before the sandbox ------------------------------------------------------------------------------------------ */
+
+static void sandbox(const struct settings *s, struct sandbox *box)
+{
+    box->root = s->directory_spool;
+    sandbox_path(box, s->directory_spool, SANDBOX_READ | SANDBOX_WRITE);
+    box->calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_THREADS | SANDBOX_ACCEPT;
+    box->open_files = OPEN_FILES;
+    box->file_size = UINT64_MAX;
+}
+
+/* The lock goes with the process: two queue managers on one spool would be the end of it. */
+static int prepare(const struct settings *s, struct error *error)
+{
+    const char *path = s->directory_spool;
+    directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return error_set(error, "directory { spool = \"%s\" } can't be opened: %s", path, strerror(errno));
+    if (flock(directory, LOCK_EX | LOCK_NB) != 0)
+        return error_set(error, "directory { spool = \"%s\" } is in use by another postino-qmgr: stop that one first", path);
+    admin_resolve(s);
+    return 0;
+}
+
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
+
+static void nothing(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg; /* turn() does it */
+}
+
+static void every_second(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    queue_look_again();
+}
+
+static void turn(void)
+{
+    spool_turn(queue.spool);
+    if (!program_draining())
+        delivery_pump();
+    queue_check_all();
+    spool_turn(queue.spool);
+    if (program_draining() && queue.active == 0 && queue.storing == 0 && spool_idle(queue.spool)) {
+        spool_close(queue.spool);
+        queue.spool = NULL;
+        program_end();
+    }
+}
+
+static void drain(void)
+{
+    spool_hurry(queue.spool);
+    log_info("stopping: %zu deliveries are under way", queue.active);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------- */
+
+static void use_settings(const struct settings *s)
+{
+    queue.settings = s;
+    schedule_probing(queue.schedule, s->queue_retry_first, s->queue_retry_most);
+}
+
+static void reconfigure(const struct settings *s)
+{
+    use_settings(s);
+    spool_free_least(queue.spool, s->limit_queue_free);
+    site_forget_all();
+}
+
+static void start_events(void)
+{
+    struct event_base *base = program_base();
+    second = event_new(base, -1, EV_PERSIST, every_second, NULL);
+    flushed = event_new(base, spool_fd(queue.spool), EV_READ | EV_PERSIST, nothing, NULL);
+    if (!second || !flushed || event_add(second, &(struct timeval){.tv_sec = 1}) != 0 || event_add(flushed, NULL) != 0)
+        log_die("out of memory for events");
+    for (size_t i = 0; i < listener_count; i++)
+        admin_listen(listeners[i]);
+}
+
+static void need_peers(void)
+{
+    struct event_base *base = program_base();
+    if (queue.remote)
+        return;
+    queue.remote = peer_new(base, "remote", 1u << PROTOCOL_QMGR_DELIVERY);
+    queue.local = peer_new(base, "local", 1u << PROTOCOL_QMGR_DELIVERY);
+    queue.dns = peer_new(base, "dns", 1u << PROTOCOL_RESOLVING);
+    queue.route = peer_new(base, "route", 1u << PROTOCOL_ROUTING);
+}
+
+static int start(const struct settings *s, struct error *error)
+{
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        return error_set(error, "no random numbers: %s", strerror(errno));
+    queue.schedule = schedule_new(queue_now(), seed);
+    use_settings(s);
+    need_peers();
+    queue.spool = spool_open(directory, s->limit_queue_free, error);
+    if (!queue.spool)
+        return -1;
+    hash_init(&queue.mails);
+    long n = spool_recover(queue.spool, queue_recover, NULL, error);
+    if (n < 0)
+        return -1;
+    /* 256 ids a microsecond are never given out, so that no id is ever given out twice. */
+    queue.next_id = queue_now_us() << 8;
+    if (queue.next_id <= spool_last_id(queue.spool))
+        queue.next_id = spool_last_id(queue.spool) + 1;
+    queue.first_id = queue.next_id;
+    log_info("%ld messages are in the queue", n);
+    start_events();
+    return 0;
+}
+
+/* ---- what the master hands over ---------------------------------------------------------------------------------- */
+
+static void listener(const char *name, bool is_unix, int fd)
+{
+    (void)name;
+    if (is_unix && listener_count < sizeof listeners / sizeof *listeners)
+        listeners[listener_count++] = fd;
+    else
+        close(fd);
+}
+
+static void peer(const char *role, uint32_t instance, int fd)
+{
+    (void)instance;
+    need_peers();
+    if (strcmp(role, "smtpd") == 0)
+        intake_connect(fd);
+    else if (strcmp(role, "remote") == 0)
+        peer_connect(queue.remote, fd);
+    else if (strcmp(role, "local") == 0)
+        peer_connect(queue.local, fd);
+    else if (strcmp(role, "dns") == 0)
+        peer_connect(queue.dns, fd);
+    else if (strcmp(role, "route") == 0)
+        peer_connect(queue.route, fd);
+    else
+        close(fd);
+}
+
+static const struct program qmgr_program = {
+    .name = "qmgr",
+    .sandbox = sandbox,
+    .prepare = prepare,
+    .start = start,
+    .listener = listener,
+    .peer = peer,
+    .reconfigure = reconfigure,
+    .drain = drain,
+    .turn = turn,
+};
+
+int main(int argc, char **argv)
+{
+    return program_main(&qmgr_program, argc, argv);
+}

@@ -1,0 +1,171 @@
+/* A bounce, from the failed recipients of a mail to a mail of its own.
+ *
+ *   untold recipients --ask route for the sender--> build --put--> durable --> settled as DONE
+ *                              | no: a double bounce, dropped     | no room: later
+ *
+ * A crash before the settlement makes a second report; never none. */
+#include "qmgr/bounce.h"
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#include <errno.h>
+
+#define AGAIN       60 /* seconds after a report could not be made */
+#define HEADER_MOST ((size_t)128 << 10)
+
+struct report {
+    uint64_t about; /* the mail's id: it may be gone when an answer comes */
+    uint64_t id;    /* its own */
+};
+
+static void told(struct mail *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (!m->rcpt[i].telling)
+            continue;
+        m->rcpt[i].telling = m->rcpt[i].untold = false;
+        m->untold--;
+        mail_settle(m, i);
+    }
+    m->report_open = false;
+    mail_check(m);
+}
+
+static void later(struct mail *m, const char *why)
+{
+    log_warning("%s: its report can't be made now (%s); trying again in %d seconds", ID_TEXT(mail_id(m)), why, AGAIN);
+    for (uint32_t i = 0; i < m->count; i++)
+        m->rcpt[i].telling = false;
+    m->report_open = false;
+    m->report_at = queue_now() + AGAIN;
+    queue.reports_wait = true;
+    if (m->deleted)
+        mail_check(m);
+}
+
+static void drop(struct mail *m, struct span code_words)
+{
+    struct buf line = BUF_EMPTY(2048);
+    buf_printf(&line, "%s: double bounce: its report can't be delivered either, and is dropped", ID_TEXT(mail_id(m)));
+    log_value(&line, "from", m->sender);
+    log_value(&line, "reply", code_words);
+    log_buf(LOG_LEVEL_WARNING, &line);
+    buf_free(&line);
+    told(m);
+}
+
+static void report_stored(int status, void *arg)
+{
+    struct report *r = arg;
+    struct mail *m = mail_find(r->about);
+    if (m && status == 0) {
+        log_info("%s: sender non-delivery notification: %s", ID_TEXT(r->about), ID_TEXT(r->id));
+        told(m);
+    } else if (m) {
+        later(m, strerror(status));
+    }
+    free(r);
+}
+
+/* As much of the original as goes into the report. A message that can no longer be read is told about all the same. */
+static char *read_original(const struct mail *m, bool headers_only, struct span *out)
+{
+    size_t n = headers_only && m->size > HEADER_MOST ? HEADER_MOST : (size_t)m->size;
+    char *text = memory_new(1, n + 1);
+    long got = m->body ? (long)n : spool_read(queue.spool, mail_id(m), 0, text, n);
+    if (m->body)
+        memcpy(text, m->body, n);
+    *out = span_make(text, got > 0 ? (size_t)got : 0);
+    return text;
+}
+
+static size_t collect(const struct mail *m, struct bounce_recipient *out)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const struct recipient *r = &m->rcpt[i];
+        struct record_recipient rcpt;
+        if (!r->telling)
+            continue;
+        mail_recipient(m, i, &rcpt);
+        out[n++] = (struct bounce_recipient){.address = rcpt.address,
+                                             .original = rcpt.original,
+                                             .orcpt = rcpt.orcpt,
+                                             .status = span_of(r->status),
+                                             .reason = span_of(r->reason),
+                                             .peer = span_of(r->peer)};
+    }
+    return n;
+}
+
+static bool build(const struct mail *m, uint64_t id, struct buf *out)
+{
+    struct bounce_recipient *recipients = memory_new(m->count, sizeof *recipients);
+    struct queueid_text about = queueid_format(mail_id(m)), own = queueid_format(id);
+    struct bounce b = {.hostname = span_of(queue.settings->hostname),
+                       .queue_id = span_of(about.text),
+                       .report_id = span_of(own.text),
+                       .sender = m->sender,
+                       .envid = m->envid,
+                       .arrived = m->arrived / 1000000,
+                       .now = queue_now(),
+                       .random = id ^ queue_now_us() << 20,
+                       .recipients = recipients,
+                       .headers_only = m->ret == RET_HDRS || m->size > queue.settings->queue_bounce_size};
+    b.count = collect(m, recipients);
+    char *original = read_original(m, b.headers_only, &b.original);
+    bool eight_bit = bounce_build(&b, out);
+    free(original);
+    free(recipients);
+    return eight_bit;
+}
+
+static void put(struct mail *m, struct report *r, struct list recipients)
+{
+    struct buf body = BUF_EMPTY((size_t)256 << 20);
+    r->id = queue_lease(1);
+    bool eight_bit = build(m, r->id, &body);
+    struct spool_envelope e = {.id = r->id,
+                               .arrived = queue_now_us(),
+                               .size = body.len,
+                               .parent = mail_id(m),
+                               .flags = (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (m->flags & ENVELOPE_SMTPUTF8)),
+                               .flow = SPAN_LITERAL("MAILER-DAEMON"),
+                               .recipients = recipients};
+    if (body.failed)
+        report_stored(ENOMEM, r);
+    else
+        queue_put(&e, buf_span(&body), body.len, report_stored, r);
+    buf_free(&body);
+}
+
+static void routed(const struct message *answer, void *arg)
+{
+    struct report *r = arg;
+    struct mail *m = mail_find(r->about);
+    const struct message_routed *to = answer && answer->type == MESSAGE_ROUTED ? &answer->routed : NULL;
+    if (!m) {
+        free(r);
+        return;
+    }
+    if (to && to->code == 250 && to->recipients.count > 0) {
+        put(m, r, to->recipients);
+        return;
+    }
+    if (to && to->code >= 500)
+        drop(m, to->reply);
+    else
+        later(m, to ? "its way can't be told" : "no answer from postino-route");
+    free(r);
+}
+
+void report_start(struct mail *m)
+{
+    struct report *r = memory_new(1, sizeof *r);
+    r->about = mail_id(m);
+    for (uint32_t i = 0; i < m->count; i++)
+        m->rcpt[i].telling = m->rcpt[i].untold;
+    m->report_open = true;
+    struct message ask = {.type = MESSAGE_RCPT, .fd = -1, .rcpt = {.may_relay = 1, .recipient = m->sender}};
+    peer_ask(queue.route, &ask, routed, r);
+}
