@@ -39,15 +39,15 @@ struct sandbox {
     gid_t gid;
     const char *root;     /* directory to make the root, NULL: none */
     bool keep_setuid;     /* keep CAP_SETUID and CAP_SETGID */
-    bool landlock;        /* false: no Landlock at all (local, whose children write as any user); else only `paths` */
+    bool landlock;        /* false: no Landlock at all (local, whose children write as any user); else only `paths`. SANDBOX_EXEC counts either way */
     struct {
-        char path[256];   /* a path that does not exist is left out */
+        char path[256];   /* a path that does not exist, or can't be reached, is left out */
         unsigned access;
     } paths[SANDBOX_PATHS];
     size_t path_count;
     unsigned calls;
     uint64_t open_files;  /* RLIMIT_NOFILE */
-    uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow */
+    uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow, unless the log or stderr is a file: then no limit */
 };
 
 /* A path beyond SANDBOX_PATHS or longer than it may be makes sandbox_enter() fail. */

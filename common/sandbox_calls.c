@@ -62,7 +62,7 @@ static const struct call base[] = {
     ALLOW(munmap),
     ALLOW(mremap),
     ALLOW(madvise),
-    ALLOW(sysinfo), /* qsort() asks how much memory there is */
+    ALLOW(sysinfo),           /* qsort() asks how much memory there is */
     ALLOW(sched_getaffinity), /* libdb and malloc() ask how many processors there are */
     /* Time, where the vDSO has no clock. */
     ALLOW(clock_gettime),
@@ -212,13 +212,12 @@ static const struct call files_write[] = {
 };
 
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
-
-#define THREAD (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND)
+#define THREAD     (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND)
 
 /* What a new process or thread does before its own code. */
 #define STARTING ALLOW(set_robust_list), ALLOW(rseq), ALLOW_IF(prctl, IS(0, PR_SET_NAME))
 
-/* A child that becomes the recipient; never root (see never_root). It starts no program. */
+/* A child that becomes the recipient; never root (see load_never_root). It starts no program. */
 static const struct call forking[] = {
     ALLOW_IF(clone, NONE_OF(0, NAMESPACES)),
     STARTING,
@@ -246,7 +245,7 @@ static const struct call forking[] = {
 };
 
 static const struct call threading[] = {
-    ALLOW_IF(clone, ALL_OF(0, CLONE_THREAD | CLONE_VM | CLONE_SIGHAND)), STARTING, ALLOW(sched_getaffinity), /* malloc: how many arenas */
+    ALLOW_IF(clone, {0, SCMP_CMP_MASKED_EQ, THREAD | NAMESPACES, THREAD}), STARTING, ALLOW(sched_getaffinity), /* malloc: how many arenas */
 };
 
 /* Where a path may be executed (SANDBOX_EXEC): the C library loads its modules. Memory is written or executed, never both. */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
@@ -74,7 +75,7 @@ static bool try_connect(const char *what)
 static bool try_unix(const char *what)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    strncpy(to.sun_path, what, sizeof to.sun_path - 1);
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", what);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     return fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0;
 }

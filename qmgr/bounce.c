@@ -21,7 +21,7 @@ static void add_safe(struct buf *out, struct span s)
 }
 
 /* "name: value", folded at blanks; a word without one is cut, as no line may be longer than 998 octets. */
-static void add_folded(struct buf *out, const char *name, struct span value)
+static void add_folded(struct buf *out, const char *name, const char *indent, struct span value)
 {
     size_t column = strlen(name);
     buf_add_text(out, name);
@@ -30,8 +30,8 @@ static void add_folded(struct buf *out, const char *name, struct span value)
         while (word < value.n && value.p[word] != ' ' && word < 900)
             word++;
         if (column > strlen(name) && column + word > LINE_MOST) {
-            buf_add_text(out, value.p[0] == ' ' ? "\r\n   " : "\r\n    ");
-            column = 3;
+            buf_printf(out, "\r\n%s%s", indent, value.p[0] == ' ' ? "" : " ");
+            column = strlen(indent);
         }
         add_safe(out, span_make(value.p, word));
         column += word;
@@ -103,6 +103,20 @@ static bool is_reply(struct span s)
 {
     return s.n >= 4 && (s.p[0] == '4' || s.p[0] == '5') && s.p[1] >= '0' && s.p[1] <= '9' && s.p[2] >= '0' && s.p[2] <= '9' &&
            (s.p[3] == ' ' || s.p[3] == '-');
+}
+
+/* The SMTP reply in a reason: "550 5.1.1 ...", or what stands in "host mx[192.0.2.1] said: 550 5.1.1 ... (in reply to RCPT TO command)".
+ * Empty: none. */
+static struct span reply_in(struct span s)
+{
+    static const char said[] = " said: ", command[] = " (in reply to ";
+    const char *p = s.n ? memmem(s.p, s.n, said, sizeof said - 1) : NULL;
+    if (p)
+        s = span_make(p + sizeof said - 1, s.n - (size_t)(p - s.p) - (sizeof said - 1));
+    if (!is_reply(s))
+        return span_make(NULL, 0);
+    p = memmem(s.p, s.n, command, sizeof command - 1);
+    return p && s.p[s.n - 1] == ')' ? span_make(s.p, (size_t)(p - s.p)) : s;
 }
 
 /* ---- the original ------------------------------------------------------------------------------------------------ */
@@ -180,13 +194,13 @@ static void add_words_for(const struct bounce_recipient *r, struct buf *out)
         buf_add_text(&words, ">)");
     }
     buf_add_text(&words, ": ");
-    if (r->peer.n > 0 && is_reply(r->reason)) {
+    if (r->peer.n > 0 && is_reply(r->reason)) { /* else the words say by themselves who said it */
         buf_add_text(&words, "host ");
         buf_add_span(&words, r->peer);
         buf_add_text(&words, " said: ");
     }
     buf_add_span(&words, r->reason);
-    add_folded(out, "", buf_span(&words));
+    add_folded(out, "", "   ", buf_span(&words));
     buf_add_text(out, "\r\n");
     buf_free(&words);
 }
@@ -230,19 +244,19 @@ static void add_original_recipient(const struct bounce_recipient *r, struct buf 
 
 static void add_status_of(const struct bounce_recipient *r, struct buf *out)
 {
-    bool reply = is_reply(r->reason);
+    struct span reply = reply_in(r->reason);
     buf_add_text(out, "\r\n");
     add_original_recipient(r, out);
     add_address_field(out, "Final-Recipient", r->address);
     buf_add_text(out, "Action: failed\r\nStatus: ");
     add_safe(out, r->status);
     buf_add_text(out, "\r\n");
-    if (r->peer.n > 0 && reply) {
+    if (r->peer.n > 0 && reply.n > 0) {
         buf_add_text(out, "Remote-MTA: dns; ");
         add_safe(out, host_of(r->peer));
         buf_add_text(out, "\r\n");
     }
-    add_folded(out, reply ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", r->reason);
+    add_folded(out, reply.n ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", "", reply.n ? reply : r->reason);
 }
 
 static void add_status(const struct bounce *b, struct buf *out)

@@ -237,7 +237,7 @@ static void defer_missing(struct delivery *d, const char *why, uint64_t due)
 
 static void over(struct delivery *d, const struct message_result *r)
 {
-    uint64_t now = queue_now(), due = outcome_due(d, now);
+    uint64_t now = queue_now(), due = outcome_due(d);
     enum job_end end = JOB_UNKNOWN;
     struct outcome worst = {.status = SPAN_LITERAL("4.4.1"), .reply = SPAN_LITERAL("the site does not answer")};
     struct site *site = d->job.site;
@@ -317,7 +317,7 @@ static void cannot_read(struct delivery *d, int status)
     }
     snprintf(why, sizeof why, "the message can't be read from the spool: %s", strerror(status));
     struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
-    uint64_t now = queue_now(), due = outcome_due(d, now);
+    uint64_t now = queue_now(), due = outcome_due(d);
     schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
     outcome_apply_all(d, &o, due);
 }

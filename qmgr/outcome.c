@@ -139,8 +139,9 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     mail_settle(m, index);
 }
 
-uint64_t outcome_due(const struct delivery *d, uint64_t now)
+uint64_t outcome_due(const struct delivery *d)
 {
+    uint64_t now = (queue_now_us() + 500000) / 1000000; /* to the nearest second, as jobs come due at full ones */
     const struct settings *s = queue.settings;
     uint32_t attempts = d->mail->rcpt[d->index[0]].attempts + 1;
     return schedule_retry(queue.schedule, now, attempts, s->queue_retry_first, s->queue_retry_most, mail_expires(d->mail));

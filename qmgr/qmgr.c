@@ -15,7 +15,7 @@
 static int directory = -1;
 static int listeners[8];
 static size_t listener_count;
-static struct event *second, *flushed;
+static struct event *second, *flushed, *wake;
 
 /* ---- before the sandbox ------------------------------------------------------------------------------------------ */
 
@@ -54,11 +54,23 @@ static void every_second(evutil_socket_t fd, short what, void *arg)
     queue_look_again();
 }
 
+/* At the full second at which something comes due. */
+static void set_wake(void)
+{
+    uint64_t now = queue_now_us(), due = schedule_wake(queue.schedule, now / 1000000) * 1000000;
+    if (due == 0 || due > now + 1000000)
+        return; /* every_second() comes before that */
+    uint64_t wait = due > now ? due - now : 0;
+    event_add(wake, &(struct timeval){.tv_usec = (suseconds_t)(wait < 999999 ? wait + 1 : wait)});
+}
+
 static void turn(void)
 {
     spool_turn(queue.spool);
-    if (!program_draining())
+    if (!program_draining()) {
         delivery_pump();
+        set_wake();
+    }
     queue_check_all();
     spool_turn(queue.spool);
     if (program_draining() && queue.active == 0 && queue.storing == 0 && spool_idle(queue.spool)) {
@@ -93,8 +105,9 @@ static void start_events(void)
 {
     struct event_base *base = program_base();
     second = event_new(base, -1, EV_PERSIST, every_second, NULL);
+    wake = event_new(base, -1, 0, nothing, NULL);
     flushed = event_new(base, spool_fd(queue.spool), EV_READ | EV_PERSIST, nothing, NULL);
-    if (!second || !flushed || event_add(second, &(struct timeval){.tv_sec = 1}) != 0 || event_add(flushed, NULL) != 0)
+    if (!second || !flushed || !wake || event_add(second, &(struct timeval){.tv_sec = 1}) != 0 || event_add(flushed, NULL) != 0)
         log_die("out of memory for events");
     for (size_t i = 0; i < listener_count; i++)
         admin_listen(listeners[i]);

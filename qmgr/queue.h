@@ -131,7 +131,7 @@ void outcome_apply(struct mail *, uint32_t index, const struct outcome *, uint64
  * scheduler. */
 void outcome_apply_all(struct delivery *, const struct outcome *, uint64_t due);
 void outcome_finish(struct delivery *, uint64_t due);
-uint64_t outcome_due(const struct delivery *, uint64_t now); /* when its recipients would be tried again */
+uint64_t outcome_due(const struct delivery *); /* when its recipients would be tried again */
 
 /* After a failure of a dead site: its mail that is too old fails with that. */
 void delivery_fail_stranded(struct site *, const struct outcome *);

@@ -137,7 +137,7 @@ static void join_hosts(struct list hosts, struct buf *out)
 
 static void fail(struct delivery *d, const struct message_resolved *r)
 {
-    uint64_t now = queue_now(), due = outcome_due(d, now);
+    uint64_t now = queue_now(), due = outcome_due(d);
     struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.4.3"), .reply = SPAN_LITERAL("the resolver gave no answer")};
     bool final = r && r->verdict == RESOLVE_FAILED;
     if (r) {

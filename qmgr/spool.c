@@ -62,8 +62,11 @@ void spool_entry_forget(struct spool *s, uint64_t id)
     struct spool_entry *e = spool_entry_find(s, id);
     if (!e)
         return;
-    if (e->settling)
-        buf_free(&e->settling->states); /* stays in its list, empty */
+    if (e->settling) { /* stays in its list, empty */
+        buf_free(&e->settling->states);
+        s->removals -= e->settling->remove;
+        e->settling->remove = false;
+    }
     hash_remove(&s->entries, &e->node);
     free(e);
 }
@@ -141,6 +144,7 @@ struct spool *spool_open(int directory, uint64_t free_least, struct error *error
     spool_ops_init(&s->waiting);
     spool_ops_init(&s->running);
     spool_ops_init(&s->answers);
+    spool_ops_init(&s->held);
     return s;
 }
 
@@ -164,6 +168,9 @@ static void free_all(struct spool *s)
     free(s);
 }
 
+static void answer(struct spool *s);
+static void refuse(struct spool *s, struct spool_op *op, int status);
+
 static bool anything_to_write(const struct spool *s)
 {
     return s->waiting.count > 0 || (s->settle_at != 0 && s->settle_at <= monotonic());
@@ -179,6 +186,9 @@ void spool_close(struct spool *s)
         if (s->busy)
             spool_writer_wait(s->writer);
     } while (s->busy || s->answers.count > 0 || anything_to_write(s));
+    while (s->held.count > 0) /* a removal that failed is what they wait for */
+        refuse(s, spool_ops_take(&s->held), ENOSPC);
+    answer(s);
     spool_writer_free(s->writer);
     free_all(s);
 }
@@ -196,7 +206,7 @@ int spool_fd(const struct spool *s)
 
 bool spool_idle(const struct spool *s)
 {
-    return !s->busy && s->waiting.count == 0 && s->answers.count == 0 && s->settlings == NULL;
+    return !s->busy && s->waiting.count == 0 && s->held.count == 0 && s->answers.count == 0 && s->settlings == NULL;
 }
 
 uint64_t spool_last_id(const struct spool *s)
@@ -221,18 +231,50 @@ static void refuse(struct spool *s, struct spool_op *op, int status)
     spool_ops_add(&s->answers, op);
 }
 
-/* Looked at once a second at the most; in between what was put is subtracted. */
+static void check_free(struct spool *s, uint64_t now)
+{
+    if (disk->free_space(s->directory, &s->free_octets) != 0)
+        s->free_octets = UINT64_MAX;
+    s->free_checked = now;
+}
+
+static bool seems_room_for(const struct spool *s, uint64_t octets)
+{
+    return s->free_octets >= octets && s->free_octets - octets >= s->free_least;
+}
+
+/* Looked at once a second; in between what was put is subtracted. As that knows nothing of what was removed, nobody is refused without a
+ * fresh look. */
 static bool room_for(struct spool *s, uint64_t octets)
 {
     uint64_t now = monotonic();
-    if (s->free_checked == 0 || now - s->free_checked >= FREE_CHECK_EVERY) {
-        if (disk->free_space(s->directory, &s->free_octets) != 0)
-            s->free_octets = UINT64_MAX;
-        s->free_checked = now;
-    }
-    if (s->free_octets < octets || s->free_octets - octets < s->free_least)
+    if (s->free_checked == 0 || now - s->free_checked >= FREE_CHECK_EVERY || !seems_room_for(s, octets))
+        check_free(s, now);
+    if (!seems_room_for(s, octets))
         return false;
     s->free_octets -= octets;
+    return true;
+}
+
+static void hurry_removals(struct spool *s)
+{
+    for (struct settling *x = s->settlings; x; x = x->next) {
+        if (x->remove && x->not_before == 0)
+            x->due = s->settle_at = 1;
+    }
+}
+
+/* For new mail. Without room it waits for the removals that were asked for, and is refused only then. */
+static bool admit(struct spool *s, struct spool_op *op)
+{
+    if (room_for(s, op->body.len + op->tail.len + SPOOL_RECORD_HEADER)) {
+        spool_ops_add(&s->waiting, op);
+    } else if (s->removals > 0) {
+        hurry_removals(s);
+        spool_ops_add(&s->held, op);
+    } else {
+        return false;
+    }
     return true;
 }
 
@@ -260,16 +302,15 @@ void spool_append(struct spool *s, uint64_t id, struct span piece, spool_done_fn
     buf_add_span(&op->body, piece);
     if (part->status == 0 && op->body.failed)
         part->status = ENOMEM;
-    if (part->status == 0 && !room_for(s, piece.n))
+    op->offset = part->end;
+    if (part->status == 0 && !admit(s, op))
         part->status = ENOSPC;
     if (part->status != 0) {
         refuse(s, op, part->status);
         return;
     }
-    op->offset = part->end;
     part->crc = crc32c(part->crc, piece.p, piece.n);
     part->end += piece.n;
-    spool_ops_add(&s->waiting, op);
 }
 
 void spool_drop(struct spool *s, uint64_t id)
@@ -303,7 +344,7 @@ void spool_put(struct spool *s, const struct spool_envelope *e, struct span last
         status = ENOMEM;
     else if (spool_entry_find(s, e->id))
         status = EEXIST;
-    else if (status == 0 && !room_for(s, last.n + op->tail.len + SPOOL_RECORD_HEADER))
+    else if (status == 0 && !admit(s, op))
         status = ENOSPC;
     if (status != 0) {
         spool_drop(s, e->id);
@@ -312,7 +353,6 @@ void spool_put(struct spool *s, const struct spool_envelope *e, struct span last
     }
     if (part)
         part_forget(s, part);
-    spool_ops_add(&s->waiting, op);
 }
 
 /* ---- settlements ------------------------------------------------------------------------------------------------- */
@@ -353,6 +393,7 @@ void spool_remove(struct spool *s, uint64_t id)
         return;
     struct settling *x = settling_of(s, e);
     buf_free(&x->states);
+    s->removals += !x->remove;
     x->remove = true;
 }
 
@@ -423,6 +464,7 @@ static void settle_again(struct spool *s, struct spool_op *op)
         return;
     struct settling *x = settling_of(s, e);
     if (op->kind == SPOOL_OP_REMOVE) {
+        s->removals += !x->remove;
         x->remove = true;
     } else if (!x->remove) {
         struct buf newer = x->states;
@@ -448,17 +490,22 @@ static void put_done(struct spool *s, struct spool_op *op)
         spool_entry_add(s, op->id, SPOOL_RECORD_HEADER + r.body + r.rest, r.body, r.body_crc);
 }
 
+static void fail_part(struct spool *s, uint64_t id, int status)
+{
+    struct part *part = part_find(s, id);
+    if (part)
+        part->status = status;
+}
+
 static void op_done(struct spool *s, struct spool_op *op)
 {
-    struct part *part;
     switch (op->kind) {
     case SPOOL_OP_PUT:
         put_done(s, op);
         break;
     case SPOOL_OP_APPEND:
-        part = part_find(s, op->id);
-        if (part && op->status != 0)
-            part->status = op->status;
+        if (op->status != 0)
+            fail_part(s, op->id, op->status);
         break;
     case SPOOL_OP_SETTLE: {
         struct spool_entry *e = spool_entry_find(s, op->id);
@@ -469,6 +516,7 @@ static void op_done(struct spool *s, struct spool_op *op)
         break;
     }
     case SPOOL_OP_REMOVE:
+        s->removals--;
         if (op->status != 0)
             settle_again(s, op);
         else
@@ -494,6 +542,24 @@ static void answer(struct spool *s)
     }
 }
 
+/* The removals that they waited for are done, or some of them. */
+static void try_held(struct spool *s)
+{
+    struct spool_ops held = s->held;
+    if (held.count == 0)
+        return;
+    spool_ops_init(&s->held);
+    for (struct spool_op *op; (op = spool_ops_take(&held));) {
+        if (admit(s, op))
+            continue;
+        if (op->kind == SPOOL_OP_APPEND)
+            fail_part(s, op->id, ENOSPC);
+        else if (op->pieces)
+            spool_ops_add(&s->waiting, op_new(SPOOL_OP_DROP, op->id, NULL, NULL));
+        refuse(s, op, ENOSPC);
+    }
+}
+
 static void collect(struct spool *s)
 {
     if (!s->busy || !spool_writer_done(s->writer))
@@ -503,6 +569,7 @@ static void collect(struct spool *s)
         op_done(s, op);
         spool_ops_add(&s->answers, op);
     }
+    try_held(s);
 }
 
 static void start(struct spool *s)

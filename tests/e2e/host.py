@@ -7,6 +7,7 @@ As root every program gets its own numeric uid (64500 and up) without touching t
 Otherwise everything runs as the caller, and so do the mailboxes.
 """
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -268,7 +269,7 @@ class Host:
         except FileNotFoundError:
             return []
         files.sort(key=lambda f: (os.stat(f).st_mtime_ns, f))
-        return [open(f, "rb").read() for f in files]
+        return [pathlib.Path(f).read_bytes() for f in files]
 
     def queue(self):
         done = self.tool("mailq")

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """postino-master with the real programs: start, supervision, reload and stop of a host that mail runs through."""
 import os
+import re
 import signal
 import smtplib
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -41,6 +43,11 @@ class MasterTest(unittest.TestCase):
     def mail(self, subject):
         with self.host.smtp() as smtp:
             smtp.sendmail("x@client.example", [ALICE], self.text(subject))
+
+    def session(self):
+        smtp = self.host.smtp()
+        smtp.ehlo()
+        return smtp
 
     def pids(self, name):
         return {pid for pid, n in self.host.pids().items() if n == name}
@@ -100,7 +107,7 @@ class Supervision(MasterTest):
 
     def test_a_session_outlives_every_program_but_its_own(self):
         self.start()
-        with self.host.smtp() as smtp:
+        with self.session() as smtp:
             for name in sorted(PROGRAMS - {"smtpd"}):
                 victim = self.host.pid_of(name)
                 os.kill(victim, signal.SIGKILL)
@@ -132,8 +139,7 @@ class Reload(MasterTest):
     def test_a_bad_file_leaves_everything_as_it_is(self):
         self.start()
         before = self.host.pids()
-        with self.host.smtp() as smtp:
-            smtp.ehlo()
+        with self.session() as smtp:
             with open(self.host.config, "a") as f:
                 f.write("nonsense = 1\n")
             self.host.reload()
@@ -146,10 +152,9 @@ class Reload(MasterTest):
     def test_an_open_session_lives_through_a_reload(self):
         self.start()
         qmgr, old = self.host.pid_of("qmgr"), self.pids("smtpd")
-        with self.host.smtp() as smtp, self.host.smtp() as other:
+        with self.session() as smtp, self.session() as other:
             smtp.mail("x@client.example")
             self.assertEqual(smtp.rcpt(ALICE)[0], 250)
-            other.ehlo()
             for generation in (2, 3):
                 self.host.reload()
                 self.host.wait_log("reloaded: generation %d" % generation)
@@ -171,29 +176,45 @@ class Reload(MasterTest):
         self.host.configure(settings=self.settings + " limit { message_size = 2000 }")
         self.host.reload()
         self.host.wait_log("reloaded: generation 2")
-        with self.host.smtp() as smtp:
-            smtp.ehlo()
+        with self.session() as smtp:
             self.assertEqual(smtp.esmtp_features["size"], "2000")
 
-    def test_no_connection_is_refused_while_reloading(self):
+    def test_mail_goes_on_while_reloading(self):
+        """No connection is refused, no message lost, none delivered twice."""
         self.start()
-        end = time.monotonic() + 3
-        sent = 0
+        end, sent, failed = time.monotonic() + 4, [], []
+
+        def client(who):
+            while time.monotonic() < end:
+                subject = "%d-%d" % (who, len(sent))
+                try:
+                    self.mail(subject)
+                    sent.append(subject)
+                except (OSError, smtplib.SMTPException) as e:
+                    failed.append("%s: %r" % (subject, e))
+        clients = [threading.Thread(target=client, args=(who,)) for who in range(3)]
+        for c in clients:
+            c.start()
         while time.monotonic() < end:
-            if sent % 10 == 0:
-                self.host.reload()
-            self.mail("n%d." % sent)
-            sent += 1
-        self.assertGreater(sent, 10)
-        wait_for(lambda: len(self.host.messages("alice")) == sent, 20)
+            self.host.reload()
+            time.sleep(0.2)
+        for c in clients:
+            c.join()
+        self.assertEqual(failed, [])
+        self.assertGreater(len(sent), 20)
+        self.assertGreater(self.host.log().count("reloaded: generation"), 5)
+        wait_for(lambda: len(self.host.messages("alice")) >= len(sent), 20)
+        found = [re.search(rb"^Subject: (\S+)", m, re.M).group(1).decode() for m in self.host.messages("alice")]
+        self.assertEqual(sorted(found), sorted(sent))
 
 
 class Stop(MasterTest):
     def test_an_orderly_stop(self):
         self.start()
         children = set(self.host.pids())
-        idle, busy = self.host.smtp(), self.host.smtp()
-        idle.ehlo()
+        idle, busy = self.session(), self.session()
+        self.addCleanup(idle.close)
+        self.addCleanup(busy.close)
         busy.mail("x@client.example")
         busy.rcpt(ALICE)
         busy.putcmd("data")
@@ -213,6 +234,18 @@ class Stop(MasterTest):
             self.host.smtp()
         self.start()
         self.arrives("last")
+
+    def test_a_stop_overtakes_a_reload(self):
+        self.start()
+        idle = self.session()
+        self.addCleanup(idle.close)
+        self.host.reload()
+        self.host.wait_log("reloaded: generation 2")
+        self.host.process.terminate()
+        begun = time.monotonic()
+        self.assertEqual(idle.getreply()[0], 421)
+        self.assertEqual(self.host.process.wait(15), 0)
+        self.assertLess(time.monotonic() - begun, 2)
 
     def test_an_idle_host_stops_at_once(self):
         self.start()

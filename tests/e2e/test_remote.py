@@ -489,7 +489,8 @@ class Large(Base):
             self.check(self.remote.result(timeout=120), (RELAYED, "2.0.0", ""))
             self.assertTrue(server.messages[1].body == body)
             self.assertGreater(len(body), 50 << 20)
-            self.assertLess(self.memory() - before, 4096)
+            if host.VARIANT != "asan":  # which keeps freed memory for a while
+                self.assertLess(self.memory() - before, 4096)
 
     def test_a_file_that_is_cut_off_is_no_message(self):
         body = b"x" * 998 + b"\r\n"

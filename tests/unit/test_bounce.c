@@ -91,7 +91,8 @@ static void report_has_its_three_parts(void **state)
         "assert about[\"Original-Envelope-Id\"] == \"QQ314159\" and about[\"Arrival-Date\"].endswith((\"0\", \"5\"))\n"
         "assert bob[\"Original-Recipient\"] == \"rfc822; robert@example.net\" and bob[\"Final-Recipient\"] == \"rfc822; bob@example.net\"\n"
         "assert bob[\"Action\"] == \"failed\" and bob[\"Status\"] == \"5.1.1\" and bob[\"Remote-MTA\"] == \"dns; mx1.example.net\"\n"
-        "assert bob[\"Diagnostic-Code\"].startswith(\"smtp; 550 5.1.1\")\n"
+        "assert bob[\"Diagnostic-Code\"].startswith(\"smtp; 550 5.1.1 <bob@example.net>: Recipient address rejected: User unknown in\"), "
+        "bob[\"Diagnostic-Code\"]\n"
         "assert carol[\"Original-Recipient\"] == \"rfc822; sales@example.com\" and carol[\"Remote-MTA\"] is None\n"
         "assert carol[\"Status\"] == \"4.4.7\" and carol[\"Diagnostic-Code\"] == \"X-Postino; delivery time expired\"\n"
         "assert back.get_content_type() == \"message/rfc822\"\n"
@@ -167,6 +168,26 @@ static void strangers_words_break_no_line(void **state)
     buf_free(&reason);
 }
 
+static void reply_is_found_in_the_words_around_it(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r = {.address = SPAN_LITERAL("b@example.net"),
+                                 .status = SPAN_LITERAL("5.7.1"),
+                                 .reason = SPAN_LITERAL("host mx[192.0.2.1] said: 554 5.7.1 no (in reply to end of DATA command)"),
+                                 .peer = SPAN_LITERAL("mx[192.0.2.1]:25")};
+    struct bounce b = bounce_make(span_of(original));
+    b.recipients = &r;
+    b.count = 1;
+    bounce_build(&b, &out);
+    assert_python(&out,
+                  "r = m.get_payload()[1].get_payload()[1]\n"
+                  "assert r[\"Diagnostic-Code\"] == \"smtp; 554 5.7.1 no\" and r[\"Remote-MTA\"] == \"dns; mx\", r[\"Diagnostic-Code\"]\n"
+                  "words = \" \".join(m.get_payload()[0].get_content().split())\n"
+                  "assert \"<b@example.net>: host mx[192.0.2.1] said: 554 5.7.1 no (in reply to end of DATA command)\" in words\n");
+    buf_free(&out);
+}
+
 static void notify_decides(void **state)
 {
     (void)state;
@@ -181,9 +202,13 @@ static void notify_decides(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(report_has_its_three_parts),       cmocka_unit_test(header_alone_is_returned_when_asked_for),
-        cmocka_unit_test(eight_bit_originals_are_labelled), cmocka_unit_test(boundary_is_not_in_the_original),
-        cmocka_unit_test(strangers_words_break_no_line),    cmocka_unit_test(notify_decides),
+        cmocka_unit_test(report_has_its_three_parts),
+        cmocka_unit_test(header_alone_is_returned_when_asked_for),
+        cmocka_unit_test(eight_bit_originals_are_labelled),
+        cmocka_unit_test(boundary_is_not_in_the_original),
+        cmocka_unit_test(strangers_words_break_no_line),
+        cmocka_unit_test(reply_is_found_in_the_words_around_it),
+        cmocka_unit_test(notify_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

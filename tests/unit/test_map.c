@@ -295,6 +295,31 @@ static void mutate(size_t n)
     }
 }
 
+/* An offset of a page's index that points behind the item before it, and a chain of pages that leads back to its own beginning. */
+static void structures_that_lie_are_refused(void **state)
+{
+    (void)state;
+    make_foreign("lies.db", DB_HASH, 0, 10);
+    size_t n = read_whole("lies.db", image, sizeof image);
+    unsigned char *page = image + 4096;
+    while (page[25] != 13)
+        page += 4096;
+    assert_true(page < image + n);
+    uint16_t first;
+    memcpy(&first, page + 26, sizeof first);
+    memcpy(page + 28, &first, sizeof first);
+    write_file("lies.db", image, n);
+    assert_string_equal(look("hash", "lies", "key1"), "(failed)");
+    assert_non_null(strstr(error.text, "an item lies outside of it"));
+    make_foreign("lies.db", DB_HASH, 0, 10);
+    read_whole("lies.db", image, sizeof image);
+    uint32_t itself = (uint32_t)((page - image) / 4096);
+    memcpy(page + 12, &itself, sizeof itself);
+    memcpy(page + 16, &itself, sizeof itself);
+    write_file("lies.db", image, n);
+    assert_string_equal(look("hash", "lies", "key1"), "(failed)");
+}
+
 /* In a child of its own: 0 when all answers could be, 1 when a wrong one was given. */
 static int answers(const char *kind, const char *name, int count, bool exact)
 {
@@ -352,6 +377,7 @@ static void damage_in_our_own_maps_is_an_error_and_never_an_absent_key(void **st
     *at = 'x';
     write_file("sums.db", image, n);
     assert_string_equal(look("hash", "sums", "alpha"), "(failed)");
+    assert_non_null(strstr(error.text, "its checksum is wrong"));
 }
 
 int main(void)
@@ -366,6 +392,7 @@ int main(void)
         cmocka_unit_test(maps_of_other_programs_are_read),
         cmocka_unit_test(what_is_no_map_is_an_error),
         cmocka_unit_test(a_file_cut_short_is_an_error),
+        cmocka_unit_test(structures_that_lie_are_refused),
         cmocka_unit_test(damaged_maps_never_crash_nor_hang),
         cmocka_unit_test(damage_in_our_own_maps_is_an_error_and_never_an_absent_key),
     };

@@ -220,6 +220,28 @@ static int try_namespace(void)
     return tried(child > 0);
 }
 
+static int try_thread_in_namespace(void)
+{
+    return tried(syscall(SYS_clone, CLONE_THREAD | CLONE_VM | CLONE_SIGHAND | CLONE_NEWNET, NULL, NULL, NULL, NULL) > 0);
+}
+
+/* A name without a file: only Landlock's scopes (ABI 6) can refuse it. */
+static const char abstract[] = "\0test_sandbox";
+
+static struct sockaddr_un abstract_address(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, abstract, sizeof abstract);
+    return address;
+}
+
+static int try_abstract(void)
+{
+    struct sockaddr_un to = abstract_address();
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return tried(connect(fd, (struct sockaddr *)&to, sizeof to) == 0);
+}
+
 static int try_ptrace(void)
 {
     return tried(syscall(SYS_ptrace, 0, 0, 0, 0) == 0);
@@ -322,6 +344,8 @@ static int try_daily_life(void)
     char text[64];
     localtime_r(&now, &local);
     strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S %z %Z", &local);
+    if (localtime(&now) == NULL || mktime(&local) != now)
+        return EINVAL;
     log_error("a line from inside");
     log_flush();
     return tried(epoll_wait(epoll, &event, 1, 0) == 0);
@@ -445,6 +469,23 @@ static void ports_are_closed_by_landlock_too(void **state)
     expect(sandbox_with(SANDBOX_UNIX_OUT), try_connect_inherited, EACCES);
 }
 
+static void abstract_sockets_of_others_are_out_of_reach(void **state)
+{
+    (void)state;
+    needs_all_layers();
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* asks for the ABI */) < 6)
+        skip();
+    struct sockaddr_un address = abstract_address();
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    struct sandbox sandbox = sandbox_with(SANDBOX_UNIX_OUT);
+    expect(sandbox, try_abstract, EPERM);
+    sandbox.landlock = false;
+    expect(sandbox, try_abstract, 0);
+    close(listener);
+}
+
 static void threads_and_no_processes(void **state)
 {
     (void)state;
@@ -453,6 +494,7 @@ static void threads_and_no_processes(void **state)
     needs_all_layers();
     expect(sandbox, try_fork, DIED + SIGSYS);
     expect(sandbox, try_namespace, DIED + SIGSYS);
+    expect(sandbox, try_thread_in_namespace, DIED + SIGSYS);
 }
 
 static void processes_and_no_threads_or_namespaces(void **state)
@@ -630,7 +672,7 @@ static void assert_root(pid_t pid)
 }
 #endif
 
-static pid_t start_and_wait_until_inside(const struct sandbox *sandbox, bool unprivileged)
+static pid_t start_as(uid_t uid, const struct sandbox *sandbox, bool unprivileged)
 {
     int ready[2];
     assert_int_equal(pipe(ready), 0);
@@ -638,6 +680,8 @@ static pid_t start_and_wait_until_inside(const struct sandbox *sandbox, bool unp
     pid_t child = fork();
     if (child == 0) {
         struct error error;
+        if (uid != getuid() && (setresuid(uid, uid, uid) != 0 || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0))
+            _exit(SETUP);
         close(gate[1]); /* so that it ends with the test */
         if (sandbox_enter(sandbox, unprivileged, &error) != 0)
             _exit(SETUP);
@@ -648,6 +692,11 @@ static pid_t start_and_wait_until_inside(const struct sandbox *sandbox, bool unp
     assert_int_equal(read(ready[0], &c, 1), 1);
     close(ready[0]);
     return child;
+}
+
+static pid_t start_and_wait_until_inside(const struct sandbox *sandbox, bool unprivileged)
+{
+    return start_as(getuid(), sandbox, unprivileged);
 }
 
 static void let_go(pid_t child)
@@ -699,6 +748,22 @@ static void unprivileged_keeps_the_user_and_all_the_rest(void **state)
 #ifndef POSTINO_SANITIZER
     assert_status(child, "Seccomp", "2");
 #endif
+    let_go(child);
+}
+
+/* What an ordinary user starts, no other program of that user may read or trace. */
+static void nobody_looks_into_the_process(void **state)
+{
+    (void)state;
+    needs_root();
+    needs_all_layers();
+    char path[64];
+    struct stat st;
+    struct sandbox sandbox = sandbox_with(0);
+    pid_t child = start_as(UID, &sandbox, true);
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)child);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
     let_go(child);
 }
 
@@ -913,6 +978,7 @@ int main(void)
         cmocka_unit_test(datagrams_and_no_other_sockets),
         cmocka_unit_test(unix_sockets_and_no_other),
         cmocka_unit_test(ports_are_closed_by_landlock_too),
+        cmocka_unit_test(abstract_sockets_of_others_are_out_of_reach),
         cmocka_unit_test(threads_and_no_processes),
         cmocka_unit_test(processes_and_no_threads_or_namespaces),
         cmocka_unit_test(code_is_mapped_only_with_an_exec_path_and_never_writable),
@@ -925,6 +991,7 @@ int main(void)
         cmocka_unit_test(too_many_or_too_long_paths_are_refused),
         cmocka_unit_test(process_entries_say_what_the_sandbox_promises),
         cmocka_unit_test(unprivileged_keeps_the_user_and_all_the_rest),
+        cmocka_unit_test(nobody_looks_into_the_process),
         cmocka_unit_test(setuid_and_setgid_are_all_that_is_kept),
         cmocka_unit_test(limits_are_set),
         cmocka_unit_test(log_file_may_grow),

@@ -529,6 +529,36 @@ static void a_disk_without_room_is_told_before_it_is_full(void **state)
     close_spool();
 }
 
+static void room_that_removals_make_is_waited_for(void **state)
+{
+    (void)state;
+    open_spool(&faulty_ops);
+    assert_int_equal(put(ID(1), "x"), 0);
+    free_octets = 900;
+    spool_free_least(spool, 1000);
+    spool_remove(spool, ID(1));
+    int status = -1, second = -1;
+    struct buf recipients;
+    struct spool_envelope e;
+    envelope_make(&e, ID(2), &recipients);
+    spool_put(spool, &e, SPAN_LITERAL("y"), answered, &status);
+    spool_append(spool, ID(3), SPAN_LITERAL("piece"), answered, &second);
+    spool_turn(spool);
+    assert_int_equal(status, -1);
+    free_octets = 1400; /* room for one of them */
+    turn_until(&status);
+    assert_int_equal(status, 0);
+    turn_until(&second);
+    assert_int_equal(second, ENOSPC);
+    assert_int_equal(put(ID(3), "rest"), ENOSPC);
+    assert_int_equal(put(ID(4), "no removal to wait for"), ENOSPC);
+    buf_free(&recipients);
+    close_spool();
+    assert_int_equal(recover(), 1);
+    assert_body(ID(2), "y");
+    close_spool();
+}
+
 /* Everything that the spool can be asked for, once. */
 struct script {
     int plain, removed, pieces, later;
@@ -863,6 +893,7 @@ int main(void)
         T(messages_are_there_after_a_restart),
         T(puts_gather_into_one_flush),
         T(a_disk_without_room_is_told_before_it_is_full),
+        T(room_that_removals_make_is_waited_for),
         T(nothing_acknowledged_is_lost_when_a_call_fails_once),
         T(nothing_acknowledged_is_lost_when_the_disk_is_full),
         T(nothing_acknowledged_is_lost_when_the_disk_dies),
