@@ -16,3 +16,4 @@ test_bounce_SRC    := qmgr/bounce.c
 
 FUZZERS += fuzz_spool
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c
+fuzz_spool_LIBS    := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3

@@ -66,8 +66,8 @@ def certificate(directory, name="localhost"):
 class Host:
     def __init__(self, hostname="mx.local.example", routes=None, domains=None, settings="", mailboxes=("alice", "bob"), users=("alice",),
                  variant=None, relay_from=("127.0.0.0/8",), listeners=None, namespace=None, environment=None, directory=None, tls=True,
-                 aliases=None, size_mb=0):
-        self.hostname, self.variant, self.namespace = hostname, variant or VARIANT, namespace
+                 aliases=None, size_mb=0, piped_log=False):
+        self.hostname, self.variant, self.namespace, self.piped_log = hostname, variant or VARIANT, namespace, piped_log
         self.environment = dict(os.environ, **(environment or {}))
         self.directory = directory or tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         os.chmod(self.directory, 0o755)
@@ -155,6 +155,10 @@ class Host:
 
     def start(self, seconds=20):
         log = open(self.log_path, "ab")
+        if self.piped_log:  # stderr is a pipe, as under a supervisor, and no program holds a file
+            writer = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+            log.close()
+            log = writer.stdin
         self.process = subprocess.Popen(self._inside([program("postino-master", self.variant), "-c", self.config, "-f"]), stdin=subprocess.DEVNULL,
                                         stdout=log, stderr=log, env=self.environment, start_new_session=True)
         log.close()

@@ -72,12 +72,17 @@ loop2   CNAME loop
 
 
 class NameServer:
-    def __init__(self, port=None):
+    """`signed`: zones that are signed (DNSSEC); `anchor` is then a file with their keys."""
+
+    def __init__(self, port=None, signed=()):
         self.directory = tempfile.mkdtemp(prefix="postino-nsd.")
         self.port = port or free_port()
+        self.anchor = os.path.join(self.directory, "anchor")
         for name, text in ZONES.items():
             with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
-                file.write("$TTL 60\n" + SOA % (name, name, name) + "ns 60 IN A 127.0.0.1\n" + text)
+                file.write("$ORIGIN %s.\n$TTL 60\n" % name + SOA % (name, name, name) + "ns 60 IN A 127.0.0.1\n" + text)
+        for name in signed:
+            self.sign(name)
         lines = ["server:", "  ip-address: 127.0.0.1", "  port: %d" % self.port, "  username: \"\"", "  chroot: \"\"", "  zonesdir: \"%s\"" % self.directory,
                  "  pidfile: \"\"", "  database: \"\"", "  server-count: 1", "  rrl-ratelimit: 0",
                  "  xfrdfile: \"%s/xfrd\"" % self.directory, "  zonelistfile: \"%s/zonelist\"" % self.directory,
@@ -94,6 +99,18 @@ class NameServer:
         except AssertionError:
             self.log.seek(0)
             raise AssertionError("nsd did not start: " + self.log.read()) from None
+
+    def sign(self, name):
+        """Signs a zone, and then changes one signed address of it behind the signature's back."""
+        key = subprocess.run(["ldns-keygen", "-k", "-a", "ECDSAP256SHA256", name], cwd=self.directory, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
+        subprocess.run(["ldns-signzone", "-f", name + ".signed", name, key], cwd=self.directory, check=True)
+        with open(os.path.join(self.directory, name + ".signed"), encoding="ascii") as file:
+            text = file.read()
+        assert "192.0.2.22" in text
+        with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
+            file.write(text.replace("192.0.2.22", "192.0.2.23"))
+        with open(os.path.join(self.directory, key + ".key"), encoding="ascii") as file, open(self.anchor, "a", encoding="ascii") as anchor:
+            anchor.write(file.read())
 
     def up(self):
         """nsd answers"""
@@ -341,6 +358,30 @@ class Trouble(unittest.TestCase):
             self.assertEqual(one.edges["qmgr"].receive(15).verdict, RESOLVE_DEFERRED)
             self.assertEqual(one.process.wait(10), 0)
         fake.close()
+
+    def test_what_fails_validation_is_temporary(self):
+        server = NameServer(signed=["good.example"])
+        try:
+            with dns(server.port, 'trust_anchor = "%s"' % server.anchor) as one:
+                ask = one.edges["qmgr"].ask
+                self.assertEqual(ask("RESOLVE", name="mx1.good.example", want=RESOLVE_ADDRESSES).hosts[0].addresses, "2001:db8::1 192.0.2.1")
+                answer = ask("RESOLVE", name="mx2.good.example", want=RESOLVE_ADDRESSES)
+                self.assertEqual((answer.verdict, answer.status), (RESOLVE_DEFERRED, "4.4.3"), answer)
+                self.assertIn("DNSSEC validation failed", answer.reason)
+                self.assertEqual(ask("RESOLVE", name="nobody.good.example", want=BOTH).status, "5.1.2")
+                self.assertEqual(ask("RESOLVE", name="many.example", want=BOTH).verdict, RESOLVE_OK)
+        finally:
+            server.close()
+
+    def test_a_forwarder_that_has_no_dnssec_is_used_all_the_same(self):
+        server = NameServer()
+        try:
+            with open(server.anchor, "w", encoding="ascii") as anchor:
+                anchor.write(". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n")
+            with dns(server.port, 'trust_anchor = "%s"' % server.anchor) as one:
+                self.assertEqual(one.edges["qmgr"].ask("RESOLVE", name="good.example", want=BOTH).verdict, RESOLVE_OK)
+        finally:
+            server.close()
 
     def test_a_server_that_was_away_is_used_when_it_is_back(self):
         port = free_port()
