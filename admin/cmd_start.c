@@ -127,7 +127,7 @@ int cmd_run(struct admin *a, int argc, char **argv)
 
 int cmd_stop(struct admin *a, int argc, char **argv)
 {
-    long pid;
+    long pid = 0;
     struct error e;
     (void)argv;
     int status = find_master(a, "stop", argc, &pid);
@@ -146,7 +146,7 @@ int cmd_stop(struct admin *a, int argc, char **argv)
 /* The master checks as well, but its errors go to a log, and the caller sits here. */
 int cmd_reload(struct admin *a, int argc, char **argv)
 {
-    long pid;
+    long pid = 0;
     (void)argv;
     a->settings = parse_file(a->path, PARSE_HOST, &a->report);
     if (!a->settings) {
@@ -161,7 +161,7 @@ int cmd_reload(struct admin *a, int argc, char **argv)
 
 int cmd_status(struct admin *a, int argc, char **argv)
 {
-    long pid;
+    long pid = 0;
     (void)argv;
     int status = find_master(a, "status", argc, &pid);
     if (status == EX_OK)

@@ -51,7 +51,7 @@ static struct span skip_mbox_line(struct span message)
 struct span headers_split(struct span message, struct span *body)
 {
     message = skip_mbox_line(message);
-    struct span rest = message, before = message;
+    struct span rest = message, before;
     bool any = false;
     while (rest.n) {
         before = rest;

@@ -3,6 +3,7 @@
 #include "common/queueid.h"
 #include "common/utf8.h"
 
+#include <inttypes.h>
 #include <sysexits.h>
 #include <time.h>
 
@@ -128,8 +129,8 @@ void queue_print_end(struct queue_printer *p)
     } else if (p->messages == 0) {
         (void)fprintf(p->out, "Mail queue is empty\n");
     } else {
-        (void)fprintf(p->out, "\n-- %llu Kbytes in %llu Request%s.\n", (unsigned long long)(p->octets / 1024 + (p->octets % 1024 != 0)),
-                      (unsigned long long)p->messages, p->messages == 1 ? "" : "s");
+        (void)fprintf(p->out, "\n-- %" PRIu64 " Kbytes in %" PRIu64 " Request%s.\n", p->octets / 1024 + (p->octets % 1024 != 0),
+                      p->messages, p->messages == 1 ? "" : "s");
     }
 }
 

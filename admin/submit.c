@@ -69,7 +69,7 @@ static int read_line(struct session *c, struct span *line)
 {
     for (;;) {
         const char *from = c->in.data ? c->in.data + c->used : NULL;
-        const char *lf = c->in.len > c->used ? memchr(from, '\n', c->in.len - c->used) : NULL;
+        const char *lf = from && c->in.len > c->used ? memchr(from, '\n', c->in.len - c->used) : NULL;
         if (lf) {
             size_t n = (size_t)(lf - from);
             c->used += n + 1;

@@ -136,7 +136,7 @@ static void look(struct map *map)
     if (now - map->looked < LOOK_AGAIN)
         return;
     map->looked = now;
-    struct stat st;
+    struct stat st = {0};
     if (map->db != NULL && stat(map->path, &st) == 0 && same_file(&st, &map->seen))
         return;
     close_file(map);

@@ -161,7 +161,7 @@ static int check_hash_page(struct check *c, uint32_t number, unsigned entries)
 {
     unsigned end = c->page_size, least = c->head + 2 * entries;
     for (unsigned i = 0; i < entries; i++) {
-        unsigned at = get16(c->page + c->head + 2 * i);
+        unsigned at = get16(c->page + c->head + 2 * (size_t)i);
         if (at < least || at >= end)
             return damaged(c, number, "an item lies outside of it");
         unsigned type = c->page[at];
@@ -207,7 +207,7 @@ static int check_tree_page(struct check *c, uint32_t number, unsigned entries, b
     if (leaf ? level != 1 || entries % 2 : level < 2 || entries < 1)
         return damaged(c, number, "its level or number of items cannot be");
     for (unsigned i = 0; i < entries; i++) {
-        unsigned at = get16(c->page + c->head + 2 * i);
+        unsigned at = get16(c->page + c->head + 2 * (size_t)i);
         if (at < least || at + LEAF_HEAD > c->page_size)
             return damaged(c, number, "an item lies outside of it");
         if ((leaf ? check_leaf_item(c, number, at) : check_internal_item(c, number, at)) < 0)

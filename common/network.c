@@ -146,6 +146,6 @@ bool network_parse(struct span text, struct network *out)
 
 bool network_contains(const struct network *network, const struct sockaddr *socket)
 {
-    unsigned char bytes[16];
+    unsigned char bytes[16] = {0};
     return socket_bytes(socket, bytes) == network->family && same_prefix(network->bytes, bytes, network->bits);
 }

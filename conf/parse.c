@@ -174,7 +174,7 @@ static bool title_fits(enum settings_kind kind, struct span title)
     if (kind != SETTINGS_LISTENERS)
         return address_is_domain(title, false);
     for (size_t i = 0; i < title.n; i++)
-        if (!isalnum((unsigned char)title.p[i]) && !memchr("-_.", title.p[i], 3))
+        if (!isalnum((unsigned char)title.p[i]) && title.p[i] != '-' && title.p[i] != '_' && title.p[i] != '.')
             return false;
     return title.n > 0 && title.n <= 64;
 }

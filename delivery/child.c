@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -61,7 +60,6 @@ static void set_limits(const struct maildir_letter *l)
 static int deliver(const struct mailbox *m, const struct maildir_letter *l, struct local_outcome *o)
 {
     struct maildir maildir;
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* what nobody hears of would only come twice */
     if (maildir_open(&maildir, m->base, m->path, m->uid, o) < 0)
         return -1;
     struct error error;

@@ -27,8 +27,8 @@ struct children {
     bool unprivileged;
 };
 
-/* -1: no child could be made, the outcome says why, and `done` is not called. `mailbox` and `letter` are needed during the call only. */
-int child_start(struct children *, const struct mailbox *, const struct maildir_letter *, child_done_fn *, void *arg,
-                struct local_outcome *);
+/* -1: no child could be made, the outcome says why, and `done` is not called. `m` and `l` are needed during the call only. */
+int child_start(struct children *all, const struct mailbox *m, const struct maildir_letter *l, child_done_fn *done, void *arg,
+                struct local_outcome *o);
 
 #endif

@@ -119,7 +119,7 @@ static size_t status_length(struct span line)
 
 void reply_status(const struct reply *r, char class, bool lenient, char status[STATUS_MAX])
 {
-    struct span line = {NULL, 0};
+    struct span line = {"", 0};
     size_t at = 0;
     reply_line(r, &at, &line);
     size_t n = status_length(line);

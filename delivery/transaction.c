@@ -231,7 +231,7 @@ static void rcpt_reply(struct session *s)
         after_last_recipient(s);
         return;
     }
-    if (!t->pipelined)
+    if (!t->pipelined && s->job)
         say_rcpt(s, t->recipient);
     await_rcpt(s);
 }

@@ -23,6 +23,7 @@ struct settling {
     uint64_t not_before; /* after a failure */
     struct buf states;
     bool remove;
+    bool makes_room; /* a removal that did not fail before */
 };
 
 /* A body that comes in pieces. */
@@ -64,8 +65,7 @@ void spool_entry_forget(struct spool *s, uint64_t id)
         return;
     if (e->settling) { /* stays in its list, empty */
         buf_free(&e->settling->states);
-        s->removals -= e->settling->remove;
-        e->settling->remove = false;
+        s->removals -= e->settling->makes_room;
     }
     hash_remove(&s->entries, &e->node);
     free(e);
@@ -235,6 +235,8 @@ static void check_free(struct spool *s, uint64_t now)
 {
     if (disk->free_space(s->directory, &s->free_octets) != 0)
         s->free_octets = UINT64_MAX;
+    s->free_octets -=
+        s->coming < s->free_octets ? s->coming : s->free_octets; /* some of it may be written by now: then those who wait look again */
     s->free_checked = now;
 }
 
@@ -264,15 +266,20 @@ static void hurry_removals(struct spool *s)
     }
 }
 
-/* For new mail. Without room it waits for the removals that were asked for, and is refused only then. */
+/* For new mail. Without room it waits for what is under way and for the removals that were asked for, and is refused only then. */
 static bool admit(struct spool *s, struct spool_op *op)
 {
-    if (room_for(s, op->body.len + op->tail.len + SPOOL_RECORD_HEADER)) {
+    op->octets = op->body.len + op->tail.len + SPOOL_RECORD_HEADER;
+    if (room_for(s, op->octets)) {
+        s->free_octets -= op->octets;
+        s->coming += op->octets;
         spool_ops_add(&s->waiting, op);
-    } else if (s->removals > 0) {
+    } else if (s->removals > 0 || s->coming > 0) {
+        op->octets = 0;
         hurry_removals(s);
         spool_ops_add(&s->held, op);
     } else {
+        op->octets = 0;
         return false;
     }
     return true;
@@ -393,8 +400,10 @@ void spool_remove(struct spool *s, uint64_t id)
         return;
     struct settling *x = settling_of(s, e);
     buf_free(&x->states);
-    s->removals += !x->remove;
-    x->remove = true;
+    if (x->remove)
+        return;
+    x->remove = x->makes_room = true;
+    s->removals++;
 }
 
 void spool_hurry(struct spool *s)
@@ -412,6 +421,7 @@ static struct spool_op *settling_op(struct spool_entry *e, struct settling *x)
 {
     struct spool_op *op = op_new(x->remove ? SPOOL_OP_REMOVE : SPOOL_OP_SETTLE, x->id, NULL, NULL);
     unsigned char header[SPOOL_RECORD_HEADER];
+    op->makes_room = x->makes_room;
     if (x->remove)
         return op;
     struct spool_record r = {.type = SPOOL_SETTLE, .id = x->id, .offset = e->tail, .rest = (uint32_t)x->states.len};
@@ -464,7 +474,6 @@ static void settle_again(struct spool *s, struct spool_op *op)
         return;
     struct settling *x = settling_of(s, e);
     if (op->kind == SPOOL_OP_REMOVE) {
-        s->removals += !x->remove;
         x->remove = true;
     } else if (!x->remove) {
         struct buf newer = x->states;
@@ -499,6 +508,7 @@ static void fail_part(struct spool *s, uint64_t id, int status)
 
 static void op_done(struct spool *s, struct spool_op *op)
 {
+    s->coming -= op->octets;
     switch (op->kind) {
     case SPOOL_OP_PUT:
         put_done(s, op);
@@ -516,7 +526,7 @@ static void op_done(struct spool *s, struct spool_op *op)
         break;
     }
     case SPOOL_OP_REMOVE:
-        s->removals--;
+        s->removals -= op->makes_room;
         if (op->status != 0)
             settle_again(s, op);
         else

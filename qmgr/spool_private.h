@@ -22,7 +22,8 @@ struct spool {
     struct spool_writer *writer;
     struct hash entries, parts;
     struct spool_ops waiting, running, answers; /* not yet given to the writer; with it; done, to be answered */
-    struct spool_ops held;                      /* no room for them, until removals that were asked for are done */
+    struct spool_ops held;                      /* no room for them, until what was asked for before is done */
+    uint64_t coming;                            /* octets that were let in, and are not written yet */
     size_t removals;                            /* asked for, and not done */
     bool busy;                                  /* the writer has `running` */
     bool hurry;                                 /* settlements don't gather */

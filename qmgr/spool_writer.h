@@ -23,6 +23,8 @@ struct spool_op {
     int fd;
     bool made; /* the file in msg/ is there, and of this operation */
     /* The caller's. */
+    uint64_t octets; /* that it was let in with */
+    bool makes_room; /* a removal that others wait for */
     spool_done_fn *done;
     void *arg;
 };

@@ -45,7 +45,9 @@ enum outcome nexthop_add(struct decision *d, struct span address, struct span do
     const struct settings_route *route = find_route(d->routing->settings, domain);
     struct buf nexthop = BUF_EMPTY(1024);
     enum outcome outcome;
-    if (read_via(route != NULL ? route->via : "smtp:", domain, &nexthop)) {
+    if (route == NULL || read_via(route->via, domain, &nexthop)) {
+        if (route == NULL)
+            buf_add_span(&nexthop, domain);
         struct record_recipient target = {
             .address = address, .transport = SPAN_LITERAL("smtp"), .nexthop = buf_span(&nexthop), .tls = span_of(tls_word(route))};
         outcome = decision_add(d, &target);

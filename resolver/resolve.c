@@ -258,8 +258,8 @@ static void take_mx(struct resolve *r, const struct question_answer *a)
         return;
     }
     new_hosts(r, a->count);
-    for (size_t i = 0; i < a->count; i++)
-        add_mx(r, &a->records[i]);
+    for (const struct wire_record *mx = a->records; mx != NULL && mx < a->records + a->count; mx++)
+        add_mx(r, mx);
     bool any = r->count > 0;
     shuffle(r);
     leave_out_ourselves(r);

@@ -222,7 +222,7 @@ void ruling_free(struct ruling *out)
 static int open_aliases(struct routing *r, struct error *error)
 {
     const struct strings *list = &r->settings->aliases;
-    r->aliases = calloc(list->n + 1, sizeof *r->aliases);
+    r->aliases = calloc(list->n + 1, sizeof(struct map *));
     for (size_t i = 0; r->aliases != NULL && i < list->n; i++)
         if ((r->aliases[i] = map_open(list->v[i], error)) == NULL)
             return -1;
@@ -232,7 +232,7 @@ static int open_aliases(struct routing *r, struct error *error)
 static int open_mailboxes(struct routing *r, struct error *error)
 {
     const struct settings *s = r->settings;
-    r->mailboxes = calloc(s->domain_count + 1, sizeof *r->mailboxes);
+    r->mailboxes = calloc(s->domain_count + 1, sizeof(struct map *));
     for (size_t i = 0; r->mailboxes != NULL && i < s->domain_count; i++)
         if (strcmp(s->domains[i].mailboxes, "system") != 0 && (r->mailboxes[i] = map_open(s->domains[i].mailboxes, error)) == NULL)
             return -1;

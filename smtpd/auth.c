@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CHANNELS_MOST 257 /* smtpd processes, and then those of a reload */
+#define FILES_MOST ((uint64_t)1024) /* one for each smtpd, and then for those of a reload */
 
 static struct passwd_file *passwords;
 
@@ -66,7 +66,7 @@ static void fill_sandbox(const struct settings *settings, struct sandbox *sandbo
     sandbox->landlock = true;
     sandbox_path(sandbox, buf_text(&directory), SANDBOX_READ);
     sandbox->calls = SANDBOX_FILES_READ;
-    sandbox->open_files = CHANNELS_MOST * 2;
+    sandbox->open_files = FILES_MOST;
     buf_free(&directory);
 }
 

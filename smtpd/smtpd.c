@@ -57,8 +57,7 @@ static void pause_over(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct listener *l = arg;
-    if (!server.draining)
-        event_add(l->event, NULL);
+    event_add(l->event, NULL);
 }
 
 static void accept_failed(struct listener *l)
@@ -103,12 +102,15 @@ static int open_listener(struct listener *l, const struct settings *settings, st
 
 static void close_listeners(void)
 {
-    for (struct listener *l = listeners; l; l = l->next) {
+    while (listeners) {
+        struct listener *l = listeners;
+        listeners = l->next;
         event_free(l->event);
         event_free(l->pause);
         close(l->fd);
+        free(l->title);
+        free(l);
     }
-    listeners = NULL; /* the little memory goes with the process */
 }
 
 /* ---- edges ----------------------------------------------------------------------------------------------------------------------- */

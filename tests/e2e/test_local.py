@@ -200,7 +200,14 @@ class Children(LocalCase):
         wait_for(lambda: os.path.isdir(tmp) and os.listdir(tmp), pause=0.001)
         [pid] = self.child()
         os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(self.end, pid)
         return pid
+
+    def end(self, pid):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def status(self, pid):
         with open("/proc/%d/status" % pid) as file:
@@ -230,14 +237,6 @@ class Children(LocalCase):
         self.deferred(first.outcomes[0], "4.3.0", "ended by signal 9")
         answer = self.edge.receive(10)
         self.assertEqual((answer.request, answer.outcomes[0].verdict), (second, frames.VERDICT_DELIVERED))
-        self.assertEqual(self.files("alice"), [])
-
-    def test_a_child_ends_with_its_parent(self):
-        """What it delivered nobody would hear of, and the message would come again."""
-        child = self.stop_one()
-        self.local.process.kill()
-        self.local.process.wait()
-        wait_for(lambda: not os.path.exists("/proc/%d" % child) or self.status(child)["State"].startswith("Z"))
         self.assertEqual(self.files("alice"), [])
 
     def test_an_edge_that_ends_takes_what_is_in_line_with_it(self):

@@ -37,6 +37,7 @@ static struct {
     size_t file_count;
 } faulty;
 
+static uint64_t free_octets = UINT64_MAX / 2; /* what the disk says; writing makes it less */
 static char root_path[64];
 static int root_fd = -1;
 
@@ -103,7 +104,10 @@ static ssize_t f_pwritev(int fd, const struct iovec *parts, int count, off_t off
         disk_real.pwritev(fd, &half, 1, offset);
         errno = error;
     }
-    return fail ? -1 : disk_real.pwritev(fd, parts, count, offset);
+    ssize_t n = fail ? -1 : disk_real.pwritev(fd, parts, count, offset);
+    if (n > 0)
+        free_octets -= (uint64_t)n < free_octets ? (uint64_t)n : free_octets;
+    return n;
 }
 
 static ssize_t f_pread(int fd, void *to, size_t n, off_t offset)
@@ -177,8 +181,6 @@ static int f_write_back(int fd)
     (void)fd;
     return 0;
 }
-
-static uint64_t free_octets = UINT64_MAX / 2;
 
 static int f_free_space(int fd, uint64_t *octets)
 {

@@ -262,6 +262,27 @@ static void unwanted_input_waits(void **state)
     close_end(&a);
 }
 
+/* What was left is shown again when input is wanted again, though nothing new comes. */
+static void left_input_is_shown_again(void **state)
+{
+    (void)state;
+    int fd[2];
+    struct end a;
+    make_pair(fd);
+    open_end(&a, fd[0]);
+    a.leave_input = true;
+    assert_int_equal(write(fd[1], "one", 3), 3);
+    RUN_UNTIL(a.readable_calls == 1);
+    stream_want_input(a.stream, false);
+    turns(3);
+    assert_int_equal(a.readable_calls, 1);
+    a.leave_input = false;
+    stream_want_input(a.stream, true);
+    RUN_UNTIL(got(&a, "one"));
+    close_end(&a);
+    close(fd[1]);
+}
+
 /* No more than the limit is held, and the sender is stopped by the socket. */
 static void full_input_stops_the_sender(void **state)
 {
@@ -597,6 +618,7 @@ int main(void)
         cmocka_unit_test(plain_bytes_go_both_ways),
         cmocka_unit_test(input_left_over_comes_again),
         cmocka_unit_test(unwanted_input_waits),
+        cmocka_unit_test(left_input_is_shown_again),
         cmocka_unit_test(full_input_stops_the_sender),
         cmocka_unit_test(slow_reader_gets_all_of_it),
         cmocka_unit_test(output_has_a_bound),
