@@ -1,9 +1,9 @@
 /* One batch:
  *
+ *      remove  what is finished (first: it makes room)
  *      write   all files of the batch (new messages under their own names: O_EXCL; those of pieces in tmp/)
  *      flush   each file
  *      link    tmp/ID to msg/XX/ID, for those of pieces
- *      remove  what is done
  *      flush   each directory that changed
  *      undo    the new messages that any step failed for: nobody was told that they are here
  *
@@ -194,6 +194,8 @@ static void unlink_path(struct spool_writer *w, struct spool_op *op, enum spool_
 static void link_message(struct spool_writer *w, struct spool_op *op)
 {
     char from[SPOOL_PATH], to[SPOOL_PATH];
+    if (op->kind != SPOOL_OP_PUT || !op->pieces || op->status != 0)
+        return;
     spool_path(from, SPOOL_IN_TMP, op->id);
     spool_path(to, SPOOL_IN_MSG, op->id);
     if (disk->linkat(w->directory, from, to) != 0) {
@@ -204,12 +206,15 @@ static void link_message(struct spool_writer *w, struct spool_op *op)
     w->shelves[spool_shelf(op->id)] = true;
 }
 
-static void link_or_remove(struct spool_writer *w, struct spool_op *op)
+/* Pieces are dropped behind the writing: the last piece may be in the same batch. */
+static void drop_one(struct spool_writer *w, struct spool_op *op)
 {
-    if (op->kind == SPOOL_OP_PUT && op->pieces && op->status == 0)
-        link_message(w, op);
     if (op->kind == SPOOL_OP_DROP)
         unlink_path(w, op, SPOOL_IN_TMP);
+}
+
+static void remove_one(struct spool_writer *w, struct spool_op *op)
+{
     if (op->kind == SPOOL_OP_REMOVE)
         unlink_path(w, op, SPOOL_IN_MSG);
 }
@@ -259,11 +264,15 @@ static void run_batch(struct spool_writer *w, struct spool_ops *batch)
 {
     memset(w->shelves, 0, sizeof w->shelves);
     for (struct spool_op *op = batch->first; op; op = op->next)
+        remove_one(w, op);
+    for (struct spool_op *op = batch->first; op; op = op->next)
         write_one(w, op);
     for (struct spool_op *op = batch->first; op; op = op->next)
         flush_file(op);
     for (struct spool_op *op = batch->first; op; op = op->next)
-        link_or_remove(w, op);
+        link_message(w, op);
+    for (struct spool_op *op = batch->first; op; op = op->next)
+        drop_one(w, op);
     flush_shelves(w, batch);
     for (struct spool_op *op = batch->first; op; op = op->next)
         clean_up(w, op);

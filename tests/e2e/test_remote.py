@@ -340,6 +340,14 @@ class Hosts(Base):
                 self.check(self.remote.deliver(nexthop="two.example"), (DEFERRED, status, ""), site_failed=int("END" in script))
                 self.assertEqual(second.sessions, [])
 
+    def test_the_rest_waits_when_one_is_decided(self):
+        steps = {"RCPT a@": "550 5.1.1 no a"}
+        for script in ({"RCPT b@": "421 4.3.2 down"}, {"RCPT b@": DROP}, {"DATA": "421 4.3.2 down"}, {"DATA": DROP}):
+            with self.remote.server(steps=dict(steps, **script)), self.remote.server("127.0.0.3") as second:
+                result = self.remote.deliver("a@a.example", "b@a.example", nexthop="two.example")
+                self.assertEqual([o.verdict for o in result.outcomes], [FAILED, DEFERRED])
+                self.assertEqual((second.sessions, result.site_failed), ([], 0))
+
     def test_the_lost_end_is_said_and_logged(self):
         """RFC 1047."""
         self.check_one(dict(END=DROP), DEFERRED, "4.4.2", "may have been taken, and be delivered twice", site_failed=1)
@@ -617,6 +625,10 @@ class Tls(Base):
         with self.remote.server(certificate=self.good, **script) as server:
             self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
             self.assertIn("MAIL FROM:<s@from.example>", server.sessions[0].commands)
+
+        with self.remote.server(certificate=self.good, EHLO=["250-x\n250-STARTTLS\n250 SIZE 1", "502 what?"]) as server:
+            self.check(self.remote.deliver(tls="may"), (RELAYED, "2.0.0", ""))
+            self.assertTrue(server.messages[0].secured)
 
     def test_the_name_is_told(self):
         seen = []

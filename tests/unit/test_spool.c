@@ -566,6 +566,19 @@ static void room_that_removals_make_is_waited_for(void **state)
     close_spool();
 }
 
+static void dropped_pieces_leave_nothing(void **state)
+{
+    (void)state;
+    int status = -1;
+    open_spool(&disk_real);
+    spool_append(spool, ID(1), SPAN_LITERAL("piece"), answered, &status);
+    spool_drop(spool, ID(1)); /* in the same batch */
+    turn_until(&status);
+    turn_until_idle();
+    assert_false(exists(SPOOL_IN_TMP, ID(1)));
+    close_spool();
+}
+
 /* Everything that the spool can be asked for, once. */
 struct script {
     int plain, removed, pieces, later;
@@ -900,6 +913,7 @@ int main(void)
         T(messages_are_there_after_a_restart),
         T(puts_gather_into_one_flush),
         T(a_disk_without_room_is_told_before_it_is_full),
+        T(dropped_pieces_leave_nothing),
         T(room_that_removals_make_is_waited_for),
         T(nothing_acknowledged_is_lost_when_a_call_fails_once),
         T(nothing_acknowledged_is_lost_when_the_disk_is_full),
