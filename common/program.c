@@ -25,7 +25,7 @@ static struct {
     struct settings *settings;
     char log_name[32];
     struct event *deadline;
-    uint64_t now_us;
+    uint64_t now_us; /* 0: not read in this turn */
     uint32_t instance, drain_seconds;
     int status;
     bool unprivileged, draining, started, ending;
@@ -61,21 +61,20 @@ void program_end(void)
     self.ending = true;
 }
 
+/* Read by the first who asks in a turn. */
 uint64_t program_now_us(void)
 {
+    if (self.now_us == 0) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        self.now_us = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    }
     return self.now_us;
 }
 
 uint64_t program_now(void)
 {
-    return self.now_us / 1000000;
-}
-
-static void read_clock(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    self.now_us = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return program_now_us() / 1000000;
 }
 
 static void fail(int status, const char *what, const char *why)
@@ -231,8 +230,8 @@ static void control_closed(struct channel *c, void *arg)
 static void run(void)
 {
     while (!self.ending) {
+        self.now_us = 0;
         event_base_loop(self.base, EVLOOP_ONCE);
-        read_clock();
         if (self.started && self.program->turn)
             self.program->turn();
         channels_flush();
@@ -266,7 +265,6 @@ int program_main(const struct program *program, int argc, char **argv)
     signal(SIGINT, SIG_IGN); /* a terminal's interrupt goes to the whole group; the master tells us what to do */
     signal(SIGHUP, SIG_IGN);
     tzset();
-    read_clock();
     self.program = program;
     snprintf(self.log_name, sizeof self.log_name, "postino-%s", program->name);
     log_open(self.log_name, dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);

@@ -9,13 +9,11 @@
 #include <stdlib.h>
 
 #define INPUT_LIMIT ((size_t)16 << 10)
-#define WORDS_MAX   ((size_t)1200)
 
 static struct session *all;
 static size_t count;
 static bool quitting;
 
-static void connect_here(struct session *);
 static void on_connected(struct stream *, void *);
 static void on_secured(struct stream *, void *);
 static void on_readable(struct stream *, void *);
@@ -23,7 +21,7 @@ static void on_drained(struct stream *, void *);
 static void on_ended(struct stream *, enum stream_end, const char *, void *);
 static const struct stream_handler handler = {on_connected, on_secured, on_readable, on_drained, on_ended};
 
-static const struct host *host_of(const struct session *s)
+const struct host *session_host(const struct session *s)
 {
     return &s->hosts.v[s->at];
 }
@@ -121,8 +119,8 @@ void session_log(const struct session *s, struct span error)
     if (s->site)
         log_value(&line, "site", site_name(s->site));
     if (s->at < s->hosts.n) {
-        log_value(&line, "host", span_of(host_of(s)->name));
-        log_value(&line, "address", span_of(host_of(s)->text));
+        log_value(&line, "host", span_of(session_host(s)->name));
+        log_value(&line, "address", span_of(session_host(s)->text));
     }
     log_value(&line, "error", error);
     log_buf(LOG_LEVEL_INFO, &line);
@@ -147,7 +145,7 @@ void session_finish_job(struct session *s, bool site_failed)
 }
 
 /* No (further) address: the end of the job that is ours, or else of one that waits. */
-static void give_up(struct session *s, enum verdict verdict, const char *status, bool site_failed, struct span words)
+void session_give_up(struct session *s, enum verdict verdict, const char *status, bool site_failed, struct span words)
 {
     struct buf peer = BUF_EMPTY(512);
     if (s->job) {
@@ -175,18 +173,18 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         return;
     }
     if (decided || s->at + 1 >= s->hosts.n) {
-        give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
+        session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
         return;
     }
     s->at++;
     s->plain_only = false;
-    connect_here(s);
+    session_connect(s);
 }
 
 void session_troublef(struct session *s, const char *status, const char *fmt, ...)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
-    char text[WORDS_MAX];
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    char text[SESSION_WORDS];
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
@@ -196,34 +194,18 @@ void session_troublef(struct session *s, const char *status, const char *fmt, ..
     buf_free(&words);
 }
 
-/* The server refused, in a way that says nothing of the message. Its 5xx is a "not now" here: another of its hosts may know better. */
-static void refused(struct session *s, const char *in_reply_to)
-{
-    char status[STATUS_MAX];
-    struct buf words = BUF_EMPTY(WORDS_MAX);
-    reply_status(&s->reply, '4', true, status);
-    if (in_reply_to) {
-        session_words(s, in_reply_to, &words);
-    } else {
-        buf_printf(&words, "host %s refused to talk to me: ", s->peer);
-        reply_text(&s->reply, &words);
-    }
-    session_trouble(s, status, true, buf_span(&words));
-    buf_free(&words);
-}
-
 /* ---- addresses ------------------------------------------------------------------------------------------------------------------- */
 
 static void no_address(struct session *s)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     bool final = s->hosts.left_out[0] && !s->hosts.unresolved;
     if (s->hosts.left_out[0])
         buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
     else
         buf_printf(&words, "no address is known for the hosts of next hop %s", s->site->nexthop.name);
     session_log(s, buf_span(&words));
-    give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(&words));
+    session_give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(&words));
     buf_free(&words);
 }
 
@@ -233,7 +215,7 @@ static void first_address(struct session *s)
     if (s->hosts.n == 0)
         no_address(s);
     else
-        connect_here(s);
+        session_connect(s);
 }
 
 static void on_resolved(const struct message *m, void *arg)
@@ -241,7 +223,7 @@ static void on_resolved(const struct message *m, void *arg)
     struct session *s = arg;
     s->question = 0;
     if (!m || m->type != MESSAGE_RESOLVED) {
-        give_up(s, VERDICT_DEFERRED, "4.4.3", true, SPAN_LITERAL("the resolver gave no answer"));
+        session_give_up(s, VERDICT_DEFERRED, "4.4.3", true, SPAN_LITERAL("the resolver gave no answer"));
         return;
     }
     const struct message_resolved *r = &m->resolved;
@@ -256,7 +238,7 @@ static void on_resolved(const struct message *m, void *arg)
         memcpy(status, r->status.p, r->status.n);
     bool consistent = status[0] == (failed ? '5' : '4');
     session_log(s, r->reason);
-    give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
+    session_give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
 }
 
 static void begin(evutil_socket_t fd, short what, void *arg)
@@ -295,9 +277,9 @@ struct session *session_open(struct site *site)
     return s;
 }
 
-static void connect_here(struct session *s)
+void session_connect(struct session *s)
 {
-    const struct host *h = host_of(s);
+    const struct host *h = session_host(s);
     struct error error;
     s->phase = SESSION_CONNECTING;
     s->secured = false;
@@ -328,133 +310,12 @@ void session_command(struct session *s, enum session_phase phase, uint64_t secon
     session_await(s, phase, seconds);
 }
 
-static void say_hello(struct session *s, enum session_phase phase)
-{
-    char line[300];
-    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.hostname);
-    session_command(s, phase, remote.settings->remote_helo_timeout, line);
-}
-
-/* A host that has our name, and was found by its MX records: we are that host, and mail would go round in circles. */
-static bool is_ourselves(const struct session *s)
-{
-    const struct nexthop *hop = &s->site->nexthop;
-    return hop->kind == NEXTHOP_DOMAIN && !hop->port_given && span_equal_nocase(extensions_name(&s->reply), span_of(remote.hostname));
-}
-
-static void loops_back(struct session *s)
-{
-    struct buf words = BUF_EMPTY(WORDS_MAX);
-    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer, remote.hostname);
-    session_log(s, buf_span(&words));
-    give_up(s, VERDICT_FAILED, "5.4.6", false, buf_span(&words));
-    buf_free(&words);
-}
-
-static void add_tls_key(const struct session *s, struct buf *key)
-{
-    buf_printf(key, "%s:%u%s", s->peer, s->site->nexthop.port, s->site->tls == SITE_TLS_VERIFY ? " verify" : "");
-}
-
-static void keep_tls(const struct session *s)
-{
-    struct buf key = BUF_EMPTY(400);
-    add_tls_key(s, &key);
-    client_tls_keep(remote.tls, buf_span(&key), stream_tls(s->stream));
-    buf_free(&key);
-}
-
-static void after_hello(struct session *s)
-{
-    bool wanted = s->site->tls != SITE_TLS_NONE && !s->secured && !s->plain_only;
-    if (is_ourselves(s)) {
-        loops_back(s);
-    } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
-        session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
-    } else if (wanted && s->site->tls != SITE_TLS_MAY) {
-        session_troublef(s, "4.7.4", "TLS is required, but was not offered by host %s", s->peer);
-    } else {
-        if (s->secured)
-            keep_tls(s);
-        session_ready(s);
-    }
-}
-
-static void ehlo_reply(struct session *s)
-{
-    if (s->reply.code / 100 == 2) {
-        s->extensions = extensions_parse(&s->reply);
-        after_hello(s);
-    } else if (s->reply.code / 100 == 5) {
-        say_hello(s, SESSION_HELO);
-    } else {
-        refused(s, "EHLO command");
-    }
-}
-
-/* ---- TLS ------------------------------------------------------------------------------------------------------------------------- */
-
-/* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
-static void tls_failed(struct session *s, const char *why)
-{
-    if (s->site->tls != SITE_TLS_MAY) {
-        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
-        return;
-    }
-    struct buf words = BUF_EMPTY(WORDS_MAX);
-    buf_printf(&words, "TLS with host %s: %s; once more without TLS", s->peer, why);
-    session_log(s, buf_span(&words));
-    buf_free(&words);
-    stream_free(s->stream);
-    s->stream = NULL;
-    s->plain_only = true;
-    connect_here(s);
-}
-
-static void start_tls(struct session *s)
-{
-    struct buf key = BUF_EMPTY(400);
-    add_tls_key(s, &key);
-    SSL_SESSION *resume = client_tls_take(remote.tls, buf_span(&key));
-    buf_free(&key);
-    session_await(s, SESSION_HANDSHAKE, remote.settings->remote_tls_timeout);
-    size_t dropped =
-        stream_start_tls_client(s->stream, client_tls_context(remote.tls), host_of(s)->name, s->site->tls == SITE_TLS_VERIFY, resume);
-    SSL_SESSION_free(resume);
-    if (dropped)
-        tls_failed(s, "something was sent in plain behind the reply to STARTTLS");
-}
-
-static void starttls_reply(struct session *s)
-{
-    struct buf words = BUF_EMPTY(WORDS_MAX);
-    if (s->reply.code / 100 == 2) {
-        start_tls(s);
-    } else if (s->site->tls == SITE_TLS_MAY && s->reply.code != 421) {
-        s->plain_only = true;
-        session_ready(s);
-    } else {
-        buf_add_text(&words, "TLS is required, but ");
-        session_words(s, "STARTTLS command", &words);
-        session_trouble(s, "4.7.4", true, buf_span(&words));
-    }
-    buf_free(&words);
-}
-
 static void on_secured(struct stream *stream, void *arg)
 {
+    (void)stream;
     struct session *s = arg;
-    SSL *ssl = stream_tls(stream);
     enter(s);
-    if (s->site->tls == SITE_TLS_VERIFY && (!SSL_get0_peer_certificate(ssl) || SSL_get_verify_result(ssl) != X509_V_OK)) {
-        session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not trusted", s->peer);
-    } else {
-        s->secured = true;
-        s->extensions = (struct extensions){0};
-        stream_tls_describe(stream, &s->security);
-        reply_begin(&s->reply);
-        say_hello(s, SESSION_EHLO);
-    }
+    hello_secured(s);
     leave(s);
 }
 
@@ -519,22 +380,10 @@ static void take_reply(struct session *s)
 {
     switch (s->phase) {
     case SESSION_GREETING:
-        if (s->reply.code / 100 == 2)
-            say_hello(s, SESSION_EHLO);
-        else
-            refused(s, NULL);
-        break;
     case SESSION_EHLO:
-        ehlo_reply(s);
-        break;
     case SESSION_HELO:
-        if (s->reply.code / 100 == 2)
-            after_hello(s);
-        else
-            refused(s, "HELO command");
-        break;
     case SESSION_STARTTLS:
-        starttls_reply(s);
+        hello_reply(s);
         break;
     case SESSION_IDLE: /* "421 too long idle": it hangs up */
         session_drop(s);
@@ -598,11 +447,6 @@ static void on_drained(struct stream *stream, void *arg)
     leave(s);
 }
 
-static const char *doing(const struct session *s)
-{
-    return s->phase == SESSION_GREETING ? "receiving the initial server greeting" : "performing the EHLO handshake";
-}
-
 static void broken(struct session *s, enum stream_end end, const char *why)
 {
     struct buf reason = BUF_EMPTY(400);
@@ -612,7 +456,7 @@ static void broken(struct session *s, enum stream_end end, const char *why)
     if (s->phase >= SESSION_MAIL)
         transaction_lost(s, how, buf_text(&reason));
     else
-        session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing(s), buf_text(&reason));
+        hello_lost(s, how, buf_text(&reason));
     buf_free(&reason);
 }
 
@@ -625,7 +469,7 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
         session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port,
                          end == STREAM_TIMEOUT ? "Connection timed out" : why);
     else if (s->phase == SESSION_STARTTLS || s->phase == SESSION_HANDSHAKE)
-        tls_failed(s, why);
+        hello_tls_failed(s, why);
     else if (s->phase == SESSION_IDLE && end == STREAM_TIMEOUT)
         quit(s);
     else if (s->phase == SESSION_IDLE || s->phase == SESSION_QUIT)

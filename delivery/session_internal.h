@@ -1,4 +1,5 @@
-/* session_internal: what connecting (session.c), the transaction (transaction.c) and the body (body.c) share. Nobody else includes it. */
+/* session_internal: what connecting (session.c), the greetings (hello.c), the transaction (transaction.c) and the body (body.c) share.
+ * Nobody else includes it. */
 #ifndef POSTINO_SESSION_INTERNAL_H
 #define POSTINO_SESSION_INTERNAL_H
 
@@ -7,6 +8,8 @@
 #include "delivery/hosts.h"
 #include "delivery/session.h"
 #include "delivery/stuff.h"
+
+#define SESSION_WORDS ((size_t)1200) /* the longest reason */
 
 enum session_phase {
     SESSION_RESOLVING,
@@ -73,6 +76,17 @@ __attribute__((format(printf, 3, 4))) void session_troublef(struct session *, co
 /* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);
+
+const struct host *session_host(const struct session *); /* the address in use */
+void session_connect(struct session *);                  /* ... or once more */
+/* The end of the session, and of the job that is its own or of one that waits: no address will help. */
+void session_give_up(struct session *, enum verdict, const char *status, bool site_failed, struct span words);
+
+/* hello.c */
+void hello_reply(struct session *); /* GREETING, EHLO, HELO, STARTTLS: a reply is whole */
+void hello_lost(struct session *, const char *how, const char *why);
+void hello_tls_failed(struct session *, const char *why); /* STARTTLS, HANDSHAKE */
+void hello_secured(struct session *);
 
 /* transaction.c */
 void transaction_begin(struct session *);

@@ -7,8 +7,6 @@
 
 #include <inttypes.h>
 
-#define WORDS_MAX ((size_t)1200)
-
 bool transaction_decided(const struct session *s)
 {
     return s->phase >= SESSION_MAIL && s->job->undecided < s->transaction.open_before;
@@ -69,7 +67,7 @@ static size_t next_open(const struct job *j, size_t i)
 /* What needs no server to be known. */
 static bool refused_here(struct session *s)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     struct job *j = s->job;
     if (j->needs_utf8 && !offers(s, EXTENSION_SMTPUTF8)) {
         buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
@@ -115,7 +113,7 @@ static unsigned class_of(const struct session *s)
 
 static void out_of_protocol(struct session *s, const char *in_reply_to)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     buf_add_text(&words, "protocol error: ");
     session_words(s, in_reply_to, &words);
     session_trouble(s, "4.5.0", true, buf_span(&words));
@@ -125,7 +123,7 @@ static void out_of_protocol(struct session *s, const char *in_reply_to)
 /* 421: the server is about to hang up, whatever it was asked. */
 static void hangs_up(struct session *s, const char *in_reply_to)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     if (!s->job) {
         session_drop(s);
@@ -140,7 +138,7 @@ static void hangs_up(struct session *s, const char *in_reply_to)
 /* All that are undecided: refused by this reply. */
 static void refuse_rest(struct session *s, const char *in_reply_to)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     bool final = class_of(s) == 5;
     session_words(s, in_reply_to, &words);
@@ -180,7 +178,7 @@ static void mail_reply(struct session *s)
 /* 552 to RCPT means "too many recipients" in the words of older servers, and is to be taken as 452 (RFC 5321 4.5.3.1.10). */
 static void refuse_recipient(struct session *s)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     bool final = class_of(s) == 5 && s->reply.code != 552;
     session_words(s, "RCPT TO command", &words);
@@ -276,7 +274,7 @@ static void early_reply(struct session *s)
 
 static void relayed(struct session *s)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
@@ -368,7 +366,7 @@ static const char *doing(enum session_phase phase)
 /* Nobody can know whether the server has the message: it is sent again, at worst for a second time (RFC 1047). */
 static void lost_after_dot(struct session *s, const char *how, const char *why)
 {
-    struct buf words = BUF_EMPTY(WORDS_MAX);
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
     bool decided = transaction_decided(s);
     buf_printf(&words, "%s %s after the end of the message was sent%s: it may have been taken, and be delivered twice", how, s->peer, why);
     session_log(s, buf_span(&words));

@@ -434,6 +434,7 @@ class Reuse(Base):
                 self.assertEqual(self.remote.deliver().outcomes[0].verdict, RELAYED)
                 self.assertEqual(len(server.sessions), 1)
                 self.assertIn("RSET", server.sessions[0].commands)
+                self.assertEqual(server.sessions[0].commands.count("DATA"), 2 if extensions else 1)
 
     def test_an_idle_session_that_broke_is_no_failure(self):
         for action in (DROP, "421 4.4.2 idle too long", RESET):

@@ -1,0 +1,172 @@
+/* The start of a conversation: greeting, EHLO or HELO, and TLS. */
+#include "delivery/session_internal.h"
+
+#include "delivery/remote.h"
+
+#include <stdio.h>
+
+/* The server refused, in a way that says nothing of the message. Its 5xx is a "not now" here: another of its hosts may know better. */
+static void refused(struct session *s, const char *in_reply_to)
+{
+    char status[STATUS_MAX];
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    reply_status(&s->reply, '4', true, status);
+    if (in_reply_to) {
+        session_words(s, in_reply_to, &words);
+    } else {
+        buf_printf(&words, "host %s refused to talk to me: ", s->peer);
+        reply_text(&s->reply, &words);
+    }
+    session_trouble(s, status, true, buf_span(&words));
+    buf_free(&words);
+}
+
+static void say_hello(struct session *s, enum session_phase phase)
+{
+    char line[300];
+    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.hostname);
+    session_command(s, phase, remote.settings->remote_helo_timeout, line);
+}
+
+/* A host that has our name, and was found by its MX records: we are that host, and mail would go round in circles. */
+static bool is_ourselves(const struct session *s)
+{
+    const struct nexthop *hop = &s->site->nexthop;
+    return hop->kind == NEXTHOP_DOMAIN && !hop->port_given && span_equal_nocase(extensions_name(&s->reply), span_of(remote.hostname));
+}
+
+static void loops_back(struct session *s)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer, remote.hostname);
+    session_log(s, buf_span(&words));
+    session_give_up(s, VERDICT_FAILED, "5.4.6", false, buf_span(&words));
+    buf_free(&words);
+}
+
+static void add_tls_key(const struct session *s, struct buf *key)
+{
+    buf_printf(key, "%s:%u%s", s->peer, s->site->nexthop.port, s->site->tls == SITE_TLS_VERIFY ? " verify" : "");
+}
+
+static void keep_tls(const struct session *s)
+{
+    struct buf key = BUF_EMPTY(400);
+    add_tls_key(s, &key);
+    client_tls_keep(remote.tls, buf_span(&key), stream_tls(s->stream));
+    buf_free(&key);
+}
+
+static void after_hello(struct session *s)
+{
+    bool wanted = s->site->tls != SITE_TLS_NONE && !s->secured && !s->plain_only;
+    if (is_ourselves(s)) {
+        loops_back(s);
+    } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
+        session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
+    } else if (wanted && s->site->tls != SITE_TLS_MAY) {
+        session_troublef(s, "4.7.4", "TLS is required, but was not offered by host %s", s->peer);
+    } else {
+        if (s->secured)
+            keep_tls(s);
+        session_ready(s);
+    }
+}
+
+static void ehlo_reply(struct session *s)
+{
+    if (s->reply.code / 100 == 2) {
+        s->extensions = extensions_parse(&s->reply);
+        after_hello(s);
+    } else if (s->reply.code / 100 == 5) {
+        say_hello(s, SESSION_HELO);
+    } else {
+        refused(s, "EHLO command");
+    }
+}
+
+/* ---- TLS ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
+void hello_tls_failed(struct session *s, const char *why)
+{
+    if (s->site->tls != SITE_TLS_MAY) {
+        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
+        return;
+    }
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    buf_printf(&words, "TLS with host %s: %s; once more without TLS", s->peer, why);
+    session_log(s, buf_span(&words));
+    buf_free(&words);
+    stream_free(s->stream);
+    s->stream = NULL;
+    s->plain_only = true;
+    session_connect(s);
+}
+
+static void start_tls(struct session *s)
+{
+    struct buf key = BUF_EMPTY(400);
+    add_tls_key(s, &key);
+    SSL_SESSION *resume = client_tls_take(remote.tls, buf_span(&key));
+    buf_free(&key);
+    session_await(s, SESSION_HANDSHAKE, remote.settings->remote_tls_timeout);
+    size_t dropped =
+        stream_start_tls_client(s->stream, client_tls_context(remote.tls), session_host(s)->name, s->site->tls == SITE_TLS_VERIFY, resume);
+    SSL_SESSION_free(resume);
+    if (dropped)
+        hello_tls_failed(s, "something was sent in plain behind the reply to STARTTLS");
+}
+
+static void starttls_reply(struct session *s)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    if (s->reply.code / 100 == 2) {
+        start_tls(s);
+    } else if (s->site->tls == SITE_TLS_MAY && s->reply.code != 421) {
+        s->plain_only = true;
+        session_ready(s);
+    } else {
+        buf_add_text(&words, "TLS is required, but ");
+        session_words(s, "STARTTLS command", &words);
+        session_trouble(s, "4.7.4", true, buf_span(&words));
+    }
+    buf_free(&words);
+}
+
+void hello_secured(struct session *s)
+{
+    SSL *ssl = stream_tls(s->stream);
+    if (s->site->tls == SITE_TLS_VERIFY && (!SSL_get0_peer_certificate(ssl) || SSL_get_verify_result(ssl) != X509_V_OK)) {
+        session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not trusted", s->peer);
+        return;
+    }
+    s->secured = true;
+    s->extensions = (struct extensions){0};
+    stream_tls_describe(s->stream, &s->security);
+    reply_begin(&s->reply);
+    say_hello(s, SESSION_EHLO);
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------------------- */
+
+void hello_reply(struct session *s)
+{
+    bool yes = s->reply.code / 100 == 2;
+    if (s->phase == SESSION_STARTTLS)
+        starttls_reply(s);
+    else if (s->phase == SESSION_EHLO)
+        ehlo_reply(s);
+    else if (!yes)
+        refused(s, s->phase == SESSION_HELO ? "HELO command" : NULL);
+    else if (s->phase == SESSION_HELO)
+        after_hello(s);
+    else
+        say_hello(s, SESSION_EHLO);
+}
+
+void hello_lost(struct session *s, const char *how, const char *why)
+{
+    const char *doing = s->phase == SESSION_GREETING ? "receiving the initial server greeting" : "performing the EHLO handshake";
+    session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing, why);
+}
