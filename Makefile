@@ -46,7 +46,15 @@ BINARIES := $(PROGRAMS:%=$(B)/bin/%)
 
 all: $(BINARIES) $(filter build/%,$(MANUALS))
 
-$(B)/obj/%.o: %.c
+# Other paths or flags than those of the last time: everything that has them in it is built anew.
+FLAGS := $(subst ','\'',$(CC) $(LIBEXEC) $(SYSCONFDIR) $(CFLAGS) $(LDFLAGS))
+build/flags: force
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(FLAGS)' | cmp -s - $@ 2>/dev/null || printf '%s\n' '$(FLAGS)' >$@
+force:
+build/man/postino.conf.5: build/flags
+
+$(B)/obj/%.o: %.c build/flags
 	@mkdir -p $(@D)
 	@echo '  CC   $<'
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -111,10 +119,23 @@ corpus: need-check
 	@tests/need npm
 	@/usr/bin/python3 tests/corpus.py
 
-# Messages a second and CPU a message, beside Debian's Postfix in the same run.
-measure: need-check
+# Beside Debian's Postfix, OpenSMTPD and the bare tools, in one run on one filesystem; writes the tables of docs/performance.md. Ten minutes.
+# BENCH= options of tests/bench/bench.py. `measure` is one workload, in half a minute; BENCH=--profile there tells where the time goes.
+BENCH_PACKAGES := $(RUN_PACKAGES) postfix linux-perf strace e2fsprogs mount util-linux iproute2
+bench: need-build
 	@$(MAKE) -s all
-	@/usr/bin/python3 tests/measure.py
+	@tests/need $(BENCH_PACKAGES)
+	@/usr/bin/python3 tests/bench/bench.py $(BENCH)
+
+measure: need-build
+	@$(MAKE) -s all
+	@tests/need $(BENCH_PACKAGES)
+	@/usr/bin/python3 tests/bench/bench.py --quick $(BENCH)
+
+# The scheduler against a fake clock and scripted receivers, with 1,000,000 messages; prints its tables (docs/scheduler.md).
+simulate: need-check
+	@$(MAKE) -s $(B)/unit/test_simulator
+	@$(B)/unit/test_simulator full
 
 need-build:
 	@tests/need make $(BUILD_PACKAGES)
@@ -150,5 +171,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check corpus measure need-build need-check lint list-manuals install manuals units fuzzers clean
+.PHONY: all run check corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers clean force
 .SECONDARY:

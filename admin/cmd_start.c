@@ -16,8 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- is it alive? ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- is it alive? -------------------------------------------------------------------------------------------------------------- */
 
 /* The pid of the living master; 0: none lives; -1: it can't be told (error). */
 static long read_pid(int fd, const char *path, struct error *e)
@@ -76,8 +75,7 @@ static int signal_master(long pid, int number, const char *name)
                       strerror(errno));
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- start --------------------------------------------------------------------------------------------------------------------- */
 
 static int exec_master(struct admin *a, bool foreground)
 {
@@ -120,8 +118,7 @@ int cmd_run(struct admin *a, int argc, char **argv)
     return argc > 1 ? admin_fail(EX_USAGE, "run", "usage: postino run") : exec_master(a, true);
 }
 
-/* ---- stop, reload, status
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- stop, reload, status ------------------------------------------------------------------------------------------------------ */
 
 #define STOP_MARGIN 20 /* seconds over stop_grace: a flush to a slow disk */
 

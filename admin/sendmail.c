@@ -95,20 +95,36 @@ static bool word_in(const char *word, size_t n, const char *const *words)
     return false;
 }
 
-/* RFC 3461 4.1: never, or any of the others. */
+/* RFC 3461 4.1: never, or any of the others, each once. */
 static bool notify_ok(const char *list)
 {
-    static const char *const words[] = {"success", "failure", "delay", NULL};
+    static const char *const words[] = {"success", "failure", "delay"};
+    unsigned seen = 0;
     if (strcasecmp(list, "never") == 0)
         return true;
-    for (;;) {
-        size_t n = strcspn(list, ",");
-        if (!word_in(list, n, words))
+    for (;; list++) {
+        size_t n = strcspn(list, ","), i = 0;
+        while (i < 3 && !word_in(list, n, (const char *const[]){words[i], NULL}))
+            i++;
+        if (i == 3 || seen & 1u << i)
             return false;
-        if (!list[n])
+        seen |= 1u << i;
+        list += n;
+        if (!*list)
             return true;
-        list += n + 1;
     }
+}
+
+/* What smtpd takes: printable ASCII, 100 characters as xtext (RFC 3461 4.4). */
+static bool envid_ok(const char *envid)
+{
+    struct buf xtext = BUF_EMPTY(4096);
+    xtext_encode(span_of(envid), &xtext);
+    bool good = *envid && !xtext.failed && xtext.len <= 100;
+    buf_free(&xtext);
+    for (; good && *envid; envid++)
+        good = *envid >= ' ' && *envid <= '~';
+    return good;
 }
 
 static int take_dsn(struct options *o, int option, const char *value)
@@ -118,8 +134,8 @@ static int take_dsn(struct options *o, int option, const char *value)
         return complain(EX_USAGE, "-N %s: it is never, or a list of success, failure and delay", value);
     if (option == 'R' && !word_in(value, strlen(value), rets))
         return complain(EX_USAGE, "-R %s: it is full or hdrs", value);
-    if (option == 'V' && (strlen(value) > 100 || *value == '\0'))
-        return complain(EX_USAGE, "-V: an envelope id has 1 to 100 characters");
+    if (option == 'V' && !envid_ok(value))
+        return complain(EX_USAGE, "-V: an envelope id has 1 to 100 characters of ASCII");
     *(option == 'N' ? &o->notify : option == 'R' ? &o->ret : &o->envid) = value;
     return EX_OK;
 }

@@ -202,19 +202,11 @@ static int begin(struct session *c)
 
 /* ---- the envelope ---------------------------------------------------------------------------------------------------------------- */
 
-static bool eight_bit(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 127)
-            return true;
-    return false;
-}
-
 static bool utf8_addresses(const struct submission *s)
 {
-    bool any = eight_bit(s->sender);
+    bool any = !span_is_ascii(s->sender);
     for (size_t i = 0; i < s->count && !any; i++)
-        any = eight_bit(s->recipients[i]);
+        any = !span_is_ascii(s->recipients[i]);
     return any;
 }
 
@@ -225,7 +217,7 @@ static void say_mail(struct session *c)
     buf_printf(&line, "MAIL FROM:<%.*s>", SPAN_ARG(s->sender));
     if (c->extensions & EXT_SIZE)
         buf_printf(&line, " SIZE=%zu", s->header.n + s->body.n);
-    if ((c->extensions & EXT_8BITMIME) && (eight_bit(s->header) || eight_bit(s->body)))
+    if ((c->extensions & EXT_8BITMIME) && (!span_is_ascii(s->header) || !span_is_ascii(s->body)))
         buf_add_text(&line, " BODY=8BITMIME");
     if ((c->extensions & EXT_SMTPUTF8) && utf8_addresses(s))
         buf_add_text(&line, " SMTPUTF8");

@@ -1,8 +1,8 @@
 /* address: mail addresses as RFC 5321 4.1.2 writes them, and the names and literals in them.
  *
  * The parser takes a span and gives spans into it; it allocates nothing. Limits of RFC 5321 4.5.3.1: local part 64, domain 255, path 256
- * octets (the local part is tolerated up to 128, as real senders make longer ones). Control characters are refused everywhere. Bytes over 127
- * are accepted only where the caller allows them (SMTPUTF8, RFC 6531) and must then be well-formed UTF-8. */
+ * octets (the local part is tolerated up to 128, as real senders make longer ones). Control characters are refused everywhere. Bytes over
+ * 127 are accepted only where the caller allows them (SMTPUTF8, RFC 6531) and must then be well-formed UTF-8. */
 #ifndef POSTINO_ADDRESS_H
 #define POSTINO_ADDRESS_H
 
@@ -33,8 +33,8 @@ bool address_is_domain(struct span, bool utf8);
 /* True for "[192.0.2.1]" and "[IPv6:2001:db8::1]"; fills `out` (port 0). */
 bool address_literal(struct span, struct sockaddr_storage *out);
 
-/* The local part without quoting where quoting is not needed, and with the domain in lower case: the key form used to look up and to compare.
- * `"john doe"@Example.ORG` stays quoted, `"john"@example.org` becomes john@example.org. The local part keeps its case. */
+/* The local part without quoting where quoting is not needed, and with the domain in lower case: the key form used to look up and to
+ * compare. `"john doe"@Example.ORG` stays quoted, `"john"@example.org` becomes john@example.org. The local part keeps its case. */
 void address_canonical(const struct address *, struct buf *out);
 
 /* Sockets: text of an address without port, as "192.0.2.1" or "2001:db8::1" (an IPv4-mapped one as IPv4), and back. */
@@ -50,8 +50,12 @@ struct network {
 bool network_parse(struct span, struct network *out);
 bool network_contains(const struct network *, const struct sockaddr *); /* an IPv4-mapped address matches IPv4 networks */
 
-/* xtext of RFC 3461 4. Decoding refuses control characters in the result, and bytes over 127 that are not well-formed UTF-8; when it refuses, `out` is as it was. */
+/* xtext of RFC 3461 4. Decoding refuses control characters in the result, and bytes over 127 that are not well-formed UTF-8; when it
+ * refuses, `out` is as it was. */
 bool xtext_decode(struct span in, struct buf *out);
 void xtext_encode(struct span in, struct buf *out);
+/* An address as utf-8-addr-xtext (RFC 6533 3): ASCII, whatever is in it; an octet that is no UTF-8 is taken for the code point of that
+ * number. */
+void xtext_encode_utf8(struct span in, struct buf *out);
 
 #endif

@@ -10,10 +10,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define READ_SIZE ((size_t)64 << 10)
-#define DESCRIPTORS_READ 16          /* in one recvmsg */
-#define DESCRIPTORS_HELD 1024        /* received, and their frames not yet */
-#define BACKLOG_MAX ((size_t)512 << 20)
+#define READ_SIZE        ((size_t)64 << 10)
+#define DESCRIPTORS_READ 16   /* in one recvmsg */
+#define DESCRIPTORS_HELD 1024 /* received, and their frames not yet */
+#define BACKLOG_MAX      ((size_t)512 << 20)
+#define UNREAD_MOST      ((size_t)1 << 20) /* of answers that a client does not read: then its questions wait */
 
 /* A descriptor that waits to be sent leaves with the first byte of its frame, which is `at` bytes into `out`. */
 struct outgoing {
@@ -38,6 +39,8 @@ struct channel {
     int fd;
     int depth; /* handlers of this channel that are running */
     bool dirty, ended, freed, write_armed;
+    bool stalled; /* a server whose client does not read its answers: whole frames may lie in `in`, and are not looked at */
+    bool broken;  /* the other side takes nothing more */
 };
 
 static struct channel *dirty_channels;
@@ -120,7 +123,7 @@ static void end(struct channel *c)
         release(c);
 }
 
-/* ---- out --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- out ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool outgoing_add(struct channel *c, int fd, size_t at)
 {
@@ -139,6 +142,7 @@ static bool outgoing_add(struct channel *c, int fd, size_t at)
 /* An end that is found while sending is told later, from the event loop: the sender is in the middle of something. */
 static void end_later(struct channel *c)
 {
+    c->broken = true;
     shutdown(c->fd, SHUT_RDWR);
     event_active(c->readable, EV_READ, 0);
 }
@@ -260,12 +264,23 @@ static void arm_writable(struct channel *c)
         event_del(c->writable);
 }
 
+/* channel_readable() looks at what lies there already. */
+static void resume_if_drained(struct channel *c)
+{
+    if (!c->stalled || c->out.len - c->sent > UNREAD_MOST / 2)
+        return;
+    event_add(c->readable, NULL);
+    event_active(c->readable, EV_READ, 0);
+}
+
 static void flush_and_arm(struct channel *c)
 {
-    if (flush(c))
-        arm_writable(c);
-    else
+    if (!flush(c)) {
         end_later(c);
+        return;
+    }
+    arm_writable(c);
+    resume_if_drained(c);
 }
 
 void channels_flush(void)
@@ -285,7 +300,7 @@ static void channel_writable(evutil_socket_t fd, short what, void *arg)
     flush_and_arm(arg);
 }
 
-/* ---- in ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- in ------------------------------------------------------------------------------------------------------------------------ */
 
 static bool hold_descriptors(struct channel *c, struct msghdr *msg)
 {
@@ -347,12 +362,22 @@ static bool take_descriptor(struct channel *c, struct message *m, bool wanted)
     return true;
 }
 
+/* Only a server waits: if both sides did, neither would read again. */
+static bool stall_if_unread(struct channel *c)
+{
+    if (c->side != SIDE_SERVER || c->out.len - c->sent <= UNREAD_MOST)
+        return false;
+    c->stalled = true;
+    event_del(c->readable);
+    return true;
+}
+
 /* Hands on the whole frames that are there; false when one is bad. */
 static bool dispatch(struct channel *c)
 {
     size_t done = 0;
     bool ok = true;
-    while (!c->ended && c->in.len > done) {
+    while (!c->ended && c->in.len > done && !stall_if_unread(c)) {
         struct message m;
         struct error error;
         size_t used;
@@ -381,7 +406,9 @@ static void channel_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct channel *c = arg;
     c->depth++;
-    int got = read_once(c);
+    bool left = c->stalled;
+    c->stalled = false;
+    int got = c->broken && c->side == SIDE_SERVER ? -1 : left ? 1 : read_once(c);
     bool ok = got >= 0;
     if (got > 0)
         ok = dispatch(c);

@@ -1,8 +1,8 @@
 /* channel: one end of an edge: frames in and out over a non-blocking UNIX stream socket, on the program's event loop.
  *
- * Frames to send gather in memory and leave in one sendmsg a turn of the event loop (channels_flush); descriptors travel with the first byte of
- * their frame. A channel ends when the other side closes, when a frame is malformed or does not belong to the edge (logged), or by
- * channel_free(). `closed` is then called once, and the channel must be freed by its owner (from there, or later). */
+ * Frames to send gather in memory and leave in one sendmsg a turn of the event loop (channels_flush); descriptors travel with the first
+ * byte of their frame. A channel ends when the other side closes, when a frame is malformed or does not belong to the edge (logged), or
+ * by channel_free(). `closed` is then called once, and the channel must be freed by its owner (from there, or later). */
 #ifndef POSTINO_CHANNEL_H
 #define POSTINO_CHANNEL_H
 
@@ -18,7 +18,8 @@ struct channel_handler {
 };
 
 /* `name` is for the log ("qmgr"); `side` is ours. Takes the descriptor. */
-struct channel *channel_new(struct event_base *, int fd, const char *name, unsigned protocols, enum side side, const struct channel_handler *, void *arg);
+struct channel *channel_new(struct event_base *, int fd, const char *name, unsigned protocols, enum side side,
+                            const struct channel_handler *, void *arg);
 void channel_free(struct channel *); /* sends nothing more; safe inside its own handlers */
 void channel_send(struct channel *, const struct message *);
 bool channel_flushed(const struct channel *); /* nothing waits to be sent */

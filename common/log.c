@@ -1,6 +1,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -62,24 +63,46 @@ static void add_time(struct buf *out)
     buf_printf(out, "%s.%06ldZ ", text, now.tv_nsec / 1000);
 }
 
+static pid_t own_pid;
+
+static void forget_pid(void)
+{
+    own_pid = 0;
+}
+
+/* Asked of the kernel once in a process. */
+static pid_t cached_pid(void)
+{
+    static bool watching;
+    if (!watching)
+        watching = pthread_atfork(NULL, NULL, forget_pid) == 0;
+    if (own_pid == 0 || !watching)
+        own_pid = getpid();
+    return own_pid;
+}
+
 static void add_head(struct buf *out, enum log_level level)
 {
     if (state.kind == LOG_TO_SYSLOG)
         buf_printf(out, "<%d>", priority(level));
     else
         add_time(out);
-    buf_printf(out, "%s[%d]: ", state.program, (int)getpid());
+    buf_printf(out, "%s[%d]: ", state.program, (int)cached_pid());
 }
 
 /* One entry is one line, whatever is in it: the last door before a reader that goes by lines. */
 static void add_body(struct buf *out, struct span line)
 {
-    size_t n = line.n < LINE_MOST ? line.n : LINE_MOST;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)line.p[i];
-        buf_add_char(out, c < ' ' || c == 0x7f ? '?' : (char)c);
-    }
+    size_t at = out->len, n = line.n < LINE_MOST ? line.n : LINE_MOST;
+    buf_add(out, line.p, n);
     buf_add_char(out, '\n');
+    if (out->failed)
+        return;
+    for (size_t i = at; i < at + n; i++) {
+        unsigned char c = (unsigned char)out->data[i];
+        if (c < ' ' || c == 0x7f)
+            out->data[i] = '?';
+    }
 }
 
 static void add_line(enum log_level level, struct span line)
@@ -160,9 +183,14 @@ static void add_line_v(enum log_level level, const char *fmt, va_list ap)
     add_line(level, span_make(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
 }
 
+bool log_wanted(enum log_level level)
+{
+    return level <= state.most;
+}
+
 void log_line(enum log_level level, const char *fmt, ...)
 {
-    if (level > state.most)
+    if (!log_wanted(level))
         return;
     va_list ap;
     va_start(ap, fmt);
@@ -172,7 +200,7 @@ void log_line(enum log_level level, const char *fmt, ...)
 
 void log_buf(enum log_level level, const struct buf *line)
 {
-    if (level <= state.most)
+    if (log_wanted(level))
         add_line(level, buf_span(line));
 }
 
@@ -187,16 +215,22 @@ static bool needs_quotes(struct span value)
 static void add_escaped(struct buf *out, struct span value)
 {
     static const char hex[] = "0123456789ABCDEF";
+    size_t done = 0; /* runs of plain characters go in one piece */
     for (size_t i = 0; i < value.n; i++) {
         unsigned char c = (unsigned char)value.p[i];
-        if (c < ' ' || c >= 0x7f) {
-            buf_add(out, (char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4);
+        bool binary = c < ' ' || c >= 0x7f;
+        if (!binary && c != '"' && c != '\\')
             continue;
-        }
-        if (c == '"' || c == '\\')
+        buf_add(out, value.p + done, i - done);
+        done = i;
+        if (binary) {
+            buf_add(out, (char[]){'\\', 'x', hex[c >> 4], hex[c & 15]}, 4);
+            done++;
+        } else {
             buf_add_char(out, '\\');
-        buf_add_char(out, (char)c);
+        }
     }
+    buf_add(out, value.p + done, value.n - done);
 }
 
 void log_value(struct buf *out, const char *key, struct span value)
@@ -206,7 +240,8 @@ void log_value(struct buf *out, const char *key, struct span value)
     bool quotes = needs_quotes(value);
     if (out->len > 0 && out->data[out->len - 1] != ' ')
         buf_add_char(out, ' ');
-    buf_printf(out, "%s=%s", key, quotes ? "\"" : "");
+    buf_add_text(out, key);
+    buf_add_text(out, quotes ? "=\"" : "=");
     add_escaped(out, value);
     if (quotes)
         buf_add_char(out, '"');

@@ -2,7 +2,7 @@
 
 #include <inttypes.h>
 
-/* ---- what messages.def says of each message, as a table --------------------------------------------------------------------------------- */
+/* ---- what messages.def says of each message, as a table ------------------------------------------------------------------------ */
 
 enum message_flags { REPEAT = 1, DESCRIPTOR = 2 };
 
@@ -12,11 +12,21 @@ struct definition {
     enum protocol protocol;
     enum side side;
     unsigned flags;
+    size_t most; /* octets of its fields */
 };
+
+/* What a field can be long. A message of numbers alone is never long, and nobody may make us gather one that is. */
+#define MOST_u16 2
+#define MOST_u32 4
+#define MOST_u64 8
+#define MOST_text FRAME_MAX
+#define MOST_bytes FRAME_MAX
+#define MOST_OF(type, name) +MOST_##type
+#define MOST_OF_LIST(record, name) +FRAME_MAX
 
 static const struct definition definitions[] = {
 #define MESSAGE(NAME, name, number, protocol, side, flags)                                                                                 \
-    [MESSAGE_##NAME] = {MESSAGE_##NAME, #NAME, PROTOCOL_##protocol, SIDE_##side, flags},
+    [MESSAGE_##NAME] = {MESSAGE_##NAME, #NAME, PROTOCOL_##protocol, SIDE_##side, flags, 0 FIELDS_##NAME(MOST_OF, MOST_OF_LIST)},
 #include "common/messages.def"
 #undef MESSAGE
 };
@@ -40,7 +50,7 @@ bool message_repeatable(enum message_type type)
     return d && (d->flags & REPEAT);
 }
 
-/* ---- encoding --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------------------------------------------ */
 
 static void put_u16(struct buf *b, uint16_t v)
 {
@@ -145,7 +155,7 @@ bool message_encode(struct buf *b, const struct message *m)
     return true;
 }
 
-/* ---- decoding: the door ------------------------------------------------------------------------------------------------------------------ */
+/* ---- decoding: the door -------------------------------------------------------------------------------------------------------- */
 
 static bool get_number(struct span *in, size_t octets, uint64_t *v)
 {
@@ -257,7 +267,8 @@ static bool get_fields(struct span in, struct message *m)
     return false;
 }
 
-int message_decode(struct span in, unsigned protocols, enum side from, struct message *out, size_t *used, bool *wants_fd, struct error *error)
+int message_decode(struct span in, unsigned protocols, enum side from, struct message *out, size_t *used, bool *wants_fd,
+                   struct error *error)
 {
     uint32_t length, id;
     uint16_t type, flags;
@@ -275,6 +286,8 @@ int message_decode(struct span in, unsigned protocols, enum side from, struct me
         return error_set(error, "message of type %u does not belong to this edge", (unsigned)type);
     if (flags > 1 || (flags == 1 && !(d->flags & DESCRIPTOR)))
         return error_set(error, "%s with flags %u", d->name, (unsigned)flags);
+    if (length > d->most)
+        return error_set(error, "%s of %" PRIu32 " bytes", d->name, length);
     if (rest.n < length)
         return 0;
     out->type = d->type;

@@ -1,10 +1,11 @@
 /* messages: the typed frames between Postino's programs, generated from messages.def.
  *
  * A frame is: u32 length (of all that follows the header), u16 type, u16 flags (1: a descriptor travels with it), u32 request id; then the
- * fields in the order of the definition: u16, u32, u64 little endian; text and bytes as u32 length and the octets; a list as u32 count, u32 length
- * and its records. Nothing may follow the last field.
+ * fields in the order of the definition: u16, u32, u64 little endian; text and bytes as u32 length and the octets; a list as u32 count,
+ * u32 length and its records. Nothing may follow the last field.
  *
- * message_decode() is the door: whatever it accepts is well formed, texts have no NUL, CR or LF, lists have been walked once. Spans point into the frame. */
+ * message_decode() is the door: whatever it accepts is well formed, texts have no NUL, CR or LF, lists have been walked once. Spans point
+ * into the frame. */
 #ifndef POSTINO_MESSAGES_H
 #define POSTINO_MESSAGES_H
 
@@ -16,6 +17,7 @@
 #define FRAME_HEADER 12
 #define FRAME_MAX ((size_t)4 << 20) /* 10,000 recipients, or a body of BODY_INLINE_MAX */
 #define BODY_INLINE_MAX ((size_t)256 << 10)
+#define ENVELOPE_RECIPIENTS_MOST 20000 /* of one PUT */
 
 /* Sets of messages; an edge speaks one or more of them. */
 enum protocol {
@@ -28,7 +30,13 @@ enum side { SIDE_CLIENT, SIDE_SERVER };
 enum notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 enum ret { RET_UNSET, RET_FULL, RET_HDRS };
 enum envelope_flags { ENVELOPE_8BIT = 1, ENVELOPE_SMTPUTF8 = 2, ENVELOPE_BOUNCE = 4 /* a report made here */ };
-enum verdict { VERDICT_DELIVERED = 1, VERDICT_RELAYED, VERDICT_DEFERRED, VERDICT_FAILED };
+enum verdict {
+    VERDICT_DELIVERED = 1,
+    VERDICT_RELAYED,
+    VERDICT_DEFERRED,
+    VERDICT_FAILED,
+    VERDICT_PASSED_ON /* relayed, and the duty to report with it (DSN) */
+};
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum auth_verdict { AUTH_YES = 1, AUTH_NO, AUTH_NOT_NOW };
 enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2 }; /* without RESOLVE_MX the name itself is the one host */
@@ -80,11 +88,13 @@ struct message {
     };
 };
 
-/* Appends the whole frame. False (and the buffer as it was) when it would be longer than FRAME_MAX, a text has a NUL, CR or LF in it, or memory is short. */
+/* Appends the whole frame. False (and the buffer as it was) when it would be longer than FRAME_MAX, a text has a NUL, CR or LF in it, or
+ * memory is short. */
 bool message_encode(struct buf *, const struct message *);
 
-/* Looks at the front of `in`. 1: `out` is filled and `used` says how many bytes it took; 0: more bytes are needed; -1: malformed, `error` says how.
- * `protocols` is the mask (1u << PROTOCOL_X) of what this edge speaks, `from` the side that sent it. out->fd is -1; *wants_fd says that one travels. */
+/* Looks at the front of `in`. 1: `out` is filled and `used` says how many bytes it took; 0: more bytes are needed; -1: malformed, `error`
+ * says how. `protocols` is the mask (1u << PROTOCOL_X) of what this edge speaks, `from` the side that sent it. out->fd is -1; *wants_fd
+ * says that one travels. */
 int message_decode(struct span in, unsigned protocols, enum side from, struct message *out, size_t *used, bool *wants_fd, struct error *);
 
 const char *message_name(enum message_type); /* "RCPT" */

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A server that closed on us although it lives found fault with us: then nobody sends a replacement, and we end (docs/architecture.md, "Who hangs up"). */
+/* A server that closed on us although it lives found fault with us: then nobody sends a replacement, and we end (docs/architecture.md,
+ * "Who hangs up"). */
 #define REPLACEMENT_SECONDS 5
 
 /* A question that a server died of this often is not asked again: it may be what kills it. */
@@ -78,7 +79,7 @@ struct peer *peer_new(struct event_base *base, const char *name, unsigned protoc
     return p;
 }
 
-/* ---- questions --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------------------------------------------------- */
 
 static bool more_slots(struct peer *p)
 {
@@ -143,7 +144,7 @@ static void question_end(struct peer *p, struct question *q, const struct messag
         close(m->fd);
 }
 
-/* ---- links ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- links --------------------------------------------------------------------------------------------------------------------- */
 
 static void link_free(struct link *l)
 {
@@ -246,7 +247,7 @@ static void link_closed(struct channel *channel, void *arg)
         ask_what_waits(p);
 }
 
-/* ---- the asker's calls ------------------------------------------------------------------------------------------------------------------- */
+/* ---- the asker's calls --------------------------------------------------------------------------------------------------------- */
 
 static bool question_keep(struct question *q, const struct message *m)
 {

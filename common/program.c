@@ -18,8 +18,17 @@
 
 #define CONTROL_FD 3
 
+/* An edge that came before START. What its other end says waits in it until we are in the sandbox. */
+struct early_peer {
+    struct early_peer *next;
+    char role[32];
+    uint32_t instance;
+    int fd;
+};
+
 static struct {
     const struct program *program;
+    struct early_peer *early, **early_end;
     struct event_base *base;
     struct channel *control;
     struct settings *settings;
@@ -85,7 +94,7 @@ static void fail(int status, const char *what, const char *why)
     self.ending = true;
 }
 
-/* ---- control messages -------------------------------------------------------------------------------------------------------------------- */
+/* ---- control messages ---------------------------------------------------------------------------------------------------------- */
 
 /* A process has one configuration in its life, unless it says that it can change its mind. */
 static void take_config(const struct message_config *m)
@@ -101,11 +110,12 @@ static void take_config(const struct message_config *m)
     struct settings *former = self.settings;
     self.settings = settings;
     self.instance = m->instance;
-    if (former) {
+    if (former && self.started) {
         self.program->reconfigure(settings);
-        settings_free(former);
         log_info("configuration taken over");
     }
+    if (former)
+        settings_free(former);
 }
 
 static void take_listener(const struct message *m)
@@ -119,15 +129,38 @@ static void take_listener(const struct message *m)
     buf_free(&name);
 }
 
+static void hand_over_peer(const struct early_peer *e)
+{
+    if (self.program->peer)
+        self.program->peer(e->role, e->instance, e->fd);
+    else
+        close(e->fd);
+}
+
 static void take_peer(const struct message *m)
 {
-    struct buf role = BUF_EMPTY(64);
-    buf_add_span(&role, m->peer.role);
-    if (self.program->peer)
-        self.program->peer(buf_text(&role), m->peer.instance, m->fd);
-    else
-        close(m->fd);
-    buf_free(&role);
+    struct early_peer e = {.instance = m->peer.instance, .fd = m->fd};
+    snprintf(e.role, sizeof e.role, "%.*s", SPAN_ARG(m->peer.role));
+    if (self.started) {
+        hand_over_peer(&e);
+        return;
+    }
+    struct early_peer *kept = malloc(sizeof *kept);
+    if (kept == NULL)
+        log_die("out of memory for an edge");
+    *kept = e;
+    *self.early_end = kept;
+    self.early_end = &kept->next;
+}
+
+static void hand_over_early_peers(void)
+{
+    for (struct early_peer *e; (e = self.early);) {
+        self.early = e->next;
+        hand_over_peer(e);
+        free(e);
+    }
+    self.early_end = &self.early;
 }
 
 static void deadline_over(evutil_socket_t fd, short what, void *arg)
@@ -180,6 +213,7 @@ static void start(void)
 #ifdef POSTINO_TRY
     try_forbidden(p->name);
 #endif
+    hand_over_early_peers();
     if (p->start && p->start(self.settings, &error) != 0) {
         fail(EX_CONFIG, "start", error.text);
         return;
@@ -225,7 +259,7 @@ static void control_closed(struct channel *c, void *arg)
         fail(EX_TEMPFAIL, "master", "it is gone; ending");
 }
 
-/* ---- main -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- main ---------------------------------------------------------------------------------------------------------------------- */
 
 static void run(void)
 {
@@ -266,6 +300,7 @@ int program_main(const struct program *program, int argc, char **argv)
     signal(SIGHUP, SIG_IGN);
     tzset();
     self.program = program;
+    self.early_end = &self.early;
     snprintf(self.log_name, sizeof self.log_name, "postino-%s", program->name);
     log_open(self.log_name, dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
     make_base();

@@ -4,6 +4,7 @@
  *
  *   exec'd with descriptor 3, the control channel
  *     | CONFIG, LOG, LISTENER*, PEER*           (blocking, from the master alone)
+ *     |                                         an edge is looked at only behind START: what comes over it waits
  *     | START  -> prepare()  as root: open what must be kept (keys, databases)
  *     |        -> sandbox    users, root directory, Landlock, seccomp (common/sandbox.h)
  *     |        -> start()    in the sandbox: set up events
@@ -32,7 +33,7 @@ struct program {
     int (*start)(const struct settings *, struct error *);
     /* A listening socket (owned by the program from here); called before start(). */
     void (*listener)(const char *name, bool is_unix, int fd);
-    /* The other end of an edge is (again) there; before start(), and later. `role` is the other program's name. */
+    /* The other end of an edge is (again) there; in the sandbox, just before start(), and later. `role` is the other program's name. */
     void (*peer)(const char *role, uint32_t instance, int fd);
     void (*reconfigure)(const struct settings *); /* NULL: never */
     void (*drain)(void); /* NULL: end at once. Called a second time when a drain without bound gets one: a stop overtakes a reload. */

@@ -2,6 +2,7 @@
 #include "common/sandbox_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,19 @@ void sandbox_path(struct sandbox *sandbox, const char *path, unsigned access)
     sandbox->paths[i].access = access;
     if ((size_t)snprintf(sandbox->paths[i].path, sizeof sandbox->paths[i].path, "%s", path) >= sizeof sandbox->paths[i].path)
         sandbox->path_count = SANDBOX_PATHS + 1;
+}
+
+void sandbox_directory_of(struct sandbox *sandbox, const char *file, unsigned access)
+{
+    char directory[PATH_MAX];
+    const char *slash = strrchr(file, '/');
+    if (slash == NULL)
+        return;
+    snprintf(directory, sizeof directory, "%.*s", slash > file ? (int)(slash - file) : 1, file);
+    for (size_t i = 0; i < sandbox->path_count && i < SANDBOX_PATHS; i++)
+        if (sandbox->paths[i].access == access && strcmp(sandbox->paths[i].path, directory) == 0)
+            return;
+    sandbox_path(sandbox, directory, access);
 }
 
 static int check_paths(const struct sandbox *sandbox, struct error *error)

@@ -1,8 +1,8 @@
 /* sandbox: what a program may still do once it reads a stranger's bytes.
  *
- * Order: rlimits; opening of Landlock directories; root directory; groups, gid, uid; capabilities; no_new_privs; Landlock; seccomp (kills the process by default).
- * Every step that fails is fatal to the program (-1 and an error), as a sandbox that is half there is none. Without root, users, root directories and
- * capabilities are left out, and all the rest stays. */
+ * Order: rlimits; opening of Landlock directories; root directory; groups, gid, uid; capabilities; no_new_privs; Landlock; seccomp (kills
+ * the process by default). Every step that fails is fatal to the program (-1 and an error), as a sandbox that is half there is none.
+ * Without root, users, root directories and capabilities are left out, and all the rest stays. */
 #ifndef POSTINO_SANDBOX_H
 #define POSTINO_SANDBOX_H
 
@@ -39,7 +39,7 @@ struct sandbox {
     gid_t gid;
     const char *root;     /* directory to make the root, NULL: none */
     bool keep_setuid;     /* keep CAP_SETUID and CAP_SETGID */
-    bool landlock;        /* false: no Landlock at all (local, whose children write as any user); else only `paths`. SANDBOX_EXEC counts either way */
+    bool landlock;        /* only `paths`; false: no Landlock (local, whose children write as any user). SANDBOX_EXEC counts either way */
     struct {
         char path[256];   /* a path that does not exist, or can't be reached, is left out */
         unsigned access;
@@ -52,17 +52,19 @@ struct sandbox {
 
 /* A path beyond SANDBOX_PATHS or longer than it may be makes sandbox_enter() fail. */
 void sandbox_path(struct sandbox *, const char *path, unsigned access);
+/* The directory of a file (which may come later, or be replaced by a new one), once for all files in it. */
+void sandbox_directory_of(struct sandbox *, const char *file, unsigned access);
 int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);
 
-/* For a child of a program with keep_setuid: becomes the user for good. A change from one ordinary user to another keeps capabilities, so that setresuid() alone
- * is not enough: this gives up the groups, the gid, the uid and all capabilities, and proves that there is no way back. Root is refused, and the filter
- * of SANDBOX_FORK kills for trying. -1: the child must end. */
+/* For a child of a program with keep_setuid: becomes the user for good. A change from one ordinary user to another keeps capabilities, so
+ * that setresuid() alone is not enough: this gives up the groups, the gid, the uid and all capabilities, and proves that there is no way
+ * back. Root is refused, and the filter of SANDBOX_FORK kills for trying. -1: the child must end. */
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct error *);
 /* Then, when it has opened the one directory it works in: below that it may read and write files, and nowhere else from now on. */
 int sandbox_confine(int directory, const char *path, struct error *);
 
-/* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr, remote, local, dns, route
- * count up from it). -1: no such user. */
+/* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr,
+ * remote, local, dns, route count up from it). -1: no such user. */
 int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
 
 #endif

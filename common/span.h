@@ -32,6 +32,14 @@ static inline bool span_equal(struct span a, struct span b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
+static inline bool span_is_ascii(struct span s)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return all < 0x80;
+}
+
 /* ASCII case-insensitive, as SMTP verbs and domains are. */
 static inline bool span_equal_nocase(struct span a, struct span b)
 {

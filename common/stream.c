@@ -433,8 +433,9 @@ static enum stream_io send_some(struct stream *s)
  * last reply. */
 static void finish_close(struct stream *s)
 {
+    bool silent = s->silent && !s->ssl; /* over TLS its close_notify may come */
     stream_tls_close(s, true);
-    if (!s->accepted || s->eof || shutdown(s->fd, SHUT_WR) < 0) {
+    if (!s->accepted || s->eof || silent || shutdown(s->fd, SHUT_WR) < 0) {
         destroy(s);
         return;
     }
@@ -486,6 +487,11 @@ void streams_flush(void)
         event_active(&s->timer, EV_TIMEOUT, 0);
 }
 
+void stream_promised_silence(struct stream *s)
+{
+    s->silent = s->in_len == 0;
+}
+
 void stream_close_after_flush(struct stream *s)
 {
     bool nothing_to_say = s->state == STREAM_CLOSED || s->state == STREAM_CONNECTING || (s->state == STREAM_HANDSHAKE && !s->plain_left);
@@ -499,7 +505,6 @@ void stream_close_after_flush(struct stream *s)
     }
     s->state = STREAM_CLOSING;
     s->want_input = false;
-    set_reading(s, false);
     s->in_len = 0;
     stream_timeout(s, CLOSE_TIME);
     stream_flush_later(s);
@@ -597,8 +602,6 @@ static struct stream *stream_new(struct event_base *base, int fd, size_t input_l
     event_assign(&s->read_event, base, fd, EV_READ | EV_PERSIST, on_read, s);
     event_assign(&s->write_event, base, fd, EV_WRITE, on_write, s);
     event_assign(&s->timer, base, -1, 0, on_timer, s);
-    int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a UNIX socket refuses it, and does not need it */
     return s;
 }
 
@@ -627,6 +630,8 @@ struct stream *stream_connect(struct event_base *base, const struct sockaddr *to
         return NULL;
     }
     s->state = STREAM_CONNECTING;
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* an accepted socket has it from its listener */
     if (connect(fd, to, len) < 0 && errno != EINPROGRESS) {
         s->failed_errno = errno;
         event_active(&s->write_event, EV_WRITE, 0);

@@ -2,12 +2,12 @@
  *
  *      CONNECTING -> OPEN (plain) -> HANDSHAKE -> OPEN (TLS) -> CLOSED
  *
- * Input: the owner looks at stream_input() in its `readable` handler, takes what it can use with stream_consume(), and is called again when there is more.
- * Input is read only while the owner wants it (stream_want_input) and its buffer is not full; so a peer that sends faster than we work is stopped by TCP.
- * Output gathers and leaves once a turn (streams_flush), in one write with what was gathered; `drained` is called when the backlog has gone below the low mark.
- * Timeout: one deadline, set by the owner for what it waits for.
- * After STREAM_TIMEOUT or STREAM_EOF the owner may still write, and stream_close_after_flush(). input_limit is 128 KiB at most.
- * A handler may call stream_free() on its own stream. The program ignores SIGPIPE. */
+ * Input: the owner looks at stream_input() in its `readable` handler, takes what it can use with stream_consume(), and is called again
+ * when there is more. Input is read only while the owner wants it (stream_want_input) and its buffer is not full; so a peer that sends
+ * faster than we work is stopped by TCP. Output gathers and leaves once a turn (streams_flush), in one write with what was gathered;
+ * `drained` is called when the backlog has gone below the low mark. Timeout: one deadline, set by the owner for what it waits for. After
+ * STREAM_TIMEOUT or STREAM_EOF the owner may still write, and stream_close_after_flush(). input_limit is 128 KiB at most. A handler may
+ * call stream_free() on its own stream. The program ignores SIGPIPE. */
 #ifndef POSTINO_STREAM_H
 #define POSTINO_STREAM_H
 
@@ -34,9 +34,13 @@ struct stream_handler {
 /* The descriptor must be non-blocking; it becomes the stream's, also when there is no memory (NULL). */
 struct stream *stream_accepted(struct event_base *, int fd, size_t input_limit, const struct stream_handler *, void *arg);
 /* Starts a connection; the result comes to connected() or ended(). NULL: the socket could not even be made. */
-struct stream *stream_connect(struct event_base *, const struct sockaddr *, socklen_t, size_t input_limit, const struct stream_handler *, void *arg, struct error *);
+struct stream *stream_connect(struct event_base *, const struct sockaddr *, socklen_t, size_t input_limit, const struct stream_handler *,
+                              void *arg, struct error *);
 void stream_free(struct stream *); /* closes at once */
-void stream_close_after_flush(struct stream *); /* sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again */
+/* Sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again. */
+void stream_close_after_flush(struct stream *);
+/* The peer has promised to send nothing more (QUIT): a close does not have to wait for its end of input. */
+void stream_promised_silence(struct stream *);
 
 struct span stream_input(const struct stream *);
 void stream_consume(struct stream *, size_t n);
@@ -51,9 +55,11 @@ size_t stream_backlog(const struct stream *); /* bytes that wait to be sent */
 
 void stream_timeout(struct stream *, uint64_t milliseconds); /* from now; 0: none */
 
-/* TLS. What was read but not consumed before the handshake is thrown away (CVE-2011-0411); the count of such bytes is returned. The SSL_CTX stays the caller's. */
+/* TLS. What was read but not consumed before the handshake is thrown away (CVE-2011-0411); the count of such bytes is returned. The
+ * SSL_CTX stays the caller's. */
 size_t stream_start_tls_server(struct stream *, SSL_CTX *);
-size_t stream_start_tls_client(struct stream *, SSL_CTX *, const char *name /* SNI, and the name to verify; NULL: none */, bool verify, SSL_SESSION *resume);
+/* `name`: for SNI, and the name to verify; NULL: none. */
+size_t stream_start_tls_client(struct stream *, SSL_CTX *, const char *name, bool verify, SSL_SESSION *resume);
 SSL *stream_tls(const struct stream *); /* NULL: plain */
 void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
 

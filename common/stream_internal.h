@@ -29,6 +29,7 @@ struct stream {
     bool want_input;
     bool reading; /* the read event is in the loop */
     bool eof;
+    bool silent;     /* it was promised that no more input comes */
     bool replay;     /* call readable() for input that is there already */
     bool queued;     /* in the list of streams to flush */
     bool blocked;    /* the write event is in the loop */

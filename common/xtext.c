@@ -63,3 +63,27 @@ void xtext_encode(struct span in, struct buf *out)
             buf_add(out, (char[]){'+', hex[c >> 4], hex[c & 15]}, 3);
     }
 }
+
+/* The next code point, or the octet itself where there is none. */
+static uint32_t code_point(struct span *s)
+{
+    size_t n = utf8_length(*s);
+    unsigned char c = (unsigned char)s->p[0];
+    uint32_t code = n == 4 ? c & 7 : n == 3 ? c & 15 : n == 2 ? c & 31 : c;
+    for (size_t i = 1; i < n; i++)
+        code = code << 6 | ((unsigned char)s->p[i] & 0x3f);
+    n = n ? n : 1;
+    *s = span_make(s->p + n, s->n - n);
+    return code;
+}
+
+void xtext_encode_utf8(struct span in, struct buf *out)
+{
+    while (in.n > 0) {
+        uint32_t code = code_point(&in);
+        if (code > ' ' && code < 0x7f && code != '\\' && code != '+' && code != '=')
+            buf_add_char(out, (char)code);
+        else
+            buf_printf(out, "\\x{%X}", code);
+    }
+}

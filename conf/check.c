@@ -62,8 +62,7 @@ void check_complete(const struct check *c)
                      c->settings->hostname);
 }
 
-/* ---- forms ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- forms --------------------------------------------------------------------------------------------------------------------- */
 
 bool check_is_map(struct span spec)
 {
@@ -128,8 +127,7 @@ static bool is_server(struct span text)
     return port > 0 && port < 65536 && address_to_socket(text, (unsigned)port, &address, &length);
 }
 
-/* ---- single settings
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- single settings ----------------------------------------------------------------------------------------------------------- */
 
 static void check_networks(const struct check *c)
 {
@@ -192,8 +190,7 @@ static void check_servers(const struct check *c)
     check_list(c, "dns", "server", list, is_server, "a resolver; write address, address@port, or \"recursive\" alone");
 }
 
-/* ---- settings together
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- settings together --------------------------------------------------------------------------------------------------------- */
 
 static void check_retries(const struct check *c)
 {

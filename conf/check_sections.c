@@ -11,8 +11,7 @@ static unsigned line_in(const struct check *c, enum settings_kind kind, size_t i
     return places_line_in(c->places, kind, index, name);
 }
 
-/* ---- listeners
- * --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- listeners ----------------------------------------------------------------------------------------------------------------- */
 
 /* One that was refused counts: its own error is enough. */
 static bool has_certificate(const struct check *c)
@@ -115,8 +114,7 @@ static void check_twice(const struct check *c, size_t i)
     }
 }
 
-/* ---- domains
- * ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- domains ------------------------------------------------------------------------------------------------------------------- */
 
 static bool climbs(const char *path)
 {
@@ -173,8 +171,7 @@ static void check_system(const struct check *c, size_t i)
                      "domain \"%s\": maildir \"%s\" leaves the user's home; write a name below it, as Maildir", d->title, d->maildir);
 }
 
-/* ---- routes
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- routes -------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_port(struct span text)
 {
@@ -239,8 +236,7 @@ static void check_route(const struct check *c, size_t i)
                      "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
 }
 
-/* ---- what every host has
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what every host has ------------------------------------------------------------------------------------------------------- */
 
 static bool is_listed(const struct strings *list, const char *name)
 {

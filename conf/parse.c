@@ -5,9 +5,9 @@
  *
  *   every error     libConfuse stops at the first failing callback, so ours never fail: they report and go on. A syntax error does stop it.
  *   unknown names   stop it as well. So each is made known, as an option that only reports itself, and the text is parsed again; the last
- * pass has no new ones, and its report counts. What kind of thing the unknown is (a value, a section, one with a title) shows in the next
- * pass. where sections  A section has a hidden option whose default comes to begin() at its opening line, with the title known. begin
- */
+ *                   pass has no new ones, and its report counts. What kind of thing the unknown is (a value, a section, one with a title)
+ *                   shows in the next pass.
+ *   sections' lines A section has a hidden option whose default comes to begin() at its opening line, with the title known. */
 #include "conf/parse.h"
 
 #include "common/address.h"
@@ -45,8 +45,7 @@ struct parser {
 /* libConfuse hands its callbacks nothing of ours. */
 static struct parser *parser;
 
-/* ---- the table, by libConfuse's names ---------------------------------------------------------------------------------------------------
- */
+/* ---- the table, by libConfuse's names ------------------------------------------------------------------------------------------ */
 
 static const char *section_of(const cfg_t *cfg)
 {
@@ -81,8 +80,7 @@ static bool is_section(const char *section)
     return false;
 }
 
-/* ---- values -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- values -------------------------------------------------------------------------------------------------------------------- */
 
 static void out_of_memory(void)
 {
@@ -162,8 +160,7 @@ static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *r
     return 0;
 }
 
-/* ---- sections
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- sections ------------------------------------------------------------------------------------------------------------------ */
 
 static bool title_fits(enum settings_kind kind, struct span title)
 {
@@ -219,8 +216,7 @@ static int begin_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *re
     return 0;
 }
 
-/* ---- errors of libConfuse
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- errors of libConfuse ------------------------------------------------------------------------------------------------------ */
 
 static void note_unknown(const cfg_t *cfg, const char *name)
 {
@@ -313,8 +309,7 @@ static void on_error(cfg_t *cfg, const char *format, va_list ap)
         syntax_error(cfg, format, ap);
 }
 
-/* ---- options from the table
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- options from the table ---------------------------------------------------------------------------------------------------- */
 
 struct options {
     cfg_opt_t *v;
@@ -409,8 +404,7 @@ static void free_options(struct options *o)
     free(o->v);
 }
 
-/* ---- a pass
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a pass -------------------------------------------------------------------------------------------------------------------- */
 
 /* `name = {}` comes to no callback, but the hidden item is gone. Lists in titled sections have empty defaults, so they need no such look.
  */
@@ -498,8 +492,7 @@ static int all_passes(struct buf *text)
     return status;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the whole ----------------------------------------------------------------------------------------------------------------- */
 
 static void check_all(enum parse_depth depth)
 {

@@ -1,8 +1,8 @@
 /* settings: the configuration in memory, and the slice of it that a program gets.
  *
- * The struct comes from settings.def: `queue { lifetime }` is settings.queue_lifetime. TIME is in seconds, SIZE in octets, CHOICE an index into its words
- * (the enums below). Only the master and `postino` link the parser (conf/parse.h); the others get a slice, in which settings that are not theirs have their
- * defaults. Settings are read-only once decoded, and live until settings_free(). */
+ * The struct comes from settings.def: `queue { lifetime }` is settings.queue_lifetime. TIME is in seconds, SIZE in octets, CHOICE an
+ * index into its words (the enums below). Only the master and `postino` link the parser (conf/parse.h); the others get a slice, in which
+ * settings that are not theirs have their defaults. Settings are read-only once decoded, and live until settings_free(). */
 #ifndef POSTINO_SETTINGS_H
 #define POSTINO_SETTINGS_H
 
@@ -121,7 +121,8 @@ void settings_free(struct settings *);
 enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_KINDS };
 void *settings_append(struct settings *, enum settings_kind, struct span title);
 
-/* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote the routes. */
+/* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote
+ * the routes. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 

@@ -1,8 +1,10 @@
 /* A slice: the part of the configuration that one program gets, as bytes.
  *
- *     u32 checksum of the table (a program of another version must not guess), u8 the program's letter, then in the order of the table each
- * setting that is the letter's; then the listeners, domains and routes, if they are the letter's: u32 count, and for each its title and
- * settings. Numbers, flags and choices are u64; texts u32 length and octets; lists u32 count and texts. Little endian. Nothing follows.
+ *     u32 checksum of the table (a program of another version must not guess), u8 the program's letter;
+ *     in the order of the table each setting that is the letter's;
+ *     the listeners, domains and routes, if they are the letter's: u32 count, and for each its title and settings.
+ *
+ * Numbers, flags and choices are u64; texts u32 length and octets; lists u32 count and texts. Little endian. Nothing follows.
  *
  * Only the master sends slices, yet the decoder takes nothing on trust: every value must be one that the parser could have made. */
 #include "common/crc32c.h"

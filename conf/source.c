@@ -5,8 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the file -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the file ------------------------------------------------------------------------------------------------------------------ */
 
 /* Who can write this file can name programs that root starts. */
 static int check_owner(const struct stat *st, struct report *r)

@@ -120,8 +120,7 @@ static int assign_number(const struct setting *s, uint64_t *m, struct span text,
     return -1;
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- words --------------------------------------------------------------------------------------------------------------------- */
 
 size_t setting_words(const char *words)
 {
@@ -163,8 +162,7 @@ static int assign_flag(const struct setting *s, bool *m, struct span text, struc
     return error_set(e, "%s is neither yes nor no; write yes or no", s->name);
 }
 
-/* ---- texts ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- texts --------------------------------------------------------------------------------------------------------------------- */
 
 /* A control character has no business in any setting, and could part a log line or a frame's text. */
 static int check_text(const struct setting *s, struct span text, struct error *e)

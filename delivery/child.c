@@ -29,14 +29,19 @@ struct child {
 
 /* ---- in the child ---------------------------------------------------------------------------------------------------------------- */
 
+/* One that is below 3 (-1: none) needs no place of its own. */
 static void close_all_but(int a, int b)
 {
-    int low = a < b ? a : b, high = a < b ? b : a;
-    if (low > 3)
-        (void)close_range(3, (unsigned)low - 1, 0);
-    if (low >= 3 && high > low + 1)
-        (void)close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-    (void)close_range(high >= 3 ? (unsigned)high + 1 : 3, ~0u, 0);
+    const int kept[] = {a < b ? a : b, a < b ? b : a};
+    unsigned from = 3;
+    for (size_t i = 0; i < 2; i++) {
+        if (kept[i] < (int)from)
+            continue;
+        if ((unsigned)kept[i] > from)
+            (void)close_range(from, (unsigned)kept[i] - 1, 0);
+        from = (unsigned)kept[i] + 1;
+    }
+    (void)close_range(from, ~0u, 0);
 }
 
 static void limit(int what, rlim_t most)

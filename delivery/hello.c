@@ -24,7 +24,7 @@ static void refused(struct session *s, const char *in_reply_to)
 static void say_hello(struct session *s, enum session_phase phase)
 {
     char line[300];
-    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.hostname);
+    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.settings->hostname);
     session_command(s, phase, remote.settings->remote_helo_timeout, line);
 }
 
@@ -32,13 +32,15 @@ static void say_hello(struct session *s, enum session_phase phase)
 static bool is_ourselves(const struct session *s)
 {
     const struct nexthop *hop = &s->site->nexthop;
-    return hop->kind == NEXTHOP_DOMAIN && !hop->port_given && span_equal_nocase(extensions_name(&s->reply), span_of(remote.hostname));
+    return hop->kind == NEXTHOP_DOMAIN && !hop->port_given &&
+           span_equal_nocase(extensions_name(&s->reply), span_of(remote.settings->hostname));
 }
 
 static void loops_back(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
-    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer, remote.hostname);
+    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer,
+               remote.settings->hostname);
     session_log(s, buf_span(&words));
     session_give_up(s, VERDICT_FAILED, "5.4.6", false, buf_span(&words));
     buf_free(&words);

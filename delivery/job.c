@@ -19,21 +19,15 @@ static struct span keep(struct job *j, size_t *at, struct span s)
     return copy;
 }
 
-static bool is_ascii(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 0x7f)
-            return false;
-    return true;
-}
-
 static void add_recipient(struct job *j, const struct record_recipient *from, size_t *at)
 {
     struct address address;
     size_t i = j->count++;
     j->undecided++;
     j->recipients[i].address = keep(j, at, from->address);
-    j->needs_utf8 |= !is_ascii(from->address);
+    j->recipients[i].orcpt = keep(j, at, from->orcpt);
+    j->recipients[i].notify = from->notify;
+    j->needs_utf8 |= !span_is_ascii(from->address);
     if (!span_equal(from->transport, SPAN_LITERAL("smtp"))) {
         log_error("%s: a recipient whose transport is not smtp came to postino-remote", queueid_format(j->id).text);
         job_decide(j, i, VERDICT_DEFERRED, "4.3.5", SPAN_LITERAL("wrong transport for this recipient (internal error, see the log)"));
@@ -49,12 +43,14 @@ static void copy(struct job *j, const struct message_deliver *d)
     struct address sender;
     size_t at = 0;
     j->sender = keep(j, &at, d->sender);
+    j->envid = keep(j, &at, d->envid);
+    j->ret = d->ret;
     if (j->fd < 0)
         j->body = keep(j, &at, d->body);
     j->size = j->fd < 0 ? j->body.n : d->size;
     while (record_recipient_next(&recipients, &recipient))
         add_recipient(j, &recipient, &at);
-    j->needs_utf8 |= (d->flags & ENVELOPE_SMTPUTF8) != 0 || !is_ascii(j->sender);
+    j->needs_utf8 |= (d->flags & ENVELOPE_SMTPUTF8) != 0 || !span_is_ascii(j->sender);
     if (j->sender.n && !address_parse(j->sender, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE, &sender))
         job_decide_rest(j, VERDICT_FAILED, "5.1.7", SPAN_LITERAL("the sender's address is not well formed"));
 }
@@ -67,7 +63,7 @@ struct job *job_new(struct channel *channel, const struct message *m)
     if (j) {
         *j = (struct job){.channel = channel, .request = m->id, .id = d->id, .fd = m->fd, .offset = d->offset};
         j->has_8bit = (d->flags & ENVELOPE_8BIT) != 0;
-        j->memory = malloc(d->sender.n + d->recipients.bytes.n + d->body.n + 1);
+        j->memory = malloc(d->sender.n + d->envid.n + d->recipients.bytes.n + d->body.n + 1);
         j->recipients = fits ? calloc(d->recipients.count, sizeof *j->recipients) : NULL;
     }
     if (j && j->memory && j->recipients) {

@@ -9,6 +9,8 @@
 
 struct job_recipient {
     struct span address;
+    struct span orcpt; /* RFC 3461, decoded */
+    uint16_t notify;
     uint16_t verdict; /* enum verdict; 0: undecided */
     bool accepted;    /* by the server of the transaction under way */
     char status[STATUS_MAX];
@@ -24,6 +26,8 @@ struct job {
     bool needs_utf8; /* SMTPUTF8: asked for, or an address is not ASCII */
     bool fresh_only; /* a reused session broke under it: it gets a new one */
     struct span sender;
+    struct span envid; /* RFC 3461, decoded */
+    uint16_t ret;
     struct job_recipient *recipients;
     size_t count, undecided;
     struct span body; /* the whole of it when fd is -1 */

@@ -15,10 +15,7 @@ enum { EDGES = 8 }; /* the qmgr of now, and one that is ending */
 
 static struct {
     struct channel *edges[EDGES];
-    int early[EDGES]; /* edges that came before the sandbox was there: nothing is read from them until it is */
-    size_t early_count;
     struct event *ending;
-    bool started;
 } self;
 
 /* ---- edges ----------------------------------------------------------------------------------------------------------------------- */
@@ -55,13 +52,11 @@ static void open_edge(int fd)
 static void peer(const char *role, uint32_t instance, int fd)
 {
     (void)instance;
-    if (strcmp(role, "qmgr") != 0 || (!self.started && self.early_count == EDGES)) {
-        log_error("the master sent an edge that is none of local's; it is closed");
-        close(fd);
-    } else if (self.started) {
+    if (strcmp(role, "qmgr") == 0) {
         open_edge(fd);
     } else {
-        self.early[self.early_count++] = fd;
+        log_error("the master sent an edge that is none of local's; it is closed");
+        close(fd);
     }
 }
 
@@ -95,9 +90,6 @@ static int start(const struct settings *s, struct error *error)
 {
     (void)error;
     local_jobs_open(program_base(), s, program_unprivileged());
-    self.started = true;
-    for (size_t i = 0; i < self.early_count; i++)
-        open_edge(self.early[i]);
     return 0;
 }
 

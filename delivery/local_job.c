@@ -37,7 +37,6 @@ static struct {
     struct children children;
     struct job *jobs;
     struct task *first, **last; /* the line */
-    char hostname[256];
 } self;
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------------------------ */
@@ -155,7 +154,7 @@ static int start(struct task *t)
                                     .size = j->size,
                                     .id = j->id,
                                     .index = t->index,
-                                    .hostname = self.hostname};
+                                    .hostname = self.settings->hostname};
     if (mailbox_find(self.settings, span_of(j->domain), span_of(t->mailbox), self.children.unprivileged, &m, &t->outcome) < 0)
         return -1;
     show(t, &m);
@@ -226,9 +225,6 @@ void local_jobs_open(struct event_base *base, const struct settings *s, bool unp
 {
     self.settings = s;
     self.last = &self.first;
-    (void)snprintf(self.hostname, sizeof self.hostname, "%s", s->hostname);
-    if (self.hostname[0] == '\0')
-        (void)gethostname(self.hostname, sizeof self.hostname - 1);
     self.children = (struct children){.base = base, .freed = start_more, .seconds = CHILD_SECONDS, .unprivileged = unprivileged};
 }
 

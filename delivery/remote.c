@@ -17,8 +17,6 @@
 struct remote remote;
 
 static struct channel *qmgrs[QMGRS];
-static int early_qmgr = -1, early_dns = -1; /* edges that came before the sandbox: nothing of theirs is read yet */
-static bool started;
 static struct event *drain_timer;
 
 /* ---- the edge to qmgr ------------------------------------------------------------------------------------------------------------ */
@@ -66,25 +64,15 @@ static void connect_qmgr(int fd)
     close(fd);
 }
 
-static void replace(int *held, int fd)
-{
-    if (*held >= 0)
-        close(*held);
-    *held = fd;
-}
-
 static void peer(const char *role, uint32_t instance, int fd)
 {
     (void)instance;
-    bool is_qmgr = strcmp(role, "qmgr") == 0, is_dns = strcmp(role, "dns") == 0;
-    if (!is_qmgr && !is_dns)
-        close(fd);
-    else if (!started)
-        replace(is_qmgr ? &early_qmgr : &early_dns, fd);
-    else if (is_qmgr)
+    if (strcmp(role, "qmgr") == 0)
         connect_qmgr(fd);
-    else
+    else if (strcmp(role, "dns") == 0)
         peer_connect(remote.dns, fd);
+    else
+        close(fd);
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------------------------------------------- */
@@ -107,24 +95,10 @@ static bool verifies(const struct settings *settings)
 static int prepare(const struct settings *settings, struct error *e)
 {
     remote.settings = settings;
-    snprintf(remote.hostname, sizeof remote.hostname, "%s", settings->hostname);
-    if (!*remote.hostname && gethostname(remote.hostname, sizeof remote.hostname - 1) != 0)
-        return error_set(e, "this host has no name: set hostname in postino.conf");
-    remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
-    return remote.tls ? 0 : -1;
-}
-
-static int start(const struct settings *settings, struct error *e)
-{
-    (void)settings, (void)e;
     remote.base = program_base();
     remote.dns = peer_new(remote.base, "dns", 1u << PROTOCOL_RESOLVING);
-    started = true;
-    if (early_dns >= 0)
-        peer_connect(remote.dns, early_dns);
-    if (early_qmgr >= 0)
-        connect_qmgr(early_qmgr);
-    return 0;
+    remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
+    return remote.tls ? 0 : -1;
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------------------------------- */
@@ -148,7 +122,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 static void drain(void)
 {
     drain_timer = event_new(remote.base, -1, EV_PERSIST, look, NULL);
-    if (!started || !drain_timer) {
+    if (!drain_timer) {
         program_end();
         return;
     }
@@ -159,6 +133,6 @@ static void drain(void)
 int main(int argc, char **argv)
 {
     static const struct program program = {
-        .name = "remote", .sandbox = sandbox, .prepare = prepare, .start = start, .peer = peer, .drain = drain, .turn = streams_flush};
+        .name = "remote", .sandbox = sandbox, .prepare = prepare, .peer = peer, .drain = drain, .turn = streams_flush};
     return program_main(&program, argc, argv);
 }

@@ -8,7 +8,6 @@
 
 struct remote {
     const struct settings *settings;
-    char hostname[256]; /* what EHLO says */
     struct event_base *base;
     struct peer *dns;
     struct client_tls *tls;

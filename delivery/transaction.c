@@ -1,6 +1,7 @@
 /* One message to one server: MAIL, RCPT for each recipient, DATA, and what the replies mean for each recipient. */
 #include "delivery/session_internal.h"
 
+#include "common/address.h"
 #include "common/log.h"
 #include "common/queueid.h"
 #include "delivery/remote.h"
@@ -19,6 +20,43 @@ static bool offers(const struct session *s, enum extension extension)
     return s->extensions.offered & extension;
 }
 
+/* Its duty to report goes on to the next host (RFC 3461 5.2.1). */
+static void say_dsn_of_mail(struct buf *out, const struct job *j)
+{
+    if (j->ret == RET_FULL || j->ret == RET_HDRS)
+        buf_add_text(out, j->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
+    if (j->envid.n) {
+        buf_add_text(out, " ENVID=");
+        xtext_encode(j->envid, out);
+    }
+}
+
+static void say_notify(struct buf *out, unsigned notify)
+{
+    static const struct {
+        unsigned bit;
+        const char *word;
+    } words[] = {{NOTIFY_NEVER, "NEVER"}, {NOTIFY_SUCCESS, "SUCCESS"}, {NOTIFY_FAILURE, "FAILURE"}, {NOTIFY_DELAY, "DELAY"}};
+    const char *before = " NOTIFY=";
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (notify & words[i].bit) {
+            buf_printf(out, "%s%s", before, words[i].word);
+            before = ",";
+        }
+    }
+}
+
+static void say_dsn_of_recipient(struct buf *out, const struct job_recipient *r)
+{
+    const char *semicolon = r->orcpt.n ? memchr(r->orcpt.p, ';', r->orcpt.n) : NULL;
+    say_notify(out, r->notify);
+    if (semicolon) {
+        size_t type = (size_t)(semicolon - r->orcpt.p);
+        buf_printf(out, " ORCPT=%.*s;", (int)type, r->orcpt.p);
+        xtext_encode(span_make(semicolon + 1, r->orcpt.n - type - 1), out);
+    }
+}
+
 /* A server without 8BITMIME gets 8-bit mail as it is: all but very few carry it, and refusing would help nobody. */
 static void say_mail(struct session *s)
 {
@@ -31,13 +69,20 @@ static void say_mail(struct session *s)
         buf_add_text(out, " BODY=8BITMIME");
     if (j->needs_utf8)
         buf_add_text(out, " SMTPUTF8");
+    if (offers(s, EXTENSION_DSN))
+        say_dsn_of_mail(out, j);
     buf_add_text(out, "\r\n");
     stream_flush_later(s->stream);
 }
 
 static void say_rcpt(struct session *s, size_t i)
 {
-    buf_printf(stream_output(s->stream), "RCPT TO:<%.*s>\r\n", SPAN_ARG(s->job->recipients[i].address));
+    struct buf *out = stream_output(s->stream);
+    const struct job_recipient *r = &s->job->recipients[i];
+    buf_printf(out, "RCPT TO:<%.*s>", SPAN_ARG(r->address));
+    if (offers(s, EXTENSION_DSN))
+        say_dsn_of_recipient(out, r);
+    buf_add_text(out, "\r\n");
     stream_flush_later(s->stream);
 }
 
@@ -278,7 +323,7 @@ static void relayed(struct session *s)
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
-    job_decide_rest(s->job, VERDICT_RELAYED, status, buf_span(&words));
+    job_decide_rest(s->job, offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED, status, buf_span(&words));
     session_finish_job(s, false);
     buf_free(&words);
 }

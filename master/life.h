@@ -8,9 +8,8 @@
  *
  *   STARTING   a program that ends before it was ever ready ends it all, with that program's exit status
  *   RUNNING    what dies is started anew, at once or (dying quickly again and again) after a while
- *   RELOADING  (reload.h) the current generation as in RUNNING; the death of a process of the new one ends the reload, and the old one
- * stays STOPPING   (stop.h) nothing is started any more
- */
+ *   RELOADING  (reload.h) the current generation as in RUNNING; the death of a process of the new one ends the reload, and the old stays
+ *   STOPPING   (stop.h) nothing is started any more */
 #ifndef POSTINO_LIFE_H
 #define POSTINO_LIFE_H
 

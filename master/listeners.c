@@ -47,8 +47,7 @@ void listeners_describe(const struct listeners *all, struct buf *out)
     }
 }
 
-/* ---- errors that can be acted on
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- errors that can be acted on ----------------------------------------------------------------------------------------------- */
 
 static int in_use(const char *what, unsigned port, struct error *error)
 {
@@ -82,8 +81,7 @@ static int bind_error(const struct listener *l, bool unprivileged, int cause, st
     return -1;
 }
 
-/* ---- opening
- * ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------------------------------- */
 
 static int open_inet(struct listener *l)
 {

@@ -16,8 +16,7 @@ static bool again; /* SIGHUP came while we were at it */
 static struct event *deadline;
 static uint32_t last_generation;
 
-/* ---- what is refused
- * --------------------------------------------------------------------------------------------------------------------- */
+/* ---- what is refused ----------------------------------------------------------------------------------------------------------- */
 
 static void refuse(const char *why)
 {
@@ -71,8 +70,7 @@ static int check_lasting(const struct settings *old, const struct settings *new,
     return 0;
 }
 
-/* ---- the way to a new generation
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the way to a new generation ----------------------------------------------------------------------------------------------- */
 
 static void too_long(evutil_socket_t fd, short what, void *arg)
 {
@@ -201,7 +199,6 @@ void reload_failed(const char *why)
         logs_to_all();
     else
         log_error("%s", error.text);
-    again = false;
     struct error status;
     error_set(&status, "running; reload failed: %.400s", why);
     over(status.text);

@@ -2,10 +2,10 @@
  * pointed at it, and the first one is told to finish. Until the new generation is complete nothing has changed, and whatever goes wrong
  * leaves it so.
  *
- *   read and check the file; what needs a restart has not changed; bind the new ports; open the log     -- fails: refused, nothing was
- * touched launch, wire, wait for READY of all                                                                -- fails: the new ones are
- * ended commit: CONFIG to qmgr, edges, DRAIN to the old
- */
+ *   read and check the file; what needs a restart has not changed;
+ *   bind the new ports; open the log                                  -- fails: refused, nothing was touched
+ *   launch, wire, wait for READY of all                               -- fails: the new ones are ended
+ *   commit: CONFIG to qmgr, edges, DRAIN to the old */
 #ifndef POSTINO_RELOAD_H
 #define POSTINO_RELOAD_H
 

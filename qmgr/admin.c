@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CLIENTS_MOST  100
+#define OTHERS_MOST   60 /* of them, who are no administrators: these find a place also when others take all they can get */
 #define ADMINS_MOST   64
 #define PAGE          ((size_t)256 << 10)
 #define PAGE_MOST     ((size_t)3 << 20)
@@ -27,7 +28,7 @@ struct client {
 
 static uid_t admins[ADMINS_MOST];
 static size_t admin_count;
-static size_t clients;
+static size_t clients, others;
 
 void admin_resolve(const struct settings *s)
 {
@@ -236,9 +237,10 @@ static void on_closed(struct channel *channel, void *arg)
 {
     struct client *c = arg;
     channel_free(channel);
+    clients--;
+    others -= !c->privileged;
     free(c->ids);
     free(c);
-    clients--;
 }
 
 static void on_accept(evutil_socket_t listener, short what, void *arg)
@@ -248,12 +250,14 @@ static void on_accept(evutil_socket_t listener, short what, void *arg)
     int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (clients >= CLIENTS_MOST) {
+    bool privileged = is_admin(fd);
+    if (clients >= CLIENTS_MOST || (!privileged && others >= OTHERS_MOST)) {
         close(fd);
         return;
     }
     struct client *c = memory_new(1, sizeof *c);
-    c->privileged = is_admin(fd);
+    c->privileged = privileged;
+    others += !privileged;
     c->channel = channel_new(program_base(), fd, "admin", 1u << PROTOCOL_ADMIN_QMGR, SIDE_SERVER, &handler, c);
     clients++;
 }

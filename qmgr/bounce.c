@@ -1,13 +1,18 @@
 #include "qmgr/bounce.h"
+#include "common/address.h"
 #include "common/messages.h"
+#include "common/utf8.h"
 
 #include <time.h>
 
 #define LINE_MOST 76
 
-bool bounce_wanted(unsigned notify)
+bool bounce_wanted(enum bounce_kind kind, unsigned notify)
 {
-    return notify == 0 || (notify & NOTIFY_FAILURE && !(notify & NOTIFY_NEVER));
+    static const unsigned bits[] = {[BOUNCE_FAILURE] = NOTIFY_FAILURE, [BOUNCE_SUCCESS] = NOTIFY_SUCCESS, [BOUNCE_DELAY] = NOTIFY_DELAY};
+    if (notify == 0)
+        return kind != BOUNCE_SUCCESS;
+    return notify & bits[kind] && !(notify & NOTIFY_NEVER);
 }
 
 /* ---- small words ------------------------------------------------------------------------------------------------- */
@@ -51,58 +56,30 @@ static void add_date(struct buf *out, const char *name, uint64_t seconds)
     buf_printf(out, "%s%s\r\n", name, text);
 }
 
-/* The next code point of UTF-8, or the octet itself where it is none. */
-static uint32_t code_point(struct span *s)
+/* An address may stand as it is where the report is UTF-8; else as add_safe() leaves it. */
+static void add_address(const struct bounce *b, struct buf *out, struct span address)
 {
-    unsigned char c = (unsigned char)s->p[0];
-    size_t n = c >= 0xf0 && c < 0xf5 ? 4 : c >= 0xe0 ? 3 : c >= 0xc2 ? 2 : 1;
-    uint32_t code = n == 4 ? c & 7 : n == 3 ? c & 15 : n == 2 ? c & 31 : c;
-    bool good = n <= s->n && c < 0xf5;
-    for (size_t i = 1; i < n && good; i++) {
-        good = ((unsigned char)s->p[i] & 0xc0) == 0x80;
-        code = code << 6 | ((unsigned char)s->p[i] & 0x3f);
-    }
-    if (!good) {
-        n = 1;
-        code = c;
-    }
-    s->p += n;
-    s->n -= n;
-    return code;
-}
-
-static bool is_ascii(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] > 127)
-            return false;
-    }
-    return true;
-}
-
-/* An address field of message/delivery-status: "rfc822; a@b", or RFC 6533's utf-8-addr-xtext. */
-static void add_address_field(struct buf *out, const char *name, struct span address)
-{
-    if (is_ascii(address)) {
-        buf_printf(out, "%s: rfc822; ", name);
+    if (b->smtputf8 && utf8_is_printable(address))
+        buf_add_span(out, address);
+    else
         add_safe(out, address);
-    } else {
-        buf_printf(out, "%s: utf-8; ", name);
-        while (address.n > 0) {
-            uint32_t code = code_point(&address);
-            if (code > ' ' && code < 127 && code != '\\' && code != '+' && code != '=')
-                buf_add_char(out, (char)code);
-            else
-                buf_printf(out, "\\x{%X}", code);
-        }
-    }
+}
+
+/* An address field: "rfc822; a@b", or RFC 6533's utf-8, as utf-8-addr-xtext where all must be ASCII. */
+static void add_address_field(const struct bounce *b, struct buf *out, const char *name, struct span address)
+{
+    buf_printf(out, "%s: %s; ", name, span_is_ascii(address) ? "rfc822" : "utf-8");
+    if (span_is_ascii(address) || (b->smtputf8 && utf8_is_printable(address)))
+        add_address(b, out, address);
+    else
+        xtext_encode_utf8(address, out);
     buf_add_text(out, "\r\n");
 }
 
 static bool is_reply(struct span s)
 {
-    return s.n >= 4 && (s.p[0] == '4' || s.p[0] == '5') && s.p[1] >= '0' && s.p[1] <= '9' && s.p[2] >= '0' && s.p[2] <= '9' &&
-           (s.p[3] == ' ' || s.p[3] == '-');
+    return s.n >= 4 && (s.p[0] == '2' || s.p[0] == '4' || s.p[0] == '5') && s.p[1] >= '0' && s.p[1] <= '9' && s.p[2] >= '0' &&
+           s.p[2] <= '9' && (s.p[3] == ' ' || s.p[3] == '-');
 }
 
 /* The SMTP reply in a reason: "550 5.1.1 ...", or what stands in "host mx[192.0.2.1] said: 550 5.1.1 ... (in reply to RCPT TO command)".
@@ -171,7 +148,10 @@ static void add_header(const struct bounce *b, const char *boundary, bool eight_
     add_safe(out, b->hostname);
     buf_add_text(out, " (Mail Delivery System)\r\nTo: ");
     buf_add_span(out, b->sender); /* RFC 6532 where it is UTF-8 */
-    buf_add_text(out, "\r\nSubject: Undelivered Mail Returned to Sender\r\nAuto-Submitted: auto-replied\r\nMessage-ID: <");
+    static const char *const subjects[] = {[BOUNCE_FAILURE] = "Undelivered Mail Returned to Sender",
+                                           [BOUNCE_SUCCESS] = "Your mail was delivered",
+                                           [BOUNCE_DELAY] = "Your mail is delayed, and is still tried"};
+    buf_printf(out, "\r\nSubject: %s\r\nAuto-Submitted: auto-replied\r\nMessage-ID: <", subjects[b->kind]);
     add_safe(out, b->report_id);
     buf_add_char(out, '@');
     add_safe(out, b->hostname);
@@ -182,41 +162,67 @@ static void add_header(const struct bounce *b, const char *boundary, bool eight_
                boundary, eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 }
 
-static void add_words_for(const struct bounce_recipient *r, struct buf *out)
+/* Without line breaks of strangers; UTF-8 where the report is. */
+static void add_reason(const struct bounce_recipient *r, struct buf *words)
+{
+    if (r->peer.n > 0 && is_reply(r->reason)) { /* else the words say by themselves who said it */
+        buf_add_text(words, "host ");
+        buf_add_span(words, r->peer);
+        buf_add_text(words, " said: ");
+    }
+    buf_add_span(words, r->reason);
+}
+
+static void add_words_for(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
 {
     struct buf words = BUF_EMPTY(0);
-    buf_add_char(&words, '<');
-    buf_add_span(&words, r->address);
-    buf_add_text(&words, ">");
+    buf_add_char(out, '<');
+    add_address(b, out, r->address);
+    buf_add_char(out, '>');
     if (r->original.n > 0 && !span_equal(r->original, r->address)) {
-        buf_add_text(&words, " (expanded from <");
-        buf_add_span(&words, r->original);
-        buf_add_text(&words, ">)");
+        buf_add_text(out, "\r\n    (expanded from <");
+        add_address(b, out, r->original);
+        buf_add_text(out, ">)");
     }
-    buf_add_text(&words, ": ");
-    if (r->peer.n > 0 && is_reply(r->reason)) { /* else the words say by themselves who said it */
-        buf_add_text(&words, "host ");
-        buf_add_span(&words, r->peer);
-        buf_add_text(&words, " said: ");
-    }
-    buf_add_span(&words, r->reason);
-    add_folded(out, "", "   ", buf_span(&words));
+    buf_add_text(out, ":\r\n");
+    if (b->kind == BOUNCE_SUCCESS && !r->relayed)
+        buf_add_text(&words, "delivered to the mailbox");
+    else
+        add_reason(r, &words);
+    add_folded(out, "   ", "   ", buf_span(&words));
     buf_add_text(out, "\r\n");
     buf_free(&words);
 }
 
+static void add_verdict(const struct bounce *b, struct buf *out)
+{
+    if (b->kind == BOUNCE_FAILURE) {
+        buf_add_text(out, "I'm sorry to have to inform you that your message could not\r\n"
+                          "be delivered to one or more recipients. ");
+        buf_add_text(out, b->headers_only ? "Its header is attached below.\r\n\r\n" : "It's attached below.\r\n\r\n");
+    } else if (b->kind == BOUNCE_SUCCESS) {
+        buf_add_text(out, "As you asked for it: your message was delivered to the recipients below,\r\n"
+                          "or handed to a host that will not report any further.\r\n\r\n");
+    } else {
+        buf_add_text(out, "Your message could not be delivered yet to the recipients below.\r\n"
+                          "You need not send it again. ");
+        add_date(out, "It is tried until\r\n", b->expires);
+        buf_add_text(out, "\r\n");
+    }
+}
+
 static void add_words(const struct bounce *b, struct buf *out)
 {
-    buf_add_text(out, "Content-Description: Notification\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n"
-                      "This is the mail system at host ");
+    buf_printf(out,
+               "Content-Description: Notification\r\nContent-Type: text/plain; charset=%s\r\n%s\r\n"
+               "This is the mail system at host ",
+               b->smtputf8 ? "utf-8" : "us-ascii", b->smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     add_safe(out, b->hostname);
-    buf_add_text(out, ".\r\n\r\n"
-                      "I'm sorry to have to inform you that your message could not\r\n"
-                      "be delivered to one or more recipients. ");
-    buf_add_text(out, b->headers_only ? "Its header is attached below.\r\n\r\n" : "It's attached below.\r\n\r\n");
+    buf_add_text(out, ".\r\n\r\n");
+    add_verdict(b, out);
     buf_add_text(out, "If you need help, write to postmaster at this host, and include\r\nthis report.\r\n\r\n");
     for (size_t i = 0; i < b->count; i++)
-        add_words_for(&b->recipients[i], out);
+        add_words_for(b, &b->recipients[i], out);
 }
 
 static struct span host_of(struct span peer)
@@ -228,7 +234,19 @@ static struct span host_of(struct span peer)
     return peer;
 }
 
-static void add_original_recipient(const struct bounce_recipient *r, struct buf *out)
+/* Who said it: the peer, or "host NAME[ADDRESS] said: " in the reason. Empty: nobody. */
+static struct span remote_of(const struct bounce_recipient *r)
+{
+    static const char host[] = "host ", said[] = " said: ";
+    const char *p = r->reason.n ? memmem(r->reason.p, r->reason.n, said, sizeof said - 1) : NULL;
+    if (r->peer.n > 0)
+        return host_of(r->peer);
+    if (!p || (size_t)(p - r->reason.p) < sizeof host || memcmp(r->reason.p, host, sizeof host - 1) != 0)
+        return span_make(NULL, 0);
+    return host_of(span_make(r->reason.p + sizeof host - 1, (size_t)(p - r->reason.p) - (sizeof host - 1)));
+}
+
+static void add_original_recipient(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
 {
     const char *semicolon = r->orcpt.n ? memchr(r->orcpt.p, ';', r->orcpt.n) : NULL;
     if (semicolon) {
@@ -238,30 +256,48 @@ static void add_original_recipient(const struct bounce_recipient *r, struct buf 
         add_safe(out, span_make(semicolon + 1, r->orcpt.n - (size_t)(semicolon - r->orcpt.p) - 1));
         buf_add_text(out, "\r\n");
     } else if (r->original.n > 0) {
-        add_address_field(out, "Original-Recipient", r->original);
+        add_address_field(b, out, "Original-Recipient", r->original);
     }
 }
 
-static void add_status_of(const struct bounce_recipient *r, struct buf *out)
+static const char *action_of(const struct bounce *b, const struct bounce_recipient *r)
 {
-    struct span reply = reply_in(r->reason);
-    buf_add_text(out, "\r\n");
-    add_original_recipient(r, out);
-    add_address_field(out, "Final-Recipient", r->address);
-    buf_add_text(out, "Action: failed\r\nStatus: ");
-    add_safe(out, r->status);
-    buf_add_text(out, "\r\n");
-    if (r->peer.n > 0 && reply.n > 0) {
+    if (b->kind == BOUNCE_SUCCESS)
+        return r->relayed ? "relayed" : "delivered";
+    return b->kind == BOUNCE_DELAY ? "delayed" : "failed";
+}
+
+/* What came of it where it was tried. A mailbox of ours is nobody's business. */
+static void add_attempt(const struct bounce_recipient *r, struct buf *out)
+{
+    struct span reply = reply_in(r->reason), remote = remote_of(r);
+    if (remote.n > 0 && reply.n > 0) {
         buf_add_text(out, "Remote-MTA: dns; ");
-        add_safe(out, host_of(r->peer));
+        add_safe(out, remote);
         buf_add_text(out, "\r\n");
     }
-    add_folded(out, reply.n ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", "", reply.n ? reply : r->reason);
+    if (r->reason.n > 0)
+        add_folded(out, reply.n ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", "", reply.n ? reply : r->reason);
+}
+
+static void add_status_of(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
+{
+    buf_add_text(out, "\r\n");
+    add_original_recipient(b, r, out);
+    add_address_field(b, out, "Final-Recipient", r->address);
+    buf_printf(out, "Action: %s\r\nStatus: ", action_of(b, r));
+    add_safe(out, r->status);
+    buf_add_text(out, "\r\n");
+    if (b->kind != BOUNCE_SUCCESS || r->relayed)
+        add_attempt(r, out);
+    if (b->kind == BOUNCE_DELAY)
+        add_date(out, "Will-Retry-Until: ", b->expires);
 }
 
 static void add_status(const struct bounce *b, struct buf *out)
 {
-    buf_add_text(out, "Content-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n");
+    buf_printf(out, "Content-Description: Delivery report\r\nContent-Type: message/%sdelivery-status\r\n%s\r\n",
+               b->smtputf8 ? "global-" : "", b->smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     if (b->envid.n > 0) {
         buf_add_text(out, "Original-Envelope-Id: ");
         add_safe(out, b->envid);
@@ -274,13 +310,21 @@ static void add_status(const struct bounce *b, struct buf *out)
     buf_add_text(out, "\r\n");
     add_date(out, "Arrival-Date: ", b->arrived);
     for (size_t i = 0; i < b->count; i++)
-        add_status_of(&b->recipients[i], out);
+        add_status_of(b, &b->recipients[i], out);
+}
+
+static const char *type_of_original(const struct bounce *b, bool header)
+{
+    if (b->smtputf8)
+        return header ? "message/global-headers" : "message/global";
+    return header ? "text/rfc822-headers" : "message/rfc822";
 }
 
 bool bounce_build(const struct bounce *b, struct buf *out)
 {
-    struct span part = b->headers_only ? header_of(b->original) : b->original;
-    bool eight_bit = !is_ascii(part);
+    bool header = b->headers_only || b->kind != BOUNCE_FAILURE;
+    struct span part = header ? header_of(b->original) : b->original;
+    bool eight_bit = b->smtputf8 || !span_is_ascii(part);
     char boundary[48];
     make_boundary(b, part, boundary);
     add_header(b, boundary, eight_bit, out);
@@ -289,9 +333,9 @@ bool bounce_build(const struct bounce *b, struct buf *out)
     buf_printf(out, "\r\n--%s\r\n", boundary);
     add_status(b, out);
     buf_printf(out, "\r\n--%s\r\n", boundary);
-    buf_printf(out, "Content-Description: Undelivered Message%s\r\nContent-Type: %s\r\n%s\r\n", b->headers_only ? " Header" : "",
-               b->headers_only ? "text/rfc822-headers" : "message/rfc822", eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+    buf_printf(out, "Content-Description: %s Message%s\r\nContent-Type: %s\r\n%s\r\n", b->kind == BOUNCE_FAILURE ? "Undelivered" : "Your",
+               header ? " Header" : "", type_of_original(b, header), eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     buf_add_span(out, part);
     buf_printf(out, "%s\r\n--%s--\r\n", ends_line(part) ? "" : "\r\n", boundary);
-    return eight_bit || !is_ascii(b->sender);
+    return eight_bit || !span_is_ascii(b->sender);
 }

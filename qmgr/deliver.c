@@ -10,8 +10,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define SOON       10 /* seconds, after a program died over a delivery */
-#define SITES_MOST 1  /* questions for one domain at a time */
+#define SOON       10              /* seconds, after a program died over a delivery */
+#define SITES_MOST 1               /* questions for one domain at a time */
+#define JOB_OCTETS (FRAME_MAX / 2) /* of recipients in one DELIVER; body and other texts stand beside them */
 
 static void give_back_body(struct mail *m)
 {
@@ -102,6 +103,23 @@ static void refuse(struct mail *m, const struct way *way)
     outcome_apply(m, way->index, &o, 0, queue_now());
 }
 
+static size_t way_octets(const struct way *w)
+{
+    const struct record_recipient *r = &w->rcpt;
+    return r->address.n + r->original.n + r->orcpt.n + r->transport.n + r->nexthop.n + r->mailbox.n + r->tls.n + 64;
+}
+
+/* Where the job that begins at `from` ends. */
+static uint32_t job_end_of(const struct way *ways, uint32_t from, uint32_t n)
+{
+    uint32_t to = from + 1;
+    size_t octets = way_octets(&ways[from]);
+    while (to < n && to - from < queue.settings->queue_job_recipients && compare_ways(&ways[from], &ways[to]) == 0 &&
+           (octets += way_octets(&ways[to])) <= JOB_OCTETS)
+        to++;
+    return to;
+}
+
 void delivery_make_all(struct mail *m)
 {
     struct way *ways = memory_new(m->count + 1, sizeof *ways);
@@ -118,8 +136,7 @@ void delivery_make_all(struct mail *m)
     }
     qsort(ways, n, sizeof *ways, by_way);
     for (uint32_t from = 0, to; from < n; from = to) {
-        for (to = from + 1; to < n && to - from < queue.settings->queue_job_recipients && compare_ways(&ways[from], &ways[to]) == 0;)
-            to++;
+        to = job_end_of(ways, from, n);
         delivery_make(m, &ways[from], to - from);
     }
     free(ways);
@@ -198,9 +215,14 @@ void delivery_fail_stranded(struct site *site, const struct outcome *o)
 /* Every field of an outcome is checked; true: it counts. */
 static bool outcome_good(const struct delivery *d, const struct record_outcome *o)
 {
-    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_FAILED)
+    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_PASSED_ON)
         return false;
     return d->mail->rcpt[d->index[o->index]].state == RECIPIENT_ACTIVE; /* once each */
+}
+
+static bool is_success(unsigned verdict)
+{
+    return verdict == VERDICT_DELIVERED || verdict == VERDICT_RELAYED || verdict == VERDICT_PASSED_ON;
 }
 
 /* Applies what there is. `worst` gets an outcome that stands for the site. */
@@ -216,7 +238,7 @@ static enum job_end apply_result(struct delivery *d, const struct message_result
             continue;
         }
         struct outcome out = {.verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security};
-        if (o.verdict <= VERDICT_RELAYED && !r->site_failed)
+        if (is_success(o.verdict) && !r->site_failed)
             end = JOB_SUCCESS;
         if (o.verdict == VERDICT_DEFERRED)
             *worst = out;
@@ -339,7 +361,9 @@ static void deliver(struct delivery *d)
     out.deliver.ret = m->ret;
     out.deliver.flags = m->flags;
     out.deliver.recipients = (struct list){.count = d->count, .bytes = buf_span(&list)};
-    int status = list.failed ? EMSGSIZE : add_body(m, &out, &read);
+    size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n;
+    bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
+    int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
     if (status == 0) {
         peer_ask(is_local(&rcpt) ? queue.local : queue.remote, &out, result, d);
         mark_active(d);

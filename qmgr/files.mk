@@ -1,15 +1,17 @@
 # postino-qmgr: the spool, the schedule, the reports.
 QMGR_SPOOL    := qmgr/disk.c qmgr/spool.c qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c
-QMGR_SCHEDULE := qmgr/schedule.c qmgr/wheel.c
+QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_spool test_bounce
+TESTS += test_schedule test_simulator test_spool test_bounce
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c
+test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
+test_simulator_LIBS := -lm
 test_spool_SRC     := $(QMGR_SPOOL)
 test_spool_LIBS    := -lpthread
 test_bounce_SRC    := qmgr/bounce.c

@@ -10,8 +10,12 @@
 #define LEASE_MOST      4096
 #define LEASES_MOST     1024
 #define PARTS_MOST      100000
-#define RECIPIENTS_MOST 20000
+#define RECIPIENTS_MOST ENVELOPE_RECIPIENTS_MOST
+#define TEXT_MOST       1024 /* octets: what is longer could make a DELIVER, a LISTED or a report that fits into no frame */
+#define PATH_MOST       4096
 #define TRACE_MOST      ((uint64_t)64 << 10) /* what smtpd puts in front of a message counts not against the limit */
+
+#define PIECES_LOST "Pieces of this message were lost"
 
 struct lease {
     uint64_t first;
@@ -151,9 +155,13 @@ static void on_append(struct intake *in, const struct message *m)
 {
     uint64_t id = m->append.id;
     struct part *part = part_find(in, id);
-    if (!part && (!id_free(in, id) || in->parts.count >= PARTS_MOST)) {
+    if (!part && (!id_free(in, id) || spool_has_part(queue.spool, id) || in->parts.count >= PARTS_MOST)) {
         log_warning("smtpd appends to %s, which is not its own; refused", ID_TEXT(id));
         answer(in, m->id, 451, "This queue id is not leased");
+        return;
+    }
+    if (m->append.before != (part ? part->size : 0)) {
+        answer(in, m->id, 451, PIECES_LOST);
         return;
     }
     if (!part) {
@@ -187,13 +195,25 @@ static bool is_one_of(struct span s, const char *const *words, size_t n)
     return false;
 }
 
+/* RFC 3461 4.1 */
+static bool notify_good(unsigned notify)
+{
+    return notify == NOTIFY_NEVER || !(notify & ~(unsigned)(NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY));
+}
+
+static bool texts_fit(const struct record_recipient *r)
+{
+    return r->address.n <= TEXT_MOST && r->original.n <= TEXT_MOST && r->orcpt.n <= TEXT_MOST && r->nexthop.n <= TEXT_MOST &&
+           r->mailbox.n <= PATH_MOST;
+}
+
 static bool recipients_good(struct list list)
 {
     static const char *const transports[] = {"smtp", "local", "error"}, *const tls[] = {"none", "may", "required", "verify"};
     if (list.count < 1 || list.count > RECIPIENTS_MOST)
         return false;
     for (struct record_recipient r; record_recipient_next(&list, &r);) {
-        if (r.address.n == 0 || r.nexthop.n == 0 || !is_one_of(r.transport, transports, 3))
+        if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
             return false;
         if (span_equal(r.transport, SPAN_LITERAL("smtp")) && !is_one_of(r.tls, tls, 4))
             return false;
@@ -204,12 +224,16 @@ static bool recipients_good(struct list list)
 static const char *put_fault(const struct intake *in, const struct message_put *p)
 {
     const struct part *part = part_find(in, p->id);
-    if (!part && !id_free(in, p->id))
+    if (!part && (!id_free(in, p->id) || spool_has_part(queue.spool, p->id)))
         return "This queue id is not leased";
+    if (p->before != (part ? part->size : 0))
+        return PIECES_LOST;
     if (too_large(part ? part->size : 0, p->body.n))
         return "Message exceeds the maximum size";
     if (!recipients_good(p->recipients))
         return "These recipients can't be";
+    if (p->flow.n > TEXT_MOST || p->sender.n > TEXT_MOST || p->envid.n > TEXT_MOST)
+        return "This envelope can't be";
     return NULL;
 }
 

@@ -1,5 +1,4 @@
 /* What became of a recipient: memory, log, disk. */
-#include "qmgr/bounce.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -65,8 +64,10 @@ static void log_untold(const struct mail *m, uint32_t index)
              m->sender.n == 0 ? "the sender is <> (a report itself, or mail that wants none)" : "its sender asked for none (NOTIFY)");
 }
 
+/* A warning that was not sent yet is none any more. */
 static void done(struct mail *m, uint32_t index, uint16_t verdict)
 {
+    report_owe(m, index, 0);
     m->rcpt[index].state = RECIPIENT_DONE;
     m->rcpt[index].verdict = verdict;
     m->done++;
@@ -78,15 +79,30 @@ static void failed(struct mail *m, uint32_t index, const struct outcome *o)
     struct record_recipient rcpt;
     mail_recipient(m, index, &rcpt);
     done(m, index, VERDICT_FAILED);
-    if (m->sender.n == 0 || !bounce_wanted(rcpt.notify)) {
+    if (m->sender.n == 0 || !bounce_wanted(BOUNCE_FAILURE, rcpt.notify)) {
         log_untold(m, index);
         mail_settle(m, index);
         return;
     }
-    r->untold = true;
-    m->untold++;
+    report_owe(m, index, BOUNCE_FAILURE);
     free(r->peer);
     r->peer = copy(o->peer);
+}
+
+/* Settled at once, as what is delivered must not be delivered again while its report waits. The duty to report goes along with mail that a
+ * host with DSN took (RFC 3461 5.2.1). */
+static void succeeded(struct mail *m, uint32_t index, const struct outcome *o)
+{
+    struct recipient *r = &m->rcpt[index];
+    struct record_recipient rcpt;
+    mail_recipient(m, index, &rcpt);
+    done(m, index, o->verdict);
+    if (m->sender.n > 0 && o->verdict != VERDICT_PASSED_ON && bounce_wanted(BOUNCE_SUCCESS, rcpt.notify)) {
+        report_owe(m, index, BOUNCE_SUCCESS);
+        free(r->peer);
+        r->peer = copy(o->peer);
+    }
+    mail_settle(m, index);
 }
 
 /* Too old: its last words are the reason. */
@@ -116,10 +132,10 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     switch ((enum verdict)o->verdict) {
     case VERDICT_DELIVERED:
     case VERDICT_RELAYED:
+    case VERDICT_PASSED_ON:
         set_status(r, o->status, '2');
         log_outcome(m, index, o, "sent");
-        done(m, index, o->verdict);
-        mail_settle(m, index);
+        succeeded(m, index, o);
         return;
     case VERDICT_FAILED:
         set_status(r, o->status, '5');

@@ -52,6 +52,8 @@ static void every_second(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
     queue_look_again();
+    if (!program_draining())
+        warning_turn(queue_now());
 }
 
 /* At the full second at which something comes due. */
@@ -99,6 +101,7 @@ static void reconfigure(const struct settings *s)
     use_settings(s);
     spool_free_least(queue.spool, s->limit_queue_free);
     site_forget_all();
+    warning_reconfigure();
 }
 
 static void start_events(void)
@@ -136,6 +139,7 @@ static int start(const struct settings *s, struct error *error)
     if (!queue.spool)
         return -1;
     hash_init(&queue.mails);
+    warning_start(queue_now());
     long n = spool_recover(queue.spool, queue_recover, NULL, error);
     if (n < 0)
         return -1;

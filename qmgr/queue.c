@@ -95,6 +95,7 @@ static void mail_free(struct mail *m)
 {
     while (m->deliveries)
         delivery_free(m->deliveries);
+    warning_remove(m);
     for (uint32_t i = 0; i < m->count; i++) {
         free(m->rcpt[i].reason);
         free(m->rcpt[i].peer);
@@ -122,8 +123,9 @@ void mail_forget(struct mail *m)
 void mail_settle(struct mail *m, uint32_t index)
 {
     const struct recipient *r = &m->rcpt[index];
+    bool over = r->state == RECIPIENT_DONE && r->untold != BOUNCE_SUCCESS;
     struct spool_state s = {.index = index,
-                            .state = r->state == RECIPIENT_DONE ? RECIPIENT_DONE : RECIPIENT_WAITING,
+                            .state = over ? RECIPIENT_DONE : RECIPIENT_WAITING,
                             .verdict = r->verdict,
                             .attempts = r->attempts,
                             .due = r->due,
@@ -138,6 +140,7 @@ static void enqueue(struct mail *m)
 {
     hash_add(&queue.mails, &m->node, m->node.key);
     delivery_make_all(m);
+    warning_add(m);
     mail_check(m);
 }
 
@@ -154,6 +157,20 @@ static void restore_state(struct recipient *r, const struct spool_state *s, uint
         r->reason = memory_must(strndup(s->reason.p, s->reason.n));
 }
 
+/* What stands on disk of one that waits: delivered, and only its report is missing; or warned about. */
+static void restore_verdict(struct mail *m, uint32_t index)
+{
+    struct recipient *r = &m->rcpt[index];
+    if (r->state != RECIPIENT_WAITING)
+        return;
+    if (r->verdict == VERDICT_DELIVERED || r->verdict == VERDICT_RELAYED) {
+        r->state = RECIPIENT_DONE;
+        report_owe(m, index, BOUNCE_SUCCESS);
+    } else if (r->verdict != VERDICT_DEFERRED) {
+        r->verdict = 0;
+    }
+}
+
 void queue_recover(const struct spool_envelope *e, const struct spool_state *states, size_t count, void *arg)
 {
     (void)arg;
@@ -161,7 +178,8 @@ void queue_recover(const struct spool_envelope *e, const struct spool_state *sta
     uint64_t due_most = queue_now() + queue.settings->queue_retry_most * 11 / 10;
     for (size_t i = 0; i < count; i++) {
         restore_state(&m->rcpt[i], &states[i], due_most);
-        m->done += states[i].state == RECIPIENT_DONE;
+        restore_verdict(m, (uint32_t)i);
+        m->done += m->rcpt[i].state == RECIPIENT_DONE;
     }
     enqueue(m);
 }

@@ -6,11 +6,12 @@
  *
  * A recipient:
  *
- *   WAITING --granted--> ACTIVE --relayed, delivered--> DONE
- *      ^                   |  |
- *      +---- deferred -----+  +--failed, too old--> DONE, untold --report durable, or none wanted--> DONE
+ *   WAITING --granted--> ACTIVE --relayed, delivered, failed, too old--> DONE, untold --report durable, or none wanted--> DONE
+ *      ^                   |
+ *      +---- deferred -----+         and once, after queue.delay_warning: WAITING, untold --report durable--> WAITING, warned
  *
- * DONE is settled on disk only when nobody needs to be told any more: a crash before that repeats the attempt, and its report. */
+ * DONE is settled on disk only when nobody needs to be told any more. A crash before that repeats the attempt of a failed recipient, and its
+ * report; one that was delivered is WAITING on disk with that verdict, and only the report is made again. */
 #ifndef POSTINO_QUEUE_H
 #define POSTINO_QUEUE_H
 
@@ -18,6 +19,7 @@
 #include "common/peer.h"
 #include "common/queueid.h"
 #include "conf/settings.h"
+#include "qmgr/bounce.h"
 #include "qmgr/hash.h"
 #include "qmgr/schedule.h"
 #include "qmgr/spool.h"
@@ -29,10 +31,10 @@ struct recipient {
     uint64_t due;
     uint32_t offset; /* of its record in the envelope */
     uint32_t attempts;
-    uint16_t verdict; /* when DONE */
+    uint16_t verdict; /* when DONE; before that VERDICT_DEFERRED once the sender was told of the delay */
     uint8_t state;    /* enum recipient_state */
-    bool untold;      /* failed, and the sender does not know yet */
-    bool telling;     /* in the report that is being made */
+    uint8_t untold;   /* enum bounce_kind: what the sender does not know yet; 0: nothing */
+    uint8_t telling;  /* what the report that is being made says */
     char status[12];
     char *reason; /* NULL: none yet */
     char *peer;   /* who said so, until it is told */
@@ -46,6 +48,7 @@ struct mail {
     uint64_t size;
     uint64_t parent;
     uint64_t report_at; /* not before, after a report could not be made */
+    struct wheel_item warning;
     uint16_t ret, flags;
     struct span flow, sender, envid; /* into `texts` */
     struct list recipients;
@@ -55,6 +58,7 @@ struct mail {
     struct mail *check_next;
     uint32_t count, done, active, untold, ungranted;
     bool deleted, checked, report_open;
+    bool warns; /* `warning` is in the wheel */
     struct recipient rcpt[];
 };
 
@@ -137,7 +141,15 @@ uint64_t outcome_due(const struct delivery *); /* when its recipients would be t
 void delivery_fail_stranded(struct site *, const struct outcome *);
 
 /* report.c */
+void report_owe(struct mail *, uint32_t index, enum bounce_kind); /* the sender is to be told; 0: not any more */
 void report_start(struct mail *);
+
+/* warning.c */
+void warning_start(uint64_t now); /* seconds since 1970; before anything else */
+void warning_add(struct mail *);  /* it came into the queue */
+void warning_remove(struct mail *);
+void warning_turn(uint64_t now); /* once a second */
+void warning_reconfigure(void);  /* there are other settings */
 
 /* intake.c, admin.c */
 void intake_connect(int fd);

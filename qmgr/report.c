@@ -1,10 +1,10 @@
-/* A bounce, from the failed recipients of a mail to a mail of its own.
+/* A report, from recipients of a mail whose sender is to be told of them to a mail of its own. One report tells one kind of thing: first the
+ * failures, then what was delivered, then what is delayed.
  *
- *   untold recipients --ask route for the sender--> build --put--> durable --> settled as DONE
+ *   untold recipients --ask route for the sender--> build --put--> durable --> settled as told
  *                              | no: a double bounce, dropped     | no room: later
  *
  * A crash before the settlement makes a second report; never none. */
-#include "qmgr/bounce.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -16,16 +16,37 @@
 struct report {
     uint64_t about; /* the mail's id: it may be gone when an answer comes */
     uint64_t id;    /* its own */
+    enum bounce_kind kind;
 };
+
+void report_owe(struct mail *m, uint32_t index, enum bounce_kind kind)
+{
+    struct recipient *r = &m->rcpt[index];
+    m->untold = m->untold - (r->untold ? 1 : 0) + (kind ? 1 : 0);
+    r->untold = (uint8_t)kind;
+}
+
+/* A recipient that was delayed may be delivered, or fail, while the report about its delay is made. */
+static void told_one(struct mail *m, uint32_t index)
+{
+    struct recipient *r = &m->rcpt[index];
+    bool delay = r->telling == BOUNCE_DELAY;
+    if (r->untold == r->telling)
+        report_owe(m, index, 0);
+    r->telling = 0;
+    if (delay && r->state == RECIPIENT_DONE)
+        return;
+    if (delay)
+        r->verdict = VERDICT_DEFERRED;
+    mail_settle(m, index);
+}
 
 static void told(struct mail *m)
 {
     for (uint32_t i = 0; i < m->count; i++) {
         if (!m->rcpt[i].telling)
             continue;
-        m->rcpt[i].telling = m->rcpt[i].untold = false;
-        m->untold--;
-        mail_settle(m, i);
+        told_one(m, i);
     }
     m->report_open = false;
     mail_check(m);
@@ -35,7 +56,7 @@ static void later(struct mail *m, const char *why)
 {
     log_warning("%s: its report can't be made now (%s); trying again in %d seconds", ID_TEXT(mail_id(m)), why, AGAIN);
     for (uint32_t i = 0; i < m->count; i++)
-        m->rcpt[i].telling = false;
+        m->rcpt[i].telling = 0;
     m->report_open = false;
     m->report_at = queue_now() + AGAIN;
     queue.reports_wait = true;
@@ -58,8 +79,9 @@ static void report_stored(int status, void *arg)
 {
     struct report *r = arg;
     struct mail *m = mail_find(r->about);
+    static const char *const names[] = {[BOUNCE_FAILURE] = "non-delivery", [BOUNCE_SUCCESS] = "delivery status", [BOUNCE_DELAY] = "delay"};
     if (m && status == 0) {
-        log_info("%s: sender non-delivery notification: %s", ID_TEXT(r->about), ID_TEXT(r->id));
+        log_info("%s: sender %s notification: %s", ID_TEXT(r->about), names[r->kind], ID_TEXT(r->id));
         told(m);
     } else if (m) {
         later(m, strerror(status));
@@ -79,6 +101,15 @@ static char *read_original(const struct mail *m, bool headers_only, struct span 
     return text;
 }
 
+/* What is delayed no longer is not told as such. */
+static void forget_undelayed(struct mail *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].telling == BOUNCE_DELAY && m->rcpt[i].state == RECIPIENT_DONE)
+            m->rcpt[i].telling = 0;
+    }
+}
+
 static size_t collect(const struct mail *m, struct bounce_recipient *out)
 {
     size_t n = 0;
@@ -91,28 +122,33 @@ static size_t collect(const struct mail *m, struct bounce_recipient *out)
         out[n++] = (struct bounce_recipient){.address = rcpt.address,
                                              .original = rcpt.original,
                                              .orcpt = rcpt.orcpt,
-                                             .status = span_of(r->status),
-                                             .reason = span_of(r->reason),
-                                             .peer = span_of(r->peer)};
+                                             .status = span_of(r->status[0] ? r->status : "4.0.0"),
+                                             .reason = span_of(r->reason ? r->reason : "it could not be tried yet"),
+                                             .peer = span_of(r->peer),
+                                             .relayed = r->verdict == VERDICT_RELAYED};
     }
     return n;
 }
 
-static bool build(const struct mail *m, uint64_t id, struct buf *out)
+/* `count` gets how many recipients it tells of. */
+static bool build(const struct mail *m, const struct report *r, size_t *count, struct buf *out)
 {
     struct bounce_recipient *recipients = memory_new(m->count, sizeof *recipients);
-    struct queueid_text about = queueid_format(mail_id(m)), own = queueid_format(id);
-    struct bounce b = {.hostname = span_of(queue.settings->hostname),
+    struct queueid_text about = queueid_format(mail_id(m)), own = queueid_format(r->id);
+    struct bounce b = {.kind = r->kind,
+                       .hostname = span_of(queue.settings->hostname),
                        .queue_id = span_of(about.text),
                        .report_id = span_of(own.text),
                        .sender = m->sender,
                        .envid = m->envid,
                        .arrived = m->arrived / 1000000,
                        .now = queue_now(),
-                       .random = id ^ queue_now_us() << 20,
+                       .expires = mail_expires(m),
+                       .smtputf8 = m->flags & ENVELOPE_SMTPUTF8,
+                       .random = r->id ^ queue_now_us() << 20,
                        .recipients = recipients,
                        .headers_only = m->ret == RET_HDRS || m->size > queue.settings->queue_bounce_size};
-    b.count = collect(m, recipients);
+    b.count = *count = collect(m, recipients);
     char *original = read_original(m, b.headers_only, &b.original);
     bool eight_bit = bounce_build(&b, out);
     free(original);
@@ -124,7 +160,9 @@ static void put(struct mail *m, struct report *r, struct list recipients)
 {
     struct buf body = BUF_EMPTY((size_t)256 << 20);
     r->id = queue_lease(1);
-    bool eight_bit = build(m, r->id, &body);
+    size_t count;
+    forget_undelayed(m);
+    bool eight_bit = build(m, r, &count, &body);
     struct spool_envelope e = {.id = r->id,
                                .arrived = queue_now_us(),
                                .size = body.len,
@@ -132,10 +170,14 @@ static void put(struct mail *m, struct report *r, struct list recipients)
                                .flags = (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (m->flags & ENVELOPE_SMTPUTF8)),
                                .flow = SPAN_LITERAL("MAILER-DAEMON"),
                                .recipients = recipients};
-    if (body.failed)
+    if (body.failed) {
         report_stored(ENOMEM, r);
-    else
+    } else if (count == 0) {
+        told(m);
+        free(r);
+    } else {
         queue_put(&e, buf_span(&body), body.len, report_stored, r);
+    }
     buf_free(&body);
 }
 
@@ -159,12 +201,23 @@ static void routed(const struct message *answer, void *arg)
     free(r);
 }
 
+static enum bounce_kind next_kind(const struct mail *m)
+{
+    enum bounce_kind kind = BOUNCE_DELAY;
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].untold && m->rcpt[i].untold < kind)
+            kind = m->rcpt[i].untold;
+    }
+    return kind;
+}
+
 void report_start(struct mail *m)
 {
     struct report *r = memory_new(1, sizeof *r);
     r->about = mail_id(m);
+    r->kind = next_kind(m);
     for (uint32_t i = 0; i < m->count; i++)
-        m->rcpt[i].telling = m->rcpt[i].untold;
+        m->rcpt[i].telling = m->rcpt[i].untold == r->kind ? m->rcpt[i].untold : 0;
     m->report_open = true;
     struct message ask = {.type = MESSAGE_RCPT, .fd = -1, .rcpt = {.may_relay = 1, .recipient = m->sender}};
     peer_ask(queue.route, &ask, routed, r);

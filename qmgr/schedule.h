@@ -1,17 +1,27 @@
-/* schedule: who is delivered to next. Pure: no I/O, no clock; time is an argument, in seconds since 1970.
+/* schedule: who is delivered to next. Pure: no I/O, no clock; time is an argument, in seconds since 1970. docs/scheduler.md has the picture, the
+ * bounds and the measurements.
  *
  * Queue by what the receiver sees. A *site* is one receiver (a canonical MX set, a smarthost, the local mailboxes); inside it, *flows* (a
  * login, a client network) take turns by deficit round robin, so that one sender's flood does not hold up another's single message. A *job*
  * is one message and those of its recipients that go to one site together.
  *
- *     new --schedule_add--> READY (in its flow) --schedule_next--> ACTIVE --schedule_done--> new
- *      |                      ^                                                (to be freed, or added again)
- *      +-schedule_add_later-> WAITING --due--> READY
+ *     NEW --schedule_add--------> READY (in its flow) --schedule_next--> ACTIVE --schedule_done--> NEW
+ *      |                           ^  ^                                                (to be freed, or added again)
+ *      +--schedule_add_later--> WAITING|--due, hurried, flushed--> READY
+ *                                  |   |
+ *                      schedule_hold   schedule_release
+ *                                  v   |
+ *                                  HELD
  *
  *   turn       a flow may send SCHEDULE_QUANTUM recipients a turn, and what it saved of former turns (less than one job's cost).
- *   window     jobs ACTIVE at a site: grows by 1/window a success, to the site's most; halves on a connection-level failure.
- *   dead site  after a connection-level failure with a window of 1: one job at a time is a probe, with a growing, jittered delay; its
- * success opens the site again. waiting    absolute due times, in a timing wheel. Nothing is scanned.
+ *   priority   higher classes go first, but no more than SCHEDULE_PATIENCE + 1 jobs in a row go past a class that has some READY.
+ *   window     jobs ACTIVE at a site: grows, when it was used, by 1/window a success, to the site's most; halves at once on a connection-level
+ *              failure, but once for all jobs that were out together. What is said about one recipient does not touch it.
+ *   dead site  nothing in flight, and three connection-level failures in a row (or one at a window of 1): one job at a time is a probe, with
+ *              a growing, jittered delay; its success opens the site again.
+ *   limits     a site's sessions and messages a minute; all jobs ACTIVE at once.
+ *   waiting    absolute due times, in a timing wheel. Nothing is scanned. No more than SCHEDULE_DUE_A_SECOND become READY in one second;
+ *              the others follow, oldest first, in the next ones.
  */
 #ifndef POSTINO_SCHEDULE_H
 #define POSTINO_SCHEDULE_H
@@ -21,38 +31,63 @@
 
 #include <stdint.h>
 
-#define SCHEDULE_QUANTUM 10 /* recipients */
-#define SCHEDULE_WINDOW  5  /* of a new site */
+#define SCHEDULE_QUANTUM      10   /* recipients */
+#define SCHEDULE_WINDOW       5    /* of a new site */
+#define SCHEDULE_PATIENCE     8    /* jobs of other classes */
+#define SCHEDULE_DUE_A_SECOND 5000 /* jobs */
+#define SCHEDULE_ACTIVE_MOST  5000 /* jobs, until schedule_active_most() says otherwise */
 
 struct schedule;
 struct site;
 struct flow;
+struct sender;
 
-/* Lives in its owner's thing; all members are the scheduler's, but for `cost`. Zeroed by its owner first. */
+/* Lives in its owner's thing; all members are the scheduler's, but for `cost` and `priority`. Zeroed by its owner first. One cache line: a
+ * million of them wait. */
 struct job {
-    struct wheel_item link; /* `due` is the time a WAITING job is due */
+    struct wheel_item link;                /* WAITING: in the wheel, `due` is its time. READY: in its flow. HELD: `due` is kept */
+    struct job *beside_next, *beside_prev; /* WAITING: others of the site */
     struct site *site;
-    struct flow *flow;
-    uint32_t cost; /* recipients; set before it is added */
-    uint8_t state; /* enum job_state */
+    union {
+        struct flow *flow;     /* READY */
+        struct sender *sender; /* WAITING, ACTIVE, HELD */
+    };
+    uint32_t cost;   /* recipients; set before it is added */
+    int8_t priority; /* 1 high, 0, -1 low; set before it is added */
+    uint8_t state;   /* enum job_state */
+    uint8_t granted; /* ACTIVE: the window's, when it went out */
 };
-enum job_state { JOB_NEW, JOB_READY, JOB_ACTIVE, JOB_WAITING };
+enum job_state { JOB_NEW, JOB_READY, JOB_ACTIVE, JOB_WAITING, JOB_HELD };
 
 struct schedule *schedule_new(uint64_t now, uint64_t seed /* for jitter and hashing */);
 void schedule_free(struct schedule *); /* jobs are their owners' */
 /* The delay before a dead site's first probe, and the most it grows to. */
 void schedule_probing(struct schedule *, uint64_t first, uint64_t most);
+/* Jobs ACTIVE at once, at all sites together. */
+void schedule_active_most(struct schedule *, size_t most);
 
 /* The site of that name, made if need be; valid while it has jobs, so add one at once. A site without jobs is forgotten after a while.
- * `most` is its largest window. */
+ * `most` is its largest window: the limit on sessions. */
 struct site *schedule_site(struct schedule *, struct span name, unsigned most);
+struct site *schedule_find_site(const struct schedule *, struct span name); /* NULL: there is none */
+/* No more than so many jobs a minute go out to it, and what one second brings (rounded up) at once; 0: no limit. */
+void schedule_site_rate(struct schedule *, struct site *, unsigned a_minute);
 struct span schedule_site_name(const struct site *);
 bool schedule_site_dead(const struct site *);
 
 void schedule_add(struct schedule *, struct job *, struct site *, struct span flow, uint64_t now); /* ready now */
+/* `due` 0: ready now. A time in the past: it was due while nobody looked (a restart), and takes its turn among those that are due. */
 void schedule_add_later(struct schedule *, struct job *, struct site *, struct span flow, uint64_t due, uint64_t now);
 void schedule_remove(struct schedule *, struct job *);              /* in any state */
 void schedule_hurry(struct schedule *, struct job *, uint64_t now); /* WAITING -> READY; and a dead site gets a probe at once */
+
+/* A READY or WAITING job stays here and goes nowhere until it is released; then it is what it was, or due if its time has come meanwhile.
+ * false: it is in neither state (an ACTIVE job can't be held: hold it when it is added again). */
+bool schedule_hold(struct schedule *, struct job *);
+bool schedule_release(struct schedule *, struct job *, uint64_t now); /* false: it is not HELD */
+
+/* All WAITING jobs of the site are due now; a dead site gets a probe at once. Returns how many. What is HELD stays. */
+size_t schedule_flush(struct schedule *, struct site *, uint64_t now);
 
 /* The next job that may go out now, made ACTIVE; NULL: none. Call until NULL. */
 struct job *schedule_next(struct schedule *, uint64_t now);
@@ -77,9 +112,20 @@ uint64_t schedule_wake(const struct schedule *, uint64_t now);
 uint64_t schedule_retry(struct schedule *, uint64_t now, uint32_t attempts, uint64_t first, uint64_t most, uint64_t last);
 
 struct schedule_counts {
-    size_t sites, ready, active, waiting;
+    size_t sites, flows /* with READY jobs */, ready, active, waiting, held;
 };
 struct schedule_counts schedule_counts(const struct schedule *);
+
+/* A site as the admin sees it. */
+struct schedule_view {
+    size_t jobs, ready;
+    unsigned window, active, most, a_minute;
+    bool dead;
+    uint64_t probe; /* when; 0: none is waited for */
+};
+struct schedule_view schedule_view(const struct site *);
+/* `each` may add and remove nothing. */
+void schedule_each_site(const struct schedule *, void (*each)(const struct site *, void *arg), void *arg);
 unsigned schedule_window(const struct site *);
 
 #endif

@@ -291,6 +291,11 @@ static struct part *part_find(const struct spool *s, uint64_t id)
     return n ? HASH_OWNER(n, struct part, node) : NULL;
 }
 
+bool spool_has_part(const struct spool *s, uint64_t id)
+{
+    return part_find(s, id) != NULL;
+}
+
 static void part_forget(struct spool *s, struct part *part)
 {
     hash_remove(&s->parts, &part->node);

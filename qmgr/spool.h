@@ -59,6 +59,7 @@ uint64_t spool_last_id(const struct spool *);
  * before the next. */
 void spool_append(struct spool *, uint64_t id, struct span piece, spool_done_fn *, void *arg);
 void spool_drop(struct spool *, uint64_t id);
+bool spool_has_part(const struct spool *, uint64_t id); /* pieces of it are there, and no message yet */
 /* `last` is the (rest of the) body; the size is what came, whatever the envelope says. EEXIST: the id is in use. After any error nothing is
  * left of it. */
 void spool_put(struct spool *, const struct spool_envelope *, struct span last, spool_done_fn *, void *arg);

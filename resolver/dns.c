@@ -37,8 +37,7 @@ static struct {
     size_t jobs;
 } self;
 
-/* ---- jobs ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- jobs ---------------------------------------------------------------------------------------------------------------------- */
 
 static struct job *job_new(struct edge *edge, uint32_t id)
 {
@@ -91,8 +90,7 @@ static void take_name(struct edge *edge, const struct message *m)
         job->name = c;
 }
 
-/* ---- edges -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- edges --------------------------------------------------------------------------------------------------------------------- */
 
 static void edge_message(struct channel *c, const struct message *m, void *arg)
 {
@@ -131,8 +129,7 @@ static void peer(const char *role, uint32_t instance, int fd)
         channel_new(program_base(), fd, role, 1u << (route ? PROTOCOL_ROUTE_DNS : PROTOCOL_RESOLVING), SIDE_SERVER, &handler, edge);
 }
 
-/* ---- libunbound -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- libunbound ---------------------------------------------------------------------------------------------------------------- */
 
 static int option(const char *name, const char *value, struct error *error)
 {
@@ -197,8 +194,7 @@ static int make_context(const struct settings *s, struct error *error)
     return use_trust_anchor(s->dns_trust_anchor, error);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- start --------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_recursive(const struct settings *s)
 {
@@ -226,12 +222,7 @@ static int prepare(const struct settings *s, struct error *error)
 
 static void sandbox(const struct settings *s, struct sandbox *out)
 {
-    char directory[256];
-    const char *slash = strrchr(s->dns_trust_anchor, '/');
-    if (slash != NULL && slash > s->dns_trust_anchor) {
-        snprintf(directory, sizeof directory, "%.*s", (int)(slash - s->dns_trust_anchor), s->dns_trust_anchor);
-        sandbox_path(out, directory, SANDBOX_READ);
-    }
+    sandbox_directory_of(out, s->dns_trust_anchor, SANDBOX_READ);
     out->calls = SANDBOX_STREAM_OUT | SANDBOX_DGRAM_OUT | SANDBOX_FILES_READ;
     out->open_files = 4096;
 }

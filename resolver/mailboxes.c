@@ -5,8 +5,7 @@
 
 #define PATH_LIMIT 255
 
-/* ---- system users
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- system users -------------------------------------------------------------------------------------------------------------- */
 
 /* What could be a user's name at all; no look at the database for anything else. */
 static bool could_be_user(struct span name)
@@ -57,8 +56,7 @@ enum outcome mailboxes_user(struct decision *d, const struct settings_domain *do
     return decision_fail(d, 451, "4.3.0", "Temporary lookup failure");
 }
 
-/* ---- a map
- * ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- a map --------------------------------------------------------------------------------------------------------------------- */
 
 static bool good_component(struct span s)
 {

@@ -88,8 +88,7 @@ static void succeed(struct resolve *r)
     resolve_free(r);
 }
 
-/* ---- addresses of the hosts -----------------------------------------------------------------------------------------------------------
- */
+/* ---- addresses of the hosts ---------------------------------------------------------------------------------------------------- */
 
 static void finish_hosts(struct resolve *r)
 {
@@ -191,8 +190,7 @@ static void use_name_itself(struct resolve *r)
     ask_hosts(r);
 }
 
-/* ---- MX -------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- MX ------------------------------------------------------------------------------------------------------------------------ */
 
 static int compare_hosts(const void *a, const void *b)
 {
@@ -298,8 +296,7 @@ static void mx_answer(const struct question_answer *a, void *arg)
     }
 }
 
-/* ---- start ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- start --------------------------------------------------------------------------------------------------------------------- */
 
 /* "[192.0.2.1]", "[IPv6:...]", or an address alone. */
 static bool literal(struct span name, struct buf *text)
@@ -310,14 +307,6 @@ static bool literal(struct span name, struct buf *text)
     if (!address_literal(name, &ss) && !address_to_socket(inner, 0, &ss, &len))
         return false;
     address_of_socket((struct sockaddr *)&ss, text);
-    return true;
-}
-
-static bool is_ascii(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
     return true;
 }
 
@@ -345,7 +334,7 @@ static bool normalize(struct span name, char *to, size_t size, unsigned *want)
         return false;
     char text[256];
     snprintf(text, sizeof text, "%.*s", SPAN_ARG(name));
-    if (is_ascii(name))
+    if (span_is_ascii(name))
         snprintf(to, size, "%s", text);
     else if (!to_ascii(text, to, size))
         return false;

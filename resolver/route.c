@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#define OPEN_FILES 1024 /* an edge for each smtpd, twice in a reload */
+
 /* A CLIENT whose name is asked for: NAME --answer, or client_name_timeout--> CLIENT_IS. */
 struct client {
     LIST_ENTRY(client) link;
@@ -32,8 +34,7 @@ static struct {
     size_t clients;
 } self;
 
-/* ---- CLIENT
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- CLIENT -------------------------------------------------------------------------------------------------------------------- */
 
 static void answer_client(struct edge *edge, uint32_t id, struct span name, bool may_relay)
 {
@@ -92,8 +93,7 @@ static void take_client(struct edge *edge, const struct message *m)
         answer_client(edge, m->id, SPAN_LITERAL("unknown"), may_relay);
 }
 
-/* ---- RCPT
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- RCPT ---------------------------------------------------------------------------------------------------------------------- */
 
 static void take_rcpt(struct edge *edge, const struct message *m)
 {
@@ -110,8 +110,7 @@ static void take_rcpt(struct edge *edge, const struct message *m)
     ruling_free(&ruling);
 }
 
-/* ---- edges
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- edges --------------------------------------------------------------------------------------------------------------------- */
 
 static void edge_message(struct channel *c, const struct message *m, void *arg)
 {
@@ -161,8 +160,7 @@ static void peer(const char *role, uint32_t instance, int fd)
         add_edge(role, fd);
 }
 
-/* ---- start
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- start --------------------------------------------------------------------------------------------------------------------- */
 
 static int prepare(const struct settings *s, struct error *error)
 {
@@ -171,32 +169,18 @@ static int prepare(const struct settings *s, struct error *error)
     return 0;
 }
 
-static bool allowed_already(const struct sandbox *out, const char *directory)
-{
-    for (size_t i = 0; i < out->path_count && i < SANDBOX_PATHS; i++)
-        if (strcmp(out->paths[i].path, directory) == 0)
-            return true;
-    return false;
-}
-
 /* "hash:/etc/postino/users" is read in /etc/postino. */
 static void allow_directory_of(struct sandbox *out, const char *map)
 {
-    char directory[256];
-    const char *path = strchr(map, '/'), *slash = strrchr(map, '/');
-    if (path == NULL)
-        return;
-    size_t n = slash > path ? (size_t)(slash - path) : 1;
-    if (n < sizeof directory) {
-        snprintf(directory, sizeof directory, "%.*s", (int)n, path);
-        if (!allowed_already(out, directory))
-            sandbox_path(out, directory, SANDBOX_READ);
-    }
+    const char *path = strchr(map, '/');
+    if (path != NULL)
+        sandbox_directory_of(out, path, SANDBOX_READ);
 }
 
 static void sandbox(const struct settings *s, struct sandbox *out)
 {
     users_sandbox(out);
+    out->open_files = OPEN_FILES;
     for (size_t i = 0; i < s->aliases.n; i++)
         allow_directory_of(out, s->aliases.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)

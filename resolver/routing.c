@@ -9,8 +9,7 @@
 #define REPLY_MAX   1024
 #define TARGETS_MAX (FRAME_MAX - 4096)
 
-/* ---- what the steps share ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- what the steps share ------------------------------------------------------------------------------------------------------ */
 
 void add_lower(struct buf *out, struct span s)
 {
@@ -83,8 +82,7 @@ enum outcome decision_add_unknown(struct decision *d, struct span address)
     return decision_add(d, &target);
 }
 
-/* ---- the order of the decision
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the order of the decision ------------------------------------------------------------------------------------------------- */
 
 /* The domain of a name alone. */
 static const struct settings_domain *home_domain(const struct settings *s)
@@ -216,8 +214,7 @@ void ruling_free(struct ruling *out)
     out->targets = (struct list){0};
 }
 
-/* ---- set-up
- * --------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- set-up -------------------------------------------------------------------------------------------------------------------- */
 
 static int open_aliases(struct routing *r, struct error *error)
 {

@@ -60,14 +60,9 @@ static void take_peer(const char *role, uint32_t instance, int fd)
 
 static void fill_sandbox(const struct settings *settings, struct sandbox *sandbox)
 {
-    struct buf directory = BUF_EMPTY(4096);
-    const char *slash = strrchr(settings->password_file, '/');
-    buf_add(&directory, settings->password_file, slash && slash > settings->password_file ? (size_t)(slash - settings->password_file) : 1);
-    sandbox->landlock = true;
-    sandbox_path(sandbox, buf_text(&directory), SANDBOX_READ);
+    sandbox_directory_of(sandbox, settings->password_file, SANDBOX_READ);
     sandbox->calls = SANDBOX_FILES_READ;
     sandbox->open_files = FILES_MOST;
-    buf_free(&directory);
 }
 
 static int start(const struct settings *settings, struct error *error)

@@ -1,4 +1,4 @@
-/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 4954, 6152). Pure: spans into the line, no memory, no
+/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3461, 4954, 6152). Pure: spans into the line, no
  * state.
  *
  * The line comes without its line end. Octets that are not printable ASCII or a blank are refused in all of it, so that nothing a client
@@ -8,6 +8,7 @@
 #define POSTINO_COMMAND_H
 
 #include "common/address.h"
+#include "common/messages.h"
 
 enum verb {
     VERB_UNKNOWN,
@@ -34,7 +35,7 @@ enum command_result {
     COMMAND_SYNTAX,     /* the arguments are not what the verb takes */
     COMMAND_PATH,       /* MAIL, RCPT: not an address */
     COMMAND_PARAMETER,  /* MAIL, RCPT: a parameter that we did not offer, or one that is there twice */
-    COMMAND_VALUE,      /* MAIL: SIZE= or BODY= with a value that can't be */
+    COMMAND_VALUE,      /* MAIL, RCPT: a parameter with a value that can't be; one of RFC 3461 that is there twice */
 };
 
 enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME };
@@ -48,6 +49,10 @@ struct command {
     struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */
     uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that */
     enum body body;
+    enum ret ret;      /* MAIL RET= */
+    struct span envid; /* MAIL ENVID=, and */
+    struct span orcpt; /* RCPT ORCPT=, as they came: to be decoded with xtext_decode(), and then printable ASCII */
+    uint16_t notify;   /* RCPT NOTIFY=: enum notify bits; 0: not given */
 };
 
 enum command_result command_parse(struct span line, struct command *);

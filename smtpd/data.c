@@ -77,14 +77,6 @@ static void put(struct data *d, struct span piece, struct buf *out)
         buf_add_span(out, piece);
 }
 
-static bool has_eight_bit(struct span s)
-{
-    unsigned char all = 0;
-    for (size_t i = 0; i < s.n; i++)
-        all |= (unsigned char)s.p[i];
-    return all & 0x80;
-}
-
 static void put_text(struct data *d, struct span piece, struct buf *out)
 {
     if (d->in_header)
@@ -98,7 +90,7 @@ static void put_text(struct data *d, struct span piece, struct buf *out)
         fault(d, DATA_TOO_LARGE);
     d->line += piece.n;
     if (!d->eight_bit)
-        d->eight_bit = has_eight_bit(piece);
+        d->eight_bit = !span_is_ascii(piece);
     put(d, piece, out);
     d->state = DATA_TEXT;
 }

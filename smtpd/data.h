@@ -1,10 +1,13 @@
 /* data: the text of a message as it comes behind DATA (RFC 5321 4.1.1.4, 4.5.2). Pure and incremental: any cut of the input into pieces
  * gives the same result.
  *
- *   LINE_START --.--> DOT --CR--> DOT_CR --LF--> the end       Only CR LF . CR LF ends a message (the CR LF of the DATA command counts as
- * its first). |  ^           |             | v  |CR LF      v             v                         A bare CR or LF is refused, or
- * normalized: LF to CR LF, CR to a blank. What follows TEXT <-------- TEXT <------- TEXT                       a normalized LF is no
- * LINE_START: a dot there is text, and can end nothing.
+ *   LINE_START --.--> DOT --CR--> DOT_CR --LF--> the end
+ *     |  ^             |             |
+ *     v  |CR LF        v             v
+ *    TEXT <---------- TEXT <------- TEXT
+ *
+ * Only CR LF . CR LF ends a message (the CR LF of the DATA command counts as its first). A bare CR or LF is refused, or normalized: LF to
+ * CR LF, CR to a blank. What follows a normalized LF is no LINE_START: a dot there is text, and can end nothing.
  *
  * Out come CR LF lines without dot-stuffing. A NUL is passed on as any octet. A fault does not stop the reading: the text is read to its
  * end, where the reply belongs, but no more of it is put out. The first fault counts. */

@@ -1,5 +1,7 @@
 #include "smtpd/envelope.h"
 
+#include "common/address.h"
+
 #include <stdlib.h>
 
 #define RECIPIENTS_MOST (FRAME_MAX - BODY_INLINE_MAX - ((size_t)64 << 10)) /* octets: a PUT has body and sender beside them */
@@ -15,6 +17,7 @@ void envelope_open(struct envelope *e, struct span sender)
 void envelope_close(struct envelope *e)
 {
     buf_free(&e->sender);
+    buf_free(&e->envid);
     buf_free(&e->first);
     buf_free(&e->recipients);
     free(e->slots);
@@ -77,17 +80,61 @@ static bool grow(struct envelope *e)
     return true;
 }
 
-static bool add_one(struct envelope *e, struct record_recipient *r, struct span said)
+/* Not given: FAILURE and, as we do it, DELAY (RFC 3461 4.1). */
+static uint16_t both_notify(uint16_t a, uint16_t b)
+{
+    uint16_t ordinary = NOTIFY_FAILURE | NOTIFY_DELAY;
+    if (a == b)
+        return a;
+    uint16_t either = (a ? a : ordinary) | (b ? b : ordinary);
+    return either == NOTIFY_NEVER ? either : either & (uint16_t)~NOTIFY_NEVER;
+}
+
+/* A u16 behind three texts (common/messages.h). */
+static void also_notify(struct envelope *e, size_t at, uint16_t notify)
+{
+    struct record_recipient r;
+    if (!record_at(e, at, &r))
+        return;
+    unsigned char *field = (unsigned char *)e->recipients.data + at + 3 * sizeof(uint32_t) + r.address.n + r.original.n + r.orcpt.n;
+    notify = both_notify(r.notify, notify);
+    field[0] = (unsigned char)notify;
+    field[1] = (unsigned char)(notify >> 8);
+}
+
+static void add_orcpt(struct span said, struct buf *out)
+{
+    bool ascii = span_is_ascii(said);
+    buf_add_text(out, ascii ? "rfc822;" : "utf-8;");
+    if (ascii)
+        buf_add_span(out, said);
+    else
+        xtext_encode_utf8(said, out);
+}
+
+static bool add_one(struct envelope *e, struct record_recipient *r, struct span said, struct wishes wishes)
 {
     if (!grow(e))
         return false;
     uint32_t *slot = find(e, r);
-    if (*slot)
+    if (*slot) {
+        also_notify(e, *slot - 1, wishes.notify);
         return true;
+    }
+    if (e->count >= ENVELOPE_RECIPIENTS_MOST)
+        return false;
     size_t at = e->recipients.len;
-    if (!span_equal(r->address, said))
+    struct buf orcpt = BUF_EMPTY(0);
+    r->notify = wishes.notify;
+    r->orcpt = wishes.orcpt;
+    if (!span_equal(r->address, said)) {
         r->original = said;
+        if (!wishes.orcpt.n)
+            add_orcpt(said, &orcpt);
+        r->orcpt = wishes.orcpt.n ? wishes.orcpt : buf_span(&orcpt);
+    }
     record_recipient_add(&e->recipients, r);
+    buf_free(&orcpt);
     if (e->recipients.failed)
         return false;
     *slot = (uint32_t)at + 1;
@@ -108,13 +155,13 @@ static void cut(struct envelope *e, size_t len, uint32_t count)
         *find(e, &r) = (uint32_t)at + 1;
 }
 
-bool envelope_add(struct envelope *e, struct span said, struct list routed)
+bool envelope_add(struct envelope *e, struct span said, struct wishes wishes, struct list routed)
 {
     struct record_recipient r;
     size_t len = e->recipients.len;
     uint32_t count = e->count;
     while (record_recipient_next(&routed, &r)) {
-        if (!add_one(e, &r, said)) {
+        if (!add_one(e, &r, said, wishes)) {
             cut(e, len, count);
             return false;
         }

@@ -8,7 +8,9 @@ struct envelope {
     bool open;         /* MAIL was accepted */
     uint32_t accepted; /* RCPTs that were answered with 250 */
     uint32_t refused;
-    struct buf sender;     /* "" for the null reverse-path */
+    struct buf sender; /* "" for the null reverse-path */
+    struct buf envid;  /* RFC 3461, decoded */
+    enum ret ret;
     struct buf first;      /* the first accepted recipient, as the client said it */
     struct buf recipients; /* encoded record_recipient, without doubles */
     uint32_t count;
@@ -20,9 +22,17 @@ struct envelope {
 void envelope_open(struct envelope *, struct span sender);
 void envelope_close(struct envelope *); /* back to nothing; all memory is freed */
 
-/* Adds what route made of the recipient that the client called `said`. A recipient that is there already (same address, same route) is not
- * added again. False, with nothing added, when the envelope would get too large for a frame. */
-bool envelope_add(struct envelope *, struct span said, struct list routed);
+/* What a client asks for one recipient (RFC 3461). */
+struct wishes {
+    uint16_t notify;   /* enum notify bits */
+    struct span orcpt; /* decoded; "" when none */
+};
+
+/* Adds what route made of the recipient that the client called `said`. All of them have its wishes; those that route gave another address
+ * have `said` for their ORCPT, if the client told none (RFC 3461 5.2.7). A recipient that is there already (same address, same route)
+ * is not added again; it is reported on where one of the two wishes so. False, with nothing added, when the envelope would get too large
+ * for a frame. */
+bool envelope_add(struct envelope *, struct span said, struct wishes, struct list routed);
 struct list envelope_recipients(const struct envelope *);
 
 #endif

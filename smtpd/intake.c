@@ -27,6 +27,7 @@ struct intake {
     struct buf body;
     size_t front;    /* where the client's text begins in the body, until a piece has left */
     bool appended;   /* qmgr has pieces */
+    uint64_t before; /* octets of the pieces that have left */
     unsigned failed; /* the code that qmgr refused a piece with */
     struct buf why;
     time_t now;
@@ -224,8 +225,11 @@ static void ask_put(struct session *s)
                         .put = {.id = in->id,
                                 .flow = buf_span(&flow),
                                 .sender = buf_span(&s->envelope.sender),
+                                .envid = buf_span(&s->envelope.envid),
+                                .ret = (uint16_t)s->envelope.ret,
                                 .flags = in->data.eight_bit ? ENVELOPE_8BIT : 0,
                                 .recipients = envelope_recipients(&s->envelope),
+                                .before = in->before,
                                 .body = buf_span(&in->body)}};
     session_ask(s, WAIT_PUT, s->server->qmgr, &m, on_stored, 0);
     buf_free(&flow);
@@ -301,7 +305,8 @@ static void ask_append(struct session *s)
     struct intake *in = s->intake;
     complete(s);
     in->appended = true;
-    struct message m = {.type = MESSAGE_APPEND, .fd = -1, .append = {.id = in->id, .piece = buf_span(&in->body)}};
+    struct message m = {.type = MESSAGE_APPEND, .fd = -1, .append = {.id = in->id, .before = in->before, .piece = buf_span(&in->body)}};
+    in->before += in->body.len;
     session_ask(s, WAIT_APPEND, s->server->qmgr, &m, on_appended, PIECE_SECONDS);
     buf_clear(&in->body);
 }

@@ -32,6 +32,8 @@ void session_log_client(const struct session *s, struct buf *line)
 
 static void log_event(const struct session *s, enum log_level level, const char *event, const char *key, const char *value)
 {
+    if (!log_wanted(level))
+        return;
     struct buf line = BUF_EMPTY(4096);
     buf_printf(&line, "%s:", event);
     session_log_client(s, &line);
@@ -151,10 +153,11 @@ static void free_session(struct session *s)
     if (s->counted)
         clients_leave(server->clients, (struct sockaddr *)&s->address);
     stream_free(s->stream);
-    struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient};
+    struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
     TAILQ_REMOVE(&server->sessions, s, link);
+    server->local_count -= s->local;
     free(s);
     if (--server->session_count == 0 && server->emptied)
         server->emptied(server);
@@ -268,9 +271,12 @@ static void give_up_waiting(struct session *s)
 
 /* ---- input ----------------------------------------------------------------------------------------------------------------------- */
 
-static void line_too_long(struct session *s)
+/* Instead of credentials, too: what follows is a command again. */
+static void line_refused(struct session *s, const char *why)
 {
-    session_refuse(s, "unknown", 500, "5.5.2", "line too long");
+    session_refuse(s, "unknown", 500, "5.5.2", "%s", why);
+    if (s->state == SESSION_RESPONSE)
+        s->state = SESSION_COMMAND;
 }
 
 static void take_line(struct session *s, struct span line)
@@ -279,9 +285,7 @@ static void take_line(struct session *s, struct span line)
     if (crlf)
         line.n--;
     else if (s->server->settings->limit_bare_newline == BARE_REFUSE) {
-        session_refuse(s, "unknown", 500, "5.5.2", "a line ends with CR LF; this one had a LF alone");
-        if (s->state == SESSION_RESPONSE)
-            s->state = SESSION_COMMAND;
+        line_refused(s, "a line ends with CR LF; this one had a LF alone");
         return;
     }
     if (s->state == SESSION_RESPONSE)
@@ -309,7 +313,7 @@ static bool next_line(struct session *s)
     if (!too_long)
         take_line(s, span_make(copy, n - 1));
     else if (lf)
-        line_too_long(s);
+        line_refused(s, "line too long");
     explicit_bzero(copy, too_long ? 0 : n); /* it may have had a password */
     return true;
 }
@@ -476,6 +480,16 @@ static void turn_away(struct server *server, int fd, const struct sockaddr *clie
     close(fd);
 }
 
+static void turn_away_local(const struct server *server, int fd, uid_t uid)
+{
+    char reply[600];
+    int n = snprintf(reply, sizeof reply, "421 4.7.0 %s too many local sessions, try again later\r\n", server->settings->hostname);
+    log_info("reject: command=connect client=\"local[uid %lu]\" reason=\"too many local sessions\"", (unsigned long)uid);
+    if (write(fd, reply, (size_t)n) < 0)
+        log_debug("reject: the client was gone before it could be told");
+    close(fd);
+}
+
 static bool is_free(const struct server *server, const struct sockaddr *client)
 {
     for (size_t i = 0; i < server->relay_from_count; i++)
@@ -509,11 +523,23 @@ void session_accept(struct server *server, const struct settings_listener *liste
     begin(s);
 }
 
+/* The host's users get a quarter of the sessions, so that none of them can keep the network out; root is never turned away. */
+static bool local_is_full(const struct server *server, uid_t uid)
+{
+    uint64_t most = server->settings->limit_sessions;
+    return uid != 0 && (server->session_count >= most || server->local_count >= (most + 3) / 4);
+}
+
 void session_accept_local(struct server *server, int fd, uid_t uid)
 {
+    if (local_is_full(server, uid)) {
+        turn_away_local(server, fd, uid);
+        return;
+    }
     struct session *s = new_session(server, NULL, fd);
     if (!s)
         return;
+    server->local_count++;
     s->local = s->client_known = true;
     s->uid = uid;
     begin(s);

@@ -40,7 +40,7 @@ struct server {
     struct network *relay_from; /* whose sessions are not counted by client */
     size_t relay_from_count;
     TAILQ_HEAD(, session) sessions;
-    size_t session_count;
+    size_t session_count, local_count;
     bool draining;                    /* no new mail: 421 between transactions */
     void (*emptied)(struct server *); /* NULL, or called when the last session has ended */
 };

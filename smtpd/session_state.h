@@ -36,7 +36,9 @@ struct session {
     struct buf client; /* address as text; "" for the submit socket */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
-    struct buf recipient; /* the RCPT that is being asked about */
+    struct buf recipient; /* the RCPT that is being asked about, and what is wished for it */
+    struct buf orcpt;
+    uint16_t notify;
     struct envelope envelope;
     struct intake *intake;
 };

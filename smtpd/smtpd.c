@@ -143,7 +143,6 @@ static void take_peer(const char *role, uint32_t instance, int fd)
 static void fill_sandbox(const struct settings *settings, struct sandbox *sandbox)
 {
     sandbox->root = settings->directory_empty;
-    sandbox->landlock = true;
     sandbox->calls = SANDBOX_ACCEPT;
     sandbox->open_files = settings->limit_sessions + OTHER_FILES;
 }

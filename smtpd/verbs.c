@@ -29,6 +29,7 @@ static void close_transaction(struct session *s)
 {
     envelope_close(&s->envelope);
     buf_free(&s->recipient);
+    buf_free(&s->orcpt);
 }
 
 void session_forget(struct session *s)
@@ -73,6 +74,7 @@ static void do_ehlo(struct session *s, const struct command *c)
     if (auth_offered(s))
         ehlo_line(s, false, "AUTH PLAIN");
     ehlo_line(s, false, "ENHANCEDSTATUSCODES");
+    ehlo_line(s, false, "DSN");
     ehlo_line(s, true, "8BITMIME");
 }
 
@@ -112,6 +114,8 @@ static void do_mail(struct session *s, const struct command *c)
     envelope_open(&s->envelope, c->path.whole);
     if (!is_null(&c->path) && !c->path.domain.n)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
+    s->envelope.ret = c->ret;
+    xtext_decode(c->envid, &s->envelope.envid);
     session_reply(s, 250, "2.1.0", "Ok");
 }
 
@@ -151,6 +155,9 @@ static void do_rcpt(struct session *s, const struct command *c)
         return;
     buf_clear(&s->recipient);
     buf_add_span(&s->recipient, c->path.whole);
+    buf_clear(&s->orcpt);
+    xtext_decode(c->orcpt, &s->orcpt);
+    s->notify = c->notify;
     if (s->client_known)
         ask_route(s);
     else
@@ -186,7 +193,8 @@ static void take_route(struct session *s, const struct message_routed *r)
         log_die("postino-route answered RCPT with code %u", r->code);
     if (r->code != 250) {
         recipient_refused(s, r);
-    } else if (!envelope_add(&s->envelope, buf_span(&s->recipient), r->recipients)) {
+    } else if (!envelope_add(&s->envelope, buf_span(&s->recipient), (struct wishes){.notify = s->notify, .orcpt = buf_span(&s->orcpt)},
+                             r->recipients)) {
         s->envelope.refused++;
         session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
     } else {
@@ -377,6 +385,8 @@ static void do_noop(struct session *s, const struct command *c)
 static void do_quit(struct session *s, const struct command *c)
 {
     (void)c;
+    if (s->stream)
+        stream_promised_silence(s->stream);
     session_end(s, 221, "2.0.0", "%s closing connection", settings_of(s)->hostname);
 }
 

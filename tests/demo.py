@@ -45,13 +45,23 @@ def run_directory():
     if AS_ROOT and not traversable(ROOT):
         path = tempfile.mkdtemp(prefix="postino-run-", dir="/var/tmp")
         os.chmod(path, 0o755)
-        say("This checkout can't be entered by other users than root, so the programs' files are in %s" % path)
+        say("This checkout can't be entered by other users than root, so the programs' files are in %s until this ends" % path)
         return path
     path = os.path.join(ROOT, "run")
     if os.path.exists(path):
         shutil.rmtree(path)
     os.mkdir(path, 0o755)
     return path
+
+
+def remove_outside(top, ok):
+    """What lies outside the checkout goes away again, unless it shows why something went wrong."""
+    if top == os.path.join(ROOT, "run"):
+        return
+    if ok:
+        shutil.rmtree(top, ignore_errors=True)
+    else:
+        say("The programs' files are left in %s" % top)
 
 
 def busy_ports():
@@ -243,7 +253,7 @@ def main():
         say("Running as %s, not as root. Weaker than in production: all programs run as this one user, none has a root directory of its own.\n"
             "Still in force for each: Landlock, seccomp, no new privileges, resource limits." % pwd.getpwuid(os.geteuid()).pw_name)
     top = run_directory()
-    hosts = []
+    hosts, ok = [], False
     try:
         for make in (first_host, second_host):
             host = make(programs, top)
@@ -258,9 +268,11 @@ def main():
         say("\nIt goes on running; Ctrl-C ends it. Send your own, from another terminal:")
         say("    printf 'Subject: hello\\n\\nhello\\n' | POSTINO_CONF=%s %s/sendmail -f you@demo.example alice@demo.example" % (
             hosts[0].path("postino.conf"), programs))
-        say("    curl --url smtp://127.0.0.1:2525 --mail-from you@demo.example --mail-rcpt alice@demo.example -T README.md")
+        if shutil.which("curl"):
+            say("    curl --crlf --url smtp://127.0.0.1:2525 --mail-from you@demo.example --mail-rcpt alice@demo.example -T README.md")
         say("Log: tail -f %s     Queue: %s/postino -c %s queue" % (hosts[0].path("log"), programs, hosts[0].path("postino.conf")))
         hosts[0].process.wait()
+        ok = False
         return 1
     except KeyboardInterrupt:
         say("")
@@ -268,6 +280,7 @@ def main():
     finally:
         for host in reversed(hosts):
             host.stop()
+        remove_outside(top, ok)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import time
-import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "6"))
@@ -79,14 +78,6 @@ def manuals(results):
         results.add("man page " + page, code == 0, text)
 
 
-class Progress(unittest.TextTestResult):
-    """Prints a line a test as it ends, with its time."""
-
-    def startTest(self, test):
-        self.began = time.monotonic()
-        super().startTest(test)
-
-
 def end_to_end(results, only):
     for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py"))):
         name = os.path.basename(path)[:-3]
@@ -96,13 +87,13 @@ def end_to_end(results, only):
         code, text = run(["/usr/bin/python3", "-m", "unittest", "-v", name], E2E_SECONDS,
                          env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, "tests", "e2e")), stdin=subprocess.DEVNULL)
         outcomes = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*?)?? \.\.\. (?:[\s\S]*?)(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M)
-        bad = ["%s.%s" % (where, test) for test, where, outcome in outcomes if outcome in ("FAIL", "ERROR")]
-        skipped = [test for test, where, outcome in outcomes if outcome.startswith("skipped")]
+        bad = re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M)
+        skipped = ["%s (%s)" % (test, outcome[8:].strip("'\"")) for test, where, outcome in outcomes if outcome.startswith("skipped ")]
         ran = re.search(r"^Ran (\d+) tests?", text, re.M)
         count = int(ran.group(1)) if ran else 0
-        failed = 0
-        last = text.strip().splitlines()[-1] if text.strip() else ""
-        counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", last))
+        # What a test's programs still say can come after unittest's own last line.
+        verdict = re.findall(r"^(?:OK|FAILED)(?: \(.*\))?$", text, re.M)
+        counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", verdict[-1] if verdict else ""))
         failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
         skips = int(counts.get("skipped", 0))
         for _ in range(max(0, count - failed - skips)):
@@ -110,7 +101,7 @@ def end_to_end(results, only):
         for i in range(failed):
             results.add("e2e %s: %s" % (name, bad[i] if i < len(bad) else "?"), False, text if i == 0 else "")
         if skips:
-            results.skipped += ["e2e %s: %d %s" % (name, skips, " ".join(skipped))]
+            results.skipped += ["e2e %s: %d: %s" % (name, skips, ", ".join(skipped))]
         if code != 0 and not failed or not count:
             results.add("e2e %s: ended with %d" % (name, code), False, text)
         print("    %-24s %3d tests, %d failed, %d skipped, %5.1f s" % (name, count, failed, skips, time.monotonic() - began), flush=True)

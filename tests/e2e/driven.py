@@ -51,8 +51,8 @@ class Driven:
 
     def _start(self, control):
         command = self.where + [program("postino-" + self.name)]
-        # The shell puts the control channel where the program looks for it.
-        return subprocess.Popen(["sh", "-c", "exec \"$@\" 3<&%d" % control.fileno(), "sh"] + command, pass_fds=[control.fileno()],
+        # The shell (one that knows descriptors above 9) puts the control channel where the program looks for it.
+        return subprocess.Popen(["bash", "-c", "exec \"$@\" 3<&%d" % control.fileno(), "bash"] + command, pass_fds=[control.fileno()],
                                 stdin=subprocess.DEVNULL, stderr=self.log_file)
 
     def _set_up(self, edges):

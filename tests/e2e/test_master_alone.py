@@ -426,6 +426,20 @@ class Reload(MasterTest):
         s.told_manager("READY=1")
         wait_for(lambda: len(s.pids("route")) == 3)
 
+    def test_nor_is_it_when_the_first_reload_fails(self):
+        s = self.stage.start()
+        s.part("remote", "deaf")
+        old = s.alive("remote")
+        self.hup()
+        s.told_manager("RELOADING=1")
+        [deaf] = wait_for(lambda: s.alive("remote") - old if isinstance(old, set) else [p for p in s.alive("remote") if p not in old])
+        s.part("remote")  # the administrator has mended it meanwhile
+        self.hup()
+        time.sleep(0.2)
+        os.kill(deaf, signal.SIGKILL)
+        self.assertIn("reload failed", s.told_manager("READY=1"))
+        self.assertIn("reloaded", s.told_manager("READY=1"))
+
     def test_logs_are_reopened(self):
         s = self.stage
         s.configure(log=s.path("mail.log"))

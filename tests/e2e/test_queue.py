@@ -18,7 +18,7 @@ class Sink:
     """A next host that answers as told. replies: {"RCPT": "550 5.1.1 no such user", ...}; the default is yes. It records the messages."""
 
     def __init__(self, port=0, replies=None):
-        self.replies, self.messages, self.sessions = dict(replies or {}), [], 0
+        self.replies, self.messages, self.commands, self.sessions = dict(replies or {}), [], [], 0
         self.socket = socket.create_server(("127.0.0.1", port))
         self.port = self.socket.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -48,6 +48,7 @@ class Sink:
                 if not line:
                     return
                 verb = line[:4].upper().strip().decode()
+                self.commands.append(line.decode("latin-1").rstrip("\r\n"))
                 for pattern, reply in self.replies.items():
                     if re.match(pattern, line.decode("latin-1"), re.I):
                         say(reply)

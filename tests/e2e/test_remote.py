@@ -133,6 +133,27 @@ class Delivery(Base):
             self.assertEqual(server.sessions[0].commands[1:5], ["MAIL FROM:<>", "RCPT TO:<a@a.example>", "RCPT TO:<b@a.example>", "DATA"])
             self.assertEqual(server.messages[0].body, BODY)
 
+    def test_wishes_for_reports_go_to_a_host_with_dsn_and_the_duty_with_them(self):
+        wishes = [dict(address="a@a.example", notify=frames.NOTIFY_SUCCESS | frames.NOTIFY_FAILURE | frames.NOTIFY_DELAY, orcpt="rfc822;A+=1 @old.example"),
+                  dict(address="b@a.example", notify=frames.NOTIFY_NEVER), dict(address="c@a.example", orcpt="no semicolon"), dict(address="d@a.example")]
+        for r in wishes:
+            r.update(transport="smtp", nexthop="a.example", tls="none")
+        for ret, word in ((frames.RET_FULL, "FULL"), (frames.RET_HDRS, "HDRS")):
+            with self.remote.server(extensions=("DSN", "PIPELINING")) as server:
+                self.remote.qmgr.send("DELIVER", id=78, nexthop="a.example", tls="none", sender="s@from.example", envid="x=+ y", ret=ret, body=BODY,
+                                      size=len(BODY), recipients=wishes)
+                self.check(self.remote.result(4), *[(frames.VERDICT_PASSED_ON, "2.0.0", "250")] * 4)
+                self.assertEqual(server.sessions[0].commands[1:6], [
+                    "MAIL FROM:<s@from.example> RET=%s ENVID=x+3D+2B+20y" % word,
+                    "RCPT TO:<a@a.example> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;A+2B+3D1+20@old.example", "RCPT TO:<b@a.example> NOTIFY=NEVER",
+                    "RCPT TO:<c@a.example>", "RCPT TO:<d@a.example>"])
+        with self.remote.server(extensions=("PIPELINING",)) as server:
+            self.remote.qmgr.send("DELIVER", id=79, nexthop="a.example", tls="none", sender="s@from.example", envid="x", ret=frames.RET_FULL, body=BODY,
+                                  size=len(BODY), recipients=wishes)
+            self.check(self.remote.result(4), *[(RELAYED, "2.0.0", "250")] * 4)
+            self.assertEqual(server.sessions[0].commands[1:6],
+                             ["MAIL FROM:<s@from.example>"] + ["RCPT TO:<%s@a.example>" % who for who in "abcd"])
+
     def test_odd_bodies(self):
         for body in (b"", b"\r\n", b".", b".\r\n", b"a", b"\r\n.\r\n", b"..\r\n.\r\n", bytes(range(128, 256)) + b"\0\r\n", b"x" * 70000 + b"\r\n"):
             with self.remote.server() as server:

@@ -181,7 +181,8 @@ class Submission(Case):
         self.send("-N", "success,delay", "-R", "hdrs", "-V", "a+b=c", "b@y.example")
         self.assertIn(" RET=hdrs ENVID=a+2Bb+3Dc", server.commands[1])
         self.assertEqual(server.commands[2], "RCPT TO:<b@y.example> NOTIFY=success,delay")
-        for wrong in (["-N", "never,success"], ["-N", ""], ["-R", "x"], ["-V", ""], ["-B", "x"]):
+        for wrong in (["-N", "never,success"], ["-N", ""], ["-N", "delay,delay"], ["-N", "success,"], ["-R", "x"], ["-V", ""], ["-V", "=" * 34],
+                      ["-V", "a\r\nb"], ["-V", "\u00e4"], ["-B", "x"]):
             self.send(*wrong, "b", status=EX_USAGE)
         self.assertEqual(len(server.messages), 1)
 

@@ -15,6 +15,18 @@ static void inside(struct span line, struct span part)
             abort();
 }
 
+/* What goes into reports and to other hosts. */
+static void decodes(struct span value)
+{
+    struct buf out = BUF_EMPTY(0);
+    if (!xtext_decode(value, &out))
+        abort();
+    for (size_t i = 0; i < out.len; i++)
+        if (out.data[i] < ' ' || out.data[i] > '~')
+            abort();
+    buf_free(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct command c;
@@ -25,6 +37,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         inside(line, c.argument);
         inside(line, c.initial);
         inside(line, c.path.whole);
+        inside(line, c.envid);
+        inside(line, c.orcpt);
+        decodes(c.envid);
+        decodes(c.orcpt);
+        if (c.notify & NOTIFY_NEVER && c.notify != NOTIFY_NEVER)
+            abort();
         if (c.verb == VERB_UNKNOWN || (c.verb == VERB_RCPT && !c.path.whole.n))
             abort();
     }

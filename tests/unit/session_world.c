@@ -86,8 +86,12 @@ static void keep_put(struct world *w, const struct message_put *put)
     keep(&w->sender, put->sender);
     keep(&w->flow, put->flow);
     buf_clear(&w->recipients);
-    while (record_recipient_next(&list, &r))
+    buf_clear(&w->wishes);
+    buf_printf(&w->wishes, "%u %.*s", put->ret, SPAN_ARG(put->envid));
+    while (record_recipient_next(&list, &r)) {
         buf_printf(&w->recipients, "%.*s<%.*s> ", SPAN_ARG(r.address), SPAN_ARG(r.original));
+        buf_printf(&w->wishes, " %.*s: %u %.*s", SPAN_ARG(r.address), r.notify, SPAN_ARG(r.orcpt));
+    }
     keep(&w->body, buf_span(&w->pieces));
     buf_add_span(&w->body, put->body);
     buf_clear(&w->pieces);
@@ -211,7 +215,7 @@ void world_close(struct world *w)
     peer_free(s->route);
     peer_free(s->auth);
     peer_free(s->qmgr);
-    struct buf *bufs[] = {&w->body, &w->sender, &w->recipients, &w->flow, &w->client, &w->pieces};
+    struct buf *bufs[] = {&w->body, &w->sender, &w->recipients, &w->flow, &w->client, &w->pieces, &w->wishes};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
     settings_free(w->settings);

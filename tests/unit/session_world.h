@@ -17,6 +17,7 @@ struct world {
     unsigned store_code;            /* 250, 452, 451 */
     /* what they saw */
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
+    struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
     uint16_t flags;
     unsigned puts, appends, drops, questions;
 };

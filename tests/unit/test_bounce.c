@@ -26,7 +26,8 @@ static struct bounce_recipient recipients[] = {
 
 static struct bounce bounce_make(struct span message)
 {
-    return (struct bounce){.hostname = SPAN_LITERAL("mail.example.com"),
+    return (struct bounce){.kind = BOUNCE_FAILURE,
+                           .hostname = SPAN_LITERAL("mail.example.com"),
                            .queue_id = SPAN_LITERAL("0123456789AB"),
                            .report_id = SPAN_LITERAL("0123456789AC"),
                            .sender = SPAN_LITERAL("a@example.com"),
@@ -188,15 +189,148 @@ static void reply_is_found_in_the_words_around_it(void **state)
     buf_free(&out);
 }
 
+static void success_is_told_with_the_header_alone(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r[] = {{.address = SPAN_LITERAL("b@example.net"),
+                                    .status = SPAN_LITERAL("2.0.0"),
+                                    .reason = SPAN_LITERAL("250 2.0.0 queued as X"),
+                                    .peer = SPAN_LITERAL("mx[192.0.2.1]:25"),
+                                    .relayed = true},
+                                   {.address = SPAN_LITERAL("alice@example.com"),
+                                    .orcpt = SPAN_LITERAL("rfc822;al@example.com"),
+                                    .status = SPAN_LITERAL("2.1.5"),
+                                    .reason = SPAN_LITERAL("delivered to alice:/home/alice/Maildir"),
+                                    .peer = SPAN_LITERAL("alice:/home/alice/Maildir")}};
+    struct bounce b = bounce_make(span_of(original));
+    b.kind = BOUNCE_SUCCESS;
+    b.recipients = r;
+    assert_false(bounce_build(&b, &out));
+    assert_lines(&out);
+    assert_python(&out, "assert m.get_content_type() == \"multipart/report\" and m.get_param(\"report-type\") == \"delivery-status\"\n"
+                        "assert m[\"Subject\"] == \"Your mail was delivered\" and not m.defects\n"
+                        "text, status, back = m.get_payload()\n"
+                        "words = \" \".join(text.get_content().split())\n"
+                        "assert \"<b@example.net>: host mx[192.0.2.1]:25 said: 250 2.0.0 queued as X\" in words, words\n"
+                        "assert \"<alice@example.com>: delivered to the mailbox\" in words and \"sorry\" not in words, words\n"
+                        "about, b, alice = status.get_payload()\n"
+                        "assert about[\"Original-Envelope-Id\"] == \"QQ314159\" and about[\"Reporting-MTA\"] == \"dns; mail.example.com\"\n"
+                        "assert b[\"Action\"] == \"relayed\" and b[\"Status\"] == \"2.0.0\" and b[\"Remote-MTA\"] == \"dns; mx\"\n"
+                        "assert b[\"Diagnostic-Code\"] == \"smtp; 250 2.0.0 queued as X\" and b[\"Will-Retry-Until\"] is None\n"
+                        "assert alice[\"Action\"] == \"delivered\" and alice[\"Status\"] == \"2.1.5\" and alice[\"Remote-MTA\"] is None\n"
+                        "assert alice[\"Original-Recipient\"] == \"rfc822; al@example.com\" and alice[\"Diagnostic-Code\"] is None\n"
+                        "assert b\"Maildir\" not in raw\n"
+                        "assert back.get_content_type() == \"text/rfc822-headers\" and \"Subject: hi\" in back.get_payload()\n"
+                        "assert \"The text\" not in back.get_payload()\n");
+    buf_free(&out);
+}
+
+static void delay_says_how_long_it_is_tried(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r[] = {
+        {.address = SPAN_LITERAL("b@example.net"),
+         .status = SPAN_LITERAL("4.2.1"),
+         .reason = SPAN_LITERAL("host mx.example.net[192.0.2.1] said: 450 4.2.1 full (in reply to RCPT TO command)")},
+        {.address = SPAN_LITERAL("c@example.org"), .status = SPAN_LITERAL("4.0.0"), .reason = SPAN_LITERAL("it could not be tried yet")}};
+    struct bounce b = bounce_make(span_of(original));
+    b.kind = BOUNCE_DELAY;
+    b.recipients = r;
+    b.expires = 1700432000;
+    bounce_build(&b, &out);
+    assert_lines(&out);
+    assert_python(&out, "from email.utils import parsedate_to_datetime as date\n"
+                        "assert m[\"Subject\"] == \"Your mail is delayed, and is still tried\" and not m.defects\n"
+                        "text, status, back = m.get_payload()\n"
+                        "words = \" \".join(text.get_content().split())\n"
+                        "about, b, c = status.get_payload()\n"
+                        "assert \"need not send it again. It is tried until \" + b[\"Will-Retry-Until\"] in words, words\n"
+                        "assert date(b[\"Will-Retry-Until\"]).timestamp() == 1700432000 == date(c[\"Will-Retry-Until\"]).timestamp()\n"
+                        "assert [r[\"Action\"] for r in (b, c)] == [\"delayed\", \"delayed\"]\n"
+                        "assert b[\"Status\"] == \"4.2.1\" and b[\"Remote-MTA\"] == \"dns; mx.example.net\", b[\"Remote-MTA\"]\n"
+                        "assert b[\"Diagnostic-Code\"] == \"smtp; 450 4.2.1 full\" and c[\"Remote-MTA\"] is None\n"
+                        "assert c[\"Status\"] == \"4.0.0\" and c[\"Diagnostic-Code\"] == \"X-Postino; it could not be tried yet\"\n"
+                        "assert back.get_content_type() == \"text/rfc822-headers\" and \"The text\" not in back.get_payload()\n");
+    buf_free(&out);
+}
+
+/* RFC 6533: the status part is UTF-8, and the parser knows it only as an enclosed message: header, and the recipients as its text. */
+static void smtputf8_is_told_in_utf8(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r = {.address = SPAN_LITERAL("j\xc3\xb6rg@example.net"),
+                                 .original = SPAN_LITERAL("\xe2\x82\xac@example.com"),
+                                 .status = SPAN_LITERAL("5.1.1"),
+                                 .reason = SPAN_LITERAL("550 5.1.1 <j\xc3\xb6rg>: unknown")};
+    struct bounce b = bounce_make(SPAN_LITERAL("Subject: gr\xc3\xbc\xc3\x9f\r\n\r\nThe text.\r\n"));
+    b.smtputf8 = true;
+    b.sender = SPAN_LITERAL("\xc3\xa4@example.com");
+    b.recipients = &r;
+    b.count = 1;
+    for (int header = 0; header < 2; header++) {
+        buf_clear(&out);
+        b.headers_only = header;
+        assert_true(bounce_build(&b, &out));
+        assert_lines(&out);
+        assert_python(
+            &out,
+            "text, status, back = m.get_payload()\n"
+            "assert m[\"To\"] == \"\\u00e4@example.com\" and m[\"Content-Transfer-Encoding\"] == \"8bit\"\n"
+            "assert text.get_content_charset() == \"utf-8\" and \"<j\\u00f6rg@example.net>\" in text.get_content(), text.get_content()\n"
+            "assert \"expanded from <\\u20ac@example.com>\" in text.get_content()\n"
+            "assert status.get_content_type() == \"message/global-delivery-status\" and status[\"Content-Transfer-Encoding\"] == \"8bit\"\n"
+            "part = raw.split(b\"global-delivery-status\", 1)[1].split(b\"\\r\\n--\", 1)[0].decode()\n"
+            "assert \"\\r\\nFinal-Recipient: utf-8; j\\u00f6rg@example.net\\r\\n\" in part, part\n"
+            "assert \"\\r\\nOriginal-Recipient: utf-8; \\u20ac@example.com\\r\\n\" in part, part\n"
+            "assert \"\\r\\nAction: failed\\r\\nStatus: 5.1.1\\r\\n\" in part\n"
+            "assert back.get_content_type() in (\"message/global\", \"message/global-headers\")\n"
+            "assert (\"The text.\" in raw.decode()) == (back.get_content_type() == \"message/global\")\n"
+            "assert raw.decode().count(\"Subject: gr\\u00fc\\u00df\") == 1\n");
+        assert_non_null(memmem(out.data, out.len, header ? "message/global-headers\r" : "message/global\r", header ? 23 : 15));
+    }
+    buf_free(&out);
+}
+
+static void addresses_that_are_no_utf8_stay_ascii(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r = {
+        .address = SPAN_LITERAL("j\xf6rg\\+=\xe2\x82\xac@example.net"), .status = SPAN_LITERAL("5.1.1"), .reason = SPAN_LITERAL("no")};
+    struct bounce b = bounce_make(span_of(original));
+    b.recipients = &r;
+    b.count = 1;
+    for (int utf8 = 0; utf8 < 2; utf8++) {
+        buf_clear(&out);
+        b.smtputf8 = utf8;
+        bounce_build(&b, &out);
+        assert_lines(&out);
+        assert_non_null(strstr(buf_text(&out), "Final-Recipient: utf-8; j\\x{F6}rg\\x{5C}\\x{2B}\\x{3D}\\x{20AC}@example.net\r\n"));
+    }
+    buf_free(&out);
+}
+
 static void notify_decides(void **state)
 {
     (void)state;
-    assert_true(bounce_wanted(0));
-    assert_true(bounce_wanted(NOTIFY_FAILURE));
-    assert_true(bounce_wanted(NOTIFY_FAILURE | NOTIFY_SUCCESS));
-    assert_false(bounce_wanted(NOTIFY_NEVER));
-    assert_false(bounce_wanted(NOTIFY_SUCCESS));
-    assert_false(bounce_wanted(NOTIFY_DELAY));
+    static const struct {
+        unsigned notify;
+        bool failure, success, delay;
+    } wanted[] = {{0, true, false, true},
+                  {NOTIFY_NEVER, false, false, false},
+                  {NOTIFY_FAILURE, true, false, false},
+                  {NOTIFY_SUCCESS, false, true, false},
+                  {NOTIFY_DELAY, false, false, true},
+                  {NOTIFY_FAILURE | NOTIFY_SUCCESS, true, true, false},
+                  {NOTIFY_FAILURE | NOTIFY_SUCCESS | NOTIFY_DELAY, true, true, true}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        assert_int_equal(bounce_wanted(BOUNCE_FAILURE, wanted[i].notify), wanted[i].failure);
+        assert_int_equal(bounce_wanted(BOUNCE_SUCCESS, wanted[i].notify), wanted[i].success);
+        assert_int_equal(bounce_wanted(BOUNCE_DELAY, wanted[i].notify), wanted[i].delay);
+    }
 }
 
 int main(void)
@@ -208,6 +342,10 @@ int main(void)
         cmocka_unit_test(boundary_is_not_in_the_original),
         cmocka_unit_test(strangers_words_break_no_line),
         cmocka_unit_test(reply_is_found_in_the_words_around_it),
+        cmocka_unit_test(success_is_told_with_the_header_alone),
+        cmocka_unit_test(delay_says_how_long_it_is_tried),
+        cmocka_unit_test(smtputf8_is_told_in_utf8),
+        cmocka_unit_test(addresses_that_are_no_utf8_stay_ascii),
         cmocka_unit_test(notify_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ enum { USER = 64520, LOCAL = 64504 };
 
 /* ---- a child that misbehaves ------------------------------------------------------------------------------------------------------ */
 
-static enum { GOOD, HANGS, CRASHES, FORGES, FLOODS, SILENT, STRAYS } act;
+static enum { GOOD, HANGS, CRASHES, FORGES, FLOODS, SILENT, STRAYS, HOLDS } act;
 
 int __real_fsync(int);
 ssize_t __real_write(int, const void *, size_t);
@@ -38,6 +39,16 @@ static bool writes_elsewhere(void)
     return open(path, O_WRONLY | O_CREAT, 0600) >= 0 || open("/etc/passwd", O_RDONLY) >= 0;
 }
 
+/* Of postino-local's own: channels, the event loop. */
+static bool holds_what_is_not_its_own(void)
+{
+    struct stat st;
+    for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
+        if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISFIFO(st.st_mode))
+            return true;
+    return false;
+}
+
 int __wrap_fsync(int fd)
 {
     struct stat st;
@@ -46,6 +57,8 @@ int __wrap_fsync(int fd)
     if (act == CRASHES)
         abort();
     if (act == STRAYS && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && writes_elsewhere())
+        abort();
+    if (act == HOLDS && holds_what_is_not_its_own())
         abort();
     return __real_fsync(fd);
 }
@@ -175,6 +188,16 @@ static void one_that_writes_elsewhere_is_refused(void **state)
     expect(STRAYS, VERDICT_DELIVERED, "delivered");
 }
 
+static void one_that_holds_no_edge_of_its_maker(void **state)
+{
+    (void)state;
+    int channel[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, channel), 0);
+    expect(HOLDS, VERDICT_DELIVERED, "delivered");
+    close(channel[0]);
+    close(channel[1]);
+}
+
 static void reports_that_are_none(void **state)
 {
     (void)state;
@@ -190,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_hangs_is_ended, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_crashes, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_writes_elsewhere_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_holds_no_edge_of_its_maker, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_that_are_none, setup, teardown),
     };
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);

@@ -49,7 +49,45 @@ static const struct expectation table[] = {
     {"RCPT TO:<b@example.org>", COMMAND_OK, VERB_RCPT, "b@example.org"},
     {"RCPT TO:<Postmaster>", COMMAND_OK, VERB_RCPT, "Postmaster"},
     {"RCPT TO:<>", COMMAND_PATH, VERB_RCPT, NULL},
-    {"RCPT TO:<b@example.org> NOTIFY=NEVER", COMMAND_PARAMETER, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=NEVER", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<b@example.org> NOTIFY=", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=ALWAYS", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=NEVER,DELAY", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=DELAY,NEVER", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=NEVER,NEVER", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=DELAY,SUCCESS,DELAY", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=DELAY,", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=,DELAY", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> NOTIFY=DELAY NOTIFY=DELAY", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b@example.org", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;a ORCPT=rfc822;a", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=utf-8;j\\x{F6}rg@example.org", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<b@example.org> ORCPT=b@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=;b@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc:822;b", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b=0D=0AX-Evil:y", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+0D+0AX-Evil:y", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+00", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+C3+B6", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+4", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+zz", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> RET=FULL", COMMAND_PARAMETER, VERB_RCPT, NULL},
+    {"MAIL FROM:<a@example.org> NOTIFY=NEVER", COMMAND_PARAMETER, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> RET=hdrs ENVID=QQ314159", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<> RET=full", COMMAND_OK, VERB_MAIL, ""},
+    {"MAIL FROM:<> RET=SOME", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> RET=", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> RET=FULL RET=FULL", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=a ENVID=a", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=a=0D=0Ab", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=a+0D+0Ab", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=a+7F", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<> ENVID=+E2+82+AC", COMMAND_VALUE, VERB_MAIL, NULL},
     {"RCPT FROM:<b@example.org>", COMMAND_SYNTAX, VERB_RCPT, NULL},
     {"DATA", COMMAND_OK, VERB_DATA, ""},
     {"DATA now", COMMAND_SYNTAX, VERB_DATA, NULL},
@@ -130,12 +168,48 @@ static void parameters_and_responses_are_found(void **state)
     assert_int_equal(command_parse(SPAN_LITERAL("NOOP a\0b"), &c), COMMAND_CHARACTERS);
 }
 
+static void parameters_of_reports_are_found(void **state)
+{
+    (void)state;
+    struct command c;
+    assert_int_equal(command_parse(span_of("MAIL FROM:<a@b.example> ENVID=a+2Bb+20c RET=HDRS SIZE=5"), &c), COMMAND_OK);
+    assert_int_equal(c.ret, RET_HDRS);
+    assert_true(span_equal(c.envid, SPAN_LITERAL("a+2Bb+20c")));
+    assert_int_equal(command_parse(span_of("MAIL FROM:<a@b.example>"), &c), COMMAND_OK);
+    assert_true(c.ret == RET_UNSET && c.envid.n == 0);
+    assert_int_equal(command_parse(span_of("RCPT TO:<a@b.example> notify=Success,DELAY,failure ORCPT=rfc822;x+40y"), &c), COMMAND_OK);
+    assert_int_equal(c.notify, NOTIFY_SUCCESS | NOTIFY_DELAY | NOTIFY_FAILURE);
+    assert_true(span_equal(c.orcpt, SPAN_LITERAL("rfc822;x+40y")));
+    assert_int_equal(command_parse(span_of("RCPT TO:<a@b.example>"), &c), COMMAND_OK);
+    assert_true(c.notify == 0 && c.orcpt.n == 0);
+}
+
+static enum command_result parse_long(const char *front, size_t n)
+{
+    static char line[1024];
+    struct command c;
+    memset(line, 'x', sizeof line);
+    memcpy(line, front, strlen(front));
+    return command_parse(span_make(line, strlen(front) + n), &c);
+}
+
+static void parameters_of_reports_have_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(parse_long("MAIL FROM:<> ENVID=", 100), COMMAND_OK);
+    assert_int_equal(parse_long("MAIL FROM:<> ENVID=", 101), COMMAND_VALUE);
+    assert_int_equal(parse_long("RCPT TO:<a> ORCPT=rfc822;", 493), COMMAND_OK);
+    assert_int_equal(parse_long("RCPT TO:<a> ORCPT=rfc822;", 494), COMMAND_VALUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_are_taken_apart),
         cmocka_unit_test(sizes_do_not_overflow),
         cmocka_unit_test(parameters_and_responses_are_found),
+        cmocka_unit_test(parameters_of_reports_are_found),
+        cmocka_unit_test(parameters_of_reports_have_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,8 +40,7 @@ static struct settings *parse_good(const char *text)
     return s;
 }
 
-/* ---- what is taken --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is taken ------------------------------------------------------------------------------------------------------------- */
 
 static void one_line_makes_a_host(void **state)
 {
@@ -195,8 +194,7 @@ static void the_files_that_we_hand_out_are_good(void **state)
     check_file("conf/examples/relay.conf", "");
 }
 
-/* ---- what is refused -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ----------------------------------------------------------------------------------------------------------- */
 
 /* The first word that is not blank must stand in a line "path:LINE: ..." of the errors; so must all others, separated by "|". */
 struct wrong {

@@ -14,8 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the host
- * ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the host ------------------------------------------------------------------------------------------------------------------ */
 
 static char directory[64];
 static struct settings *settings;
@@ -141,8 +140,7 @@ static int tear_down(void **state)
     return system(command);
 }
 
-/* ---- the decision as text: "250 2.1.5: address transport nexthop mailbox tls; ..." or "code status words"
- * ----------------------------------- */
+/* ---- the decision as text: "250 2.1.5: address transport nexthop mailbox tls; ..." or "code status words" ---------------------- */
 
 static struct message_rcpt question;
 

@@ -299,6 +299,71 @@ static void refused_recipients(void **state)
     exchange("RCPT TO:<b@example.org>\r\n", "503 5.5.1 ");
 }
 
+/* ---- what is wished of reports (RFC 3461) ---------------------------------------------------------------------------------------- */
+
+static void wishes_are_stored(void **state)
+{
+    (void)state;
+    connect_from("192.0.2.7");
+    hear("220 ");
+    say("EHLO x\r\n");
+    hear("250 8BITMIME\r\n");
+    exchange("MAIL FROM:<a@example.net> RET=HDRS ENVID=QQ+2B314+20x\r\n", "250 ");
+    exchange("RCPT TO:<b@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Bob+40example.org\r\n", "250 ");
+    exchange("RCPT TO:<c@example.org>\r\n", "250 ");
+    exchange("DATA\r\n", "354 ");
+    exchange("x\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.wishes, "2 QQ+314 x b@example.org: 10 rfc822;Bob@example.org c@example.org: 0 ");
+    exchange("MAIL FROM:<a@example.net>\r\n", "250 ");
+    exchange("RCPT TO:<b@example.org>\r\n", "250 ");
+    exchange("DATA\r\n", "354 ");
+    exchange("x\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.wishes, "0  b@example.org: 0 ");
+}
+
+static void an_alias_hands_wishes_on(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<a@example.net>\r\n", "250 ");
+    exchange("RCPT TO:<alias@example.org> NOTIFY=SUCCESS\r\n", "250 ");
+    exchange("RCPT TO:<alias@example.com> NOTIFY=NEVER ORCPT=x400;/S=l/\r\n", "501 5.5.4 "); /* = is not xtext */
+    exchange("RCPT TO:<alias@example.com> NOTIFY=NEVER ORCPT=x400;/S+3Dl/\r\n", "250 ");
+    exchange("DATA\r\n", "354 ");
+    exchange("x\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.wishes, "0  a@example.org: 2 rfc822;alias@example.org b@example.org: 2 rfc822;alias@example.org"
+                          " a@example.com: 1 x400;/S=l/ b@example.com: 1 x400;/S=l/");
+}
+
+static void a_recipient_that_comes_twice_has_both_wishes(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<a@example.net>\r\n", "250 ");
+    exchange("RCPT TO:<a@example.org> NOTIFY=NEVER\r\n", "250 ");
+    exchange("RCPT TO:<b@example.org> NOTIFY=SUCCESS\r\n", "250 ");
+    exchange("RCPT TO:<c@example.org> NOTIFY=NEVER\r\n", "250 ");
+    exchange("RCPT TO:<alias@example.org>\r\n", "250 ");
+    exchange("RCPT TO:<c@example.org> NOTIFY=NEVER\r\n", "250 ");
+    exchange("DATA\r\n", "354 ");
+    exchange("x\r\n.\r\n", "250 2.0.0 ");
+    expect_buf(&w.wishes, "0  a@example.org: 12  b@example.org: 14  c@example.org: 1 ");
+}
+
+static void wishes_that_can_not_be_are_refused(void **state)
+{
+    (void)state;
+    begin();
+    exchange("MAIL FROM:<a@example.net> ENVID=x=0D=0AX:y\r\n", "501 5.5.4 ");
+    exchange("MAIL FROM:<a@example.net> ENVID=x+0D+0AX:y\r\n", "501 5.5.4 ");
+    exchange("MAIL FROM:<a@example.net> RET=FULL RET=HDRS\r\n", "501 5.5.4 ");
+    exchange("MAIL FROM:<a@example.net>\r\n", "250 ");
+    exchange("RCPT TO:<b@example.org> ORCPT=rfc822;b+0D+0AX:y\r\n", "501 5.5.4 ");
+    exchange("RCPT TO:<b@example.org> NOTIFY=NEVER,SUCCESS\r\n", "501 5.5.4 ");
+    exchange("RCPT TO:<b@example.org> HURRY=1\r\n", "555 5.5.4 ");
+    exchange("DATA\r\n", "503 5.5.1 ");
+}
+
 /* ---- bad input ------------------------------------------------------------------------------------------------------------------- */
 
 static void bad_commands_get_clear_replies(void **state)
@@ -564,6 +629,10 @@ int main(void)
         TEST(bad_texts_are_refused_at_their_end),
         TEST(a_full_disk_and_a_lost_queue_are_temporary),
         TEST(refused_recipients),
+        TEST(wishes_are_stored),
+        TEST(an_alias_hands_wishes_on),
+        TEST(a_recipient_that_comes_twice_has_both_wishes),
+        TEST(wishes_that_can_not_be_are_refused),
         TEST(bad_commands_get_clear_replies),
         TEST(too_many_errors_end_the_session),
         TEST(a_web_client_is_sent_away),

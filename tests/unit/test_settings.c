@@ -216,8 +216,7 @@ static void texts_are_quoted_as_the_file_wants_them(void **state)
     settings_free(s);
 }
 
-/* ---- slices ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- slices -------------------------------------------------------------------------------------------------------------------- */
 
 /* A value that is not the default. */
 static void change(const struct setting *s, void *object)

@@ -1,0 +1,88 @@
+/* What the scheduler's files share.
+ *
+ *      schedule.runnable -> site <-> site ...     sites that may send now, in a ring: each in its turn gives one job
+ *      site.turns[class] -> flow <-> flow ...     flows of the site with READY jobs, in a ring a class: deficit round robin
+ *      flow.ready           job <-> job ...       in order of arrival
+ *      site.waiting      -> job <-> job ...       for a flush
+ *      schedule.jobs                              all WAITING jobs by time
+ *      schedule.timers                            sites by time: the next probe, the next message of a limited rate, or to be forgotten
+ *
+ * A flow is made when its first job becomes READY and goes with its last one: what waits costs a job, and its share of a sender (the flow's
+ * name, once) and of a site. */
+#ifndef POSTINO_SCHEDULE_PRIVATE_H
+#define POSTINO_SCHEDULE_PRIVATE_H
+
+#include "qmgr/hash.h"
+#include "qmgr/memory.h"
+#include "qmgr/pace.h"
+#include "qmgr/retry.h"
+#include "qmgr/ring.h"
+#include "qmgr/schedule.h"
+#include "qmgr/window.h"
+
+enum { CLASSES = 3 }; /* class 0 is the highest */
+
+struct site {
+    struct hash_node node;
+    struct wheel_item timer;
+    struct site *next, *prev;
+    struct flow *turns[CLASSES];
+    struct job *waiting;
+    struct pace pace;
+    struct window window;
+    uint32_t jobs, ready;
+    uint16_t name_length;
+    uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */
+    bool runnable, timed;
+    char name[];
+};
+
+struct sender {
+    struct hash_node node;
+    size_t jobs;
+    uint32_t name_length;
+    char name[];
+};
+
+struct flow {
+    struct hash_node node;
+    struct site *site;
+    struct sender *sender;
+    struct flow *next, *prev;
+    struct wheel_item ready; /* head */
+    uint32_t deficit;
+    uint8_t class;
+    bool has_turn;
+};
+
+struct schedule {
+    struct hash sites, senders, flows;
+    struct wheel jobs, timers;
+    struct site *runnable;
+    uint64_t now;
+    uint64_t secret[2];
+    uint64_t random;
+    uint64_t probe_first, probe_most;
+    uint64_t second; /* of `due_left` */
+    size_t due_left; /* jobs that may still become READY in this second */
+    size_t ready, active, waiting, held, active_most;
+};
+
+/* schedule_site.c */
+void site_update(struct schedule *, struct site *); /* its place among the runnable ones; after any change */
+void site_join(struct schedule *, struct site *);
+void site_leave(struct schedule *, struct site *);
+void site_die(struct schedule *, struct site *);
+void site_probe(struct schedule *, struct site *); /* a dead one, at once */
+void site_timer(struct schedule *, struct site *, uint64_t due /* 0: none */);
+void site_time(struct schedule *, struct site *); /* its timer has expired */
+
+/* flow.c */
+struct sender *sender_get(struct schedule *, struct span name);
+void sender_put(struct schedule *, struct sender *);
+void flow_push(struct schedule *, struct job *);
+void flow_take(struct schedule *, struct job *);
+struct job *flow_next(struct site *); /* of a site with READY jobs: the one whose turn it is; its flow is charged */
+void flow_each(const struct site *, void (*each)(struct job *, void *arg), void *arg);
+
+#endif

@@ -1,0 +1,158 @@
+/* Sites: which may send, which are dead, which are forgotten. */
+#include "qmgr/schedule_private.h"
+
+#define FORGET_AFTER 600 /* seconds that a site without jobs is remembered */
+
+void site_timer(struct schedule *s, struct site *site, uint64_t due)
+{
+    if (site->timed)
+        wheel_remove(&s->timers, &site->timer);
+    site->timed = due != 0;
+    if (due)
+        wheel_add(&s->timers, &site->timer, due);
+}
+
+static bool site_may_send(struct schedule *s, struct site *site)
+{
+    if (site->ready == 0 || !window_room(&site->window))
+        return false;
+    if (site->window.state == WINDOW_PROBE || pace_may(&site->pace, s->now))
+        return true;
+    if (!site->timed)
+        site_timer(s, site, pace_when(&site->pace, s->now));
+    return false;
+}
+
+void site_update(struct schedule *s, struct site *site)
+{
+    bool may = site_may_send(s, site);
+    if (may && !site->runnable)
+        RING_ADD(s->runnable, site);
+    if (!may && site->runnable)
+        RING_REMOVE(s->runnable, site);
+    site->runnable = may;
+}
+
+struct site *schedule_find_site(const struct schedule *s, struct span name)
+{
+    for (struct hash_node *n = hash_find(&s->sites, hash_bytes(s->secret, name)); n; n = hash_same(n)) {
+        struct site *site = HASH_OWNER(n, struct site, node);
+        if (span_equal(schedule_site_name(site), name))
+            return site;
+    }
+    return NULL;
+}
+
+static struct site *site_new(struct schedule *s, struct span name, unsigned most)
+{
+    if (name.n > UINT16_MAX)
+        log_die("schedule: a site's name is too long");
+    struct site *site = memory_new(1, sizeof *site + name.n);
+    if (name.n)
+        memcpy(site->name, name.p, name.n);
+    site->name_length = (uint16_t)name.n;
+    window_init(&site->window, most);
+    hash_add(&s->sites, &site->node, hash_bytes(s->secret, name));
+    site_timer(s, site, s->now + FORGET_AFTER);
+    return site;
+}
+
+struct site *schedule_site(struct schedule *s, struct span name, unsigned most)
+{
+    struct site *site = schedule_find_site(s, name);
+    if (!site)
+        return site_new(s, name, most);
+    window_limit(&site->window, most);
+    site_update(s, site);
+    return site;
+}
+
+void schedule_site_rate(struct schedule *s, struct site *site, unsigned a_minute)
+{
+    if (site->pace.a_minute == a_minute)
+        return;
+    pace_limit(&site->pace, a_minute, s->now);
+    if (site->jobs > 0 && site->window.state != WINDOW_DEAD)
+        site_timer(s, site, 0);
+    site_update(s, site);
+}
+
+static bool site_dead(const struct site *site)
+{
+    return site->window.state == WINDOW_DEAD;
+}
+
+void site_join(struct schedule *s, struct site *site)
+{
+    if (site->jobs++ == 0 && !site_dead(site))
+        site_timer(s, site, 0);
+}
+
+void site_leave(struct schedule *s, struct site *site)
+{
+    if (--site->jobs == 0 && !site_dead(site))
+        site_timer(s, site, s->now + FORGET_AFTER);
+    site_update(s, site);
+}
+
+void site_die(struct schedule *s, struct site *site)
+{
+    uint64_t delay = retry_doubled(s->probe_first, site->window.probes, s->probe_most);
+    site_timer(s, site, s->now + retry_jitter(&s->random, delay));
+}
+
+void site_probe(struct schedule *s, struct site *site)
+{
+    if (!site_dead(site))
+        return;
+    window_probe(&site->window);
+    site_timer(s, site, 0);
+    site_update(s, site);
+}
+
+void site_time(struct schedule *s, struct site *site)
+{
+    site->timed = false;
+    window_probe(&site->window);
+    if (site->jobs > 0) {
+        site_update(s, site);
+        return;
+    }
+    hash_remove(&s->sites, &site->node);
+    free(site);
+}
+
+/* ---- what others see --------------------------------------------------------------------------------------------- */
+
+struct span schedule_site_name(const struct site *site)
+{
+    return span_make(site->name, site->name_length);
+}
+
+bool schedule_site_dead(const struct site *site)
+{
+    return site->window.state == WINDOW_DEAD || site->window.state == WINDOW_PROBE;
+}
+
+unsigned schedule_window(const struct site *site)
+{
+    return (unsigned)site->window.size;
+}
+
+struct schedule_view schedule_view(const struct site *site)
+{
+    return (struct schedule_view){.jobs = site->jobs,
+                                  .ready = site->ready,
+                                  .window = schedule_window(site),
+                                  .active = site->window.active,
+                                  .most = site->window.most,
+                                  .a_minute = site->pace.a_minute,
+                                  .dead = schedule_site_dead(site),
+                                  .probe = site_dead(site) ? site->timer.due : 0};
+}
+
+void schedule_each_site(const struct schedule *s, void (*each)(const struct site *, void *arg), void *arg)
+{
+    for (struct hash_node *n = hash_first(&s->sites); n; n = hash_after(&s->sites, n))
+        each(HASH_OWNER(n, struct site, node), arg);
+}

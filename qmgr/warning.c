@@ -1,0 +1,82 @@
+/* The delay warning: mail that has waited for queue.delay_warning, and whose sender is told so, once.
+ *
+ * A wheel has every message with a recipient who is still to be warned about, due when it has waited long enough: also the mail behind a
+ * dead site, which is not tried one by one, is warned about in time. */
+#include "qmgr/queue.h"
+
+static struct wheel wheel;
+
+/* Told already: the verdict DEFERRED stands in the state of a recipient that waits (docs/spool.md). */
+static bool to_be_warned(const struct mail *m, uint32_t index)
+{
+    const struct recipient *r = &m->rcpt[index];
+    struct record_recipient rcpt;
+    if (r->state == RECIPIENT_DONE || r->verdict == VERDICT_DEFERRED || r->untold)
+        return false;
+    mail_recipient(m, index, &rcpt);
+    return bounce_wanted(BOUNCE_DELAY, rcpt.notify);
+}
+
+static bool any_to_be_warned(const struct mail *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (to_be_warned(m, i))
+            return true;
+    }
+    return false;
+}
+
+/* Seconds since 1970; 0: never, since it is not wanted, or it goes back before that. */
+static uint64_t due(const struct mail *m)
+{
+    uint64_t wait = queue.settings->queue_delay_warning, at = m->arrived / 1000000 + wait;
+    return wait == 0 || m->sender.n == 0 || at >= mail_expires(m) ? 0 : at;
+}
+
+void warning_add(struct mail *m)
+{
+    uint64_t at = due(m);
+    if (at == 0 || !any_to_be_warned(m))
+        return;
+    wheel_add(&wheel, &m->warning, at);
+    m->warns = true;
+}
+
+void warning_remove(struct mail *m)
+{
+    if (m->warns)
+        wheel_remove(&wheel, &m->warning);
+    m->warns = false;
+}
+
+static void warn(struct mail *m)
+{
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (to_be_warned(m, i))
+            report_owe(m, i, BOUNCE_DELAY);
+    }
+    mail_check(m);
+}
+
+void warning_turn(uint64_t now)
+{
+    for (struct wheel_item *item; (item = wheel_expired(&wheel, now));) {
+        struct mail *m = HASH_OWNER(item, struct mail, warning);
+        m->warns = false;
+        warn(m);
+    }
+}
+
+void warning_start(uint64_t now)
+{
+    wheel_init(&wheel, now);
+}
+
+void warning_reconfigure(void)
+{
+    for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n)) {
+        struct mail *m = HASH_OWNER(n, struct mail, node);
+        warning_remove(m);
+        warning_add(m);
+    }
+}
