@@ -296,7 +296,7 @@ static int send_letter(const struct options *o, const char *run, const struct le
                                .header = buf_span(&l->header),
                                .body = l->body};
         status = submit(run, &m, &error);
-        if (status != EX_OK)
+        if (status != EX_OK && error.text[0])
             (void)complain(status, "%s", error.text);
     }
     for (size_t i = 0; i < r.n; i++)

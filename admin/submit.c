@@ -263,13 +263,11 @@ static int take_rcpt(struct session *c, struct transaction *t, size_t i)
         t->next = i;
         return EX_OK;
     }
-    struct error first = *c->error;
     status = refused(c, c->s->recipients[i]);
     if (c->code < 500)
         return status;
     (void)fprintf(stderr, "sendmail: %s\n", c->error->text);
-    if (t->worst != EX_OK)
-        *c->error = first;
+    c->error->text[0] = '\0'; /* told */
     t->worst = t->worst == EX_OK ? status : t->worst;
     return EX_OK;
 }

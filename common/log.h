@@ -15,12 +15,13 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 enum log_kind { LOG_TO_STDERR, LOG_TO_FILE, LOG_TO_SYSLOG };
 
 void log_open(const char *program, int fd, enum log_kind, enum log_level most); /* again at any time: replaces (and closes) the former fd */
-void log_flush(void);                                                        /* called once a turn by the event loop, and at exit */
+void log_flush(void);                                                           /* called once a turn by the event loop, and at exit */
+bool log_wanted(enum log_level);                                                /* before work that only a line of this level needs */
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level, const char *fmt, ...);
-#define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_line(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 int log_descriptor(void); /* where lines go now */
 

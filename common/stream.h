@@ -27,7 +27,7 @@ struct stream_handler {
     void (*connected)(struct stream *, void *arg); /* TCP is there (client side only) */
     void (*secured)(struct stream *, void *arg);   /* the handshake is done */
     void (*readable)(struct stream *, void *arg);
-    void (*drained)(struct stream *, void *arg);   /* NULL: not wanted */
+    void (*drained)(struct stream *, void *arg);                                 /* NULL: not wanted */
     void (*ended)(struct stream *, enum stream_end, const char *why, void *arg); /* the owner frees the stream, here or later */
 };
 
@@ -45,7 +45,7 @@ void stream_promised_silence(struct stream *);
 struct span stream_input(const struct stream *);
 void stream_consume(struct stream *, size_t n);
 void stream_consume_secret(struct stream *, size_t n); /* the same, and wipes it */
-void stream_want_input(struct stream *, bool); /* true again: readable() is called once more for what is there already */
+void stream_want_input(struct stream *, bool);         /* true again: readable() is called once more for what is there already */
 
 void stream_write(struct stream *, const void *, size_t); /* copied */
 void stream_write_span(struct stream *, struct span);
@@ -60,7 +60,7 @@ void stream_timeout(struct stream *, uint64_t milliseconds); /* from now; 0: non
 size_t stream_start_tls_server(struct stream *, SSL_CTX *);
 /* `name`: for SNI, and the name to verify; NULL: none. */
 size_t stream_start_tls_client(struct stream *, SSL_CTX *, const char *name, bool verify, SSL_SESSION *resume);
-SSL *stream_tls(const struct stream *); /* NULL: plain */
+SSL *stream_tls(const struct stream *);                           /* NULL: plain */
 void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
 
 void streams_flush(void); /* all of this process; programs call it in their turn() */

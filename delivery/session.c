@@ -5,7 +5,6 @@
 #include "delivery/remote.h"
 
 #include <event2/event.h>
-#include <stdarg.h>
 #include <stdlib.h>
 
 #define INPUT_LIMIT ((size_t)16 << 10)
@@ -39,7 +38,7 @@ static void leave_idle(struct session *s)
     s->next_idle = NULL;
 }
 
-static void stop_opening(struct session *s)
+void session_stop_opening(struct session *s)
 {
     if (s->opening)
         s->site->opening--;
@@ -53,7 +52,7 @@ static void detach(struct session *s)
     if (!site)
         return;
     leave_idle(s);
-    stop_opening(s);
+    session_stop_opening(s);
     site->sessions--;
     s->site = NULL;
     site_settle(site);
@@ -68,7 +67,7 @@ static void destroy(struct session *s)
     free(s);
 }
 
-static void release(struct session *s)
+void session_release(struct session *s)
 {
     if (s->gone)
         return;
@@ -100,12 +99,12 @@ void session_drop(struct session *s)
 {
     if (s->job)
         log_die("%s: a session ends under its job", queueid_format(s->job->id).text);
-    release(s);
+    session_release(s);
 }
 
 /* ---- what happened, for the log and the result ----------------------------------------------------------------------------------- */
 
-static void add_peer(const struct session *s, struct buf *out)
+void session_add_peer(const struct session *s, struct buf *out)
 {
     if (s->at < s->hosts.n)
         buf_printf(out, "%s:%u", s->peer, s->site->nexthop.port);
@@ -138,123 +137,18 @@ void session_finish_job(struct session *s, bool site_failed)
 {
     struct job *j = s->job;
     struct buf peer = BUF_EMPTY(512);
-    add_peer(s, &peer);
+    session_add_peer(s, &peer);
     s->job = NULL;
     job_finish(j, site_failed, buf_span(&peer), buf_span(&s->security));
     buf_free(&peer);
 }
 
-/* No (further) address: the end of the job that is ours, or else of one that waits. */
-void session_give_up(struct session *s, enum verdict verdict, const char *status, bool site_failed, struct span words)
-{
-    struct buf peer = BUF_EMPTY(512);
-    if (s->job) {
-        job_decide_rest(s->job, verdict, status, words);
-        session_finish_job(s, site_failed);
-    } else {
-        add_peer(s, &peer);
-        stop_opening(s);
-        site_unreachable(s->site, verdict, status, words, site_failed, buf_span(&peer));
-    }
-    buf_free(&peer);
-    release(s);
-}
-
-void session_trouble(struct session *s, const char *status, bool site_failed, struct span words)
-{
-    session_log(s, words);
-    stream_free(s->stream);
-    s->stream = NULL;
-    bool decided = s->job && transaction_decided(s);
-    if (s->job && !decided && s->messages > 1) {
-        site_give_back(s->site, s->job);
-        s->job = NULL;
-        release(s);
-        return;
-    }
-    if (decided || s->at + 1 >= s->hosts.n) {
-        session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
-        return;
-    }
-    s->at++;
-    s->plain_only = false;
-    session_connect(s);
-}
-
-void session_troublef(struct session *s, const char *status, const char *fmt, ...)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    char text[SESSION_WORDS];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    buf_add(&words, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
-    session_trouble(s, status, true, buf_span(&words));
-    buf_free(&words);
-}
-
-/* ---- addresses ------------------------------------------------------------------------------------------------------------------- */
-
-static void no_address(struct session *s)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    bool final = s->hosts.left_out[0] && !s->hosts.unresolved;
-    if (s->hosts.left_out[0])
-        buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
-    else
-        buf_printf(&words, "no address is known for the hosts of next hop %s", s->site->nexthop.name);
-    session_log(s, buf_span(&words));
-    session_give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(&words));
-    buf_free(&words);
-}
-
-static void first_address(struct session *s)
-{
-    s->at = 0;
-    if (s->hosts.n == 0)
-        no_address(s);
-    else
-        session_connect(s);
-}
-
-static void on_resolved(const struct message *m, void *arg)
-{
-    struct session *s = arg;
-    s->question = 0;
-    if (!m || m->type != MESSAGE_RESOLVED) {
-        session_give_up(s, VERDICT_DEFERRED, "4.4.3", true, SPAN_LITERAL("the resolver gave no answer"));
-        return;
-    }
-    const struct message_resolved *r = &m->resolved;
-    bool failed = r->verdict == RESOLVE_FAILED;
-    char status[STATUS_MAX] = "";
-    if (r->verdict == RESOLVE_OK) {
-        hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts);
-        first_address(s);
-        return;
-    }
-    if (r->status.n && r->status.n < sizeof status)
-        memcpy(status, r->status.p, r->status.n);
-    bool consistent = status[0] == (failed ? '5' : '4');
-    session_log(s, r->reason);
-    session_give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
-}
+/* ---- opening --------------------------------------------------------------------------------------------------------------------- */
 
 static void begin(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    struct session *s = arg;
-    const struct nexthop *hop = &s->site->nexthop;
-    struct message m = {.type = MESSAGE_RESOLVE, .fd = -1};
-    if (hop->kind == NEXTHOP_ADDRESS) {
-        hosts_of_address(&s->hosts, hop, remote.settings);
-        first_address(s);
-        return;
-    }
-    m.resolve.name = span_of(hop->name);
-    m.resolve.want = RESOLVE_ADDRESSES | (hop->kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0);
-    s->question = peer_ask(remote.dns, &m, on_resolved, s);
+    session_resolve(arg);
 }
 
 /* Nothing of it happens before the event loop's next turn: the caller is in the middle of something. */
@@ -350,7 +244,7 @@ void session_ready(struct session *s)
 {
     if (out_of_step(s))
         return;
-    stop_opening(s);
+    session_stop_opening(s);
     bool spent = s->messages >= remote.settings->remote_session_messages;
     if (!s->job && !spent)
         s->job = site_take(s->site, s->messages > 0);
@@ -391,7 +285,7 @@ static void take_reply(struct session *s)
     case SESSION_QUIT:
         stream_close_after_flush(s->stream);
         s->stream = NULL;
-        release(s);
+        session_release(s);
         break;
     default:
         transaction_reply(s);
@@ -489,7 +383,7 @@ static void orphan(struct session *s)
     }
     job_free(s->job);
     s->job = NULL;
-    release(s);
+    session_release(s);
 }
 
 void sessions_orphan(const struct channel *c)

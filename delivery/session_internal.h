@@ -1,5 +1,5 @@
-/* session_internal: what connecting (session.c), the greetings (hello.c), the transaction (transaction.c) and the body (body.c) share.
- * Nobody else includes it. */
+/* session_internal: what life and events (session.c), the choice of an address (attempt.c), the greetings (hello.c), the transaction
+ * (transaction.c) and the body (body.c) share. Nobody else includes it. */
 #ifndef POSTINO_SESSION_INTERNAL_H
 #define POSTINO_SESSION_INTERNAL_H
 
@@ -70,15 +70,21 @@ void session_command(struct session *, enum session_phase, uint64_t seconds, con
 void session_ready(struct session *);                                                           /* takes the next job, or idles, or quits */
 void session_finish_job(struct session *, bool site_failed);                                    /* all recipients are decided */
 void session_drop(struct session *); /* closes the connection; the session is gone */
-/* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
-void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
-__attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);
 
-const struct host *session_host(const struct session *); /* the address in use */
-void session_connect(struct session *);                  /* ... or once more */
+const struct host *session_host(const struct session *);        /* the address in use */
+void session_connect(struct session *);                         /* ... or once more */
+void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
+void session_stop_opening(struct session *);                    /* its site no longer counts on it for a job that waits */
+void session_release(struct session *);                         /* closes and frees it, when its handlers have returned; no job is left */
+
+/* attempt.c */
+void session_resolve(struct session *); /* asks for the next hop's addresses, and connects to the first */
+/* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
+void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
+__attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* The end of the session, and of the job that is its own or of one that waits: no address will help. */
 void session_give_up(struct session *, enum verdict, const char *status, bool site_failed, struct span words);
 

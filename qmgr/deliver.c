@@ -347,7 +347,7 @@ static void cannot_read(struct delivery *d, int status)
 static void deliver(struct delivery *d)
 {
     struct mail *m = d->mail;
-    struct record_recipient rcpt;
+    struct record_recipient rcpt = {0};
     struct buf list = BUF_EMPTY(FRAME_MAX);
     char *read = NULL;
     for (uint32_t i = 0; i < d->count; i++) {

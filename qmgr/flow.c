@@ -1,8 +1,8 @@
 /* Flows and classes: whose turn it is inside a site.
  *
- * Deficit round robin: a flow at its turn gets a quantum, sends what it can pay, and saves the rest (less than its next job's cost) while it has
- * jobs. In one turn it sends less than a quantum and one job's cost; jobs of one recipient: exactly a quantum. Turns without a job go by only
- * while a job costs more than the quantum: cost/quantum visits a job, however many are queued. */
+ * Deficit round robin: a flow at its turn gets a quantum, sends what it can pay, and saves the rest (less than its next job's cost) while
+ * it has jobs. In one turn it sends less than a quantum and one job's cost; jobs of one recipient: exactly a quantum. Turns without a job
+ * go by only while a job costs more than the quantum: cost/quantum visits a job, however many are queued. */
 #include "qmgr/schedule_private.h"
 
 /* ---- senders: the names of flows, once each ---------------------------------------------------------------------- */

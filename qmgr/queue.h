@@ -10,8 +10,8 @@
  *      ^                   |
  *      +---- deferred -----+         and once, after queue.delay_warning: WAITING, untold --report durable--> WAITING, warned
  *
- * DONE is settled on disk only when nobody needs to be told any more. A crash before that repeats the attempt of a failed recipient, and its
- * report; one that was delivered is WAITING on disk with that verdict, and only the report is made again. */
+ * DONE is settled on disk only when nobody needs to be told any more. A crash before that repeats the attempt of a failed recipient, and
+ * its report; one that was delivered is WAITING on disk with that verdict, and only the report is made again. */
 #ifndef POSTINO_QUEUE_H
 #define POSTINO_QUEUE_H
 

@@ -1,5 +1,5 @@
-/* A report, from recipients of a mail whose sender is to be told of them to a mail of its own. One report tells one kind of thing: first the
- * failures, then what was delivered, then what is delayed.
+/* A report, from recipients of a mail whose sender is to be told of them to a mail of its own. One report tells one kind of thing: first
+ * the failures, then what was delivered, then what is delayed.
  *
  *   untold recipients --ask route for the sender--> build --put--> durable --> settled as told
  *                              | no: a double bounce, dropped     | no room: later

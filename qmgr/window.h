@@ -6,15 +6,16 @@
  *          may send up to its window             one at a time beside what is out already            nothing  ^      one |
  *                                                each failure of that one halves again                        +--failed--+
  *
- * A failure is one at connection level. Jobs that were out together fail together: only a job that went out since the last halving halves again
- * (its *epoch* is the window's), and only such a job's success makes it grow. A window of 1 that fails is dead at once.
+ * A failure is one at connection level. Jobs that were out together fail together: only a job that went out since the last halving halves
+ * again (its *epoch* is the window's), and only such a job's success makes it grow. A window of 1 that fails is dead at once.
  *
- * Growth needs proof: the job that is the first to fill the window at its size is the *scout*, and there is no next size before it came back well.
- * Where it failed last (its *ceiling*: as many as were out) the window pauses: the step up to there takes WINDOW_PATIENCE times as many
- * successes; when the site took that many after all, the ceiling is forgotten.
+ * Growth needs proof: the job that is the first to fill the window at its size is the *scout*, and there is no next size before it came
+ * back well. Where it failed last (its *ceiling*: as many as were out) the window pauses: the step up to there takes WINDOW_PATIENCE
+ * times as many successes; when the site took that many after all, the ceiling is forgotten.
  *
- * So a site that dies at a window of W costs at most W + log2(W) + 2 failed jobs, all but W of them one after the other; and one that takes L
- * sessions and refuses more has its window between L/2 and L + 1, at L most of the time, at the price of one refused job a climb. */
+ * So a site that dies at a window of W costs at most W + log2(W) + 2 failed jobs, all but W of them one after the other; and one that
+ * takes L sessions and refuses more has its window between L/2 and L + 1, at L most of the time, at the price of one refused job a climb.
+ * */
 #ifndef POSTINO_WINDOW_H
 #define POSTINO_WINDOW_H
 

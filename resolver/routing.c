@@ -27,7 +27,7 @@ static void rule(struct ruling *out, unsigned code, const char *status)
 enum outcome decision_fail(struct decision *d, unsigned code, const char *status, const char *words)
 {
     rule(d->ruling, code, status);
-    buf_printf(&d->ruling->reply, "<%.*s>: %s", SPAN_ARG(d->rcpt->recipient), words);
+    buf_add_text(&d->ruling->reply, words);
     return OUTCOME_FAILED;
 }
 

@@ -12,7 +12,9 @@ FAR6 = ["2001:db8::%d" % n for n in range(2, 10)]
 
 
 def run(*command):
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError("%s: %s" % (" ".join(command), done.stderr.strip()))
 
 
 class Network:

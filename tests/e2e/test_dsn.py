@@ -311,7 +311,8 @@ class Dsn(unittest.TestCase):
         host.wait_log("status=deferred")
         host.configure({"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings=SLOW % "delay_warning = 1s")
         host.reload()
-        wait_for(lambda: host.messages("alice"), 15)
+        host.wait_log("sender delay notification", 15)
+        wait_for(lambda: host.messages("alice"))
         self.assertEqual(Report(host.messages("alice")[0]).actions, {"wait@elsewhere.example": "delayed"})
 
     # ---- what can't be

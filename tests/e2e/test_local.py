@@ -326,6 +326,8 @@ class SystemUsers(LocalCase):
             except BaseException:
                 import traceback
                 traceback.print_exc()
+            finally:
+                shutil.rmtree(getattr(self, "directory", "/nonexistent"), ignore_errors=True)
             os._exit(status)
         _, status = os.waitpid(pid, 0)
         status = os.waitstatus_to_exitcode(status)

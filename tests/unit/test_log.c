@@ -53,6 +53,27 @@ static void line_has_time_program_and_pid(void **state)
     assert_int_equal(text[26], 'Z');
 }
 
+static void a_child_says_its_own_pid(void **state)
+{
+    (void)state;
+    open_pipe(LOG_LEVEL_INFO);
+    log_info("of the parent");
+    (void)written();
+    pid_t child = fork();
+    if (child == 0) {
+        log_info("of the child");
+        log_flush();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    char expected[64];
+    snprintf(expected, sizeof expected, "postino-test[%d]: of the child\n", (int)child);
+    assert_non_null(strstr(written(), expected));
+    log_info("of the parent");
+    snprintf(expected, sizeof expected, "postino-test[%d]: of the parent\n", (int)getpid());
+    assert_non_null(strstr(written(), expected));
+}
+
 static void lines_wait_for_the_flush_and_keep_their_order(void **state)
 {
     (void)state;
@@ -75,6 +96,8 @@ static void less_important_lines_are_left_out(void **state)
     log_info("left out");
     log_debug("left out");
     log_buf(LOG_LEVEL_INFO, &b);
+    assert_false(log_wanted(LOG_LEVEL_INFO));
+    assert_true(log_wanted(LOG_LEVEL_WARNING));
     log_warning("yes");
     log_buf(LOG_LEVEL_ERROR, &b);
     const char *text = written();
@@ -220,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(line_has_time_program_and_pid),
+        cmocka_unit_test(a_child_says_its_own_pid),
         cmocka_unit_test(lines_wait_for_the_flush_and_keep_their_order),
         cmocka_unit_test(less_important_lines_are_left_out),
         cmocka_unit_test(values_are_escaped),

@@ -184,7 +184,7 @@ static void users_get_mail(void **state)
     assert_string_equal(stranger("Ann@LOCAL.Example"), "250 2.1.5" LOCAL("Ann@local.example", "ann"));
     assert_string_equal(stranger("\"ann\"@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
     assert_string_equal(stranger("nobody@local.example"),
-                        "550 5.1.1 <nobody@local.example>: Recipient address rejected: User unknown in local recipient table");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
     assert_string_equal(stranger("ann"), "250 2.1.5" HOME("ann@mx.local.example", "ann"));
 }
 
@@ -196,7 +196,7 @@ static void tags_are_taken_off(void **state)
     assert_string_equal(stranger("tag+me@local.example"), "250 2.1.5" LOCAL("carol@local.example", "carol"));
     assert_string_equal(stranger("webmaster+x@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
     assert_string_equal(stranger("+x@local.example"),
-                        "550 5.1.1 <+x@local.example>: Recipient address rejected: User unknown in local recipient table");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
 }
 
 static void aliases_are_expanded(void **state)
@@ -220,7 +220,7 @@ static void what_an_alias_can_not_reach_is_reported_and_not_lost(void **state)
     assert_string_equal(stranger("mixed@local.example"),
                         "250 2.1.5" LOCAL("ann@local.example", "ann") "; nobody-here error 5.1.1 User unknown in local recipient table||");
     assert_string_equal(stranger("gone@local.example"),
-                        "550 5.1.1 <gone@local.example>: Recipient address rejected: User unknown in local recipient table");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
 }
 
 static void broken_aliases_hold_mail_back(void **state)
@@ -230,12 +230,12 @@ static void broken_aliases_hold_mail_back(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char address[64], want[128];
         snprintf(address, sizeof address, "%s@local.example", names[i]);
-        snprintf(want, sizeof want, "451 4.3.5 <%s>: Server configuration error", address);
+        snprintf(want, sizeof want, "451 4.3.5 Server configuration error");
         assert_string_equal(stranger(address), want);
     }
     assert_string_equal(stranger("d2@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
     settings->limit_alias_recipients = 3;
-    assert_string_equal(stranger("many@local.example"), "451 4.3.5 <many@local.example>: Server configuration error");
+    assert_string_equal(stranger("many@local.example"), "451 4.3.5 Server configuration error");
     settings->limit_alias_recipients = 4;
     assert_int_equal(strncmp(stranger("many@local.example"), "250", 3), 0);
     settings->limit_alias_recipients = 1000;
@@ -259,7 +259,7 @@ static void root_without_an_alias_waits_for_the_administrator(void **state)
     routing = routing_new(settings, user, &error);
     assert_string_equal(
         stranger("root@local.example"),
-        "451 4.3.5 <root@local.example>: mail for root has no mailbox: alias root to a person in the alias map, then newaliases");
+        "451 4.3.5 mail for root has no mailbox: alias root to a person in the alias map, then newaliases");
     assert_int_equal(strncmp(stranger("postmaster"), "451 4.3.5", 9), 0);
     build("aliases", MAP_ALIASES, aliases);
     routing_free(routing);
@@ -275,7 +275,7 @@ static void a_map_of_mailboxes_is_searched_from_address_to_domain(void **state)
     assert_string_equal(stranger("ann+x@virtual.example"), "250 2.1.5; ann+x@virtual.example local virtual.example|special|");
     assert_string_equal(stranger("ann+y@virtual.example"), "250 2.1.5; ann+y@virtual.example local virtual.example|people/ann|");
     assert_string_equal(stranger("bob@virtual.example"),
-                        "550 5.1.1 <bob@virtual.example>: Recipient address rejected: User unknown in virtual mailbox table");
+                        "550 5.1.1 Recipient address rejected: User unknown in virtual mailbox table");
     assert_string_equal(stranger("who@catch.example"), "250 2.1.5; who@catch.example local catch.example|everything|");
     assert_string_equal(stranger("ann@catch.example"), "250 2.1.5; ann@catch.example local catch.example|ann|");
 }
@@ -286,7 +286,7 @@ static void mailboxes_stay_below_their_directory(void **state)
     for (int i = 1; i <= 4; i++) {
         char address[64], want[128];
         snprintf(address, sizeof address, "evil%d@virtual.example", i);
-        snprintf(want, sizeof want, "451 4.3.5 <%s>: Server configuration error", address);
+        snprintf(want, sizeof want, "451 4.3.5 Server configuration error");
         assert_string_equal(stranger(address), want);
     }
 }
@@ -294,26 +294,26 @@ static void mailboxes_stay_below_their_directory(void **state)
 static void what_can_not_be_asked_is_temporary(void **state)
 {
     (void)state;
-    assert_string_equal(stranger("ann@broken.example"), "451 4.3.0 <ann@broken.example>: Temporary lookup failure");
+    assert_string_equal(stranger("ann@broken.example"), "451 4.3.0 Temporary lookup failure");
     users_fail = true;
-    assert_string_equal(stranger("nobody@local.example"), "451 4.3.0 <nobody@local.example>: Temporary lookup failure");
+    assert_string_equal(stranger("nobody@local.example"), "451 4.3.0 Temporary lookup failure");
     users_fail = false;
 }
 
 static void strangers_may_not_relay(void **state)
 {
     (void)state;
-    assert_string_equal(stranger("x@far.test"), "554 5.7.1 <x@far.test>: Relay access denied");
-    assert_string_equal(stranger("x@[192.0.2.9]"), "554 5.7.1 <x@[192.0.2.9]>: Relay access denied");
+    assert_string_equal(stranger("x@far.test"), "554 5.7.1 Relay access denied");
+    assert_string_equal(stranger("x@[192.0.2.9]"), "554 5.7.1 Relay access denied");
     assert_string_equal(stranger("x%far.test@local.example"),
-                        "550 5.1.1 <x%far.test@local.example>: Recipient address rejected: User unknown in local recipient table");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
     assert_string_equal(stranger("far.test!x@local.example"),
-                        "550 5.1.1 <far.test!x@local.example>: Recipient address rejected: User unknown in local recipient table");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
     assert_string_equal(stranger("\"x@far.test\"@local.example"),
-                        "550 5.1.1 <\"x@far.test\"@local.example>: Recipient address rejected: User unknown in local recipient table");
-    assert_string_equal(stranger("x y@far.test"), "501 5.1.3 <x y@far.test>: Bad recipient address syntax");
-    assert_string_equal(stranger("@far.test"), "501 5.1.3 <@far.test>: Bad recipient address syntax");
-    assert_string_equal(stranger(""), "501 5.1.3 <>: Bad recipient address syntax");
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(stranger("x y@far.test"), "501 5.1.3 Bad recipient address syntax");
+    assert_string_equal(stranger("@far.test"), "501 5.1.3 Bad recipient address syntax");
+    assert_string_equal(stranger(""), "501 5.1.3 Bad recipient address syntax");
 }
 
 static void some_may_relay(void **state)
@@ -329,10 +329,10 @@ static void some_may_relay(void **state)
     assert_string_equal(decide_with("x@far.test"), want);
     assert_string_equal(insider("x@[192.0.2.9]"), "250 2.1.5; x@[192.0.2.9] smtp [192.0.2.9]||may");
     assert_string_equal(stranger("x@backup.example"), "250 2.1.5; x@backup.example smtp gate.example||required");
-    assert_string_equal(stranger("x%y@backup.example"), "554 5.7.1 <x%y@backup.example>: Relay access denied");
-    assert_string_equal(stranger("x@sub.backup.example"), "554 5.7.1 <x@sub.backup.example>: Relay access denied");
+    assert_string_equal(stranger("x%y@backup.example"), "554 5.7.1 Relay access denied");
+    assert_string_equal(stranger("x@sub.backup.example"), "554 5.7.1 Relay access denied");
     assert_string_equal(stranger("x@a.below.example"), "250 2.1.5; x@a.below.example smtp gate.example||required");
-    assert_string_equal(stranger("x@below.example"), "554 5.7.1 <x@below.example>: Relay access denied");
+    assert_string_equal(stranger("x@below.example"), "554 5.7.1 Relay access denied");
 }
 
 static void the_longest_route_wins(void **state)

@@ -244,6 +244,145 @@ static void retry_times_double_within_their_jitter(void **state)
     schedule_free(s);
 }
 
+/* Hold takes a job out of everything, release puts it back where it was. */
+static void a_held_job_goes_nowhere_until_it_is_released(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 8);
+    struct job ready = {.cost = 1}, waiting = {.cost = 1}, due = {.cost = 1}, active = {.cost = 1};
+    struct site *site = schedule_site(s, name_of("site"), 5);
+    schedule_add(s, &active, site, name_of("f"), START);
+    assert_ptr_equal(schedule_next(s, START), &active);
+    assert_false(schedule_hold(s, &active));
+    schedule_add(s, &ready, site, name_of("f"), START);
+    schedule_add_later(s, &waiting, site, name_of("f"), START + 5000, START);
+    schedule_add_later(s, &due, site, name_of("f"), START + 100, START);
+    assert_true(schedule_hold(s, &ready) && schedule_hold(s, &waiting) && schedule_hold(s, &due));
+    assert_false(schedule_hold(s, &ready));
+    assert_int_equal(schedule_counts(s).held, 3);
+    assert_int_equal(schedule_counts(s).ready + schedule_counts(s).waiting, 0);
+    assert_null(schedule_next(s, START + 1000));
+    schedule_hurry(s, &due, START + 1000);
+    assert_int_equal(schedule_flush(s, site, START + 1000), 0);
+    assert_null(schedule_next(s, START + 1000));
+    schedule_done(s, &active, JOB_SUCCESS, START + 1000);
+    assert_null(schedule_next(s, START + 2000));
+    assert_int_equal(schedule_counts(s).sites, 1); /* a held job keeps its site */
+    assert_true(schedule_release(s, &ready, START + 2000) && schedule_release(s, &waiting, START + 2000) &&
+                schedule_release(s, &due, START + 2000));
+    assert_false(schedule_release(s, &ready, START + 2000));
+    assert_ptr_equal(schedule_next(s, START + 2000), &ready);
+    assert_ptr_equal(schedule_next(s, START + 2000), &due);
+    assert_null(schedule_next(s, START + 4999));
+    assert_ptr_equal(schedule_next(s, START + 5000), &waiting);
+    schedule_remove(s, &ready);
+    schedule_remove(s, &due);
+    schedule_hold(s, &waiting);
+    schedule_remove(s, &waiting);
+    schedule_free(s);
+}
+
+static void a_flush_makes_one_sites_jobs_due(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 9);
+    struct job here[100] = {{.cost = 0}}, there = {.cost = 1}, *active[100];
+    for (size_t i = 0; i < 100; i++) {
+        here[i].cost = 1;
+        schedule_add_later(s, &here[i], schedule_site(s, name_of("here"), 200), name_of("f"), START + 1 + i * 100, START);
+    }
+    schedule_add_later(s, &there, schedule_site(s, name_of("there"), 200), name_of("f"), START + 100, START);
+    assert_null(schedule_find_site(s, name_of("elsewhere")));
+    assert_ptr_equal(schedule_find_site(s, name_of("here")), here[0].site);
+    assert_int_equal(schedule_flush(s, here[0].site, START), 100);
+    assert_int_equal(grant_all(s, active, START), SCHEDULE_WINDOW);
+    assert_int_equal(schedule_counts(s).ready, 100 - SCHEDULE_WINDOW);
+    assert_int_equal(there.state, JOB_WAITING);
+    for (size_t i = 0; i < SCHEDULE_WINDOW; i++)
+        schedule_done(s, active[i], JOB_SITE_FAILURE, START);
+    while (!schedule_site_dead(here[99].site))
+        schedule_done(s, schedule_next(s, START), JOB_SITE_FAILURE, START);
+    assert_null(schedule_next(s, START));
+    assert_true(schedule_view(here[99].site).probe > START);
+    schedule_flush(s, here[99].site, START); /* a dead site gets a probe */
+    assert_int_equal(grant_all(s, active, START), 1);
+    for (size_t i = 0; i < 100; i++)
+        schedule_remove(s, &here[i]);
+    schedule_remove(s, &there);
+    schedule_free(s);
+}
+
+/* What was due while nobody looked comes by and by, new mail at once. */
+static void overdue_jobs_do_not_all_become_ready_at_once(void **state)
+{
+    (void)state;
+    enum { N = 3 * SCHEDULE_DUE_A_SECOND + 1 };
+    struct schedule *s = schedule_new(START, 10);
+    struct job *jobs = calloc((size_t)N, sizeof *jobs), fresh = {.cost = 1};
+    assert_non_null(jobs);
+    for (size_t i = 0; i < N; i++) {
+        jobs[i].cost = 1;
+        schedule_add_later(s, &jobs[i], schedule_site(s, name_of("site"), 1), name_of("f"), START - 1 - i, START);
+    }
+    for (uint64_t second = 0; second < 4; second++) {
+        struct job *job = schedule_next(s, START + second);
+        assert_non_null(job);
+        assert_int_equal(schedule_counts(s).waiting, second < 3 ? N - (second + 1) * SCHEDULE_DUE_A_SECOND : 0);
+        if (second == 0) {
+            schedule_add(s, &fresh, schedule_site(s, name_of("other"), 1), name_of("f"), START);
+            assert_ptr_equal(schedule_next(s, START), &fresh);
+        }
+        assert_null(schedule_next(s, START + second));
+        assert_int_equal(schedule_wake(s, START + second), second < 3 ? START + second + 1 : 0);
+        schedule_done(s, job, JOB_SUCCESS, START + second);
+    }
+    for (size_t i = 0; i < N; i++)
+        schedule_remove(s, &jobs[i]);
+    schedule_remove(s, &fresh);
+    schedule_free(s);
+    free(jobs);
+}
+
+static void no_more_are_active_than_may_be(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 11);
+    struct job jobs[50] = {{.cost = 0}}, *active[50];
+    schedule_active_most(s, 7);
+    for (size_t i = 0; i < 50; i++) {
+        char name[2] = {(char)('a' + i % 10)};
+        jobs[i].cost = 1;
+        schedule_add(s, &jobs[i], schedule_site(s, name_of(name), 5), name_of("f"), START);
+    }
+    assert_int_equal(grant_all(s, active, START), 7);
+    assert_int_equal(schedule_wake(s, START), 0); /* something must come back first */
+    schedule_done(s, active[3], JOB_SUCCESS, START);
+    assert_int_equal(schedule_wake(s, START), START);
+    assert_non_null(schedule_next(s, START));
+    assert_null(schedule_next(s, START));
+    for (size_t i = 0; i < 50; i++)
+        schedule_remove(s, &jobs[i]);
+    schedule_free(s);
+}
+
+/* A window that nobody fills does not grow, whatever succeeds in it. */
+static void a_window_does_not_grow_unused(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 12);
+    struct job job = {.cost = 1}, keep = {.cost = 1};
+    struct site *site = schedule_site(s, name_of("site"), 20);
+    schedule_add_later(s, &keep, site, name_of("f"), START + 100000, START);
+    for (int i = 0; i < 1000; i++) {
+        schedule_add(s, &job, site, name_of("f"), START);
+        assert_ptr_equal(schedule_next(s, START), &job);
+        schedule_done(s, &job, JOB_SUCCESS, START);
+    }
+    assert_int_equal(schedule_window(site), SCHEDULE_WINDOW);
+    schedule_remove(s, &keep);
+    schedule_free(s);
+}
+
 /* Random operations against a list of times: whatever is due comes, at its time. */
 static void wheel_agrees_with_a_naive_model(void **state)
 {
@@ -295,6 +434,11 @@ int main(void)
         cmocka_unit_test(waiting_jobs_become_ready_when_due_and_sites_are_forgotten),
         cmocka_unit_test(ready_jobs_of_a_site_can_be_walked_and_removed),
         cmocka_unit_test(retry_times_double_within_their_jitter),
+        cmocka_unit_test(a_held_job_goes_nowhere_until_it_is_released),
+        cmocka_unit_test(a_flush_makes_one_sites_jobs_due),
+        cmocka_unit_test(overdue_jobs_do_not_all_become_ready_at_once),
+        cmocka_unit_test(no_more_are_active_than_may_be),
+        cmocka_unit_test(a_window_does_not_grow_unused),
         cmocka_unit_test(wheel_agrees_with_a_naive_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,7 +210,7 @@ static void the_window_follows_a_bad_time_and_recovers(void **state)
     struct sim sim;
     l.look = note_minute;
     sim_init(&sim, &r, 1, 11);
-    sim_run(&sim, 30 * MINUTE, supply, &l);
+    sim_run(&sim, 30 * MINUTE + 5000, supply, &l); /* what went out before has come back */
     unsigned before = schedule_window(sim_site(&sim, 0));
     sim_run(&sim, 40 * MINUTE - 1, supply, &l);
     unsigned after = schedule_window(sim_site(&sim, 0));
@@ -226,7 +226,8 @@ static void the_window_follows_a_bad_time_and_recovers(void **state)
         if (i != 10 && i != 20 && i != 21)
             assert_in_range(at_minute[i], bad ? 1 : 9, bad ? 3 : 21);
     }
-    assert_true(after == before || after * 2 == before || after * 2 + 1 == before); /* what was refused before minute 30 came to its end */
+    assert_int_equal(after, before);
+    assert_true(r.deferred > 10000);
     sim_free(&sim);
     free(l.mail);
 }
@@ -318,7 +319,7 @@ static void sites_that_die_together_are_not_probed_together(void **state)
     struct phase phase = {.service = 4, .dead = true};
     struct receiver *r = memory_new(SITES, sizeof *r);
     struct mail *mail = memory_new(SITES * EACH, sizeof *mail);
-    char names[SITES][8];
+    char names[SITES][24];
     struct sim sim;
     for (size_t i = 0; i < SITES; i++) {
         snprintf(names[i], sizeof names[i], "s%zu", i);
@@ -372,7 +373,7 @@ static void restart(size_t n, size_t sites, unsigned percent_overdue)
 {
     static const struct phase phases[2] = {{.service = 200}, {.service = 30000, .dead = true}};
     struct receiver *r = memory_new(sites, sizeof *r);
-    char(*names)[12] = memory_new(sites, sizeof *names);
+    char(*names)[24] = memory_new(sites, sizeof *names);
     struct restart a = {.sites = sites, .fresh_most = 2000, .overdue = n / 100 * percent_overdue};
     struct sim sim;
     a.mail = memory_new(n, sizeof *a.mail);
@@ -426,7 +427,7 @@ static void a_storm_of_4xx_does_not_come_back_as_one(void **state)
     enum { SITES = 40 };
     static struct phase phases[2] = {{.service = 100, .deferred = 100}, {.from = 10 * MINUTE, .service = 100}};
     struct receiver r[SITES];
-    char names[SITES][8];
+    char names[SITES][24];
     size_t n = number(100000);
     struct mail *mail = memory_new(n, sizeof *mail);
     struct restart a = {.sites = SITES};
@@ -659,7 +660,11 @@ struct cost {
 static struct cost measure(struct bench *b, void (*run)(void *))
 {
     struct cost c;
+#ifdef POSTINO_SANITIZER
+    b->operations = 4; /* single steps are slow */
+#else
     b->operations = full ? 50 : 10;
+#endif
     c.instructions = (double)instructions_of(run, b) / (double)b->operations;
     b->operations = 200000;
     run(b);

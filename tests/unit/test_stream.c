@@ -398,6 +398,32 @@ static void close_after_flush_sends_all(void **state)
     close_end(&a);
 }
 
+/* A server waits for the client's end of input, unless the client has said that nothing comes. */
+static void promised_silence_is_not_waited_for(void **state)
+{
+    (void)state;
+    for (int promised = 0; promised <= 1; promised++) {
+        int fd[2];
+        struct end a;
+        make_pair(fd);
+        open_end(&a, fd[0]);
+        if (promised)
+            stream_promised_silence(a.stream);
+        write_text(&a, "221 bye\r\n");
+        stream_close_after_flush(a.stream);
+        a.stream = NULL;
+        streams_flush();
+        assert_int_equal(fcntl(fd[0], F_GETFD) < 0, promised);
+        char text[100];
+        assert_int_equal(read(fd[1], text, sizeof text), 9);
+        assert_int_equal(read(fd[1], text, sizeof text), 0);
+        close(fd[1]);
+        turns(2);
+        assert_true(fcntl(fd[0], F_GETFD) < 0);
+        close_end(&a);
+    }
+}
+
 /* What the peer said before it hung up is read though writing to it fails. */
 static void last_words_are_read(void **state)
 {
@@ -624,6 +650,7 @@ int main(void)
         cmocka_unit_test(output_has_a_bound),
         cmocka_unit_test(deadline_passes),
         cmocka_unit_test(close_after_flush_sends_all),
+        cmocka_unit_test(promised_silence_is_not_waited_for),
         cmocka_unit_test(last_words_are_read),
         cmocka_unit_test(handler_may_free_its_stream),
         cmocka_unit_test(tls_goes_both_ways),
