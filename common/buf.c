@@ -1,7 +1,10 @@
 #include "common/buf.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define FORMATTED ((size_t)96) /* octets that most formatted text fits into: then it is formatted once */
 
 static size_t most(const struct buf *b)
 {
@@ -75,10 +78,8 @@ void buf_add_char(struct buf *b, char c)
 
 static void add_little_endian(struct buf *b, uint64_t v, size_t bytes)
 {
-    unsigned char raw[8];
-    for (size_t i = 0; i < bytes; i++)
-        raw[i] = (unsigned char)(v >> (8 * i));
-    buf_add(b, raw, bytes);
+    uint64_t raw = htole64(v);
+    buf_add(b, &raw, bytes);
 }
 
 void buf_add_u16(struct buf *b, uint16_t v)
@@ -100,6 +101,8 @@ __attribute__((format(printf, 2, 0))) static void add_formatted(struct buf *b, c
 {
     va_list again;
     va_copy(again, ap);
+    if (b->len < most(b) && most(b) - b->len >= FORMATTED)
+        buf_reserve(b, FORMATTED);
     size_t room = b->cap - b->len;
     int n = vsnprintf(room > 0 ? b->data + b->len : NULL, room, fmt, ap);
     if (n < 0) {

@@ -230,7 +230,8 @@ static void add_escaped(struct buf *out, struct span value)
             buf_add_char(out, '\\');
         }
     }
-    buf_add(out, value.p + done, value.n - done);
+    if (value.n > done)
+        buf_add(out, value.p + done, value.n - done);
 }
 
 void log_value(struct buf *out, const char *key, struct span value)

@@ -1,5 +1,7 @@
 #include "common/map.h"
 
+#include "common/clock.h"
+
 #include "common/mapcheck.h"
 
 #include <db.h>
@@ -26,13 +28,6 @@ struct map {
     char *value;
     u_int32_t value_size;
 };
-
-static time_t seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
-}
 
 /* libdb would write its complaints to stderr; the status says enough. */
 static void quiet(const DB_ENV *env, const char *prefix, const char *message)
@@ -132,7 +127,7 @@ static int open_db(struct map *map, const struct stat *checked)
 /* Opens what is there now, if it is not what is open. */
 static void look(struct map *map)
 {
-    time_t now = seconds();
+    time_t now = (time_t)(clock_monotonic_us() / 1000000);
     if (now - map->looked < LOOK_AGAIN)
         return;
     map->looked = now;

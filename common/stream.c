@@ -6,6 +6,7 @@
  *
  * System calls: interest in input is withdrawn only when input comes that nobody wants, and a timer is moved only when it fires too early.
  * A session that answers one command at a time so costs one read, one write and its share of epoll_wait a command. */
+#include "common/clock.h"
 #include "common/stream_internal.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define READ_SIZE    ((size_t)128 << 10) /* the shared buffer, and so the largest input limit */
@@ -122,13 +122,6 @@ void stream_fail(struct stream *s, const char *why)
 
 /* ---- timeout --------------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t clock_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * MILLISECONDS + (uint64_t)t.tv_nsec / 1000000;
-}
-
 static void arm(struct stream *s, uint64_t now)
 {
     uint64_t wait = s->deadline > now ? s->deadline - now : 0;
@@ -139,7 +132,7 @@ static void arm(struct stream *s, uint64_t now)
 
 void stream_timeout(struct stream *s, uint64_t milliseconds)
 {
-    uint64_t now = clock_ms();
+    uint64_t now = clock_monotonic_ms();
     s->deadline = milliseconds ? now + milliseconds : 0;
     if (s->deadline && (!s->armed || s->armed > s->deadline))
         arm(s, now);
@@ -152,7 +145,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     s->armed = 0;
     if (!s->deadline || s->state == STREAM_CLOSED)
         return;
-    uint64_t now = clock_ms();
+    uint64_t now = clock_monotonic_ms();
     if (now < s->deadline) {
         arm(s, now);
         return;

@@ -1,5 +1,6 @@
 #include "master/life.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "master/deaths.h"
 #include "master/detach.h"
@@ -120,7 +121,7 @@ static void time_to_relaunch(evutil_socket_t fd, short what, void *arg)
 
 static void restart(struct process *p, const char *name, const char *words)
 {
-    p->quick_deaths = death_count(p->quick_deaths, monotonic_ms() - p->launched);
+    p->quick_deaths = death_count(p->quick_deaths, clock_monotonic_ms() - p->launched);
     unsigned delay = death_delay(p->quick_deaths);
     process_down(p);
     if (p->timer == NULL)

@@ -37,13 +37,6 @@ void plan_free(struct plan *plan)
     free(plan);
 }
 
-uint64_t monotonic_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 /* ---- events -------------------------------------------------------------------------------------------------------------------- */
 
 static void on_signal(evutil_socket_t number, short what, void *arg)

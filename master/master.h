@@ -32,6 +32,5 @@ struct master {
 extern struct master master;
 
 void plan_free(struct plan *);
-uint64_t monotonic_ms(void);
 
 #endif

@@ -1,5 +1,7 @@
 #include "master/notify.h"
 
+#include "common/clock.h"
+
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -39,13 +41,6 @@ static socklen_t socket_address(struct sockaddr_un *to)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
 }
 
-static uint64_t monotonic_now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
 void notify_send(enum notify_event event, const char *status)
 {
     struct sockaddr_un to = {0};
@@ -54,7 +49,7 @@ void notify_send(enum notify_event event, const char *status)
     if (fd < 0)
         return;
     struct buf text = BUF_EMPTY(4096);
-    notify_text(&text, event, status, getpid(), monotonic_now_us());
+    notify_text(&text, event, status, getpid(), clock_monotonic_us());
     (void)!sendto(fd, text.data, text.len, MSG_NOSIGNAL, (struct sockaddr *)&to, len);
     buf_free(&text);
     close(fd);

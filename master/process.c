@@ -1,5 +1,6 @@
 #include "master/process.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "master/life.h"
 #include "master/logs.h"
@@ -237,7 +238,7 @@ int process_launch(struct process *p, const struct plan *plan, struct error *err
         return -1;
     }
     p->pid = pid;
-    p->launched = monotonic_ms();
+    p->launched = clock_monotonic_ms();
     p->state = PROCESS_STARTING;
     p->channel = channel_new(master.base, pair[0], programs[p->program].name, 1u << PROTOCOL_CONTROL, SIDE_CLIENT, &handler, p);
     process_send_log(p);

@@ -35,7 +35,7 @@ struct process {
     struct channel *channel;    /* NULL while DOWN, and when it hung up */
     struct event *timer;        /* to launch it again; the owner's (life.c) */
     struct event *hangup;       /* its channel has ended, and it has not yet */
-    uint64_t launched;          /* monotonic_ms() */
+    uint64_t launched;          /* clock_monotonic_ms() */
     unsigned quick_deaths;
     const char *killed_for;         /* why the master killed it; NULL: it did not */
     uint32_t connected[EDGE_COUNT]; /* as client of an edge: serial of the server it is connected to, 0: none */

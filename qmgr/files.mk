@@ -1,5 +1,6 @@
 # postino-qmgr: the spool, the schedule, the reports.
-QMGR_SPOOL    := qmgr/disk.c qmgr/spool.c qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c
+QMGR_SPOOL    := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c \
+                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
@@ -8,14 +9,18 @@ postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/o
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_simulator test_spool test_bounce
+TESTS += test_schedule test_simulator test_spool test_spool_log test_bounce
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
 test_simulator_LIBS := -lm
 test_spool_SRC     := $(QMGR_SPOOL)
 test_spool_LIBS    := -lpthread
+test_spool_log_SRC := $(QMGR_SPOOL)
+test_spool_log_LIBS := -lpthread
 test_bounce_SRC    := qmgr/bounce.c
 
-FUZZERS += fuzz_spool
+FUZZERS += fuzz_spool fuzz_log
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c
 fuzz_spool_LIBS    := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3
+fuzz_log_SRC       := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool_format.c qmgr/spool_file.c
+fuzz_log_LIBS      := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3

@@ -120,17 +120,22 @@ void mail_forget(struct mail *m)
     mail_free(m);
 }
 
-void mail_settle(struct mail *m, uint32_t index)
+struct spool_state mail_state(const struct mail *m, uint32_t index, bool is_told)
 {
     const struct recipient *r = &m->rcpt[index];
-    bool over = r->state == RECIPIENT_DONE && r->untold != BOUNCE_SUCCESS;
-    struct spool_state s = {.index = index,
-                            .state = over ? RECIPIENT_DONE : RECIPIENT_WAITING,
-                            .verdict = r->verdict,
-                            .attempts = r->attempts,
-                            .due = r->due,
-                            .status = span_of(r->status),
-                            .reason = r->reason ? span_of(r->reason) : (struct span){0}};
+    bool over = r->state == RECIPIENT_DONE && (is_told || r->untold != BOUNCE_SUCCESS);
+    return (struct spool_state){.index = index,
+                                .state = over ? RECIPIENT_DONE : RECIPIENT_WAITING,
+                                .verdict = r->verdict,
+                                .attempts = r->attempts,
+                                .due = r->due,
+                                .status = span_of(r->status),
+                                .reason = r->reason ? span_of(r->reason) : (struct span){0}};
+}
+
+void mail_settle(struct mail *m, uint32_t index)
+{
+    struct spool_state s = mail_state(m, index, false);
     spool_settle(queue.spool, mail_id(m), &s, 1);
 }
 
@@ -229,7 +234,8 @@ static void keep_body(struct mail *m, struct span body)
     queue.bodies += body.n;
 }
 
-void queue_put(const struct spool_envelope *e, struct span last_piece, uint64_t size, spool_done_fn *done, void *arg)
+static void put(const struct spool_envelope *e, struct span last_piece, uint64_t size, const struct spool_state *states, size_t count,
+                spool_done_fn *done, void *arg)
 {
     struct storing *s = memory_new(1, sizeof *s);
     *s = (struct storing){.mail = mail_new(e), .done = done, .arg = arg};
@@ -242,7 +248,18 @@ void queue_put(const struct spool_envelope *e, struct span last_piece, uint64_t 
     s->mail->size = size;
     keep_body(s->mail, last_piece);
     queue.storing++;
-    spool_put(queue.spool, e, last_piece, stored, s);
+    spool_put_settling(queue.spool, e, last_piece, states, count, stored, s);
+}
+
+void queue_put(const struct spool_envelope *e, struct span last_piece, uint64_t size, spool_done_fn *done, void *arg)
+{
+    put(e, last_piece, size, NULL, 0, done, arg);
+}
+
+void queue_put_report(const struct spool_envelope *e, struct span body, const struct spool_state *states, size_t count, spool_done_fn *done,
+                      void *arg)
+{
+    put(e, body, body.n, states, count, done, arg);
 }
 
 /* ---- out of the queue -------------------------------------------------------------------------------------------- */

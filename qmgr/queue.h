@@ -104,11 +104,14 @@ uint64_t mail_expires(const struct mail *); /* seconds since 1970 */
 void mail_check(struct mail *);             /* look at the end of this turn whether it is finished, or a report is due */
 void mail_forget(struct mail *);            /* out of the queue and out of memory; the spool is not touched */
 void mail_settle(struct mail *, uint32_t index);
+struct spool_state mail_state(const struct mail *, uint32_t index, bool told); /* as it is settled; told: its sender knows */
 void queue_recover(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg); /* a spool_each_fn */
 void queue_check_all(void);
 void queue_look_again(void); /* once a second: reports that had to wait */
 /* Makes mail durable, then queues it. `done` is called as the spool answers. Takes nothing. */
 void queue_put(const struct spool_envelope *, struct span last_piece, uint64_t size, spool_done_fn *done, void *arg);
+/* The same for a report; `states` of the mail that it is about become durable with it. */
+void queue_put_report(const struct spool_envelope *, struct span body, const struct spool_state *states, size_t count, spool_done_fn *done, void *arg);
 uint64_t queue_lease(uint32_t count); /* the first of so many ids */
 
 /* deliver.c */

@@ -1,10 +1,11 @@
 /* A report, from recipients of a mail whose sender is to be told of them to a mail of its own. One report tells one kind of thing: first
  * the failures, then what was delivered, then what is delayed.
  *
- *   untold recipients --ask route for the sender--> build --put--> durable --> settled as told
+ *   untold recipients --ask route for the sender--> build --put--> durable, and they are settled as told
  *                              | no: a double bounce, dropped     | no room: later
  *
- * A crash before the settlement makes a second report; never none. */
+ * Report and settlement are durable together (spool_put_settling). Only a delay is settled behind its report, as its recipient may meanwhile be
+ * delivered: a crash in between makes a second report; never none. */
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -27,7 +28,7 @@ void report_owe(struct mail *m, uint32_t index, enum bounce_kind kind)
 }
 
 /* A recipient that was delayed may be delivered, or fail, while the report about its delay is made. */
-static void told_one(struct mail *m, uint32_t index)
+static void told_one(struct mail *m, uint32_t index, bool settled)
 {
     struct recipient *r = &m->rcpt[index];
     bool delay = r->telling == BOUNCE_DELAY;
@@ -38,15 +39,17 @@ static void told_one(struct mail *m, uint32_t index)
         return;
     if (delay)
         r->verdict = VERDICT_DEFERRED;
-    mail_settle(m, index);
+    if (!settled)
+        mail_settle(m, index);
 }
 
-static void told(struct mail *m)
+/* settled: on disk they are so already. */
+static void told(struct mail *m, bool settled)
 {
     for (uint32_t i = 0; i < m->count; i++) {
         if (!m->rcpt[i].telling)
             continue;
-        told_one(m, i);
+        told_one(m, i, settled);
     }
     m->report_open = false;
     mail_check(m);
@@ -72,7 +75,7 @@ static void drop(struct mail *m, struct span code_words)
     log_value(&line, "reply", code_words);
     log_buf(LOG_LEVEL_WARNING, &line);
     buf_free(&line);
-    told(m);
+    told(m, false);
 }
 
 static void report_stored(int status, void *arg)
@@ -82,7 +85,7 @@ static void report_stored(int status, void *arg)
     static const char *const names[] = {[BOUNCE_FAILURE] = "non-delivery", [BOUNCE_SUCCESS] = "delivery status", [BOUNCE_DELAY] = "delay"};
     if (m && status == 0) {
         log_info("%s: sender %s notification: %s", ID_TEXT(r->about), names[r->kind], ID_TEXT(r->id));
-        told(m);
+        told(m, r->kind != BOUNCE_DELAY);
     } else if (m) {
         later(m, strerror(status));
     }
@@ -156,6 +159,18 @@ static bool build(const struct mail *m, const struct report *r, size_t *count, s
     return eight_bit;
 }
 
+static void put_with_states(struct mail *m, struct report *r, const struct spool_envelope *e, struct span body)
+{
+    struct spool_state *states = memory_new(m->count, sizeof *states);
+    size_t n = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].telling && r->kind != BOUNCE_DELAY)
+            states[n++] = mail_state(m, i, true);
+    }
+    queue_put_report(e, body, states, n, report_stored, r);
+    free(states);
+}
+
 static void put(struct mail *m, struct report *r, struct list recipients)
 {
     struct buf body = BUF_EMPTY((size_t)256 << 20);
@@ -173,10 +188,10 @@ static void put(struct mail *m, struct report *r, struct list recipients)
     if (body.failed) {
         report_stored(ENOMEM, r);
     } else if (count == 0) {
-        told(m);
+        told(m, false);
         free(r);
     } else {
-        queue_put(&e, buf_span(&body), body.len, report_stored, r);
+        put_with_states(m, r, &e, buf_span(&body));
     }
     buf_free(&body);
 }

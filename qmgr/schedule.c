@@ -228,13 +228,26 @@ static void pass_time(struct schedule *s, uint64_t now)
     }
 }
 
+/* Which ring of sites may give the next job; -1: none. The rings take turns, but the second half of what may be in flight is for sites that
+ * have nothing there: some that hang must not use up everything. */
+static int next_ring(const struct schedule *s)
+{
+    if (s->active >= s->active_most)
+        return -1;
+    if (s->runnable[1] && s->active < (s->active_most + 1) / 2 && (s->ring == 1 || !s->runnable[0]))
+        return 1;
+    return s->runnable[0] ? 0 : -1;
+}
+
 struct job *schedule_next(struct schedule *s, uint64_t now)
 {
     pass_time(s, now);
-    struct site *site = s->runnable;
-    if (!site || s->active >= s->active_most)
+    int ring = next_ring(s);
+    if (ring < 0)
         return NULL;
-    s->runnable = site->next;
+    struct site *site = s->runnable[ring];
+    s->runnable[ring] = site->next;
+    s->ring = !ring;
     struct job *job = flow_next(site);
     unready(s, job);
     job->state = JOB_ACTIVE;
@@ -266,7 +279,7 @@ void schedule_each_ready(struct schedule *s, struct site *site, void (*each)(str
 
 uint64_t schedule_wake(const struct schedule *s, uint64_t now)
 {
-    if (s->runnable && s->active < s->active_most)
+    if (next_ring(s) >= 0)
         return now;
     uint64_t job = wheel_next(&s->jobs), timer = wheel_next(&s->timers);
     if (job != 0 && s->due_left == 0 && job <= s->second)

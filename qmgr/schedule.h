@@ -1,5 +1,5 @@
-/* schedule: who is delivered to next. Pure: no I/O, no clock; time is an argument, in seconds since 1970. docs/scheduler.md has the picture, the
- * bounds and the measurements.
+/* schedule: who is delivered to next. Pure: no I/O, no clock; time is an argument, in seconds since 1970.
+ * docs/scheduler.md has the picture, the bounds and the measurements.
  *
  * Queue by what the receiver sees. A *site* is one receiver (a canonical MX set, a smarthost, the local mailboxes); inside it, *flows* (a
  * login, a client network) take turns by deficit round robin, so that one sender's flood does not hold up another's single message. A *job*
@@ -15,13 +15,13 @@
  *
  *   turn       a flow may send SCHEDULE_QUANTUM recipients a turn, and what it saved of former turns (less than one job's cost).
  *   priority   higher classes go first, but no more than SCHEDULE_PATIENCE + 1 jobs in a row go past a class that has some READY.
- *   window     jobs ACTIVE at a site: grows, when it was used, by 1/window a success, to the site's most; halves at once on a connection-level
- *              failure, but once for all jobs that were out together. What is said about one recipient does not touch it.
- *   dead site  nothing in flight, and three connection-level failures in a row (or one at a window of 1): one job at a time is a probe, with
- *              a growing, jittered delay; its success opens the site again.
+ *   window     jobs ACTIVE at a site: grows, when it was used, by 1/window a success, to the site's most; halves at once on a
+ *              connection-level failure, but once for all jobs that were out together. What is said about one recipient does not touch it.
+ *   dead site  nothing in flight, and three connection-level failures in a row (or one at a window of 1): one job at a time is a probe,
+ *              with a growing, jittered delay; its success opens the site again.
  *   limits     a site's sessions and messages a minute; all jobs ACTIVE at once.
  *   waiting    absolute due times, in a timing wheel. Nothing is scanned. No more than SCHEDULE_DUE_A_SECOND become READY in one second;
- *              the others follow, oldest first, in the next ones.
+ *              the others follow in the next ones.
  */
 #ifndef POSTINO_SCHEDULE_H
 #define POSTINO_SCHEDULE_H
@@ -63,7 +63,7 @@ struct schedule *schedule_new(uint64_t now, uint64_t seed /* for jitter and hash
 void schedule_free(struct schedule *); /* jobs are their owners' */
 /* The delay before a dead site's first probe, and the most it grows to. */
 void schedule_probing(struct schedule *, uint64_t first, uint64_t most);
-/* Jobs ACTIVE at once, at all sites together. */
+/* Jobs ACTIVE at once, at all sites together. The second half of it is for sites that have none ACTIVE. */
 void schedule_active_most(struct schedule *, size_t most);
 
 /* The site of that name, made if need be; valid while it has jobs, so add one at once. A site without jobs is forgotten after a while.

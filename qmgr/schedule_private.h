@@ -1,6 +1,7 @@
 /* What the scheduler's files share.
  *
- *      schedule.runnable -> site <-> site ...     sites that may send now, in a ring: each in its turn gives one job
+ *      schedule.runnable -> site <-> site ...     sites that may send now, in two rings: those with nothing in flight, and the others;
+ *                                                 each in its turn gives one job
  *      site.turns[class] -> flow <-> flow ...     flows of the site with READY jobs, in a ring a class: deficit round robin
  *      flow.ready           job <-> job ...       in order of arrival
  *      site.waiting      -> job <-> job ...       for a flush
@@ -34,6 +35,7 @@ struct site {
     uint16_t name_length;
     uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */
     bool runnable, timed;
+    uint8_t ring; /* if runnable */
     char name[];
 };
 
@@ -58,7 +60,8 @@ struct flow {
 struct schedule {
     struct hash sites, senders, flows;
     struct wheel jobs, timers;
-    struct site *runnable;
+    struct site *runnable[2]; /* 0: with nothing in flight */
+    unsigned ring;            /* whose turn it is */
     uint64_t now;
     uint64_t secret[2];
     uint64_t random;

@@ -26,11 +26,16 @@ static bool site_may_send(struct schedule *s, struct site *site)
 void site_update(struct schedule *s, struct site *site)
 {
     bool may = site_may_send(s, site);
-    if (may && !site->runnable)
-        RING_ADD(s->runnable, site);
-    if (!may && site->runnable)
-        RING_REMOVE(s->runnable, site);
-    site->runnable = may;
+    uint8_t ring = site->window.active > 0;
+    if (site->runnable && (!may || site->ring != ring)) {
+        RING_REMOVE(s->runnable[site->ring], site);
+        site->runnable = false;
+    }
+    if (may && !site->runnable) {
+        RING_ADD(s->runnable[ring], site);
+        site->ring = ring;
+        site->runnable = true;
+    }
 }
 
 struct site *schedule_find_site(const struct schedule *s, struct span name)

@@ -10,21 +10,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#define BATCH_MOST       200   /* settlements of one flush, and as many others; each may have an open file */
-#define SETTLE_AFTER     1000  /* milliseconds */
-#define SETTLE_AGAIN     10000 /* after a failure */
 #define FREE_CHECK_EVERY 1000
-
-/* What gathers for one message before it is written. */
-struct settling {
-    struct settling *next;
-    uint64_t id;
-    uint64_t due;        /* to be flushed by then */
-    uint64_t not_before; /* after a failure */
-    struct buf states;
-    bool remove;
-    bool makes_room; /* a removal that did not fail before */
-};
+#define ENVELOPE_ASIDE   ((uint64_t)64 << 10) /* octets behind the body that are kept of a damaged message in the log */
 
 /* A body that comes in pieces. */
 struct part {
@@ -34,7 +21,7 @@ struct part {
     int status;
 };
 
-static uint64_t monotonic(void)
+uint64_t spool_monotonic(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -52,10 +39,19 @@ struct spool_entry *spool_entry_find(const struct spool *s, uint64_t id)
 void spool_entry_add(struct spool *s, uint64_t id, uint64_t tail, uint64_t size, uint32_t body_crc)
 {
     struct spool_entry *e = memory_new(1, sizeof *e);
-    *e = (struct spool_entry){.tail = tail, .size = size, .body_crc = body_crc};
+    *e = (struct spool_entry){.tail = tail, .size = size, .body_crc = body_crc, .segment = LOG_NOWHERE, .settled_segment = LOG_NOWHERE};
     hash_add(&s->entries, &e->node, id);
     if (id > s->last_id)
         s->last_id = id;
+}
+
+void spool_entry_add_log(struct spool *s, uint64_t id, struct log_place at, uint64_t size, uint32_t body_crc)
+{
+    spool_entry_add(s, id, 0, size, body_crc);
+    struct spool_entry *e = spool_entry_find(s, id);
+    e->segment = at.segment;
+    e->offset = at.offset;
+    log_add_id(&s->log, at.segment, id);
 }
 
 void spool_entry_forget(struct spool *s, uint64_t id)
@@ -71,21 +67,55 @@ void spool_entry_forget(struct spool *s, uint64_t id)
     free(e);
 }
 
+/* What the log has of it, as it is. */
+static int copy_aside(struct spool *s, const struct spool_entry *e, const char *path)
+{
+    const struct log_segment *g = &s->log.segments[e->segment];
+    uint64_t n = SPOOL_RECORD_HEADER + e->size + ENVELOPE_ASIDE;
+    n = n < g->size - e->offset ? n : g->size - e->offset;
+    char *octets = malloc((size_t)n);
+    int fd = octets ? disk->openat(s->directory, path, O_WRONLY | O_CREAT | O_EXCL, 0600) : -1;
+    int status = fd >= 0 ? disk_read(g->fd, octets, (size_t)n, e->offset) : errno;
+    struct iovec all = {.iov_base = octets, .iov_len = (size_t)n};
+    if (fd >= 0 && status == 0)
+        status = disk_write(fd, &all, 1, 0);
+    if (fd >= 0)
+        disk->close(fd);
+    free(octets);
+    return status;
+}
+
+static int move_aside(struct spool *s, const char *from, const char *to)
+{
+    const struct spool_entry *e = NULL;
+    uint64_t id;
+    const char *name = strrchr(from, '/');
+    if (name && queueid_parse(span_of(name + 1), &id))
+        e = spool_entry_find(s, id);
+    if (e && spool_entry_in_log(e))
+        return copy_aside(s, e, to);
+    return disk->linkat(s->directory, from, to) == 0 ? 0 : errno;
+}
+
 void spool_set_aside(struct spool *s, uint64_t id, const char *why)
 {
+    const struct spool_entry *e = spool_entry_find(s, id);
+    bool in_log = e && spool_entry_in_log(e);
     char from[SPOOL_PATH], to[SPOOL_PATH], numbered[SPOOL_PATH + 16];
     spool_path(from, SPOOL_IN_MSG, id);
     spool_path(to, SPOOL_IN_BAD, id);
     snprintf(numbered, sizeof numbered, "%s", to);
     int status = 0;
     for (int i = 1; i < 10; i++) {
-        status = disk->linkat(s->directory, from, numbered) == 0 ? 0 : errno;
+        status = move_aside(s, from, numbered);
         if (status != EEXIST)
             break;
         snprintf(numbered, sizeof numbered, "%s.%d", to, i);
     }
-    if (status == 0)
+    if (status == 0 && !in_log)
         status = disk->unlinkat(s->directory, from) == 0 ? 0 : errno;
+    if (in_log)
+        spool_forget_record(s, id, e->segment);
     if (status == 0)
         log_error("spool: %s: %s; it has been set aside as %s and will not be delivered: look at it, and at the disk", from, why, numbered);
     else
@@ -94,6 +124,16 @@ void spool_set_aside(struct spool *s, uint64_t id, const char *why)
 }
 
 /* ---- opening, closing -------------------------------------------------------------------------------------------- */
+
+struct spool_op *spool_forget_record(struct spool *s, uint64_t id, uint8_t segment)
+{
+    struct spool_op *op = spool_op_new(SPOOL_OP_FORGET, id, NULL, NULL);
+    op->log = true;
+    op->previous.segment = segment;
+    spool_ops_add(&s->controls, op);
+    spool_settle_by(s, 1);
+    return op;
+}
 
 static int make_directory(int directory, const char *path, struct error *error)
 {
@@ -113,8 +153,8 @@ static int flush_directory(int directory, const char *path, struct error *error)
 
 static int make_directories(int directory, struct error *error)
 {
-    const char *names[] = {"msg", "tmp", "bad"};
-    for (size_t i = 0; i < 3; i++) {
+    const char *names[] = {"msg", "tmp", "bad", "log"};
+    for (size_t i = 0; i < 4; i++) {
         if (make_directory(directory, names[i], error) != 0)
             return -1;
     }
@@ -131,13 +171,18 @@ struct spool *spool_open(int directory, uint64_t free_least, struct error *error
 {
     if (spool_check_version(directory, error) != 0 || make_directories(directory, error) != 0)
         return NULL;
-    struct spool_writer *writer = spool_writer_new(directory, error);
-    if (!writer)
-        return NULL;
     struct spool *s = memory_new(1, sizeof *s);
+    log_init(&s->log, directory, 0);
+    struct spool_writer *writer = spool_writer_new(directory, &s->log, error);
+    if (!writer) {
+        log_free(&s->log);
+        free(s);
+        return NULL;
+    }
     s->directory = directory;
     s->writer = writer;
     s->free_least = free_least;
+    spool_ops_init(&s->controls);
     s->settlings_end = &s->settlings;
     hash_init(&s->entries);
     hash_init(&s->parts);
@@ -163,18 +208,16 @@ static void free_all(struct spool *s)
         next = hash_after(&s->parts, n);
         free(HASH_OWNER(n, struct part, node));
     }
+    for (struct spool_op *op; (op = spool_ops_take(&s->controls));)
+        spool_op_free(op);
     hash_free(&s->entries);
     hash_free(&s->parts);
+    log_free(&s->log);
     free(s);
 }
 
 static void answer(struct spool *s);
 static void refuse(struct spool *s, struct spool_op *op, int status);
-
-static bool anything_to_write(const struct spool *s)
-{
-    return s->waiting.count > 0 || (s->settle_at != 0 && s->settle_at <= monotonic());
-}
 
 void spool_close(struct spool *s)
 {
@@ -185,7 +228,7 @@ void spool_close(struct spool *s)
         spool_turn(s);
         if (s->busy)
             spool_writer_wait(s->writer);
-    } while (s->busy || s->answers.count > 0 || anything_to_write(s));
+    } while (s->busy || s->answers.count > 0 || s->log.grow || spool_anything_to_write(s));
     while (s->held.count > 0) /* a removal that failed is what they wait for */
         refuse(s, spool_ops_take(&s->held), ENOSPC);
     answer(s);
@@ -206,7 +249,8 @@ int spool_fd(const struct spool *s)
 
 bool spool_idle(const struct spool *s)
 {
-    return !s->busy && s->waiting.count == 0 && s->held.count == 0 && s->answers.count == 0 && s->settlings == NULL;
+    return (!s->busy || s->running.count == 0) && s->waiting.count == 0 && s->held.count == 0 && s->controls.count == 0 &&
+           s->answers.count == 0 && s->settlings == NULL;
 }
 
 uint64_t spool_last_id(const struct spool *s)
@@ -216,11 +260,20 @@ uint64_t spool_last_id(const struct spool *s)
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-static struct spool_op *op_new(enum spool_op_kind kind, uint64_t id, spool_done_fn *done, void *arg)
+struct spool_op *spool_op_new(enum spool_op_kind kind, uint64_t id, spool_done_fn *done, void *arg)
 {
     struct spool_op *op = memory_new(1, sizeof *op);
-    *op = (struct spool_op){
-        .kind = kind, .id = id, .done = done, .arg = arg, .fd = -1, .body = BUF_EMPTY(SIZE_MAX), .tail = BUF_EMPTY(SPOOL_REST_MOST)};
+    *op = (struct spool_op){.kind = kind,
+                            .id = id,
+                            .done = done,
+                            .arg = arg,
+                            .fd = -1,
+                            .body = BUF_EMPTY(SIZE_MAX),
+                            .tail = BUF_EMPTY(SPOOL_REST_MOST),
+                            .with = BUF_EMPTY(SPOOL_REST_MOST),
+                            .at.segment = LOG_NOWHERE,
+                            .previous.segment = LOG_NOWHERE,
+                            .before.segment = LOG_NOWHERE};
     return op;
 }
 
@@ -249,7 +302,7 @@ static bool seems_room_for(const struct spool *s, uint64_t octets)
  * fresh look. */
 static bool room_for(struct spool *s, uint64_t octets)
 {
-    uint64_t now = monotonic();
+    uint64_t now = spool_monotonic();
     if (s->free_checked == 0 || now - s->free_checked >= FREE_CHECK_EVERY || !seems_room_for(s, octets))
         check_free(s, now);
     if (!seems_room_for(s, octets))
@@ -304,7 +357,7 @@ static void part_forget(struct spool *s, struct part *part)
 
 void spool_append(struct spool *s, uint64_t id, struct span piece, spool_done_fn *done, void *arg)
 {
-    struct spool_op *op = op_new(SPOOL_OP_APPEND, id, done, arg);
+    struct spool_op *op = spool_op_new(SPOOL_OP_APPEND, id, done, arg);
     struct part *part = part_find(s, id);
     if (!part) {
         part = memory_new(1, sizeof *part);
@@ -331,7 +384,7 @@ void spool_drop(struct spool *s, uint64_t id)
     if (!part)
         return;
     part_forget(s, part);
-    spool_ops_add(&s->waiting, op_new(SPOOL_OP_DROP, id, NULL, NULL));
+    spool_ops_add(&s->waiting, spool_op_new(SPOOL_OP_DROP, id, NULL, NULL));
 }
 
 static void encode_message(struct spool_op *op, const struct spool_envelope *e, struct span last, uint64_t before, uint32_t crc)
@@ -346,13 +399,22 @@ static void encode_message(struct spool_op *op, const struct spool_envelope *e, 
 
 void spool_put(struct spool *s, const struct spool_envelope *e, struct span last, spool_done_fn *done, void *arg)
 {
-    struct spool_op *op = op_new(SPOOL_OP_PUT, e->id, done, arg);
+    spool_put_settling(s, e, last, NULL, 0, done, arg);
+}
+
+void spool_put_settling(struct spool *s, const struct spool_envelope *e, struct span last, const struct spool_state *states, size_t count,
+                        spool_done_fn *done, void *arg)
+{
+    struct spool_op *op = spool_op_new(SPOOL_OP_PUT, e->id, done, arg);
+    op->parent = e->parent;
+    for (size_t i = 0; i < count; i++)
+        spool_state_encode(&states[i], &op->with);
     struct part *part = part_find(s, e->id);
     int status = part ? part->status : 0;
     op->pieces = part != NULL;
     op->offset = part ? part->end : SPOOL_RECORD_HEADER;
     encode_message(op, e, last, op->offset - SPOOL_RECORD_HEADER, part ? part->crc : 0);
-    if (op->body.failed || op->tail.failed)
+    if (op->body.failed || op->tail.failed || op->with.failed)
         status = ENOMEM;
     else if (spool_entry_find(s, e->id))
         status = EEXIST;
@@ -367,141 +429,50 @@ void spool_put(struct spool *s, const struct spool_envelope *e, struct span last
         part_forget(s, part);
 }
 
-/* ---- settlements ------------------------------------------------------------------------------------------------- */
-
-static void settle_by(struct spool *s, uint64_t when)
-{
-    if (s->settle_at == 0 || when < s->settle_at)
-        s->settle_at = when;
-}
-
-static struct settling *settling_of(struct spool *s, struct spool_entry *e)
-{
-    if (e->settling)
-        return e->settling;
-    struct settling *x = memory_new(1, sizeof *x);
-    *x = (struct settling){.id = e->node.key, .due = s->hurry ? 1 : monotonic() + SETTLE_AFTER, .states = BUF_EMPTY(SPOOL_REST_MOST)};
-    *s->settlings_end = x;
-    s->settlings_end = &x->next;
-    s->settling_count++;
-    settle_by(s, x->due);
-    return e->settling = x;
-}
-
-void spool_settle(struct spool *s, uint64_t id, const struct spool_state *states, size_t count)
-{
-    struct spool_entry *e = spool_entry_find(s, id);
-    if (!e || count == 0)
-        return;
-    struct settling *x = settling_of(s, e);
-    for (size_t i = 0; i < count; i++)
-        spool_state_encode(&states[i], &x->states);
-}
-
-void spool_remove(struct spool *s, uint64_t id)
-{
-    struct spool_entry *e = spool_entry_find(s, id);
-    if (!e)
-        return;
-    struct settling *x = settling_of(s, e);
-    buf_free(&x->states);
-    if (x->remove)
-        return;
-    x->remove = x->makes_room = true;
-    s->removals++;
-}
-
-void spool_hurry(struct spool *s)
-{
-    s->hurry = true;
-    for (struct settling *x = s->settlings; x; x = x->next) {
-        if (x->not_before == 0)
-            x->due = 1;
-    }
-    if (s->settlings)
-        s->settle_at = 1;
-}
-
-static struct spool_op *settling_op(struct spool_entry *e, struct settling *x)
-{
-    struct spool_op *op = op_new(x->remove ? SPOOL_OP_REMOVE : SPOOL_OP_SETTLE, x->id, NULL, NULL);
-    unsigned char header[SPOOL_RECORD_HEADER];
-    op->makes_room = x->makes_room;
-    if (x->remove)
-        return op;
-    struct spool_record r = {.type = SPOOL_SETTLE, .id = x->id, .offset = e->tail, .rest = (uint32_t)x->states.len};
-    r.rest_crc = crc32c(0, x->states.data, x->states.len);
-    spool_record_encode(&r, header);
-    op->offset = e->tail;
-    buf_add(&op->body, header, sizeof header);
-    buf_add_span(&op->body, buf_span(&x->states));
-    return op;
-}
-
-/* Removals go with any flush, as its directories are flushed anyway; settlements when their time has come. */
-static bool settling_goes(const struct settling *x, uint64_t now)
-{
-    return x->not_before != 0 ? now >= x->not_before : x->remove || now >= x->due;
-}
-
-static void gather_settlings(struct spool *s, uint64_t now)
-{
-    struct settling **p = &s->settlings;
-    s->settle_at = 0;
-    for (struct settling *x; (x = *p);) {
-        struct spool_entry *e = spool_entry_find(s, x->id);
-        bool mine = e && e->settling == x;
-        if (mine && (!settling_goes(x, now) || s->running.count >= BATCH_MOST)) {
-            settle_by(s, x->not_before ? x->not_before : x->due);
-            p = &x->next;
-            continue;
-        }
-        if (mine) {
-            spool_ops_add(&s->running, settling_op(e, x));
-            e->settling = NULL;
-        }
-        *p = x->next;
-        buf_free(&x->states);
-        free(x);
-        s->settling_count--;
-    }
-    s->settlings_end = p;
-}
-
-/* A settlement that could not be written is still true: it is tried again, before what came later. */
-static void settle_again(struct spool *s, struct spool_op *op)
-{
-    char path[SPOOL_PATH];
-    spool_path(path, SPOOL_IN_MSG, op->id);
-    log_error("spool: %s: %s failed: %s; trying again in %d seconds", path, op->step, strerror(op->status), SETTLE_AGAIN / 1000);
-    struct spool_entry *e = spool_entry_find(s, op->id);
-    if (!e)
-        return;
-    struct settling *x = settling_of(s, e);
-    if (op->kind == SPOOL_OP_REMOVE) {
-        x->remove = true;
-    } else if (!x->remove) {
-        struct buf newer = x->states;
-        x->states = BUF_EMPTY(SPOOL_REST_MOST);
-        buf_add(&x->states, op->body.data + SPOOL_RECORD_HEADER, op->body.len - SPOOL_RECORD_HEADER);
-        buf_add_span(&x->states, buf_span(&newer));
-        buf_free(&newer);
-    }
-    x->not_before = monotonic() + SETTLE_AGAIN;
-    s->settle_at = 0;
-    for (x = s->settlings; x; x = x->next)
-        settle_by(s, x->not_before ? x->not_before : x->due);
-}
-
 /* ---- answering --------------------------------------------------------------------------------------------------- */
+
+/* The settlement that came with a message is on disk with it, or goes there now. */
+static void with_done(struct spool *s, struct spool_op *op, bool forgets /* the parent is still with the writer */)
+{
+    struct spool_entry *e = op->with.len > 0 ? spool_entry_find(s, op->parent) : NULL;
+    if (!e)
+        return;
+    if (op->with_log) {
+        e->in_flight = forgets;
+        if (op->status == 0) {
+            e->settled = op->with_at.offset;
+            e->settled_segment = op->with_at.segment;
+            return;
+        }
+    }
+    size_t n = op->status == 0 ? op->with.len : op->with_older; /* what came with it is not true if it failed */
+    struct settling *x = n > 0 ? spool_settling_of(s, e) : NULL;
+    if (!x || x->remove)
+        return;
+    struct buf newer = x->states;
+    x->states = BUF_EMPTY(SPOOL_REST_MOST);
+    buf_add(&x->states, op->with.data, n);
+    buf_add_span(&x->states, buf_span(&newer));
+    buf_free(&newer);
+}
 
 static void put_done(struct spool *s, struct spool_op *op)
 {
     struct spool_record r;
+    bool forgets = false;
     if (!spool_record_decode(op->header, &r))
         log_die("spool: a header of our own can't be read");
-    if (op->status == 0)
+    if (op->status == 0 && op->log)
+        spool_entry_add_log(s, op->id, op->at, r.body, r.body_crc);
+    else if (op->status == 0)
         spool_entry_add(s, op->id, SPOOL_RECORD_HEADER + r.body + r.rest, r.body, r.body_crc);
+    else if (op->log && op->at.segment != LOG_NOWHERE) { /* it may be on disk: nobody must find it there, nor what was settled with it */
+        s->log.segments[op->at.segment].alive++;
+        struct spool_op *forget = spool_forget_record(s, op->id, op->at.segment);
+        forget->parent = op->parent;
+        forget->with_log = forgets = op->with_log;
+    }
+    with_done(s, op, forgets);
 }
 
 static void fail_part(struct spool *s, uint64_t id, int status)
@@ -509,6 +480,21 @@ static void fail_part(struct spool *s, uint64_t id, int status)
     struct part *part = part_find(s, id);
     if (part)
         part->status = status;
+}
+
+static void settle_done(struct spool *s, struct spool_op *op)
+{
+    struct spool_entry *e = spool_entry_find(s, op->id);
+    if (e)
+        e->in_flight = false;
+    if (op->status != 0)
+        spool_settle_again(s, op);
+    else if (e && op->log) {
+        e->settled = op->at.offset;
+        e->settled_segment = op->at.segment;
+    } else if (e) {
+        e->tail = op->offset + op->body.len;
+    }
 }
 
 static void op_done(struct spool *s, struct spool_op *op)
@@ -522,20 +508,15 @@ static void op_done(struct spool *s, struct spool_op *op)
         if (op->status != 0)
             fail_part(s, op->id, op->status);
         break;
-    case SPOOL_OP_SETTLE: {
-        struct spool_entry *e = spool_entry_find(s, op->id);
-        if (op->status != 0)
-            settle_again(s, op);
-        else if (e)
-            e->tail = op->offset + op->body.len;
+    case SPOOL_OP_SETTLE:
+        settle_done(s, op);
         break;
-    }
     case SPOOL_OP_REMOVE:
-        s->removals -= op->makes_room;
-        if (op->status != 0)
-            settle_again(s, op);
-        else
-            spool_entry_forget(s, op->id);
+    case SPOOL_OP_FORGET:
+        spool_remove_done(s, op);
+        break;
+    case SPOOL_OP_MOVE:
+        spool_move_done(s, op);
         break;
     case SPOOL_OP_DROP:
         break;
@@ -570,7 +551,7 @@ static void try_held(struct spool *s)
         if (op->kind == SPOOL_OP_APPEND)
             fail_part(s, op->id, ENOSPC);
         else if (op->pieces)
-            spool_ops_add(&s->waiting, op_new(SPOOL_OP_DROP, op->id, NULL, NULL));
+            spool_ops_add(&s->waiting, spool_op_new(SPOOL_OP_DROP, op->id, NULL, NULL));
         refuse(s, op, ENOSPC);
     }
 }
@@ -580,31 +561,25 @@ static void collect(struct spool *s)
     if (!s->busy || !spool_writer_done(s->writer))
         return;
     s->busy = false;
-    for (struct spool_op *op; (op = spool_ops_take(&s->running));) {
+    struct spool_ops done = s->running;
+    spool_ops_init(&s->running);
+    for (struct spool_op *op; (op = spool_ops_take(&done));) {
         op_done(s, op);
-        spool_ops_add(&s->answers, op);
+        if (op->status != 0 && (op->copied || op->kind == SPOOL_OP_FORGET)) { /* its record has to be written again */
+            spool_ops_add(&s->controls, op);
+            spool_settle_by(s, spool_monotonic() + 1);
+        } else
+            spool_ops_add(&s->answers, op);
     }
+    log_release(&s->log);
     try_held(s);
-}
-
-static void start(struct spool *s)
-{
-    if (s->busy || !anything_to_write(s))
-        return;
-    gather_settlings(s, monotonic());
-    while (s->running.count < 2 * BATCH_MOST && s->waiting.count > 0)
-        spool_ops_add(&s->running, spool_ops_take(&s->waiting));
-    if (s->running.count == 0)
-        return;
-    s->busy = true;
-    spool_writer_start(s->writer, &s->running);
 }
 
 void spool_turn(struct spool *s)
 {
     collect(s);
     answer(s);
-    start(s);
+    spool_batch_start(s);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
@@ -622,11 +597,17 @@ static int open_message(struct spool *s, uint64_t id)
 int spool_envelope(struct spool *s, uint64_t id, spool_each_fn *each, void *arg, struct error *error)
 {
     struct spool_file f;
-    int fd = open_message(s, id);
-    if (fd < 0)
-        return error_set(error, "%s: %s", queueid_format(id).text, strerror(-fd));
-    enum spool_file_verdict verdict = spool_file_load(fd, id, &f);
-    disk->close(fd);
+    enum spool_file_verdict verdict;
+    const struct spool_entry *e = spool_entry_find(s, id);
+    if (e && spool_entry_in_log(e)) {
+        verdict = log_load(&s->log, id, spool_entry_place(e), spool_entry_settled(e), &f, NULL);
+    } else {
+        int fd = open_message(s, id);
+        if (fd < 0)
+            return error_set(error, "%s: %s", queueid_format(id).text, strerror(-fd));
+        verdict = spool_file_load(fd, id, &f);
+        disk->close(fd);
+    }
     if (verdict == SPOOL_FILE_GOOD)
         each(&f.envelope, f.states, f.envelope.recipients.count, arg);
     else
@@ -654,11 +635,16 @@ long spool_read(struct spool *s, uint64_t id, uint64_t offset, void *to, size_t 
         return 0;
     if (n > e->size - offset)
         n = (size_t)(e->size - offset);
-    int fd = open_message(s, id);
-    if (fd < 0)
-        return fd;
-    int status = disk_read(fd, to, n, SPOOL_RECORD_HEADER + offset);
-    disk->close(fd);
+    int status;
+    if (spool_entry_in_log(e)) {
+        status = disk_read(s->log.segments[e->segment].fd, to, n, e->offset + SPOOL_RECORD_HEADER + offset);
+    } else {
+        int fd = open_message(s, id);
+        if (fd < 0)
+            return fd;
+        status = disk_read(fd, to, n, SPOOL_RECORD_HEADER + offset);
+        disk->close(fd);
+    }
     if (status != 0)
         return -status;
     if (offset == 0 && n == e->size && crc32c(0, to, n) != e->body_crc) {
@@ -671,6 +657,8 @@ long spool_read(struct spool *s, uint64_t id, uint64_t offset, void *to, size_t 
 int spool_body(struct spool *s, uint64_t id, uint64_t *offset, uint64_t *size)
 {
     struct spool_entry *e = spool_entry_find(s, id);
+    if (e && spool_entry_in_log(e)) /* its segment holds other people's mail */
+        return -ENOTSUP;
     int fd = open_message(s, id);
     if (fd < 0)
         return fd;

@@ -54,6 +54,9 @@ void spool_hurry(struct spool *); /* settlements need not gather any longer (a s
 typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
 long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
 uint64_t spool_last_id(const struct spool *);
+/* Octets of a segment of the log that is made from now on; 0: none is. Without this call it is what the disk has room for, up to 64 MiB. */
+void spool_log_size(uint32_t octets);
+bool spool_log_ready(const struct spool *); /* else small mail goes to files of its own for now */
 
 /* A body may come in pieces; the pieces of an id are dropped with spool_drop(), or become a message with spool_put(). Each must be answered
  * before the next. */
@@ -63,6 +66,10 @@ bool spool_has_part(const struct spool *, uint64_t id); /* pieces of it are ther
 /* `last` is the (rest of the) body; the size is what came, whatever the envelope says. EEXIST: the id is in use. After any error nothing is
  * left of it. */
 void spool_put(struct spool *, const struct spool_envelope *, struct span last, spool_done_fn *, void *arg);
+/* The same for a report about e->parent: `states` of its recipients, who are told by it, become durable with it or not at all (if either is in
+ * a file of its own: behind it, so that a crash in between repeats the report, and never loses it). If it fails they are as before. */
+void spool_put_settling(struct spool *, const struct spool_envelope *, struct span last, const struct spool_state *states, size_t count,
+                        spool_done_fn *, void *arg);
 void spool_settle(struct spool *, uint64_t id, const struct spool_state *states, size_t count);
 void spool_remove(struct spool *, uint64_t id); /* all recipients are DONE; what was settled and not yet flushed goes with it */
 

@@ -111,7 +111,7 @@ static void settle(struct spool_file *f, struct span records)
     }
 }
 
-static enum spool_file_verdict decode(struct spool_file *f, const struct spool_record *r, size_t rest)
+enum spool_file_verdict spool_file_decode(struct spool_file *f, const struct spool_record *r)
 {
     struct span envelope = {f->rest, r->rest};
     if (r->rest_crc != crc32c(0, envelope.p, envelope.n))
@@ -125,8 +125,6 @@ static enum spool_file_verdict decode(struct spool_file *f, const struct spool_r
         return unreadable(f, ENOMEM);
     for (uint32_t i = 0; i < f->envelope.recipients.count; i++)
         f->states[i] = (struct spool_state){.index = i, .state = RECIPIENT_WAITING};
-    f->tail = SPOOL_RECORD_HEADER + r->body + r->rest;
-    settle(f, span_make(f->rest + r->rest, rest - r->rest));
     return SPOOL_FILE_GOOD;
 }
 
@@ -163,5 +161,9 @@ enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *
         return unreadable(f, status);
     if (crc != r.body_crc)
         return verdict(f, SPOOL_FILE_BAD, "the checksum of its body is wrong");
-    return decode(f, &r, (size_t)rest);
+    enum spool_file_verdict v = spool_file_decode(f, &r);
+    f->tail = SPOOL_RECORD_HEADER + r.body + r.rest;
+    if (v == SPOOL_FILE_GOOD)
+        settle(f, span_make(f->rest + r.rest, (size_t)rest - r.rest));
+    return v;
 }

@@ -32,5 +32,7 @@ struct spool_file {
 /* Reads and checks all of it (the body only for its checksum). Fill nothing, free it whatever the verdict. */
 enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *);
 void spool_file_free(struct spool_file *);
+/* Decodes the envelope that stands at the start of f->rest; nobody is settled. */
+enum spool_file_verdict spool_file_decode(struct spool_file *, const struct spool_record *);
 
 #endif

@@ -3,6 +3,7 @@
 
 #define MAGIC 0x4e545350u /* "PSTN" */
 
+/* A record is little endian throughout. */
 static void put(unsigned char *p, uint64_t value, unsigned octets)
 {
     for (unsigned i = 0; i < octets; i++)
@@ -22,7 +23,7 @@ void spool_record_encode(const struct spool_record *r, unsigned char out[SPOOL_R
 {
     memset(out, 0, SPOOL_RECORD_HEADER);
     put(out, MAGIC, 4);
-    put(out + 4, SPOOL_VERSION, 2);
+    put(out + 4, SPOOL_RECORD_VERSION, 2);
     put(out + 6, r->type, 2);
     put(out + 8, r->id, 8);
     put(out + 16, r->offset, 8);
@@ -30,12 +31,14 @@ void spool_record_encode(const struct spool_record *r, unsigned char out[SPOOL_R
     put(out + 32, r->body_crc, 4);
     put(out + 36, r->rest, 4);
     put(out + 40, r->rest_crc, 4);
+    put(out + 44, r->previous, 8);
+    put(out + 52, r->key, 8);
     put(out + 60, crc32c(0, out, 60), 4);
 }
 
 bool spool_record_decode(const unsigned char in[SPOOL_RECORD_HEADER], struct spool_record *r)
 {
-    if (get(in, 4) != MAGIC || get(in + 4, 2) != SPOOL_VERSION || get(in + 60, 4) != crc32c(0, in, 60))
+    if (get(in, 4) != MAGIC || get(in + 4, 2) != SPOOL_RECORD_VERSION || get(in + 60, 4) != crc32c(0, in, 60))
         return false;
     *r = (struct spool_record){.type = (uint16_t)get(in + 6, 2),
                                .id = get(in + 8, 8),
@@ -43,7 +46,9 @@ bool spool_record_decode(const unsigned char in[SPOOL_RECORD_HEADER], struct spo
                                .body = get(in + 24, 8),
                                .body_crc = (uint32_t)get(in + 32, 4),
                                .rest = (uint32_t)get(in + 36, 4),
-                               .rest_crc = (uint32_t)get(in + 40, 4)};
+                               .rest_crc = (uint32_t)get(in + 40, 4),
+                               .previous = get(in + 44, 8),
+                               .key = get(in + 52, 8)};
     return r->rest <= SPOOL_REST_MOST && r->body < (uint64_t)1 << 48;
 }
 

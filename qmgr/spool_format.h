@@ -5,11 +5,13 @@
 
 #include "qmgr/spool.h"
 
-#define SPOOL_VERSION       1
-#define SPOOL_RECORD_HEADER 64
-#define SPOOL_REST_MOST     ((uint32_t)64 << 20) /* envelope, settlement */
+#define SPOOL_VERSION        2 /* of the directory; 1 had no log */
+#define SPOOL_RECORD_VERSION 1
+#define SPOOL_RECORD_HEADER  64
+#define SPOOL_REST_MOST      ((uint32_t)64 << 20) /* envelope, settlement */
 
-enum spool_record_type { SPOOL_MSG = 1, SPOOL_SETTLE = 2 };
+/* The last three stand only in the log. TOLD: a SETTLE that means nothing without the report, whose MSG stands right before it. */
+enum spool_record_type { SPOOL_MSG = 1, SPOOL_SETTLE = 2, SPOOL_REMOVE = 3, SPOOL_MOVED = 4, SPOOL_TOLD = 5 };
 
 struct spool_record {
     uint16_t type;
@@ -19,6 +21,8 @@ struct spool_record {
     uint32_t body_crc;
     uint32_t rest; /* octets of what follows the body: the envelope, or the settled states */
     uint32_t rest_crc;
+    uint64_t previous; /* in the log, SETTLE: where the message's SETTLE before this one stands; 0: none */
+    uint64_t key;      /* in the log: the segment's; else 0 */
 };
 
 void spool_record_encode(const struct spool_record *, unsigned char out[SPOOL_RECORD_HEADER]);

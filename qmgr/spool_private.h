@@ -3,18 +3,37 @@
 #define POSTINO_SPOOL_PRIVATE_H
 
 #include "qmgr/hash.h"
+#include "qmgr/log_store.h"
 #include "qmgr/spool_file.h"
 #include "qmgr/spool_writer.h"
 
 struct settling;
 
-/* A message on disk. */
+/* What gathers for one message before it is written. */
+struct settling {
+    struct settling *next;
+    uint64_t id;
+    uint64_t due;        /* to be flushed by then */
+    uint64_t not_before; /* after a failure */
+    struct buf states;
+    bool remove;
+    bool makes_room; /* a removal that did not fail before */
+};
+
+/* A message on disk. There may be a million. */
 struct spool_entry {
-    struct hash_node node; /* key: the id */
-    uint64_t tail;         /* where the next SETTLE goes */
-    uint64_t size;         /* of the body */
-    uint32_t body_crc;
+    struct hash_node node;     /* key: the id */
     struct settling *settling; /* what gathers for it; NULL: nothing */
+    uint64_t size;             /* of the body */
+    union {
+        uint64_t tail; /* in a file of its own: where the next SETTLE goes */
+        struct {
+            uint32_t offset, settled; /* in the log: of its MSG, and of its last SETTLE */
+        };
+    };
+    uint32_t body_crc;
+    uint8_t segment, settled_segment; /* segment LOG_NOWHERE: in a file of its own */
+    bool in_flight;                   /* something about it is with the writer: nothing else goes there */
 };
 
 struct spool {
@@ -32,6 +51,11 @@ struct spool {
     uint64_t settle_at; /* monotonic milliseconds when the first of them is due; 0: none */
     uint64_t free_least, free_octets, free_checked;
     uint64_t last_id;
+    struct log log;
+    bool recovered;            /* the log may be written */
+    struct spool_ops controls; /* MOVE and FORGET, to be written again */
+    uint64_t reclaim_at;       /* monotonic milliseconds: not before */
+    unsigned last_retired;
 };
 
 struct spool_entry *spool_entry_find(const struct spool *, uint64_t id);
@@ -39,6 +63,34 @@ void spool_entry_add(struct spool *, uint64_t id, uint64_t tail, uint64_t size, 
 void spool_entry_forget(struct spool *, uint64_t id);
 /* Moves msg/XX/ID to bad/, with an error line. */
 void spool_set_aside(struct spool *, uint64_t id, const char *why);
+
+static inline bool spool_entry_in_log(const struct spool_entry *e)
+{
+    return e->segment != LOG_NOWHERE;
+}
+static inline struct log_place spool_entry_place(const struct spool_entry *e)
+{
+    return (struct log_place){.segment = e->segment, .offset = e->offset};
+}
+static inline struct log_place spool_entry_settled(const struct spool_entry *e)
+{
+    return (struct log_place){.segment = e->settled_segment, .offset = e->settled};
+}
+void spool_entry_add_log(struct spool *, uint64_t id, struct log_place, uint64_t size, uint32_t body_crc);
+struct spool_op *spool_op_new(enum spool_op_kind, uint64_t id, spool_done_fn *, void *arg);
+uint64_t spool_monotonic(void);                                                     /* milliseconds */
+struct spool_op *spool_forget_record(struct spool *, uint64_t id, uint8_t segment); /* a REMOVE in the log, soon */
+
+/* spool_settle.c */
+struct settling *spool_settling_of(struct spool *, struct spool_entry *);
+void spool_settle_again(struct spool *, struct spool_op *);
+void spool_settle_by(struct spool *, uint64_t when);
+
+/* spool_batch.c */
+void spool_batch_start(struct spool *);
+bool spool_anything_to_write(const struct spool *);
+void spool_move_done(struct spool *, struct spool_op *);
+void spool_remove_done(struct spool *, struct spool_op *);
 
 /* spool_recover.c */
 int spool_check_version(int directory, struct error *);

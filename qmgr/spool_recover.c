@@ -1,6 +1,7 @@
 /* What is in the spool when it is opened: its version, and the messages. */
 #include "common/queueid.h"
 #include "qmgr/disk.h"
+#include "qmgr/log_recover.h"
 #include "qmgr/memory.h"
 #include "qmgr/spool_private.h"
 
@@ -18,7 +19,7 @@
 
 static int write_version(int directory)
 {
-    static const char text[] = "Postino spool version 1, written by Postino " POSTINO_VERSION "\n";
+    static const char text[] = "Postino spool version 2, written by Postino " POSTINO_VERSION "\n";
     struct iovec all = {.iov_base = (void *)(uintptr_t)text, .iov_len = sizeof text - 1};
     int fd = disk->openat(directory, "version.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0)
@@ -55,10 +56,12 @@ int spool_check_version(int directory, struct error *error)
     if (status != 0)
         return error_set(error, "spool: version can't be read: %s", strerror(status));
     if (sscanf(text, "Postino spool version %9u", &version) != 1 || version == 0)
-        return error_set(error, "spool: the file version does not say \"Postino spool version 1\": is this directory a spool of Postino?");
+        return error_set(error, "spool: the file version does not say \"Postino spool version 2\": is this directory a spool of Postino?");
     if (version > SPOOL_VERSION)
         return error_set(error, "spool: it has version %u, and this Postino knows version %d: start the newer Postino that wrote it",
                          version, SPOOL_VERSION);
+    if (version < SPOOL_VERSION && (status = write_version(directory)) != 0) /* it has no log yet: nothing else is different */
+        return error_set(error, "spool: version can't be written: %s", strerror(status));
     return 0;
 }
 
@@ -106,6 +109,12 @@ static void good_file(struct recovery *r, const char *path, struct spool_file *f
 static void recover_file(struct recovery *r, const char *path, uint64_t id, int fd)
 {
     struct spool_file f;
+    if (spool_entry_find(r->spool, id)) {
+        log_info("spool: %s: a copy of what is in the log, from a move that was not finished; removed", path);
+        if (disk->unlinkat(r->spool->directory, path) != 0)
+            log_error("spool: %s can't be removed: %s", path, strerror(errno));
+        return;
+    }
     enum spool_file_verdict verdict = spool_file_load(fd, id, &f);
     if (id > r->spool->last_id)
         r->spool->last_id = id;
@@ -214,9 +223,124 @@ static void each_in_tmp(void *arg, const char *name)
         log_error("spool: %s can't be removed: %s", path, strerror(errno));
 }
 
+/* ---- the log ----------------------------------------------------------------------------------------------------- */
+
+static void log_record(const struct spool_record *r, struct span rest, struct log_place at, void *arg)
+{
+    struct recovery *recovery = arg;
+    struct spool *s = recovery->spool;
+    struct spool_entry *e = spool_entry_find(s, r->id);
+    (void)rest;
+    if (r->id > s->last_id)
+        s->last_id = r->id;
+    switch ((enum spool_record_type)r->type) {
+    case SPOOL_MSG:
+        if (!e)
+            spool_entry_add_log(s, r->id, at, r->body, r->body_crc);
+        break;
+    case SPOOL_SETTLE:
+    case SPOOL_TOLD:
+        if (e) {
+            e->settled = at.offset;
+            e->settled_segment = at.segment;
+        }
+        break;
+    case SPOOL_REMOVE:
+    case SPOOL_MOVED:
+        if (e) {
+            s->log.segments[e->segment].alive--;
+            spool_entry_forget(s, r->id);
+        }
+        break;
+    }
+}
+
+static void recover_from_log(struct recovery *r, const struct spool_entry *e)
+{
+    struct spool_file f;
+    uint64_t id = e->node.key;
+    enum spool_file_verdict verdict = log_load(&r->spool->log, id, spool_entry_place(e), spool_entry_settled(e), &f, NULL);
+    if (verdict == SPOOL_FILE_GOOD && f.torn)
+        log_error("spool: %s: a settlement of it is damaged in the log: some recipient may get it once more", queueid_format(id).text);
+    if (verdict == SPOOL_FILE_GOOD && all_done(&f)) {
+        spool_remove(r->spool, id);
+    } else if (verdict == SPOOL_FILE_GOOD) {
+        r->count++;
+        r->each(&f.envelope, f.states, f.envelope.recipients.count, r->arg);
+    } else if (verdict == SPOOL_FILE_UNREADABLE) {
+        log_error("spool: %s can't be read from the log: %s; it is looked at again at the next start", queueid_format(id).text, f.why);
+    } else {
+        spool_set_aside(r->spool, id, f.why);
+    }
+    spool_file_free(&f);
+}
+
+static void each_log_message(struct recovery *r)
+{
+    const struct log *log = &r->spool->log;
+    for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
+        for (size_t i = 0; i < log->segments[slot].id_count; i++) {
+            const struct spool_entry *e = spool_entry_find(r->spool, log->segments[slot].ids[i]);
+            if (e && e->segment == slot)
+                recover_from_log(r, e);
+        }
+    }
+}
+
+static void each_in_log(void *arg, const char *name)
+{
+    unsigned slot;
+    char end;
+    (void)arg;
+    if (strlen(name) != 2 || sscanf(name, "%2x%c", &slot, &end) != 1 || slot >= LOG_SLOTS)
+        foreign("log", name);
+}
+
+static uint32_t log_octets = UINT32_MAX; /* what the disk has room for */
+
+void spool_log_size(uint32_t octets)
+{
+    log_octets = octets;
+}
+
+#define SEGMENT_OCTETS       ((uint64_t)64 << 20)
+#define SEGMENT_OCTETS_LEAST ((uint64_t)256 << 10)
+
+/* An eighth of what is free, and no segment so small that it is not worth its while. */
+static uint32_t log_size_for(const struct spool *s)
+{
+    uint64_t octets = 0, size = SEGMENT_OCTETS;
+    if (log_octets != UINT32_MAX)
+        return log_octets;
+    if (disk->free_space(s->directory, &octets) != 0)
+        return 0;
+    for (unsigned slot = 0; slot < LOG_SLOTS; slot++)
+        octets += s->log.segments[slot].size;
+    octets = octets > s->free_least ? (octets - s->free_least) / 8 / LOG_WANTED : 0;
+    while (size > octets && size >= SEGMENT_OCTETS_LEAST)
+        size /= 2;
+    return size >= SEGMENT_OCTETS_LEAST ? (uint32_t)size : 0;
+}
+
+static int recover_log(struct recovery *r, struct error *error)
+{
+    struct log *log = &r->spool->log;
+    if (each_name(r->spool->directory, "log", each_in_log, NULL, error) != 0 || log_scan(log, log_record, r, error) != 0)
+        return -1;
+    log->size = log_size_for(r->spool);
+    if (log->size == 0 && log_count_in_use(log) > 0)
+        log->size = SEGMENT_OCTETS_LEAST; /* for what there is to say about the mail that is in it */
+    log_settle_in(log);
+    each_log_message(r);
+    r->spool->recovered = true;
+    return 0;
+}
+
 long spool_recover(struct spool *s, spool_each_fn *each, void *arg, struct error *error)
 {
     struct recovery r = {.spool = s, .each = each, .arg = arg};
+    if (recover_log(&r, error) != 0)
+        return -1;
     if (each_name(s->directory, "msg", each_shelf, NULL, error) != 0 || each_name(s->directory, "tmp", each_in_tmp, &r, error) != 0)
         return -1;
     for (unsigned number = 0; number < 256; number++) {

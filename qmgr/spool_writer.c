@@ -5,11 +5,15 @@
  *      flush   each file
  *      link    tmp/ID to msg/XX/ID, for those of pieces
  *      flush   each directory that changed
+ *      log     the records for the log, in one write, and its flush: behind all that they speak of
  *      undo    the new messages that any step failed for: nobody was told that they are here
+ *      grow    the log's next segment by a slice, if it was asked for
  *
  * An fsync that fails is not tried again: the kernel may have marked the lost pages clean. */
 #include "qmgr/spool_writer.h"
+#include "common/crc32c.h"
 #include "qmgr/disk.h"
+#include "qmgr/log_store.h"
 #include "qmgr/memory.h"
 #include "qmgr/spool_file.h"
 
@@ -26,6 +30,8 @@ struct spool_writer {
     pthread_mutex_t lock;
     pthread_cond_t changed, finished;
     struct spool_ops *batch; /* NULL: nothing to do */
+    struct log *log;
+    bool rotate;
     bool stop;
     bool shelves[256]; /* directories below msg/ that this batch changed */
 };
@@ -62,6 +68,7 @@ void spool_op_free(struct spool_op *op)
 {
     buf_free(&op->body);
     buf_free(&op->tail);
+    buf_free(&op->with);
     free(op);
 }
 
@@ -148,23 +155,78 @@ static void write_settlement(struct spool_writer *w, struct spool_op *op)
     }
 }
 
+/* What the log has of a message becomes the file that it would have been from the start. */
+static int copy_from_log(struct spool_writer *w, struct spool_op *op)
+{
+    struct spool_file f;
+    struct log_raw raw = {.body = BUF_EMPTY(SIZE_MAX)};
+    unsigned char header[SPOOL_RECORD_HEADER];
+    enum spool_file_verdict v = log_load(w->log, op->id, op->at, op->previous, &f, &raw);
+    if (v == SPOOL_FILE_GOOD) {
+        struct spool_record r = {.type = SPOOL_MSG, .id = op->id, .body = raw.body.len, .rest = (uint32_t)raw.envelope.n};
+        r.body_crc = crc32c(0, raw.body.data, raw.body.len);
+        r.rest_crc = crc32c(0, raw.envelope.p, raw.envelope.n);
+        spool_record_encode(&r, op->header);
+        buf_add_span(&op->tail, raw.envelope);
+        if (raw.states.n > 0) {
+            r = (struct spool_record){.type = SPOOL_SETTLE, .id = op->id, .rest = (uint32_t)raw.states.n};
+            r.offset = SPOOL_RECORD_HEADER + raw.body.len + raw.envelope.n;
+            r.rest_crc = crc32c(0, raw.states.p, raw.states.n);
+            spool_record_encode(&r, header);
+            buf_add(&op->tail, header, sizeof header);
+            buf_add_span(&op->tail, raw.states);
+        }
+        op->body = raw.body;
+        op->offset = SPOOL_RECORD_HEADER + op->body.len + op->tail.len;
+    } else {
+        buf_free(&raw.body);
+    }
+    spool_file_free(&f);
+    if (v == SPOOL_FILE_GOOD)
+        return op->tail.failed ? ENOMEM : 0;
+    return v == SPOOL_FILE_UNREADABLE ? EIO : EBADMSG;
+}
+
+static void write_moved(struct spool_writer *w, struct spool_op *op)
+{
+    char path[SPOOL_PATH];
+    if (op->copied)
+        return;
+    int status = copy_from_log(w, op);
+    if (status != 0) {
+        failed(op, "reading of the log", status);
+        return;
+    }
+    /* A copy whose MOVED was never written may be there. */
+    spool_path(path, SPOOL_IN_MSG, op->id);
+    if (disk->unlinkat(w->directory, path) != 0 && errno != ENOENT)
+        failed(op, "unlink", errno);
+    else
+        write_message(w, op);
+}
+
 static void write_one(struct spool_writer *w, struct spool_op *op)
 {
     switch (op->kind) {
+    case SPOOL_OP_MOVE:
+        write_moved(w, op);
+        break;
     case SPOOL_OP_APPEND:
         write_piece(w, op);
         break;
     case SPOOL_OP_PUT:
         if (op->pieces)
             write_message_of_pieces(w, op);
-        else
+        else if (!op->log)
             write_message(w, op);
         break;
     case SPOOL_OP_SETTLE:
-        write_settlement(w, op);
+        if (!op->log)
+            write_settlement(w, op);
         break;
     case SPOOL_OP_DROP:
     case SPOOL_OP_REMOVE:
+    case SPOOL_OP_FORGET:
         break;
     }
     if (op->fd >= 0 && op->status == 0)
@@ -215,7 +277,7 @@ static void drop_one(struct spool_writer *w, struct spool_op *op)
 
 static void remove_one(struct spool_writer *w, struct spool_op *op)
 {
-    if (op->kind == SPOOL_OP_REMOVE)
+    if (op->kind == SPOOL_OP_REMOVE && !op->log)
         unlink_path(w, op, SPOOL_IN_MSG);
 }
 
@@ -239,7 +301,8 @@ static void flush_shelves(struct spool_writer *w, struct spool_ops *batch)
         spool_shelf_path(path, shelf);
         int status = flush_directory(w, path);
         for (struct spool_op *op = batch->first; status != 0 && op; op = op->next) {
-            if ((op->kind == SPOOL_OP_PUT || op->kind == SPOOL_OP_REMOVE) && spool_shelf(op->id) == shelf)
+            bool here = op->kind == SPOOL_OP_MOVE || ((op->kind == SPOOL_OP_PUT || op->kind == SPOOL_OP_REMOVE) && !op->log);
+            if (here && spool_shelf(op->id) == shelf)
                 failed(op, "flush of the directory", status);
         }
     }
@@ -249,6 +312,8 @@ static void flush_shelves(struct spool_writer *w, struct spool_ops *batch)
  * start. */
 static void clean_up(struct spool_writer *w, struct spool_op *op)
 {
+    if (op->kind == SPOOL_OP_MOVE && op->status != 0 && op->made && !op->copied)
+        unlink_path(w, op, SPOOL_IN_MSG);
     if (op->kind != SPOOL_OP_PUT)
         return;
     if (op->status != 0 && op->made)
@@ -274,8 +339,13 @@ static void run_batch(struct spool_writer *w, struct spool_ops *batch)
     for (struct spool_op *op = batch->first; op; op = op->next)
         drop_one(w, op);
     flush_shelves(w, batch);
+    for (struct spool_op *op = batch->first; op; op = op->next) /* from here on MOVED may be on disk, and the copy the only one */
+        op->copied |= op->kind == SPOOL_OP_MOVE && op->status == 0;
+    log_commit(w->log, batch, w->rotate);
     for (struct spool_op *op = batch->first; op; op = op->next)
         clean_up(w, op);
+    if (w->log->grow)
+        log_grow(w->log);
 }
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
@@ -300,9 +370,10 @@ static void *writer_thread(void *arg)
     return NULL;
 }
 
-struct spool_writer *spool_writer_new(int directory, struct error *error)
+struct spool_writer *spool_writer_new(int directory, struct log *log, struct error *error)
 {
     struct spool_writer *w = memory_new(1, sizeof *w);
+    w->log = log;
     w->directory = directory;
     w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&w->lock, NULL);
@@ -337,9 +408,10 @@ int spool_writer_fd(const struct spool_writer *w)
     return w->event;
 }
 
-void spool_writer_start(struct spool_writer *w, struct spool_ops *batch)
+void spool_writer_start(struct spool_writer *w, struct spool_ops *batch, bool rotate)
 {
     pthread_mutex_lock(&w->lock);
+    w->rotate = rotate;
     w->batch = batch;
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);

@@ -5,7 +5,15 @@
 
 #include "qmgr/spool_format.h"
 
-enum spool_op_kind { SPOOL_OP_APPEND, SPOOL_OP_PUT, SPOOL_OP_DROP, SPOOL_OP_SETTLE, SPOOL_OP_REMOVE };
+/* MOVE: from the log to a file of its own. FORGET: like REMOVE, of what the spool does not know any more, or never did. */
+enum spool_op_kind { SPOOL_OP_APPEND, SPOOL_OP_PUT, SPOOL_OP_DROP, SPOOL_OP_SETTLE, SPOOL_OP_REMOVE, SPOOL_OP_MOVE, SPOOL_OP_FORGET };
+
+/* Where a record stands in the log. */
+#define LOG_NOWHERE 0xff
+struct log_place {
+    uint8_t segment; /* LOG_NOWHERE: in none */
+    uint32_t offset;
+};
 
 struct spool_op {
     struct spool_op *next;
@@ -17,6 +25,15 @@ struct spool_op {
     unsigned char header[SPOOL_RECORD_HEADER];
     uint64_t offset;
     bool pieces;
+    /* For the log (op->log): PUT with header, body and tail as above; SETTLE, `body` is the states; REMOVE; FORGET; MOVE, of the message at `at`. */
+    bool log, copied;              /* copied: MOVE, its file is there and flushed */
+    struct log_place at, previous; /* at: of the record, set by the writer; previous: of the message's SETTLE before */
+    /* PUT: a settlement of `parent` goes into the same batch. */
+    uint64_t parent;
+    struct buf with;
+    size_t with_older;                /* octets of it that were gathered before */
+    struct log_place with_at, before; /* before: FORGET, `previous` of the parent's settlement */
+    bool with_log;                    /* decided: it goes there */
     /* The writer's. */
     int status;       /* 0 or an errno */
     const char *step; /* what failed */
@@ -40,10 +57,11 @@ struct spool_op *spool_ops_take(struct spool_ops *); /* NULL: none */
 void spool_op_free(struct spool_op *);
 
 struct spool_writer;
-struct spool_writer *spool_writer_new(int directory, struct error *);
+struct log;
+struct spool_writer *spool_writer_new(int directory, struct log *, struct error *);
 void spool_writer_free(struct spool_writer *); /* with no batch under way */
 int spool_writer_fd(const struct spool_writer *);
-void spool_writer_start(struct spool_writer *, struct spool_ops *batch);
+void spool_writer_start(struct spool_writer *, struct spool_ops *batch, bool rotate /* the log */);
 bool spool_writer_done(struct spool_writer *); /* true once for each batch */
 void spool_writer_wait(struct spool_writer *); /* until the batch is done */
 

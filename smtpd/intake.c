@@ -16,8 +16,9 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
-#define ID_SECONDS    60  /* for a queue id: then the client is asked to try again later */
-#define PIECE_SECONDS 300 /* for a piece */
+#define ID_SECONDS    60             /* for a queue id: then the client is asked to try again later */
+#define PIECE_SECONDS 300            /* for a piece */
+#define BODY_FIRST    ((size_t)8192) /* most messages fit into it */
 #define PIECE_LEAST   ((size_t)4096)
 
 struct intake {
@@ -88,6 +89,7 @@ static void begin_text(struct session *s, uint64_t id)
     in->text = queueid_format(id);
     in->now = time(NULL);
     in->body.limit = 2 * BODY_INLINE_MAX;
+    buf_reserve(&in->body, BODY_FIRST);
     const struct settings *settings = settings_of(s);
     data_start(&in->data, &(struct data_limits){.line = settings->limit_line,
                                                 .size = settings->limit_message_size,

@@ -1,6 +1,7 @@
 /* Life, input and replies of a session. The verbs are in verbs.c, the text of a message in intake.c. */
 #include "smtpd/session_state.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "smtpd/reply.h"
 
@@ -191,11 +192,9 @@ static void end_if_due(struct session *s)
 /* No later than the end of the session as a whole. */
 static uint64_t timeout_ms(const struct session *s, uint64_t seconds)
 {
-    time_t now = time(NULL);
-    uint64_t left = s->ends > now ? (uint64_t)(s->ends - now) : 0;
-    if (left < seconds)
-        seconds = left;
-    return seconds ? seconds * MILLISECONDS : 1;
+    uint64_t now = clock_monotonic_ms(), wait = seconds * MILLISECONDS;
+    uint64_t left = s->ends > now ? s->ends - now : 1;
+    return left < wait ? left : wait;
 }
 
 static void await_client(struct session *s)
@@ -373,7 +372,7 @@ static void timed_out(struct session *s)
     } else if (s->state == SESSION_HANDSHAKE) {
         log_event(s, LOG_LEVEL_INFO, "tls-failed", "reason", "timeout");
         leave(s);
-    } else if (time(NULL) >= s->ends) {
+    } else if (clock_monotonic_ms() >= s->ends) {
         session_end(s, 421, "4.4.2", "%s the session took too long", host);
     } else {
         session_end(s, 421, "4.4.2", "%s timeout exceeded", host);
@@ -441,7 +440,7 @@ static struct session *new_session(struct server *server, const struct settings_
     }
     s->server = server;
     s->listener = listener;
-    s->ends = time(NULL) + (time_t)server->settings->smtpd_session_time;
+    s->ends = clock_monotonic_ms() + server->settings->smtpd_session_time * MILLISECONDS;
     envelope_close(&s->envelope);
     buf_add_text(&s->name, "unknown");
     TAILQ_INSERT_TAIL(&server->sessions, s, link);

@@ -28,7 +28,7 @@ struct session {
     bool local, counted, esmtp, greeted, client_known, draining, stalled, skipping_line, tls_active;
     bool acted; /* a command was looked at */
     uid_t uid;
-    time_t ends; /* the session as a whole */
+    uint64_t ends; /* the session as a whole; monotonic milliseconds */
     uint64_t errors, auth_failures;
     struct peer *asked;
     uint32_t question, client_question;

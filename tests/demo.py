@@ -113,7 +113,7 @@ class Instance:
         self.process = subprocess.Popen([os.path.join(self.programs, "postino-master"), "-c", self.path("postino.conf"), "-f"],
                                         stdin=subprocess.DEVNULL, start_new_session=True)
         end = time.monotonic() + 20
-        while "ready" not in self.log():
+        while "ready as process" not in self.log():
             if self.process.poll() is not None or time.monotonic() > end:
                 sys.exit("Postino did not start; its log is %s:\n%s" % (self.path("log"), self.log()[-2000:]))
             time.sleep(0.05)

@@ -73,7 +73,7 @@ class Bench:
             return None
         try:
             return action()
-        except (workloads.Failed, ConnectionError, TimeoutError, AssertionError, subprocess.CalledProcessError) as e:
+        except (workloads.Failed, OSError, AssertionError, subprocess.CalledProcessError) as e:
             self.results.failed[(what, peer.name)] = "failed: " + " ".join(str(e).split())[:120]
             say("%s, %s: %s" % (what, peer.name, self.results.failed[(what, peer.name)]))
             self._try_fresh(peer)

@@ -55,8 +55,11 @@ class Idle:
         self.port, self.sessions = port, []
         self.context = ssl._create_unverified_context() if tls else None
 
-    def grow(self, to):
+    def grow(self, to, seconds=60):
+        end = time.monotonic() + seconds
         while len(self.sessions) < to:
+            if time.monotonic() > end:
+                raise TimeoutError("no more within %d seconds" % seconds)
             self.sessions.append(open_session(self.port, self.context))
 
     def close(self):

@@ -23,7 +23,7 @@ class Workload:
     recipients: int = 1         # of a message; the rate then counts recipients
     to: str = "x@elsewhere.example"
     how: str = "relay"          # relay: until the sink has it; local: until the file is there; intake: until it is taken
-    least: int = 20             # messages a round
+    least: int = 40             # messages a round
     calls: bool = False         # count system calls in a round of its own
 
     @property
@@ -44,8 +44,8 @@ ALL = (
     Workload("64 KiB, 20 sessions, kept", 20, size=64 << 10),
     Workload("1 MiB, 20 sessions, kept", 20, size=1 << 20, least=20),
     Workload("4 KiB to 1,000 recipients, 1 session", 1, recipients=1000, least=1),
-    Workload("local Maildir, 4 KiB, 20 sessions", 20, to="alice@local.example", how="local", calls=True),
-    Workload("intake only, 4 KiB, 20 sessions", 20, to="x@hold.example", how="intake", calls=True),
+    Workload("local Maildir, 4 KiB, 20 sessions", 20, to="alice@local.example", how="local", least=200, calls=True),
+    Workload("intake only, 4 KiB, 20 sessions", 20, to="x@hold.example", how="intake", least=200, calls=True),
 )
 
 

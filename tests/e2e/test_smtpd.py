@@ -306,6 +306,7 @@ class BadInput(SmtpdTest):
             client.raw(text + b".\r\n")
             self.assertTrue(client.reply().startswith(start))
             self.expect(client, "NOOP", "250")
+        wait_for(lambda: not self.smtpd.pieces, 5)  # DROP leaves after the reply
         self.assertEqual((self.smtpd.stored, self.smtpd.pieces), ([], {}))
         self.assertEqual(len(self.smtpd.dropped), 1)
 

@@ -1,5 +1,5 @@
-/* instructions: how many instructions of the processor a function takes. By a hardware counter where there is one (perf_event_open); else by
- * stepping through it in a child (ptrace). -1: neither is allowed here. */
+/* instructions: how many instructions of the processor a function takes. By a hardware counter where there is one (perf_event_open); else
+ * by stepping through it in a child (ptrace). -1: neither is allowed here. */
 #ifndef POSTINO_INSTRUCTIONS_H
 #define POSTINO_INSTRUCTIONS_H
 

@@ -1,8 +1,8 @@
-/* simulator: the scheduler's own code against a fake clock and scripted receivers. No sockets, no threads, no sleep: a run is the same every
- * time for one seed.
+/* simulator: the scheduler's own code against a fake clock and scripted receivers. No sockets, no threads, no sleep: a run is the same
+ * every time for one seed.
  *
- * Time is in milliseconds since the start; the scheduler is told whole seconds. It is called only as qmgr would call it: after something was
- * added or came back, and when schedule_wake() said so, so that a wrong wake time shows as mail that stays.
+ * Time is in milliseconds since the start; the scheduler is told whole seconds. It is called only as qmgr would call it: after something
+ * was added or came back, and when schedule_wake() said so, so that a wrong wake time shows as mail that stays.
  *
  * While it runs it checks at each grant, and sets `fault` to the first thing that was wrong:
  *   - a dead site has one job in flight at most, and not before its delay is over (growing, jittered, within its bounds)

@@ -365,6 +365,29 @@ static void no_more_are_active_than_may_be(void **state)
     schedule_free(s);
 }
 
+/* With little room left, sites with something in flight and those without take turns; near the end of it only the latter go on. */
+static void sites_with_nothing_in_flight_do_not_starve_the_others(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 13);
+    struct job large[10] = {{.cost = 0}}, small[50] = {{.cost = 0}};
+    schedule_active_most(s, 4);
+    for (size_t i = 0; i < 60; i++) {
+        char name[2] = {(char)(i < 10 ? 'A' : 'a' + i - 10)};
+        struct job *job = i < 10 ? &large[i] : &small[i - 10];
+        job->cost = 1;
+        schedule_add(s, job, schedule_site(s, name_of(name), 5), name_of("f"), START);
+    }
+    assert_ptr_equal(schedule_next(s, START), &large[0]);
+    assert_ptr_equal(schedule_next(s, START), &large[1]);
+    assert_ptr_equal(schedule_next(s, START), &small[0]);
+    assert_ptr_equal(schedule_next(s, START), &small[1]);
+    assert_null(schedule_next(s, START));
+    for (size_t i = 0; i < 60; i++)
+        schedule_remove(s, i < 10 ? &large[i] : &small[i - 10]);
+    schedule_free(s);
+}
+
 /* A window that nobody fills does not grow, whatever succeeds in it. */
 static void a_window_does_not_grow_unused(void **state)
 {
@@ -438,6 +461,7 @@ int main(void)
         cmocka_unit_test(a_flush_makes_one_sites_jobs_due),
         cmocka_unit_test(overdue_jobs_do_not_all_become_ready_at_once),
         cmocka_unit_test(no_more_are_active_than_may_be),
+        cmocka_unit_test(sites_with_nothing_in_flight_do_not_starve_the_others),
         cmocka_unit_test(a_window_does_not_grow_unused),
         cmocka_unit_test(wheel_agrees_with_a_naive_model),
     };

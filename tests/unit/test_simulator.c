@@ -420,6 +420,32 @@ static void a_restart_makes_no_stampede(void **state)
     restart(number(100000), 100, 100);
 }
 
+/* 2,000 sites hang, 100 are well: these are served meanwhile. */
+static void sites_that_hang_leave_room_for_others(void **state)
+{
+    (void)state;
+    enum { SITES = 2100, EACH = 150, WELL = 21 };
+    static const struct phase phases[2] = {{.service = 200}, {.service = 120000, .dead = true}};
+    static struct receiver r[SITES];
+    char names[SITES][24];
+    struct mail *mail = memory_new((size_t)SITES * EACH, sizeof *mail);
+    struct sim sim;
+    for (size_t i = 0; i < SITES; i++) {
+        snprintf(names[i], sizeof names[i], "s%zu", i);
+        r[i] = (struct receiver){.name = names[i], .phases = &phases[i % WELL != 0], .count = 1, .most = 20};
+    }
+    sim_init(&sim, r, SITES, 45);
+    for (size_t i = 0; i < (size_t)SITES * EACH; i++)
+        sim_send(&sim, &mail[i], i % SITES, 0, 1);
+    sim_run(&sim, 60000, NULL, NULL);
+    no_fault(&sim);
+    printf("  2,000 sites hang for two minutes, 100 are well: in the first one these took %llu of their %d messages; %zu were in flight\n",
+           (unsigned long long)sim.delivered, 100 * EACH, sim.active_peak);
+    assert_int_equal(sim.delivered, 100 * EACH);
+    sim_free(&sim);
+    free(mail);
+}
+
 /* Everything is deferred by its receiver in the same minutes: it does not come back at once. */
 static void a_storm_of_4xx_does_not_come_back_as_one(void **state)
 {
@@ -862,6 +888,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_site_dies_once_and_comes_back),
         cmocka_unit_test(sites_that_die_together_are_not_probed_together),
         cmocka_unit_test(a_restart_makes_no_stampede),
+        cmocka_unit_test(sites_that_hang_leave_room_for_others),
         cmocka_unit_test(a_storm_of_4xx_does_not_come_back_as_one),
         cmocka_unit_test(higher_classes_go_first_and_starve_none),
         cmocka_unit_test(a_rate_is_kept_and_used),
