@@ -139,8 +139,8 @@ static void scan_batches(struct scan *s, uint64_t next_first /* the next segment
             break;
         salvage(s, at, next);
         at = next;
-        batch_at(s, at, &h);
-        s->expected = h.sequence;
+        if (batch_at(s, at, &h))
+            s->expected = h.sequence;
     }
     if (next_first > s->expected && at < s->size)
         salvage(s, at, s->size);

@@ -17,15 +17,12 @@ class Demo(unittest.TestCase):
         os.chmod(top, 0o755)
         tree = os.path.join(top, "postino")
         os.mkdir(tree)
-        for name in ("Makefile", "common", "conf", "master", "smtpd", "qmgr", "delivery", "resolver", "admin", "build/release"):
+        for name in ("Makefile", "common", "conf", "master", "smtpd", "qmgr", "delivery", "resolver", "admin", "tests", "build/release", "build/flags"):
             source, target = os.path.join(ROOT, name), os.path.join(tree, name)
             if os.path.isdir(source):
-                shutil.copytree(source, target, symlinks=True)
+                shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("corpus", "__pycache__"))
             elif os.path.exists(source):
                 shutil.copy2(source, target)
-        os.mkdir(os.path.join(tree, "tests"))
-        for name in ("need", "demo.py"):
-            shutil.copy2(os.path.join(ROOT, "tests", name), os.path.join(tree, "tests", name))
         if owner:
             subprocess.run(["chown", "-R", owner, top], check=True)
         return tree
