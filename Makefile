@@ -94,11 +94,24 @@ $(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
 
 fuzzers: $(FUZZERS:%=build/fuzz/%)
 
+# Queue managers whose flushes do nothing, or can be held: for tests/e2e/test_powercut.py and test_crash.py. The other programs beside them are $(B)'s.
+SHIMS := nosync holdsync
+define shim
+build/$(1)/bin/postino-qmgr: $(postino-qmgr_SRC:%.c=$(B)/obj/%.o) $(B)/obj/tests/e2e/$(1).o $(B)/libcommon.a
+	@mkdir -p $$(@D)
+	@echo '  LD   $$@'
+	$$(Q)ln -sf $(patsubst %,../../../$(B)/bin/%,$(filter-out postino-qmgr,$(PROGRAMS))) $$(@D)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $(postino-qmgr_LIBS)
+endef
+$(foreach s,$(SHIMS),$(eval $(call shim,$(s))))
+
+shims: all $(SHIMS:%=build/%/bin/postino-qmgr)
+
 # ---- what people call ---------------------------------------------------------------------------------------------------------------------
 
 BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
-CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd ldnsutils swaks msmtp curl iproute2 util-linux libio-socket-ssl-perl
+CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd ldnsutils swaks msmtp curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl
 
 # Builds, starts the whole MTA on loopback ports, sends two messages through it and shows their way. ONCE=1 ends after that.
 run: need-build
@@ -111,7 +124,14 @@ check: need-check
 	@$(MAKE) -s all units VARIANT=asan
 	@$(MAKE) -s all VARIANT=try
 	@$(MAKE) -s fuzzers
+	@$(MAKE) -s shims
 	@/usr/bin/python3 tests/run.py $(if $(ONLY),--only "$(ONLY)")
+
+# Programs are killed at random under load, ROUNDS times, and the power is cut ROUNDS/20 times: the books must balance. SEED=N makes the choices of
+# another run again.
+crash: need-check
+	@$(MAKE) -s shims
+	@cd tests/e2e && ROUNDS=$(or $(ROUNDS),300) SEED=$(SEED) /usr/bin/python3 -m unittest -v test_crash test_powercut
 
 # All 6,046 messages of the corpus that tests/corpus/ has a sample of.
 corpus: need-check
@@ -171,5 +191,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers clean force
+.PHONY: all run check crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
 .SECONDARY:

@@ -44,7 +44,7 @@ static enum take take(const struct spool *s, struct filling *f, uint64_t need, u
         return LATER;
     uint64_t keep = f->room.last && reserve > 0 ? s->log.size / reserve : 0;
     if (f->used + need + keep > f->room.octets)
-        return f->used > 0 && !f->room.last ? LATER : NO_ROOM;
+        return f->used > 0 ? LATER : NO_ROOM; /* with the next batch there may be another segment */
     f->used += need;
     return TAKE;
 }
@@ -136,10 +136,10 @@ bool spool_log_ready(const struct spool *s)
     return s->recovered && log_room(&s->log, LOG_ALIGN).octets > s->log.size / RESERVE_MAIL;
 }
 
-/* For want of room. */
+/* For want of room. A stop waits for the segment that is being made. */
 static uint64_t again_at(const struct spool *s, uint64_t now)
 {
-    return now + (s->hurry && log_wants(s, now) ? 1 : AGAIN);
+    return s->hurry && log_wants(s, now) ? now : now + AGAIN;
 }
 
 /* ---- settlements ------------------------------------------------------------------------------------------------- */
@@ -233,8 +233,9 @@ static void gather_controls(struct spool *s, struct filling *f, uint64_t now)
 {
     while (s->controls.count > 0) {
         struct spool_entry *parent = s->controls.first->with_log ? spool_entry_find(s, s->controls.first->parent) : NULL;
-        if (take(s, f, 2 * LOG_ALIGN, 0) != TAKE) {
-            spool_settle_by(s, again_at(s, now));
+        enum take t = take(s, f, 2 * LOG_ALIGN, 0);
+        if (t != TAKE) {
+            spool_settle_by(s, t == LATER ? now : again_at(s, now));
             return;
         }
         struct spool_op *op = spool_ops_take(&s->controls);

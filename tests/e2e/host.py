@@ -34,10 +34,25 @@ def program(name, variant=None):
     return os.path.join(bin_directory(variant), name)
 
 
+def ports():
+    """Ports below those that the system gives to outgoing connections: a range for each process, and each port once, so that what is down stays down."""
+    first = 10000 + os.getpid() % 200 * 100
+    while True:
+        for port in range(first, first + 100):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    s.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            yield port
+
+
+PORTS = ports()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return next(PORTS)
 
 
 def wait_for(what, seconds=10.0, pause=0.02):
