@@ -49,7 +49,7 @@ class Disk:
     """A fresh ext4 on a file, mounted over a loop device, whose power can be cut."""
     SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN; neither the journal nor anything that is dirty is written
 
-    def __init__(self, image, directory, uid, size_mb=1024):
+    def __init__(self, image, directory, uid, size_mb):
         self.image, self.directory = image, directory
         os.makedirs(directory, exist_ok=True)
         with open(image, "wb") as f:
@@ -90,9 +90,9 @@ class CrashHost(Host):
     prefix = []  # words in front of the master's command
     disk = None
 
-    def put_on_disk(self):
+    def put_on_disk(self, size_mb):
         """The spool gets a filesystem of its own."""
-        self.disk = Disk(self.path("disk.image"), self.path("spool"), FIRST_UID + 2)
+        self.disk = Disk(self.path("disk.image"), self.path("spool"), FIRST_UID + 2, size_mb)
 
     def close(self):
         try:
@@ -189,11 +189,12 @@ def build_shims():
 
 
 class World:
-    """Books, next host, clients and Postino of one test. In a `with`, it ends what it began."""
+    """Books, next host, clients and Postino of one test. In a `with`, it ends what it began. on_disk: the MiB of a disk of its own for the spool."""
 
-    def __init__(self, settings="", variant=None, drop=0.0, smtpd=2, on_disk=False, **more):
+    def __init__(self, settings="", variant=None, drop=0.0, smtpd=2, on_disk=0, **more):
         if variant:
             build_shims()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was mounted is unmounted
         self.seed = seed()
         self.random = random.Random("kills %s" % self.seed)
         self.books = Books(self.seed)
@@ -203,7 +204,7 @@ class World:
         self.load = Load(self.host, self.books)
         try:
             if on_disk:
-                self.host.put_on_disk()
+                self.host.put_on_disk(on_disk)
             self.host.start()
         except BaseException:
             self.close()

@@ -5,7 +5,6 @@
 import concurrent.futures
 import fcntl
 import os
-import resource
 import signal
 import time
 import unittest
@@ -60,24 +59,39 @@ class Rounds(unittest.TestCase):
             self.assertGreater(sums["delivered"], 20 * count)
             self.assertGreater(sums["reported"], 2 * count)
 
+    @unittest.skipUnless(os.geteuid() == 0, "a small filesystem needs root")
+    def test_the_books_balance_on_a_small_disk(self):
+        """Where the segments of the log are small: some are always being freed, and mail that stays is moved out of them."""
+        count = rounds(FEW // 3, 1 / 4)
+        with World(size_mb=64, settings="limit { queue_free = 4M }") as world:
+            world.load.begin(pause=0.02, sizes=(2000, 20000, 60000))
+            for number in range(1, count + 1):
+                world.next.refuse_all = "451 4.3.0 not now" if number % 3 else None
+                time.sleep(0.3 + world.random.random() * 1.2)
+                world.kill(*world.random.choice((["qmgr"], ["qmgr"], PROGRAMS)))
+            sums = world.settle("%d rounds on a small disk;" % count)
+            self.assertGreater(sums["accepted"], 20 * count)
 
-@unittest.skipUnless(os.geteuid() == 0, "to hold the flushes of a program takes its root directory, and so root")
+
 class Matrix(unittest.TestCase):
     """Each line of the crash matrix that can be met from outside. "During reclaim: one of the two copies" can't: nothing that is seen from
-    outside says that a reclaim is under way. That line, and every record boundary, is the unit tests' of the spool."""
+    outside says that a reclaim is under way. The small disks (here and in test_powercut.py) meet it by chance; the unit tests of the spool at every
+    record boundary."""
 
     def world(self, **more):
         """One message has been through: smtpd has queue ids, and need not ask for them."""
+        if more and os.geteuid() != 0:
+            self.skipTest("to hold the flushes of a program takes its root directory, and so root")
         world = World(smtpd=1, **more)
         self.addCleanup(world.close)
         self.held = {}
         self.comes(world, world.send("ok").result(20), 1)
-        time.sleep(QUIET)
         return world
 
     def hold(self, world, when):
-        """From now on flushes wait, `before` they begin or `after` they are done, until release()."""
+        """From now on flushes wait, `before` they begin or `after` they are done, until release(). What happened before is on disk."""
         self.release(when)
+        time.sleep(QUIET)
         fd = os.open(world.host.path("spool", "hold." + when), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.fchmod(fd, 0o644)
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -114,7 +128,6 @@ class Matrix(unittest.TestCase):
             self.comes(world, future.result(), 1, 1)
         for victims in (["qmgr"], PROGRAMS):
             with self.subTest("killed before the flush", victims=victims):
-                time.sleep(QUIET)
                 self.hold(world, "before")
                 future = world.send("ok", "local")
                 self.waits(future)
@@ -138,7 +151,6 @@ class Matrix(unittest.TestCase):
         world = self.world(variant="holdsync")
         for victims in (["qmgr"], PROGRAMS):
             with self.subTest("killed between flush and answer", victims=victims):
-                time.sleep(QUIET)
                 self.hold(world, "after")
                 future = world.send("ok", "local")
                 self.waits(future)
@@ -187,11 +199,12 @@ class Matrix(unittest.TestCase):
                 message = world.send("ok").result(10)
                 self.assertEqual(message.fate, ACCEPTED)
                 wait_for(lambda: world.next.waiting == 1)
-                world.kill(*victims)
-                world.next.hang = False
+                world.strike(*victims)
+                world.next.hang = False  # before anything is tried again: that must not hang up as well
+                wait_for(lambda: world.next.waiting == 0)
+                world.recover()
                 self.comes(world, message, 1)
         world.settle("mid-delivery")
-        self.assertEqual([len(times) for times in world.books.arrived.values()], [1] * 5)
 
     def test_mid_delivery_to_a_mailbox_retried(self):
         world = self.world()
@@ -226,7 +239,6 @@ class Matrix(unittest.TestCase):
                 world.next.hang, world.next.hang_up = True, False
                 message = world.send("ok").result(10)
                 wait_for(lambda: world.next.waiting == 1)
-                time.sleep(QUIET)
                 self.hold(world, "before")
                 world.next.hang = False
                 self.comes(world, message, 1)
@@ -258,7 +270,6 @@ class Matrix(unittest.TestCase):
                 message = world.send("bad").result(10)
                 world.host.wait_log("%s.*status=deferred" % message.answer.split()[-1])
                 world.host.signal(signal.SIGSTOP, "remote")
-                time.sleep(QUIET)  # the deferral is on disk
                 self.hold(world, when)
                 world.next.refuse_all = None
                 world.host.signal(signal.SIGCONT, "remote")
