@@ -136,7 +136,7 @@ crash: need-check
 # All 6,046 messages of the corpus that tests/corpus/ has a sample of.
 corpus: need-check
 	@$(MAKE) -s all
-	@tests/need npm
+	@command -v npm >/dev/null || tests/need npm
 	@/usr/bin/python3 tests/corpus.py
 
 # Beside Debian's Postfix, OpenSMTPD and the bare tools, in one run on one filesystem; writes the tables of docs/performance.md. Ten minutes.

@@ -1,5 +1,6 @@
 """A Postino that is killed: the host, the load on it, the next host and the books of a crash test, and how things are ended and begun again."""
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -128,11 +129,23 @@ class CrashHost(Host):
             f.write(text.replace("programs = \"%s\"" % old, "programs = \"%s\"" % new))
 
     def start(self, seconds=40):
-        if os.path.exists(self.log_path):  # nobody wants to read it whole again
-            os.replace(self.log_path, self.log_path + ".before")
+        if os.path.exists(self.log_path):  # each life of the master has its own: nobody wants to read it whole again
+            os.replace(self.log_path, "%s.%d" % (self.log_path, len(self.logs()) + 1))
         super().start(seconds)
         self.wait_log("ready as process", seconds)
         return self
+
+    def logs(self):
+        """Paths, the oldest first; without the present one."""
+        return sorted(glob.glob(self.log_path + ".*"), key=os.path.getmtime)
+
+    def logged(self, word):
+        """All lines with it."""
+        lines = []
+        for path in self.logs() + [self.log_path]:
+            with open(path, errors="replace") as f:
+                lines += [line for line in f if word in line]
+        return "".join(lines)
 
     def running(self, *names):
         """The processes of these programs."""
@@ -269,11 +282,19 @@ class World:
         self.next.refuse_all, self.next.hang = None, False
         left = self.host.run_dry()
         self.books.mailboxes(self.host)
-        sums = self.books.check(self.queued(left), words)
+        sums, wrong = self.books.balance(self.queued(left))
+        if wrong:
+            raise AssertionError("the books do not balance (SEED=%s) %s\n%s\n%s\n%s" % (
+                self.seed, words, "\n".join(wrong[:40]), show(sums), self.history(self.books.lost)))
         if left:
             raise AssertionError("SEED=%s: not delivered in time: %s" % (self.seed, sorted(left)[:20]))
         say("    %s SEED=%s: %s" % (words, self.seed, show(sums)))
         return sums
+
+    def history(self, numbers):
+        """What the log says of some messages."""
+        messages = [self.books.messages[n] for n in sorted(numbers)[:3]]
+        return "\n".join("message %d, answered %s at %.3f:\n%s" % (m.number, m.answer, m.answered, self.host.logged(m.answer.split()[-1])) for m in messages)
 
     def queued(self, entries):
         """Pairs (number, recipient) of pairs (queue id, recipient); a report in the queue stands for those that it is about."""
