@@ -104,7 +104,7 @@ class Books:
         self.messages = {}                            # number: Message
         self.arrived = collections.defaultdict(list)  # (number, recipient): times
         self.reported = collections.defaultdict(lambda: collections.defaultdict(list))  # (number, recipient): Message-ID of the report: times
-        self.kills, self.damaged, self.lost = [], [], set()
+        self.kills, self.damaged, self.suspects = [], [], set()
 
     # ---- entries -------------------------------------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Books:
     def balance(self, queued=()):
         """The sums, and what is wrong: (Counter, [words]). queued: pairs (number, recipient)."""
         queued, sums, wrong = set(queued), collections.Counter(), list(self.damaged) + list(self.strangers())
-        self.lost = set()
+        self.suspects = set()
         for message in self.messages.values():
             sums[message.fate] += 1
             places = self.places(message, queued)
@@ -220,7 +220,7 @@ class Books:
                     sums["recipients"] += 1
                     sums[place or "lost"] += 1
                     if place is None:
-                        self.lost.add(message.number)
+                        self.suspects.add(message.number)
                         wrong.append("LOST: message %d for %s" % (message.number, recipient))
             elif message.fate == UNKNOWN and any(place for _, place in places):
                 sums["unknown and there"] += 1
@@ -228,6 +228,7 @@ class Books:
         for what, number, recipient, times, explained in self.duplicates():
             sums["duplicates (%s)" % what] += len(times) - 1
             if not explained:
+                self.suspects.add(number)
                 wrong.append("DUPLICATE (%s): message %d for %s at %s, and nothing was killed then" % (
                     what, number, recipient, ", ".join("%.3f" % t for t in sorted(times))))
         sums["kills"] = len(self.kills)

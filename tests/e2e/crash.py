@@ -285,16 +285,17 @@ class World:
         sums, wrong = self.books.balance(self.queued(left))
         if wrong:
             raise AssertionError("the books do not balance (SEED=%s) %s\n%s\n%s\n%s" % (
-                self.seed, words, "\n".join(wrong[:40]), show(sums), self.history(self.books.lost)))
+                self.seed, words, "\n".join(wrong[:40]), show(sums), self.history(self.books.suspects)))
         if left:
             raise AssertionError("SEED=%s: not delivered in time: %s" % (self.seed, sorted(left)[:20]))
         say("    %s SEED=%s: %s" % (words, self.seed, show(sums)))
         return sums
 
     def history(self, numbers):
-        """What the log says of some messages."""
+        """What was killed when, and what the log says of deaths and of some messages."""
         messages = [self.books.messages[n] for n in sorted(numbers)[:3]]
-        return "\n".join("message %d, answered %s at %.3f:\n%s" % (m.number, m.answer, m.answered, self.host.logged(m.answer.split()[-1])) for m in messages)
+        kills = "".join("%s: %.3f to %.3f\n" % ("+".join(sorted(kill.what)), kill.begin, kill.end) for kill in self.books.kills[-10:])
+        return kills + self.host.logged("starting it anew")[-3000:] + "\n".join("message %d, answered %s at %.3f:\n%s" % (m.number, m.answer, m.answered, self.host.logged(m.answer.split()[-1])) for m in messages)
 
     def queued(self, entries):
         """Pairs (number, recipient) of pairs (queue id, recipient); a report in the queue stands for those that it is about."""

@@ -16,6 +16,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -48,11 +49,12 @@ def ports():
             yield port
 
 
-PORTS = ports()
+PORTS, PORTS_LOCK = ports(), threading.Lock()
 
 
 def free_port():
-    return next(PORTS)
+    with PORTS_LOCK:
+        return next(PORTS)
 
 
 def wait_for(what, seconds=10.0, pause=0.02):
