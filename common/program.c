@@ -113,6 +113,7 @@ static void take_config(const struct message_config *m)
     if (former && self.started) {
         self.program->reconfigure(settings);
         log_info("configuration taken over");
+        channel_send(self.control, &(struct message){.type = MESSAGE_CONFIGURED, .fd = -1, .configured = {.instance = self.instance}});
     }
     if (former)
         settings_free(former);
@@ -186,6 +187,7 @@ static void take_drain(uint32_t seconds)
         self.program->drain();
     else
         self.ending = true;
+    channel_send(self.control, &(struct message){.type = MESSAGE_DRAINING, .fd = -1, .draining = {.instance = self.instance}});
 }
 
 static void start(void)

@@ -10,8 +10,10 @@
  *     |        -> start()    in the sandbox: set up events
  *     |        <- READY
  *     v event loop: each turn ends with channels_flush() and log_flush()
- *     | PEER, LOG at any time; CONFIG again only to a program with reconfigure()
- *     | DRAIN -> drain(); the program calls program_end() when its work is done; at `seconds` it is ended anyway
+ *     | PEER, LOG at any time; CONFIG again only to a program with reconfigure(), which answers CONFIGURED
+ *     | DRAIN -> drain()
+ *     |        <- DRAINING: it takes no new work
+ *     | the program calls program_end() when its work is done; at `seconds` it is ended anyway
  *     v end of the control channel (the master is gone): exit at once
  */
 #ifndef POSTINO_PROGRAM_H
@@ -37,7 +39,7 @@ struct program {
     void (*peer)(const char *role, uint32_t instance, int fd);
     void (*reconfigure)(const struct settings *); /* NULL: never */
     void (*drain)(void); /* NULL: end at once. Called a second time when a drain without bound gets one: a stop overtakes a reload. */
-    void (*turn)(void); /* NULL, or called once after each turn of the event loop, before the channels are flushed */
+    void (*turn)(void);  /* NULL, or called once after each turn of the event loop, before the channels are flushed */
 };
 
 int program_main(const struct program *, int argc, char **argv);
@@ -47,7 +49,7 @@ uint32_t program_instance(void);
 bool program_unprivileged(void);
 bool program_draining(void);
 uint32_t program_drain_seconds(void); /* 0: no bound, as other processes take the work over (a reload): no session need be dropped */
-void program_end(void); /* leaves the event loop after this turn, exit status 0 */
+void program_end(void);               /* leaves the event loop after this turn, exit status 0 */
 
 /* Seconds and microseconds since 1970, read once a turn. */
 uint64_t program_now(void);

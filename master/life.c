@@ -84,9 +84,17 @@ void life_ready(struct process *p)
         master.state = MASTER_RUNNING;
         tell_started();
         reload_pending();
-    } else if (master.state == MASTER_RELOADING && all_are_ready(master.next->generation)) {
+    } else if (master.next && all_are_ready(master.next->generation)) {
         reload_commit();
     }
+}
+
+void life_progress(void)
+{
+    if (master.state == MASTER_STOPPING)
+        stop_continue();
+    else
+        reload_continue();
 }
 
 void life_begin(void)
@@ -124,6 +132,7 @@ static void restart(struct process *p, const char *name, const char *words)
     p->quick_deaths = death_count(p->quick_deaths, clock_monotonic_ms() - p->launched);
     unsigned delay = death_delay(p->quick_deaths);
     process_down(p);
+    life_progress();
     if (p->timer == NULL)
         p->timer = evtimer_new(master.base, time_to_relaunch, p);
     if (p->timer == NULL)
@@ -146,8 +155,7 @@ static void drained(struct process *p, int status, const char *name, const char 
     else
         log_warning("%s %s while it was finishing", name, words);
     process_free(p);
-    if (master.state == MASTER_STOPPING)
-        stop_continue();
+    life_progress();
 }
 
 static void first_start_failed(struct process *p, int status, const char *name, const char *words)

@@ -22,6 +22,7 @@ void life_begin(void);
 int life_launch_generation(const struct plan *, bool all, struct error *);
 
 void life_ready(struct process *);
-void life_reap(void); /* SIGCHLD */
+void life_progress(void); /* a process did what it was told, DRAIN or another CONFIG, or ended over it */
+void life_reap(void);     /* SIGCHLD */
 
 #endif

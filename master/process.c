@@ -99,7 +99,7 @@ void process_down(struct process *p)
     p->channel = NULL;
     p->pid = 0;
     p->state = PROCESS_DOWN;
-    p->start_sent = false;
+    p->start_sent = p->configuring = false;
     p->killed_for = NULL;
     p->serial = ++last_serial;
     memset(p->connected, 0, sizeof p->connected);
@@ -111,8 +111,16 @@ static void from_process(struct channel *c, const struct message *m, void *arg)
 {
     struct process *p = arg;
     (void)c;
-    if (m->type == MESSAGE_READY && p->state == PROCESS_DRAINING)
-        return; /* it was told to drain on its way up */
+    if (p->state == PROCESS_DRAINING) {
+        p->quiet |= m->type == MESSAGE_DRAINING; /* READY: it was told to drain on its way up */
+        life_progress();
+        return;
+    }
+    if (m->type == MESSAGE_CONFIGURED && p->configuring) {
+        p->configuring = false;
+        life_progress();
+        return;
+    }
     if (m->type != MESSAGE_READY || p->state != PROCESS_STARTING || !p->start_sent) {
         process_kill(p, "it sent a message that it may not send now");
         return;
@@ -168,6 +176,7 @@ void process_send_config(struct process *p, const struct plan *plan)
         channel_send(p->channel,
                      &(struct message){.type = MESSAGE_CONFIG, .fd = -1, .config = {.instance = p->instance, .slice = buf_span(&slice)}});
     buf_free(&slice);
+    p->configuring = p->state == PROCESS_READY;
 }
 
 static bool gets_listener(const struct program_row *row, const struct listener *l)

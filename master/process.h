@@ -4,8 +4,8 @@
  *       ^                          |                  |                          |
  *       +---------- it died -------+------------------+                          +-- it died --> (freed)
  *
- * This is the mechanism; life.h decides what is done when. From a process the master reads READY, once, and nothing else: whatever else
- * comes from it ends it. */
+ * This is the mechanism; life.h decides what is done when. From a process the master reads READY, once, CONFIGURED when it was
+ * sent another configuration, and DRAINING when it was told to drain: whatever else comes from it ends it. */
 #ifndef POSTINO_PROCESS_H
 #define POSTINO_PROCESS_H
 
@@ -31,6 +31,8 @@ struct process {
     uint32_t serial; /* of this life, or while DOWN of the next one; never used twice */
     enum process_state state;
     bool start_sent, was_ready; /* was_ready: in some life of it */
+    bool configuring;           /* READY, and it has not taken over the CONFIG that it was sent */
+    bool quiet;                 /* DRAINING, and it says that it takes no new work */
     pid_t pid;                  /* 0 while DOWN */
     struct channel *channel;    /* NULL while DOWN, and when it hung up */
     struct event *timer;        /* to launch it again; the owner's (life.c) */

@@ -72,11 +72,30 @@ static int check_lasting(const struct settings *old, const struct settings *new,
 
 /* ---- the way to a new generation ----------------------------------------------------------------------------------------------- */
 
+static void over(const char *status)
+{
+    evtimer_del(deadline);
+    master.state = MASTER_RUNNING;
+    notify_send(NOTIFY_EVENT_READY, status);
+    reload_pending();
+}
+
+static void serves(void)
+{
+    struct buf text = BUF_EMPTY(16384);
+    listeners_describe(&master.current->listeners, &text);
+    log_info("reloaded: generation %u serves %s; the former one finishes what it has", master.current->generation, buf_text(&text));
+    buf_free(&text);
+    over("running; reloaded");
+}
+
 static void too_long(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
-    if (master.state == MASTER_RELOADING)
+    if (master.next)
         reload_failed("the new generation was not ready in 60 s");
+    else if (master.state == MASTER_RELOADING)
+        serves();
 }
 
 static void set_deadline(void)
@@ -142,14 +161,6 @@ void reload_pending(void)
     reload_begin();
 }
 
-static void over(const char *status)
-{
-    evtimer_del(deadline);
-    master.state = MASTER_RUNNING;
-    notify_send(NOTIFY_EVENT_READY, status);
-    reload_pending();
-}
-
 /* Ends all of a generation but what stays: what is not there yet is forgotten. */
 static void end_others(uint32_t staying)
 {
@@ -179,11 +190,26 @@ void reload_commit(void)
     edges_wire();
     end_others(master.current->generation);
     plan_free(former);
-    struct buf text = BUF_EMPTY(16384);
-    listeners_describe(&master.current->listeners, &text);
-    log_info("reloaded: generation %u serves %s; the former one finishes what it has", master.current->generation, buf_text(&text));
-    buf_free(&text);
-    over("running; reloaded");
+    set_deadline();
+    reload_continue();
+}
+
+/* Both generations have the same listening sockets: until the old ones have let go of them, the kernel may give them a client. */
+static bool former_serves(void)
+{
+    for (const struct process *p = process_first(); p; p = p->next) {
+        if (p->configuring)
+            return true;
+        if (p->generation != master.current->generation && programs[p->program].last && p->state == PROCESS_DRAINING && !p->quiet)
+            return true;
+    }
+    return false;
+}
+
+void reload_continue(void)
+{
+    if (master.state == MASTER_RELOADING && !master.next && !former_serves())
+        serves();
 }
 
 void reload_failed(const char *why)

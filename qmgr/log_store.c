@@ -200,7 +200,7 @@ static void add_op(struct layout *l, struct spool_op *op)
         if (!spool_record_decode(op->header, &r))
             log_die("spool: a header of our own can't be read");
         op->at = add_record(l, &r, buf_span(&op->body), buf_span(&op->tail));
-        if (op->with.len > 0)
+        if (op->with_log)
             op->with_at = add_settlement(l, SPOOL_TOLD, op->parent, op->previous, &op->with);
         break;
     case SPOOL_OP_SETTLE:

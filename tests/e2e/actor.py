@@ -59,7 +59,7 @@ def started(control, instance):
 def main():
     control = frames.Channel(socket.socket(fileno=3))
     note(type="BORN", open=OPEN, environment=dict(os.environ), argv0=sys.argv[0])
-    instance, kept = 0, []
+    instance, kept, up = 0, [], False
     if "early" in PARTS:
         control.send("READY")
     while True:
@@ -69,10 +69,15 @@ def main():
         note(type=m.type, fd=m.fd is not None, **fields)
         if m.type == "CONFIG":
             instance = m.instance
+        if m.type == "CONFIG" and up:
+            control.send("CONFIGURED", instance=instance)
         if m.type == "START":
             started(control, instance)
+            up = True
         if m.type == "DRAIN" and "stubborn" not in PARTS:
             os._exit(0)
+        if m.type == "DRAIN":
+            control.send("DRAINING", instance=instance)
 
 
 try:

@@ -295,7 +295,7 @@ class World:
         """What was killed when, and what the log says of deaths and of some messages."""
         messages = [self.books.messages[n] for n in sorted(numbers)[:3]]
         kills = "".join("%s: %.3f to %.3f\n" % ("+".join(sorted(kill.what)), kill.begin, kill.end) for kill in self.books.kills[-10:])
-        return kills + self.host.logged("starting it anew")[-3000:] + "\n".join("message %d, answered %s at %.3f:\n%s" % (m.number, m.answer, m.answered, self.host.logged(m.answer.split()[-1])) for m in messages)
+        return kills + self.host.logged("postino-master[")[-6000:] + "\n".join("message %d, answered %s at %.3f:\n%s" % (m.number, m.answer, m.answered, self.host.logged(m.answer.split()[-1])) for m in messages)
 
     def queued(self, entries):
         """Pairs (number, recipient) of pairs (queue id, recipient); a report in the queue stands for those that it is about."""

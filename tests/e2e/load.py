@@ -92,9 +92,9 @@ class NextHost:
             if verb == "EHLO":
                 say("250-next.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 100000000")
             elif verb == "MAIL":
-                sender, recipients = address.group(1), []
-                say(self.refuse_all or "250 2.1.0 ok")
-                sender = None if self.refuse_all else sender
+                refusal = self.refuse_all  # once: another thread changes it
+                sender, recipients = None if refusal else address.group(1), []
+                say(refusal or "250 2.1.0 ok")
             elif verb == "RCPT":
                 answer = self._recipient(address.group(1)) if sender is not None else "503 5.5.1 MAIL first"
                 if answer[0] == "2":

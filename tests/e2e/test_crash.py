@@ -288,8 +288,6 @@ class Shortage(unittest.TestCase):
     """Killed while something has run out: nothing is lost. A settlement that could not be written is written again only after ten seconds."""
 
     @unittest.skipUnless(os.geteuid() == 0, "a small filesystem needs root")
-    @unittest.skipUnless(os.environ.get("ROUNDS"), "runs in `make crash`: with several copies at once a full spool was seen to double (never to lose) "
-                         "messages when nothing had been killed, which is not explained yet")
     def test_the_disk_is_full(self):
         with World(settings="limit { queue_free = 256K }", size_mb=24) as world:
             world.books.settled = 15

@@ -179,6 +179,23 @@ class Reload(MasterTest):
         with self.session() as smtp:
             self.assertEqual(smtp.esmtp_features["size"], "2000")
 
+    def test_reloaded_means_that_no_former_process_lets_a_client_in(self):
+        self.start()
+        old = self.pids("smtpd")
+        for pid in old:
+            os.kill(pid, signal.SIGSTOP)
+        self.host.configure(settings=self.settings + " limit { message_size = 2000 }")
+        self.host.reload()
+        wait_for(lambda: len(self.pids("smtpd")) == 4, 10)
+        time.sleep(0.7)
+        self.assertNotIn("reloaded: generation 2", self.host.log())
+        for pid in old:
+            os.kill(pid, signal.SIGCONT)
+        self.host.wait_log("reloaded: generation 2")
+        for _ in range(20):
+            with self.session() as smtp:
+                self.assertEqual(smtp.esmtp_features["size"], "2000")
+
     def test_mail_goes_on_while_reloading(self):
         """No connection is refused, no message lost, none delivered twice."""
         self.start()

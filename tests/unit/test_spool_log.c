@@ -506,6 +506,50 @@ static void segments_are_recycled_over_many_lives(void **state)
     }
 }
 
+/* Records of a type in all segments. */
+static unsigned records_of(unsigned type)
+{
+    static unsigned char data[SEGMENT];
+    unsigned n = 0;
+    for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
+        char path[LOG_PATH];
+        log_path(path, slot);
+        int fd = openat(root_fd, path, O_RDONLY);
+        ssize_t got = fd < 0 ? 0 : pread(fd, data, sizeof data, 0);
+        for (ssize_t at = 0; at + SPOOL_RECORD_HEADER <= got; at += LOG_ALIGN) {
+            struct spool_record r;
+            n += spool_record_decode(data + at, &r) && r.type == type;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return n;
+}
+
+/* A settlement goes with its report only if nothing stands between: its message is in the log, and no other settlement of it is under way. Else
+ * it follows, and the batch has neither its record nor room for it. */
+static void a_settlement_that_cannot_go_with_its_report_follows_it(void **state)
+{
+    (void)state;
+    open_spool(&disk_real);
+    wait_for_log();
+    assert_int_equal(put(1, 290000), 0);
+    assert_true(has_file(1));
+    assert_int_equal(put(2, 1000), 0);
+    put_later(3, 500, 1);
+    put_later(4, 500, 2);
+    put_later(5, 500, 2);
+    turn_until(&known[3].status);
+    turn_until(&known[4].status);
+    turn_until(&known[5].status);
+    assert_int_equal(records_of(SPOOL_TOLD), 1);
+    close_spool();
+    assert_int_equal(open_spool(&disk_real), 5);
+    assert_int_equal(known[1].found_attempts, TOLD);
+    assert_int_equal(known[2].found_attempts, TOLD);
+    close_spool();
+}
+
 /* ---- power cuts -------------------------------------------------------------------------------------------------- */
 
 static bool dead(void)
@@ -925,6 +969,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(small_mail_makes_no_files),
         T(segments_are_recycled_over_many_lives),
+        T(a_settlement_that_cannot_go_with_its_report_follows_it),
         T(a_batch_torn_at_any_sector_does_not_count),
         T(damage_costs_the_message_that_it_hits),
         T(records_of_a_damaged_batch_are_salvaged),
