@@ -9,14 +9,19 @@ postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/o
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_simulator test_spool test_spool_log test_bounce
+TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_torture test_bounce
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
 test_simulator_LIBS := -lm
 test_spool_SRC     := $(QMGR_SPOOL)
 test_spool_LIBS    := -lpthread
-test_spool_log_SRC := $(QMGR_SPOOL)
-test_spool_log_LIBS := -lpthread
+# What is asked of the spool and what it promised, a disk that fails, and a heap that does.
+SPOOL_SCRIPT       := $(QMGR_SPOOL) tests/unit/disk_model.c tests/unit/spool_script.c tests/unit/alloc_fail.c
+ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+test_spool_log_SRC := $(SPOOL_SCRIPT)
+test_spool_log_LIBS := -lpthread $(ALLOC_FAIL)
+test_spool_torture_SRC := $(SPOOL_SCRIPT)
+test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
 
 FUZZERS += fuzz_spool fuzz_log

@@ -62,18 +62,16 @@ static int read_chain(const struct log *log, uint64_t id, struct log_place at, s
     while (at.segment != LOG_NOWHERE) {
         struct chain c = {.at = at};
         int status = read_header(log, id, at, false, &c.record);
-        if (status == EBADMSG) {
-            *broken = true;
-            return 0;
-        }
+        *broken = status == EBADMSG;
+        if (*broken)
+            break;
         if (status != 0)
             return status;
         buf_add(links, &c, sizeof c);
         at = log_place_decode(c.record.previous);
-        if (at.segment != LOG_NOWHERE && !before(log, at, c.at)) {
-            *broken = true;
-            return 0;
-        }
+        *broken = at.segment != LOG_NOWHERE && !before(log, at, c.at);
+        if (*broken)
+            break;
     }
     return links->failed ? ENOMEM : 0;
 }
@@ -131,9 +129,7 @@ enum spool_file_verdict log_load(const struct log *log, uint64_t id, struct log_
     *f = (struct spool_file){.recipients = BUF_EMPTY(0)};
     enum spool_file_verdict v = load(log, id, at, settled, f, raw ? &raw->body : NULL, &rest, &envelope_octets);
     f->rest = rest.data;
-    if (v == SPOOL_FILE_GOOD && raw) {
+    if (v == SPOOL_FILE_GOOD && raw)
         raw->envelope = span_make(rest.data, envelope_octets);
-        raw->states = span_make(rest.data + envelope_octets, rest.len - envelope_octets);
-    }
     return v;
 }

@@ -78,7 +78,7 @@ void log_grow(struct log *);
  * is damaged, and states before it are not known. With `raw` the body is read too. Spans point into the spool_file. */
 struct log_raw {
     struct buf body;
-    struct span envelope, states; /* encoded */
+    struct span envelope; /* encoded */
 };
 enum spool_file_verdict log_load(const struct log *, uint64_t id, struct log_place at, struct log_place settled, struct spool_file *,
                                  struct log_raw *raw);

@@ -447,13 +447,11 @@ static void with_done(struct spool *s, struct spool_op *op, bool forgets /* the 
     }
     size_t n = op->status == 0 ? op->with.len : op->with_older; /* what came with it is not true if it failed */
     struct settling *x = n > 0 ? spool_settling_of(s, e) : NULL;
-    if (!x || x->remove)
-        return;
-    struct buf newer = x->states;
-    x->states = BUF_EMPTY(SPOOL_REST_MOST);
-    buf_add(&x->states, op->with.data, n);
-    buf_add_span(&x->states, buf_span(&newer));
-    buf_free(&newer);
+    if (x &&
+        op->status == 0) /* what gathered before it was asked for is older; and after that nothing about these recipients can have come */
+        spool_settling_add(x, span_make(op->with.data, n));
+    else if (x)
+        spool_settling_older(x, span_make(op->with.data, n));
 }
 
 static void put_done(struct spool *s, struct spool_op *op)

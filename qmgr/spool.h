@@ -67,7 +67,8 @@ bool spool_has_part(const struct spool *, uint64_t id); /* pieces of it are ther
  * left of it. */
 void spool_put(struct spool *, const struct spool_envelope *, struct span last, spool_done_fn *, void *arg);
 /* The same for a report about e->parent: `states` of its recipients, who are told by it, become durable with it or not at all (if either is in
- * a file of its own: behind it, so that a crash in between repeats the report, and never loses it). If it fails they are as before. */
+ * a file of its own: behind it, so that a crash in between repeats the report, and never loses it). If it fails they are as before. Nothing
+ * else may be settled about these recipients before it is answered. */
 void spool_put_settling(struct spool *, const struct spool_envelope *, struct span last, const struct spool_state *states, size_t count,
                         spool_done_fn *, void *arg);
 void spool_settle(struct spool *, uint64_t id, const struct spool_state *states, size_t count);

@@ -15,6 +15,7 @@
 #define FILES_MOST     200 /* settlements of files in one flush, and as many others; each may have an open file */
 #define BATCH_OCTETS   ((uint64_t)2 << 20)
 #define MOVES_MOST     32
+#define COMPACT_FROM   ((size_t)64 << 10)
 #define AGAIN          1000 /* milliseconds: the log had no room */
 #define GROW_AGAIN     60000
 #define RECLAIM_AGAIN  60000 /* a copy failed */
@@ -65,6 +66,7 @@ static void join_parent(struct spool_op *op, struct spool_entry *e)
         op->with = e->settling->states;
         op->with_older = op->with.len;
         buf_add_span(&op->with, buf_span(&newer));
+        memory_must_hold(&op->with);
         buf_free(&newer);
         e->settling->states = BUF_EMPTY(0);
         e->settling = NULL;
@@ -163,12 +165,15 @@ static void encode_for_file(struct spool_op *op, const struct spool_entry *e, co
     op->offset = e->tail;
     buf_add(&op->body, header, sizeof header);
     buf_add_span(&op->body, buf_span(&x->states));
+    memory_must_hold(&op->body);
 }
 
 /* NULL: not now; x->not_before says when. */
 static struct spool_op *settling_op(struct spool *s, struct filling *f, struct spool_entry *e, struct settling *x, uint64_t now)
 {
     bool in_log = spool_entry_in_log(e);
+    if (x->states.len > COMPACT_FROM)
+        spool_states_compact(&x->states);
     uint64_t need = log_record_octets(0, x->remove ? 0 : x->states.len);
     if (in_log && need > log_largest(&s->log) && take(s, f, LOG_ALIGN, 0) == TAKE) {
         spool_ops_add(&s->running, move_op(e)); /* too large for any segment: to a file first */

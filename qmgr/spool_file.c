@@ -116,7 +116,10 @@ enum spool_file_verdict spool_file_decode(struct spool_file *f, const struct spo
     struct span envelope = {f->rest, r->rest};
     if (r->rest_crc != crc32c(0, envelope.p, envelope.n))
         return verdict(f, SPOOL_FILE_BAD, "the checksum of its envelope is wrong");
-    if (!spool_envelope_decode(envelope, r->id, &f->envelope, &f->recipients))
+    bool formed = spool_envelope_decode(envelope, r->id, &f->envelope, &f->recipients);
+    if (f->recipients.failed) /* says nothing about the file */
+        return unreadable(f, ENOMEM);
+    if (!formed)
         return verdict(f, SPOOL_FILE_BAD, "its envelope is malformed");
     f->envelope.size = r->body;
     f->body_crc = r->body_crc;

@@ -1,6 +1,8 @@
 #include "qmgr/spool_format.h"
 #include "common/crc32c.h"
 
+#include <stdlib.h>
+
 #define MAGIC 0x4e545350u /* "PSTN" */
 
 /* A record is little endian throughout. */
@@ -206,4 +208,37 @@ bool spool_states_decode(struct span in, struct spool_state *states, size_t coun
             return false;
     }
     return true;
+}
+
+/* Indexes stand behind the length. */
+static uint32_t recipients_in(struct span in)
+{
+    struct reader r = {.in = in};
+    uint32_t count = 0;
+    while (r.in.n > 0 && !r.short_of) {
+        struct reader one = {.in = take_bytes(&r)};
+        uint32_t index = (uint32_t)take_number(&one, 4);
+        if (index >= count)
+            count = index + 1;
+    }
+    return count;
+}
+
+void spool_states_compact(struct buf *b)
+{
+    uint32_t count = recipients_in(buf_span(b));
+    struct spool_state *states = calloc(count, sizeof *states);
+    struct buf last = BUF_EMPTY(SIZE_MAX);
+    bool good = states && spool_states_decode(buf_span(b), states, count);
+    for (uint32_t i = 0; i < count && good; i++) {
+        if (states[i].state != 0)
+            spool_state_encode(&states[i], &last);
+    }
+    free(states);
+    if (good && !last.failed && last.len < b->len) {
+        buf_free(b);
+        *b = last;
+    } else {
+        buf_free(&last);
+    }
 }

@@ -16,6 +16,7 @@ struct settling {
     uint64_t due;        /* to be flushed by then */
     uint64_t not_before; /* after a failure */
     struct buf states;
+    size_t compact_at; /* octets of them */
     bool remove;
     bool makes_room; /* a removal that did not fail before */
 };
@@ -83,6 +84,8 @@ struct spool_op *spool_forget_record(struct spool *, uint64_t id, uint8_t segmen
 
 /* spool_settle.c */
 struct settling *spool_settling_of(struct spool *, struct spool_entry *);
+void spool_settling_add(struct settling *, struct span states);   /* behind what gathered */
+void spool_settling_older(struct settling *, struct span states); /* in front of it */
 void spool_settle_again(struct spool *, struct spool_op *);
 void spool_settle_by(struct spool *, uint64_t when);
 

@@ -168,8 +168,12 @@ static int each_name(int directory, const char *path, void (*each)(void *arg, co
     int fd = disk->openat(directory, path, O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     struct buf names = BUF_EMPTY(SIZE_MAX);
-    if (!dir)
-        return error_set(error, "spool: %s can't be read: %s", path, strerror(errno));
+    if (!dir) {
+        error_set(error, "spool: %s can't be read: %s", path, strerror(errno));
+        if (fd >= 0)
+            disk->close(fd);
+        return -1;
+    }
     errno = 0;
     for (struct dirent *d; (d = readdir(dir)); errno = 0) {
         if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)

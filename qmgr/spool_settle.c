@@ -8,6 +8,7 @@
 #define SETTLE_AFTER 1000  /* milliseconds */
 #define SETTLE_AGAIN 10000 /* after a failure */
 #define RETIRED_MANY 3     /* segments of the log */
+#define COMPACT_FROM ((size_t)1 << 20)
 
 void spool_settle_by(struct spool *s, uint64_t when)
 {
@@ -20,12 +21,34 @@ struct settling *spool_settling_of(struct spool *s, struct spool_entry *e)
     if (e->settling)
         return e->settling;
     struct settling *x = memory_new(1, sizeof *x);
-    *x = (struct settling){.id = e->node.key, .due = s->hurry ? 1 : spool_monotonic() + SETTLE_AFTER, .states = BUF_EMPTY(SPOOL_REST_MOST)};
+    *x = (struct settling){.id = e->node.key,
+                           .due = s->hurry ? 1 : spool_monotonic() + SETTLE_AFTER,
+                           .states = BUF_EMPTY(SIZE_MAX),
+                           .compact_at = COMPACT_FROM};
     *s->settlings_end = x;
     s->settlings_end = &x->next;
     s->settling_count++;
     spool_settle_by(s, x->due);
     return e->settling = x;
+}
+
+void spool_settling_add(struct settling *x, struct span states)
+{
+    if (x->remove)
+        return;
+    buf_add_span(&x->states, states);
+    memory_must_hold(&x->states);
+}
+
+void spool_settling_older(struct settling *x, struct span states)
+{
+    struct buf newer = x->states;
+    if (x->remove)
+        return;
+    x->states = BUF_EMPTY(SIZE_MAX);
+    spool_settling_add(x, states);
+    spool_settling_add(x, buf_span(&newer));
+    buf_free(&newer);
 }
 
 void spool_settle(struct spool *s, uint64_t id, const struct spool_state *states, size_t count)
@@ -36,6 +59,11 @@ void spool_settle(struct spool *s, uint64_t id, const struct spool_state *states
     struct settling *x = spool_settling_of(s, e);
     for (size_t i = 0; i < count; i++)
         spool_state_encode(&states[i], &x->states);
+    memory_must_hold(&x->states);
+    if (x->states.len > x->compact_at) { /* it can't be written for long, and more comes all the time */
+        spool_states_compact(&x->states);
+        x->compact_at = 2 * x->states.len;
+    }
 }
 
 void spool_remove(struct spool *s, uint64_t id)
@@ -78,12 +106,8 @@ void spool_settle_again(struct spool *s, struct spool_op *op)
     if (op->kind == SPOOL_OP_REMOVE) {
         x->remove = true;
     } else if (!x->remove) {
-        struct buf newer = x->states;
-        x->states = BUF_EMPTY(SPOOL_REST_MOST);
         size_t header = op->log ? 0 : SPOOL_RECORD_HEADER;
-        buf_add(&x->states, op->body.data + header, op->body.len - header);
-        buf_add_span(&x->states, buf_span(&newer));
-        buf_free(&newer);
+        spool_settling_older(x, span_make(op->body.data + header, op->body.len - header));
     }
     x->not_before = spool_monotonic() + pause;
     s->settle_at = 0;

@@ -155,12 +155,32 @@ static void write_settlement(struct spool_writer *w, struct spool_op *op)
     }
 }
 
+/* One settlement that says the last of each recipient, however many the log has. */
+static void add_states(struct spool_op *op, const struct spool_file *f, uint64_t at)
+{
+    struct buf states = BUF_EMPTY(SPOOL_REST_MOST);
+    unsigned char header[SPOOL_RECORD_HEADER];
+    for (uint32_t i = 0; i < f->envelope.recipients.count; i++) {
+        const struct spool_state *s = &f->states[i];
+        if (s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0)
+            spool_state_encode(s, &states);
+    }
+    struct spool_record r = {.type = SPOOL_SETTLE, .id = op->id, .offset = at, .rest = (uint32_t)states.len};
+    r.rest_crc = crc32c(0, states.data, states.len);
+    spool_record_encode(&r, header);
+    if (states.len > 0 || states.failed) {
+        buf_add(&op->tail, header, sizeof header);
+        buf_add_span(&op->tail, buf_span(&states));
+    }
+    op->tail.failed |= states.failed;
+    buf_free(&states);
+}
+
 /* What the log has of a message becomes the file that it would have been from the start. */
 static int copy_from_log(struct spool_writer *w, struct spool_op *op)
 {
     struct spool_file f;
     struct log_raw raw = {.body = BUF_EMPTY(SIZE_MAX)};
-    unsigned char header[SPOOL_RECORD_HEADER];
     enum spool_file_verdict v = log_load(w->log, op->id, op->at, op->previous, &f, &raw);
     if (v == SPOOL_FILE_GOOD) {
         struct spool_record r = {.type = SPOOL_MSG, .id = op->id, .body = raw.body.len, .rest = (uint32_t)raw.envelope.n};
@@ -168,14 +188,7 @@ static int copy_from_log(struct spool_writer *w, struct spool_op *op)
         r.rest_crc = crc32c(0, raw.envelope.p, raw.envelope.n);
         spool_record_encode(&r, op->header);
         buf_add_span(&op->tail, raw.envelope);
-        if (raw.states.n > 0) {
-            r = (struct spool_record){.type = SPOOL_SETTLE, .id = op->id, .rest = (uint32_t)raw.states.n};
-            r.offset = SPOOL_RECORD_HEADER + raw.body.len + raw.envelope.n;
-            r.rest_crc = crc32c(0, raw.states.p, raw.states.n);
-            spool_record_encode(&r, header);
-            buf_add(&op->tail, header, sizeof header);
-            buf_add_span(&op->tail, raw.states);
-        }
+        add_states(op, &f, SPOOL_RECORD_HEADER + raw.body.len + raw.envelope.n);
         op->body = raw.body;
         op->offset = SPOOL_RECORD_HEADER + op->body.len + op->tail.len;
     } else {
