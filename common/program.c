@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,6 +288,14 @@ static void make_base(void)
         log_die("the event loop can't be made: %s", strerror(errno));
 }
 
+/* A program that is woken does not push aside who runs just now: it finds more to do when its turn comes, and does it in one go. What an
+ * administrator chose (chrt) stays. */
+static void wake_patiently(void)
+{
+    if (sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){.sched_priority = 0}) != 0)
+        log_warning("the batch scheduling policy can't be had: %s", strerror(errno));
+}
+
 int program_main(const struct program *program, int argc, char **argv)
 {
     static const struct channel_handler handler = {.message = control_message, .closed = control_closed};
@@ -305,6 +314,7 @@ int program_main(const struct program *program, int argc, char **argv)
     self.early_end = &self.early;
     snprintf(self.log_name, sizeof self.log_name, "postino-%s", program->name);
     log_open(self.log_name, dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
+    wake_patiently();
     make_base();
     self.control = channel_new(self.base, CONTROL_FD, "master", 1u << PROTOCOL_CONTROL, SIDE_SERVER, &handler, NULL);
     run();

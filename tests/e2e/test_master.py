@@ -58,6 +58,8 @@ class Start(MasterTest):
         self.start()
         self.assertEqual(set(self.host.pids().values()), PROGRAMS | {"master"})
         self.assertEqual(len(self.pids("smtpd")), 2)
+        for pid, name in self.host.pids().items():
+            self.assertEqual(os.sched_getscheduler(pid), os.SCHED_OTHER if name == "master" else os.SCHED_BATCH, name)
         self.mail("start")
         self.arrives("start")
 
