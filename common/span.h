@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
@@ -14,7 +15,7 @@ struct span {
 };
 
 /* For printf-like calls: printf("%.*s", SPAN_ARG(s)). */
-#define SPAN_ARG(s) (int)(s).n, (s).p ? (s).p : ""
+#define SPAN_ARG(s)        (int)(s).n, (s).p ? (s).p : ""
 #define SPAN_LITERAL(text) ((struct span){(text), sizeof(text) - 1})
 
 static inline struct span span_of(const char *text)
@@ -34,10 +35,15 @@ static inline bool span_equal(struct span a, struct span b)
 
 static inline bool span_is_ascii(struct span s)
 {
-    unsigned char all = 0;
-    for (size_t i = 0; i < s.n; i++)
+    uint64_t all = 0, eight;
+    size_t i = 0;
+    for (; s.n - i >= sizeof eight; i += sizeof eight) {
+        memcpy(&eight, s.p + i, sizeof eight);
+        all |= eight;
+    }
+    for (; i < s.n; i++)
         all |= (unsigned char)s.p[i];
-    return all < 0x80;
+    return !(all & UINT64_C(0x8080808080808080));
 }
 
 /* ASCII case-insensitive, as SMTP verbs and domains are. */

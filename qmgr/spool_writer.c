@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@ struct spool_writer {
     pthread_mutex_t lock;
     pthread_cond_t changed, finished;
     struct spool_ops *batch; /* NULL: nothing to do */
+    atomic_bool done;        /* a batch is; set before `event` is written, so that who is woken by that finds it set */
     struct log *log;
     bool rotate;
     bool stop;
@@ -376,8 +378,11 @@ static void *writer_thread(void *arg)
         run_batch(w, w->batch);
         pthread_mutex_lock(&w->lock);
         w->batch = NULL;
-        eventfd_write(w->event, 1);
+        atomic_store(&w->done, true);
         pthread_cond_signal(&w->finished);
+        pthread_mutex_unlock(&w->lock);
+        eventfd_write(w->event, 1);
+        pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -388,7 +393,7 @@ struct spool_writer *spool_writer_new(int directory, struct log *log, struct err
     struct spool_writer *w = memory_new(1, sizeof *w);
     w->log = log;
     w->directory = directory;
-    w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->event = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     pthread_cond_init(&w->finished, NULL);
@@ -426,14 +431,17 @@ void spool_writer_start(struct spool_writer *w, struct spool_ops *batch, bool ro
     pthread_mutex_lock(&w->lock);
     w->rotate = rotate;
     w->batch = batch;
-    pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->changed); /* who is woken finds the lock free */
 }
 
+/* Asked several times a turn: no system call before there is something to read. */
 bool spool_writer_done(struct spool_writer *w)
 {
     eventfd_t n;
-    return eventfd_read(w->event, &n) == 0;
+    if (!atomic_exchange(&w->done, false))
+        return false;
+    return eventfd_read(w->event, &n) == 0; /* where `done` is set the write of `event` is under way: this may wait for it, and no longer */
 }
 
 void spool_writer_wait(struct spool_writer *w)
