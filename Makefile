@@ -127,6 +127,11 @@ check: need-check
 	@$(MAKE) -s shims
 	@/usr/bin/python3 tests/run.py $(if $(ONLY),--only "$(ONLY)")
 
+# The rules of SMTP, a test a rule, against Postino and against Debian's Postfix. ONLY=rfc1870 for some of them.
+conformance: need-check
+	@$(MAKE) -s all
+	@/usr/bin/python3 tests/conformance/conformance.py $(if $(ONLY),--only "$(ONLY)")
+
 # Programs are killed at random under load, ROUNDS times, and the power is cut ROUNDS/20 times: the books must balance. SEED=N makes the choices of
 # another run again.
 crash: need-check
@@ -191,5 +196,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
+.PHONY: all run check conformance crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
 .SECONDARY:

@@ -110,7 +110,7 @@ void session_refuse(struct session *s, const char *about, unsigned code, const c
 {
     FORMAT(text, fmt);
     char reply[1100];
-    int n = snprintf(reply, sizeof reply, "%03u %s %s", code, status, text);
+    int n = snprintf(reply, sizeof reply, "%03u %s%s%s", code, status, *status ? " " : "", text);
     put_reply(s, code, status, text);
     log_refused(s, about, span_make(reply, (size_t)n < sizeof reply ? (size_t)n : sizeof reply - 1));
     if (code >= 500)

@@ -422,13 +422,19 @@ static const struct {
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */
 
+/* RFC 2034 3: no status in any reply to HELO and EHLO. */
+static const char *status_of(const struct command *c, const char *status)
+{
+    return c->verb == VERB_HELO || c->verb == VERB_EHLO ? "" : status;
+}
+
 static void refuse_malformed(struct session *s, const struct command *c, enum command_result why)
 {
     const char *verb = command_verb_name(c->verb);
     if (why == COMMAND_UNKNOWN)
         session_refuse(s, verb, 500, "5.5.2", "unknown command");
     else if (why == COMMAND_CHARACTERS)
-        session_refuse(s, verb, 500, "5.5.2", "octets that no command has");
+        session_refuse(s, verb, 500, status_of(c, "5.5.2"), "octets that no command has");
     else if (why == COMMAND_PATH)
         session_refuse(s, verb, 501, c->verb == VERB_MAIL ? "5.1.7" : "5.1.3", "malformed address");
     else if (why == COMMAND_PARAMETER)
@@ -436,7 +442,7 @@ static void refuse_malformed(struct session *s, const struct command *c, enum co
     else if (why == COMMAND_VALUE)
         session_refuse(s, verb, 501, "5.5.4", "a parameter with a value that can't be");
     else
-        session_refuse(s, verb, 501, "5.5.4", "malformed arguments of %s", verb);
+        session_refuse(s, verb, 501, status_of(c, "5.5.4"), "malformed arguments of %s", verb);
 }
 
 void session_command(struct session *s, struct span line)

@@ -2,7 +2,7 @@
 """Runs all tests of Postino and ends in one line: N passed, N failed.
 
     tests/run.py [--only WORD]...      parts whose name has WORD in it
-Parts: unit tests (release and with sanitizers), fuzz targets (a short run each), static analysis, man pages, end-to-end tests.
+Parts: unit tests (release and with sanitizers), fuzz targets (a short run each), static analysis, man pages, the rules of SMTP (tests/conformance), end-to-end tests.
 """
 import argparse
 import glob
@@ -78,6 +78,19 @@ def manuals(results):
         results.add("man page " + page, code == 0, text)
 
 
+def conformance(results):
+    """Each rule against Postino, and against Debian's Postfix."""
+    code, text = run(["/usr/bin/python3", "tests/conformance/conformance.py"], 300, stdin=subprocess.DEVNULL)
+    verdict = re.search(r"^(\d+) rules; (\d+) kept, (\d+) not kept$", text, re.M)
+    for _ in range(int(verdict.group(2)) if verdict else 0):
+        results.add("", True)
+    for failure in re.findall(r"^FAILED (\w+ \w+): ", text, re.M):
+        results.add("conformance " + failure, False, text)
+    if not verdict or code != 0 and verdict.group(3) == "0":
+        results.add("conformance: ended with %d" % code, False, text)
+    results.skipped += re.findall(r"^skipped: (.*)$", text, re.M)
+
+
 def end_to_end(results, only):
     for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py"))):
         name = os.path.basename(path)[:-3]
@@ -118,6 +131,7 @@ def main():
         ("fuzz", lambda: fuzzers(results)),
         ("lint", lambda: static_analysis(results)),
         ("man", lambda: manuals(results)),
+        ("conformance", lambda: conformance(results)),
         ("e2e", lambda: end_to_end(results, [w for w in only if w.startswith("e2e ") or w.startswith("test_")])),
     ]
     for name, part in parts:

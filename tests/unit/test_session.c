@@ -374,7 +374,7 @@ static void bad_commands_get_clear_replies(void **state)
     exchange("MAIL FROM:<>\r\n", "503 5.5.1 ");
     exchange("FROB\r\n", "500 5.5.2 ");
     exchange("NOOP\n", "500 5.5.2 ");
-    exchange("EHLO\r\n", "501 5.5.4 ");
+    exchange("EHLO\r\n", "501 malformed");
     exchange("EHLO x\r\n", "250 8BITMIME\r\n");
     exchange("MAIL FROM:<a@@b>\r\n", "501 5.1.7 ");
     exchange("MAIL FROM:<a@b.example> X=1\r\n", "555 5.5.4 ");
