@@ -29,3 +29,6 @@ fuzz_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 fuzz_session_LIBS := -ldb-5.3 $(smtpd_LIBS)
 
 MANUALS += smtpd/postino-smtpd.8 smtpd/postino-auth.8
+
+TESTS += test_smuggling
+test_smuggling_SRC := smtpd/data.c delivery/stuff.c

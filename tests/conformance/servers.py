@@ -1,6 +1,7 @@
 """The servers that the rules are held against: Postino, and Debian's Postfix as reference, each in a directory of its own, on ports of its own. Both are
 mx.local.example, keep alice@ and bob@local.example, relay for 127.0.0.1 alone, and know the login alice."""
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -164,4 +165,4 @@ class Postfix:
             files = sorted((os.path.join(new, f) for f in os.listdir(new)), key=lambda f: (os.stat(f).st_mtime_ns, f))
         except FileNotFoundError:
             return []
-        return [open(f, "rb").read() for f in files]
+        return [pathlib.Path(f).read_bytes() for f in files]

@@ -1,0 +1,336 @@
+"""SMTP smuggling, in and out (CVE-2023-51764, -51765, -51766 and kin): one message in is one message, and one message out, for whoever reads it. The parser and
+the dot-stuffing alone, for every text there is, are in tests/unit/test_smuggling.c; here is the whole way."""
+import contextlib
+import itertools
+import os
+import re
+import smtplib
+import socket
+import ssl
+import sys
+import threading
+import time
+import unittest
+
+from host import DOMAIN, Host, free_port, wait_for
+from hostile import Raw, Server
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
+import servers  # noqa: E402
+
+LINE_ENDS = [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\0\n", b"\0\r\n", b"\r\n\0", b"\0\n", b"\r\n\r", b"\r\n\n", b"\x0b", b"\x0c", b"\x85", b"\xe2\x80\xa8", b"\r\n ", b"\r\n\t"]
+DOTS = [b".", b"..", b"\0.", b".\0", b". "]
+ENDS = [before + dot + behind for before, dot, behind in itertools.product(LINE_ENDS, DOTS, LINE_ENDS)]
+NASTY = [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n\0.\r\n", b"\r\n.\r\0\n"]
+EVIL = b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<alice@local.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n"
+ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<alice@local.example>\r\nDATA\r\n"
+INPUT, PIECE = 128 << 10, 256 << 10  # smtpd's buffers
+
+
+def ends_in(text):
+    """How often a text ends and begins a message: at CR LF . CR LF, and nowhere else."""
+    return (b"\r\n" + text).count(b"\r\n.\r\n")
+
+
+class In(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        settings = "smtpd_processes = 1\nlimit { errors = 10000 bare_newline = %s }\ndns { client_names = no }"
+        cls.hosts = {how: Host(settings=settings % how, relay_from=()).__enter__() for how in ("refuse", "normalize")}
+
+    @classmethod
+    def tearDownClass(cls):
+        for host in cls.hosts.values():
+            host.__exit__(None, None, None)
+
+    def connect(self, host):
+        sock = socket.create_connection(("127.0.0.1", host.port), 10)
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        file = sock.makefile("rb")
+        file.readline()
+        sock.sendall(b"EHLO x\r\n")
+        self.reply(file)
+        return sock, file
+
+    def reply(self, file):
+        line = file.readline()
+        while line[3:4] == b"-":
+            line = file.readline()
+        return line
+
+    def smuggle(self, host, sock, file, end, cuts=(), pad=b""):
+        """A text with `end` in it and commands behind that, sent in pieces: the replies to all of it."""
+        text = pad + b"Subject: carrier\r\n\r\nx" + end + EVIL + b".\r\n"
+        sock.sendall(ENVELOPE)
+        for _ in range(3):
+            self.reply(file)
+        at = 0
+        for cut in cuts:
+            sock.sendall(text[at:cut])
+            at = cut
+            time.sleep(0.002)
+        sock.sendall(text[at:] + b"VRFY end\r\n")
+        replies = []
+        while not replies or not replies[-1].startswith(b"252"):
+            replies.append(self.reply(file))
+            self.assertTrue(replies[-1], (end, replies))
+        return text, replies
+
+    def check(self, how, end, text, replies):
+        bare = re.search(rb"\r(?!\n)|(?<!\r)\n", text[: (b"\r\n" + text).index(b"\r\n.\r\n") + 3])
+        self.assertEqual(len([r for r in replies if r.startswith(b"354")]), ends_in(text) - 1, (end, replies))
+        self.assertEqual(replies[0][:3], b"550" if bare and how == "refuse" else b"250", (end, replies))
+
+    def test_every_line_end_and_dot(self):
+        self.assertIn(b"\n.\r\n", ENDS)
+        for how, host in self.hosts.items():
+            sock, file = self.connect(host)
+            for end in ENDS:
+                if ends_in(b"x" + end + b"x") == 0:
+                    text, replies = self.smuggle(host, sock, file, end)
+                    self.check(how, end, text, replies)
+            sock.sendall(b"QUIT\r\n")
+
+    def test_nothing_was_smuggled(self):
+        """whatever came, in this test or in another one: none of it is from evil@"""
+        for how, host in self.hosts.items():
+            sock, file = self.connect(host)
+            wait_for(host.queue_is_empty, 30)
+            count = len(host.messages("alice"))
+            for end in NASTY:
+                self.smuggle(host, sock, file, end)
+            expected = 0 if how == "refuse" else len(NASTY)
+            wait_for(lambda: len(host.messages("alice")) >= count + expected)
+            time.sleep(0.2)
+            self.assertFalse([m for m in host.messages("alice") if m.startswith(b"Return-Path: <evil")])
+            if how == "normalize":  # it is text now: all of it is there, and with LF ends no line of it is a dot in the wrong place
+                self.assertEqual(len([m for m in host.messages("alice")[count:] if b"\nsmuggled\n" in m]), len(NASTY))
+
+    def test_in_any_two_packets(self):
+        for how, host in self.hosts.items():
+            sock, file = self.connect(host)
+            for end in NASTY:
+                first = len(b"Subject: carrier\r\n\r\nx")
+                for cut in range(first, first + len(end) + 1):
+                    text, replies = self.smuggle(host, sock, file, end, (cut,))
+                    self.check(how, end, text, replies)
+
+    def test_octet_by_octet(self):
+        for how, host in self.hosts.items():
+            sock, file = self.connect(host)
+            for end in NASTY:
+                first = len(b"Subject: carrier\r\n\r\nx")
+                text, replies = self.smuggle(host, sock, file, end, range(first, first + len(end) + 4))
+                self.check(how, end, text, replies)
+
+    def test_across_the_buffers_of_a_large_message(self):
+        for how, host in self.hosts.items():
+            sock, file = self.connect(host)
+            for boundary in (INPUT, PIECE, 3 * PIECE):
+                for end, back in zip(NASTY, itertools.cycle((0, 1, 2, 3))):
+                    pad = b"X-Pad: " + b"p" * 90 + b"\r\n"
+                    room = boundary - back - len(b"Subject: carrier\r\n\r\nx")
+                    head = pad * (room // len(pad))
+                    head += b"X: " + b"q" * (room - len(head) - 5) + b"\r\n" if room - len(head) >= 6 else b""
+                    text, replies = self.smuggle(host, sock, file, end, (), head)
+                    self.check(how, end, text, replies)
+
+    def test_over_tls(self):
+        for how, host in self.hosts.items():
+            plain, file = self.connect(host)
+            plain.sendall(b"STARTTLS\r\n")
+            self.reply(file)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            sock = context.wrap_socket(plain)
+            self.addCleanup(sock.close)
+            file = sock.makefile("rb")
+            sock.sendall(b"EHLO x\r\n")
+            self.reply(file)
+            for end in NASTY:
+                first = len(b"Subject: carrier\r\n\r\nx")
+                for cuts in ((), (first + 1,), (first + 2,), (first + 3,)):
+                    text, replies = self.smuggle(host, sock, file, end, cuts)
+                    self.check(how, end, text, replies)
+
+    def test_a_command_ends_with_cr_lf_alone(self):
+        host = self.hosts["refuse"]
+        for line in b"NOOP\nMAIL FROM:<evil@client.example>\r\n", b"NOOP\rMAIL FROM:<evil@client.example>\r\n", b"NOOP\0\r\n":
+            sock, file = self.connect(host)
+            sock.sendall(line + b"RCPT TO:<alice@local.example>\r\nQUIT\r\n")
+            replies = file.read().split(b"\r\n")
+            self.assertEqual(replies[0][:3], b"500", line)
+            # What follows a line that ended with LF is a line of its own, and was the client's to send.
+            self.assertEqual([r[:3] for r in replies[1:-1]], [b"250", b"250", b"221"] if b"\nMAIL" in line else [b"503", b"221"], line)
+
+
+class Sink:
+    """A next host that keeps every octet of every connection, and the texts of messages with their final dots."""
+
+    def __init__(self):
+        self.port, self.streams, self.texts = free_port(), [], []
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.streams.append(bytearray())
+            threading.Thread(target=self.serve, args=(sock, self.streams[-1]), daemon=True).start()
+
+    def serve(self, sock, stream):
+        with contextlib.suppress(OSError), sock:
+            sock.sendall(b"220 sink.example ESMTP\r\n")
+            at, text = 0, False
+            while octets := sock.recv(65536):
+                stream += octets
+                while True:
+                    end = stream.find(b"\r\n.\r\n", at - 2) + 5 if text else stream.find(b"\r\n", at) + 2
+                    if end < 5 and text or end < 2:
+                        break
+                    line, at = bytes(stream[at:end]), end
+                    if text:
+                        text = False
+                        self.texts.append(line)
+                        sock.sendall(b"250 2.0.0 taken\r\n")
+                    elif line.upper().startswith(b"EHLO"):
+                        sock.sendall(b"250-sink.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+                    elif line.upper().startswith(b"DATA"):
+                        text = True
+                        sock.sendall(b"354 go on\r\n")
+                    else:
+                        sock.sendall(b"250 2.1.0 ok\r\n")
+
+    def close(self):
+        self.listener.close()
+
+
+# What comes in and may not come out as more than one message: texts with LF ends, as programs write them.
+LETTERS = [b"Subject: %d\n\nx%sMAIL FROM:<evil@client.example>\nRCPT TO:<victim@elsewhere.example>\nDATA\nSubject: smuggled\n\nsmuggled\n" % (n, end) for n, end in enumerate(
+    [b"\n.\n", b"\n.\r\n", b"\r\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\n", b"\n.\r", b"\r\r\n.\r\r\n", b"\n\r.\n\r", b"\n..\n", b"\n...\n", b"\n. \n", b"\0\n.\0\n", b"\n\0.\n", b"\r\0\n.\r\0\n"])] + [
+    b".\n", b"..\n", b".", b"\n.\n", b"Subject: header\n.\n\nx\n", b"Subject: a\r\n.\r\n\r\nx\r\n", b"x\n.", b"x\r", b"Subject: cr\rX: y\n\nx\n", b"Subject: " + b"a" * 300000 + b"\n.\n",
+    b"Subject: boundary\n\n" + b"y" * 65517 + b"\n.\n.\n", b"Subject: boundary\n\n" + (b"z" * 62 + b"\n.\n") * 9000]
+
+
+class Out(unittest.TestCase):
+    """Postino in the middle; the next host keeps every octet."""
+
+    def setUp(self):
+        self.sink = Sink()
+        self.addCleanup(self.sink.close)
+
+    def start(self, **more):
+        more.setdefault("settings", "limit { bare_newline = normalize line = 1M }\ndns { client_names = no }")
+        host = Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % self.sink.port}, **more)
+        host.__enter__()
+        self.addCleanup(host.__exit__, None, None, None)
+        return host
+
+    def look(self, count):
+        wait_for(lambda: len(self.sink.texts) >= count, 30)
+        time.sleep(0.3)
+        streams = [bytes(s) for s in self.sink.streams]
+        for stream in streams:
+            self.assertFalse(re.search(rb"\r(?!\n)|(?<!\r)\n", stream), "a bare CR or LF has left")
+            self.assertFalse(re.search(rb"(?m)^(?:MAIL FROM|RCPT TO):.*(?:evil|victim)", re.sub(rb"(?s)\r\nDATA\r\n.*?\r\n\.\r\n", b"\r\n", stream)))
+        texts = self.sink.texts
+        self.assertEqual(len(texts), count)
+        for text in texts:
+            self.assertEqual((b"\r\n" + text).find(b"\r\n.\r\n") + 3, len(text), "the text ends before its end")
+            for line in text[:-3].split(b"\r\n"):
+                self.assertTrue(not line.startswith(b".") or line.startswith(b".."), "an unstuffed dot: %r" % line)
+        return texts
+
+    def test_from_sendmail(self):
+        host = self.start()
+        for letter in LETTERS:
+            done = host.tool("sendmail", "-i", "-f", "a@client.example", "x@elsewhere.example", input=letter, text=False)
+            self.assertEqual(done.returncode, 0, (letter[:100], done.stderr))
+        texts = self.look(len(LETTERS))
+        self.assertEqual(len([t for t in texts if b"\r\nsmuggled\r\n" in t]), len([letter for letter in LETTERS if b"\nsmuggled\n" in letter]))
+
+    def test_from_sendmail_where_bare_line_ends_are_refused(self):
+        host = self.start(settings="limit { line = 1M }")
+        taken = 0
+        for letter in LETTERS:
+            done = host.tool("sendmail", "-i", "-f", "a@client.example", "x@elsewhere.example", input=letter, text=False)
+            self.assertIn(done.returncode, (0, 65, 69), (letter[:100], done.stderr))
+            taken += done.returncode == 0
+        self.assertGreater(taken, len(LETTERS) // 2)
+        self.look(taken)
+
+    def test_from_the_network_and_a_submission(self):
+        host = self.start()
+        count = 0
+        for how in "smtp", "submission":
+            for letter in LETTERS:
+                if count % 2:  # as it should be
+                    text = re.sub(rb"\r?\n", b"\r\n", letter).replace(b"\n.", b"\n..")
+                    text = b"." + text if text.startswith(b".") else text
+                else:  # with its bare line ends as they are, but without an end
+                    text = (b"x: y\r\n" + letter + b"\r\n").replace(b"\r\n.\r\n", b"\r\n..\r\n")
+                with smtplib.SMTP("127.0.0.1", host.submission_port if how == "submission" else host.port) as client:
+                    if how == "submission":
+                        client.starttls(context=host.tls_context())
+                        client.login("alice", "correct horse")
+                    client.ehlo()
+                    for line in "MAIL FROM:<a@client.example>", "RCPT TO:<x@elsewhere.example>", "DATA":
+                        self.assertLess(client.docmd(line)[0], 400)
+                    client.send(text + b"\r\n.\r\n")
+                    code, words = client.getreply()
+                    self.assertEqual(code, 250, (text[:80], words))
+                    self.assertEqual(client.noop()[0], 250, text[:80])
+                count += 1
+        self.look(count)
+
+    def test_in_a_report(self):
+        """what a next host says, and what came in, in a report that goes out"""
+        port = free_port()
+        said = [Raw(b"550 5.1.1 no\r.\rMAIL FROM:<evil@client.example>\r\n"), Raw(b"550-5.1.1 no\r\n550-.\r\n550 .\r\n"), Raw(b"550 5.1.1 \n.\n\r\n"), Raw(b"550 .\r\n"), Raw(b"550 5.1.1 a\0b\r\r\n")]
+        with Server("127.0.0.1", port, RCPT=said[0], steps={"RCPT r%d" % n: one for n, one in enumerate(said)}):
+            host = self.start()
+            host.configure(routes={"refused.example": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % port, "*": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % self.sink.port},
+                           settings="limit { bare_newline = normalize }\nqueue { bounce_size = 1M }")
+            host.stop()
+            host.start()
+            for n in range(len(said)):
+                letter = LETTERS[n]
+                done = host.tool("sendmail", "-i", "-f", "a@client.example", "r%d@refused.example" % n, input=letter, text=False)
+                self.assertEqual(done.returncode, 0, done.stderr)
+            texts = self.look(len(said))
+            self.assertTrue(all(b"multipart/report" in t for t in texts))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "Postfix needs root")
+class ForPostfix(unittest.TestCase):
+    """Debian's Postfix as next host, as it comes: it takes LF for a line end."""
+
+    def test_as_many_messages_arrive_as_were_sent(self):
+        with servers.Postfix(smtpd_recipient_restrictions="permit_mynetworks, reject") as postfix:
+            host = Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % postfix.port}, domains={"other.example": "mailboxes = \"hash:/nonexistent\" directory = \"/nonexistent\" owner = \"1\""},
+                        settings="limit { bare_newline = normalize line = 1M }\ndns { client_names = no }")
+            with host:
+                for letter in LETTERS:
+                    done = host.tool("sendmail", "-i", "-f", "a@client.example", "alice@" + DOMAIN, input=letter, text=False)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                wait_for(lambda: len(postfix.messages()) >= len(LETTERS), 30)
+                wait_for(host.queue_is_empty, 10)
+                time.sleep(0.5)
+                self.assertEqual(len(postfix.messages()), len(LETTERS))
+                self.assertFalse([m for m in postfix.messages() if b"Return-Path: <evil" in m])
+            # And that the test would see it: the same trick, played on Postfix itself.
+            client = smtplib.SMTP("127.0.0.1", postfix.port)
+            self.addCleanup(client.close)
+            client.ehlo()
+            for line in "MAIL FROM:<a@client.example>", "RCPT TO:<bob@local.example>", "DATA":
+                client.docmd(line)
+            client.send(b"Subject: x\r\n\r\nx\n.\nMAIL FROM:<evil@client.example>\r\nRCPT TO:<bob@local.example>\r\nDATA\r\nsmuggled\r\n.\r\n")
+            wait_for(lambda: len(postfix.messages("bob")) == 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
