@@ -88,6 +88,8 @@ static void put_text(struct data *d, struct span piece, struct buf *out)
         fault(d, DATA_LINE_TOO_LONG);
     else if (piece.n > size_room)
         fault(d, DATA_TOO_LARGE);
+    if (d->limits.no_nul && memchr(piece.p, '\0', piece.n))
+        fault(d, DATA_NUL);
     d->line += piece.n;
     if (!d->eight_bit)
         d->eight_bit = !span_is_ascii(piece);

@@ -9,14 +9,14 @@
  * Only CR LF . CR LF ends a message (the CR LF of the DATA command counts as its first). A bare CR or LF is refused, or normalized: LF to
  * CR LF, CR to a blank. What follows a normalized LF is no LINE_START: a dot there is text, and can end nothing.
  *
- * Out come CR LF lines without dot-stuffing. A NUL is passed on as any octet. A fault does not stop the reading: the text is read to its
+ * Out come CR LF lines without dot-stuffing. A NUL is passed on as any octet, unless it is unwanted. A fault does not stop the reading: the text is read to its
  * end, where the reply belongs, but no more of it is put out. The first fault counts. */
 #ifndef POSTINO_DATA_H
 #define POSTINO_DATA_H
 
 #include "common/buf.h"
 
-enum data_fault { DATA_OK, DATA_BARE_CR, DATA_BARE_LF, DATA_LINE_TOO_LONG, DATA_TOO_LARGE, DATA_LOOP };
+enum data_fault { DATA_OK, DATA_BARE_CR, DATA_BARE_LF, DATA_NUL, DATA_LINE_TOO_LONG, DATA_TOO_LARGE, DATA_LOOP };
 
 enum data_header { HEADER_DATE = 1, HEADER_FROM = 2, HEADER_MESSAGE_ID = 4 };
 
@@ -25,6 +25,7 @@ struct data_limits {
     uint64_t size; /* octets put out */
     uint64_t hops; /* Received: lines */
     bool normalize;
+    bool no_nul; /* a NUL is a fault */
 };
 
 struct data {

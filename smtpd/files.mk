@@ -32,3 +32,7 @@ MANUALS += smtpd/postino-smtpd.8 smtpd/postino-auth.8
 
 TESTS += test_smuggling
 test_smuggling_SRC := smtpd/data.c delivery/stuff.c
+
+TESTS += test_session_time
+test_session_time_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fake_clock.c
+test_session_time_LIBS := $(smtpd_LIBS)

@@ -94,7 +94,8 @@ static void begin_text(struct session *s, uint64_t id)
     data_start(&in->data, &(struct data_limits){.line = settings->limit_line,
                                                 .size = settings->limit_message_size,
                                                 .hops = settings->limit_hops,
-                                                .normalize = settings->limit_bare_newline == BARE_NORMALIZE});
+                                                .normalize = settings->limit_bare_newline == BARE_NORMALIZE,
+                                                .no_nul = settings->limit_nul == NUL_REFUSE});
     add_trace(s, in);
     session_reply(s, 354, "", "End data with <CR><LF>.<CR><LF>");
     s->state = SESSION_TEXT;
@@ -127,6 +128,7 @@ static void finish(struct session *s)
 {
     intake_free(s);
     envelope_close(&s->envelope);
+    s->due = 0;
     s->state = SESSION_COMMAND;
 }
 
@@ -139,6 +141,9 @@ static void refuse_fault(struct session *s, enum data_fault fault)
         break;
     case DATA_BARE_LF:
         session_refuse(s, "end of data", 550, "5.6.0", "the message has a bare LF; lines end with CR LF");
+        break;
+    case DATA_NUL:
+        session_refuse(s, "end of data", 550, "5.6.0", "the message has a NUL in it");
         break;
     case DATA_LINE_TOO_LONG:
         session_refuse(s, "end of data", 550, "5.6.0", "the message has a line longer than %" PRIu64 " octets", settings->limit_line);
@@ -184,6 +189,7 @@ static void on_stored(const struct message *m, void *arg)
         in->appended = false; /* nothing is left to drop: stored, or lost with the qmgr that had the pieces */
     if (m && m->stored.code == 250) {
         log_accepted(s, in);
+        s->idle = 0;
         session_reply(s, 250, "2.0.0", "Ok: queued as %s", in->text.text);
     } else if (m && m->stored.code == 452) {
         session_refuse(s, "end of data", 452, "4.3.1", "%.*s", SPAN_ARG(m->stored.reply));

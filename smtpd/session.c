@@ -189,12 +189,14 @@ static void end_if_due(struct session *s)
         session_end(s, 421, "4.3.2", "%s is shutting down, try again", settings->hostname);
 }
 
-/* No later than the end of the session as a whole. */
-static uint64_t timeout_ms(const struct session *s, uint64_t seconds)
+/* A command has its time as a whole, a text each time that something of it came; nothing is later than the end of the session. */
+static uint64_t timeout_ms(struct session *s, uint64_t seconds)
 {
-    uint64_t now = clock_monotonic_ms(), wait = seconds * MILLISECONDS;
-    uint64_t left = s->ends > now ? s->ends - now : 1;
-    return left < wait ? left : wait;
+    uint64_t now = clock_monotonic_ms();
+    if (!s->due || s->state == SESSION_TEXT)
+        s->due = now + seconds * MILLISECONDS;
+    uint64_t end = s->due < s->ends ? s->due : s->ends;
+    return end > now ? end - now : 1;
 }
 
 static void await_client(struct session *s)
@@ -248,6 +250,7 @@ void session_answered(struct session *s)
 {
     s->asked = NULL;
     s->question = 0;
+    s->due = 0;
     s->state = SESSION_COMMAND;
 }
 
@@ -309,6 +312,7 @@ static bool next_line(struct session *s)
         memcpy(copy, in.p, n);
     stream_consume_secret(s->stream, n);
     s->skipping_line = !lf;
+    s->due = lf ? 0 : s->due;
     if (!too_long)
         take_line(s, span_make(copy, n - 1));
     else if (lf)
@@ -354,6 +358,7 @@ static void on_secured(struct stream *stream, void *arg)
 {
     struct session *s = arg;
     s->tls_active = true;
+    s->due = 0;
     buf_clear(&s->tls);
     stream_tls_describe(stream, &s->tls);
     if (s->greeted)

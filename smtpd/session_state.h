@@ -29,7 +29,9 @@ struct session {
     bool acted; /* a command was looked at */
     uid_t uid;
     uint64_t ends; /* the session as a whole; monotonic milliseconds */
+    uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
     uint64_t errors, auth_failures;
+    unsigned idle; /* commands since the last message that bring none nearer */
     struct peer *asked;
     uint32_t question, client_question;
     struct ids_waiter id_waiter;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define IDLE_MOST      100
 #define ANSWER_SECONDS 60 /* for route, auth: then the client is asked to try again later */
 
 static const struct settings *settings_of(const struct session *s)
@@ -413,11 +414,13 @@ typedef void verb_fn(struct session *, const struct command *);
 static const struct {
     verb_fn *act;
     bool before_tls; /* also where tls = required and there is none yet */
+    bool idle;       /* brings no message nearer */
 } rules[] = {
-    [VERB_HELO] = {do_helo, true},  [VERB_EHLO] = {do_ehlo, true},  [VERB_MAIL] = {do_mail, false}, [VERB_RCPT] = {do_rcpt, false},
-    [VERB_DATA] = {do_data, false}, [VERB_RSET] = {do_rset, true},  [VERB_NOOP] = {do_noop, true},  [VERB_QUIT] = {do_quit, true},
-    [VERB_VRFY] = {do_vrfy, false}, [VERB_EXPN] = {do_expn, false}, [VERB_HELP] = {do_help, false}, [VERB_STARTTLS] = {do_starttls, true},
-    [VERB_AUTH] = {do_auth, false},
+    [VERB_HELO] = {do_helo, true, true},   [VERB_EHLO] = {do_ehlo, true, true},   [VERB_MAIL] = {do_mail, false, false},
+    [VERB_RCPT] = {do_rcpt, false, false}, [VERB_DATA] = {do_data, false, false}, [VERB_RSET] = {do_rset, true, true},
+    [VERB_NOOP] = {do_noop, true, true},   [VERB_QUIT] = {do_quit, true, false},  [VERB_VRFY] = {do_vrfy, false, true},
+    [VERB_EXPN] = {do_expn, false, true},  [VERB_HELP] = {do_help, false, true},  [VERB_STARTTLS] = {do_starttls, true, true},
+    [VERB_AUTH] = {do_auth, false, true},
 };
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */
@@ -445,6 +448,13 @@ static void refuse_malformed(struct session *s, const struct command *c, enum co
         session_refuse(s, verb, 501, status_of(c, "5.5.4"), "malformed arguments of %s", verb);
 }
 
+/* More than IDLE_MOST commands without a message are errors, whatever is answered: a flood of NOOP or RSET ends as one of nonsense does. */
+static void count_idle(struct session *s, enum verb verb)
+{
+    if (rules[verb].idle && !s->local && ++s->idle > IDLE_MOST)
+        s->errors++;
+}
+
 void session_command(struct session *s, struct span line)
 {
     struct command c;
@@ -461,6 +471,7 @@ void session_command(struct session *s, struct span line)
     } else if (result != COMMAND_OK) {
         refuse_malformed(s, &c, result);
     } else {
+        count_idle(s, c.verb);
         rules[c.verb].act(s, &c);
     }
 }

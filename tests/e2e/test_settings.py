@@ -289,6 +289,14 @@ class SmtpdSettings(Keys):
                 if choice == "normalize":
                     self.assertTrue(smtpd.stored[0].body.endswith(b"\r\na\r\nb c\r\n"))
 
+    def test_nul(self):
+        for choice, reply in (("pass", "250"), ("refuse", "550 5.6.0 the message has a NUL")):
+            with self.subTest(choice), self.smtpd("limit { nul = %s }" % choice) as smtpd, Client(smtpd.ports["smtp"]) as client:
+                self.assertTrue(self.message(client, b"Subject: a\0b\r\n\r\nc\0\r\n\0\r\n").startswith(reply))
+                if choice == "pass":
+                    self.assertTrue(smtpd.stored[0].body.endswith(b"Subject: a\0b\r\n\r\nc\0\r\n\0\r\n"))
+                self.assertTrue(self.message(client, b"x\r\n").startswith("250"))
+
     def test_header_hidden(self):
         for hidden in (0, 1):
             with self.subTest(hidden=hidden), self.smtpd("limit { header_hidden = %d }" % hidden) as smtpd:

@@ -53,6 +53,8 @@ static void on_route(struct channel *c, const struct message *m, void *arg)
 {
     struct world *w = arg;
     w->questions++;
+    if (m->type == MESSAGE_CLIENT && w->client_silent)
+        return;
     if (m->type == MESSAGE_CLIENT)
         channel_send(c,
                      &(struct message){.type = MESSAGE_CLIENT_IS, .id = m->id, .fd = -1, .client_is = {.name = span_of("client.example")}});
@@ -69,6 +71,13 @@ static void on_auth(struct channel *c, const struct message *m, void *arg)
     struct span p = m->auth.password;
     uint16_t verdict = span_equal(p, span_of("secret")) ? AUTH_YES : span_equal(p, span_of("down")) ? AUTH_NOT_NOW : AUTH_NO;
     channel_send(c, &(struct message){.type = MESSAGE_AUTHED, .id = m->id, .fd = -1, .authed = {.verdict = verdict}});
+}
+
+static void on_auth_unless_silent(struct channel *c, const struct message *m, void *arg)
+{
+    struct world *w = arg;
+    if (!w->auth_silent)
+        on_auth(c, m, arg);
 }
 
 static void keep(struct buf *to, struct span what)
@@ -110,6 +119,8 @@ static void on_qmgr(struct channel *c, const struct message *m, void *arg)
     static uint64_t next = 1;
     switch (m->type) {
     case MESSAGE_LEASE:
+        if (w->lease_silent)
+            break;
         channel_send(c,
                      &(struct message){.type = MESSAGE_LEASED, .id = m->id, .fd = -1, .leased = {.first = next, .count = m->lease.count}});
         next += m->lease.count;
@@ -117,7 +128,8 @@ static void on_qmgr(struct channel *c, const struct message *m, void *arg)
     case MESSAGE_APPEND:
         w->appends++;
         buf_add_span(&w->pieces, m->append.piece);
-        answer_stored(w, c, m->id);
+        if (!w->append_silent)
+            answer_stored(w, c, m->id);
         break;
     case MESSAGE_DROP:
         w->drops++;
@@ -153,7 +165,7 @@ static struct channel *fake(struct world *w, struct peer *peer, const char *name
 #define QMGR_SPEAKS  (1u << PROTOCOL_SMTPD_QMGR)
 
 static const struct channel_handler route_handler = {on_route, on_closed};
-static const struct channel_handler auth_handler = {on_auth, on_closed};
+static const struct channel_handler auth_handler = {on_auth_unless_silent, on_closed};
 static const struct channel_handler qmgr_handler = {on_qmgr, on_closed};
 
 void world_open(struct world *w)

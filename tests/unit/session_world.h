@@ -13,8 +13,9 @@ struct world {
     struct server server;
     struct channel *route, *auth, *qmgr; /* the fake ends */
     /* what the fakes do */
-    bool route_silent, qmgr_silent; /* RCPT, PUT get no answer */
-    unsigned store_code;            /* 250, 452, 451 */
+    bool route_silent, qmgr_silent;                               /* RCPT, PUT get no answer */
+    bool client_silent, auth_silent, lease_silent, append_silent; /* CLIENT, AUTH, LEASE, APPEND get none */
+    unsigned store_code;                                          /* 250, 452, 451 */
     /* what they saw */
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */

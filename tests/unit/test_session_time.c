@@ -1,0 +1,520 @@
+/* Time in a session: every wait of smtpd's has its end, tried in milliseconds with a clock that jumps. Scripts of what a client does:
+ *
+ *     "> EHLO x"      says the line             "< 250 "     hears a reply with this in it, and nothing behind that
+ *     ">> a piece"    says this without an end  "= "         hears nothing
+ *     "+ 299"         lets seconds pass         "."          the connection has ended, and the session with it */
+#include "tests/unit/fake_clock.h"
+#include "tests/unit/session_world.h"
+
+#include "common/stream.h"
+
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+#define TURNS 300
+#define QUIET 25
+
+static struct world w;
+static struct stream *client;
+static struct buf heard;
+static bool ended;
+
+/* ---- the client ------------------------------------------------------------------------------------------------------------------ */
+
+static void on_secured(struct stream *s, void *arg)
+{
+    (void)s, (void)arg;
+}
+
+static void on_readable(struct stream *s, void *arg)
+{
+    (void)arg;
+    buf_add_span(&heard, stream_input(s));
+    stream_consume(s, stream_input(s).n);
+}
+
+static void on_ended(struct stream *s, enum stream_end how, const char *why, void *arg)
+{
+    (void)s, (void)how, (void)why, (void)arg;
+    ended = true;
+}
+
+static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .ended = on_ended};
+
+static void connect_client(void)
+{
+    int fd[2];
+    struct sockaddr_storage from;
+    socklen_t len;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    assert_true(address_to_socket(span_of("192.0.2.7"), 1000, &from, &len));
+    client = stream_accepted(w.base, fd[1], 64 << 10, &handler, NULL);
+    session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
+}
+
+static void hang_up(void)
+{
+    stream_free(client);
+    client = NULL;
+    ended = false;
+    buf_free(&heard);
+}
+
+/* ---- scripts --------------------------------------------------------------------------------------------------------------------- */
+
+static void turns(int n)
+{
+    for (int i = 0; i < n; i++)
+        world_turn(&w, 0);
+}
+
+static bool is_there(const char *text)
+{
+    const char *all = buf_text(&heard), *at = strstr(all, text);
+    size_t n = strlen(all);
+    return at && n && all[n - 1] == '\n' && !strchr(at, '\r')[2];
+}
+
+static void hear(const char *text)
+{
+    for (int i = 0; i < TURNS && !is_there(text); i++)
+        world_turn(&w, 0);
+    if (!is_there(text))
+        fail_msg("heard instead of %s: %s", text, buf_text(&heard));
+    buf_clear(&heard);
+}
+
+static void hear_nothing(void)
+{
+    turns(QUIET);
+    if (heard.len || ended)
+        fail_msg("heard instead of nothing: %s%s", buf_text(&heard), ended ? " and the end" : "");
+}
+
+static void hear_end(void)
+{
+    for (int i = 0; i < TURNS && !ended; i++)
+        world_turn(&w, 0);
+    assert_true(ended);
+    assert_int_equal(heard.len, 0);
+    hang_up();
+    turns(QUIET);
+    assert_int_equal(w.server.session_count, 0);
+}
+
+static void say(const char *text, const char *end)
+{
+    stream_write_span(client, span_of(text));
+    stream_write_span(client, span_of(end));
+    turns(QUIET);
+}
+
+static void step(const char *line)
+{
+    if (line[0] == '>' && line[1] == '>')
+        say(line + 3, "");
+    else if (line[0] == '>')
+        say(line + 2, "\r\n");
+    else if (line[0] == '<')
+        hear(line + 2);
+    else if (line[0] == '=')
+        hear_nothing();
+    else if (line[0] == '.')
+        hear_end();
+    else if (line[0] == '+')
+        clock_pass(strtod(line + 2, NULL));
+    else
+        fail_msg("a script has no such step: %s", line);
+}
+
+static void play_steps(const char *const *lines)
+{
+    for (; *lines; lines++)
+        step(*lines);
+}
+
+#define PLAY(...) play_steps((const char *const[]){__VA_ARGS__, NULL})
+
+static void begin(void)
+{
+    connect_client();
+    PLAY("< 220 ", "> EHLO x", "< 250 8BITMIME");
+}
+
+static int open_world(void **state)
+{
+    (void)state;
+    world_open(&w);
+    return 0;
+}
+
+static int close_world(void **state)
+{
+    (void)state;
+    if (client)
+        hang_up();
+    turns(10);
+    world_close(&w);
+    return 0;
+}
+
+/* ---- commands -------------------------------------------------------------------------------------------------------------------- */
+
+#define TIMEOUT "< 421 4.4.2 mx.example timeout exceeded"
+
+static void a_client_that_says_nothing(void **state)
+{
+    (void)state;
+    connect_client();
+    PLAY("< 220 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void a_client_that_says_no_more(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("+ 299", "=", "> NOOP", "< 250 ", "+ 299", "=", "> MAIL FROM:<>", "< 250 ", "+ 299", "=", "> RCPT TO:<b@example.org>", "< 250 ",
+         "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void half_a_command(void **state)
+{
+    (void)state;
+    begin();
+    PLAY(">> NOO", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void octets_one_by_one_do_not_put_it_off(void **state)
+{
+    (void)state;
+    begin();
+    PLAY(">> N", "+ 100", "=", ">> O", "+ 100", "=", ">> O", "+ 99", "=", ">> P", "+ 1", TIMEOUT, ".");
+}
+
+static void a_line_too_long_one_by_one(void **state)
+{
+    (void)state;
+    w.settings->limit_command_line = 512;
+    begin();
+    char text[700];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    say(text, "");
+    PLAY("+ 150", "=", ">> x", "+ 149", "=", ">> x", "+ 1", TIMEOUT, ".");
+}
+
+static void a_command_in_time_has_its_time_again(void **state)
+{
+    (void)state;
+    begin();
+    PLAY(">> NO", "+ 299", "=", ">> OP\r\nNO", "< 250 ", "+ 299", "=", ">> OP\r\n", "< 250 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void a_refused_text_has_its_time_again(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "> a\nb", "+ 200", "> .", "< 550 5.6.0 ",
+         "+ 299", "=", "> NOOP", "< 250 ");
+}
+
+/* ---- the session as a whole ------------------------------------------------------------------------------------------------------ */
+
+static void a_session_has_an_end(void **state)
+{
+    (void)state;
+    begin();
+    for (int i = 0; i < 24; i++)
+        PLAY("+ 299", "=", "> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "> .", "< 250 ");
+    PLAY("+ 25", "< 421 4.4.2 mx.example the session took too long", ".");
+}
+
+static void a_text_octet_by_octet_has_an_end(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ");
+    for (int i = 0; i < 24; i++)
+        PLAY("+ 299", "=", ">> x");
+    PLAY("+ 25", "< 421 4.4.2 mx.example the session took too long", ".");
+    assert_int_equal(w.puts, 0);
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------------------------ */
+
+static void a_text_that_stops(void **state)
+{
+    (void)state;
+    w.settings->smtpd_data_timeout = 200;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "+ 199", "=", ">> Subject: x\r\n", "+ 199",
+         "=", ">> \r\n.", "+ 199", "=", "+ 1", TIMEOUT, ".");
+    assert_int_equal(w.puts, 0);
+}
+
+static void a_long_text_that_stops_is_dropped(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ");
+    for (int i = 0; i < 9000; i++)
+        stream_write_span(client, span_of("a line of a message that is longer than a piece\r\n"));
+    for (int i = 0; i < TURNS && !w.appends; i++)
+        world_turn(&w, 0);
+    turns(TURNS);
+    assert_true(w.appends > 0);
+    PLAY("+ 299", "=", "+ 1", TIMEOUT, ".");
+    assert_int_equal(w.drops, 1);
+    assert_int_equal(w.puts, 0);
+}
+
+/* ---- other programs that do not answer --------------------------------------------------------------------------------------------- */
+
+static void route_says_nothing(void **state)
+{
+    (void)state;
+    begin();
+    w.route_silent = true;
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "+ 59", "=", "+ 1", "< 451 4.3.0 ");
+    w.route_silent = false;
+    PLAY("> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "> .", "< 250 ");
+    assert_string_equal(buf_text(&w.recipients), "b@example.org<> ");
+}
+
+static void the_name_of_the_client_never_comes(void **state)
+{
+    (void)state;
+    w.client_silent = true;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "+ 59", "=", "+ 1", "< 250 2.1.5 ", "> RCPT TO:<c@example.org>",
+         "< 250 2.1.5 ");
+}
+
+static void no_queue_id_comes(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "+ 59", "=", "+ 1", "< 451 4.3.0 ", "> DATA",
+         "< 503 5.5.1 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void a_piece_is_not_answered(void **state)
+{
+    (void)state;
+    begin();
+    w.append_silent = true;
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ");
+    for (int i = 0; i < 9000; i++)
+        stream_write_span(client, span_of("a line of a message that is longer than a piece\r\n"));
+    for (int i = 0; i < TURNS && !w.appends; i++)
+        world_turn(&w, 0);
+    PLAY("+ 299", "=", "+ 1", "=", "> .", "< 451 4.3.0 the queue is not available");
+    assert_int_equal(w.puts, 0);
+    turns(QUIET);
+    assert_int_equal(w.drops, 1);
+}
+
+/* The message may be on disk: whoever says 451 now makes a duplicate. smtpd waits as long as the client does. */
+static void the_answer_to_a_message_is_waited_for(void **state)
+{
+    (void)state;
+    begin();
+    w.qmgr_silent = true;
+    PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "> .", "+ 3600", "=", "+ 7200", "=");
+    world_kill_qmgr(&w);
+    PLAY("< 451 4.3.0 ", "+ 0.01", "< 421 4.4.2 mx.example the session took too long", ".");
+}
+
+/* ---- a client that does not read ---------------------------------------------------------------------------------------------------- */
+
+static void replies_that_nobody_reads(void **state)
+{
+    (void)state;
+    w.settings->limit_errors = 10000;
+    begin();
+    PLAY("> MAIL FROM:<>", "< 250 ");
+    stream_want_input(client, false);
+    for (int i = 0; i < 6000; i++)
+        stream_write_span(client, span_of("RCPT TO:<a-long-name-of-nobody-at-all-which-is-repeated@example.org> X-Y=1\r\n"));
+    turns(TURNS);
+    PLAY("+ 299");
+    turns(QUIET);
+    assert_int_equal(w.server.session_count, 1);
+    PLAY("+ 1");
+    turns(QUIET);
+    PLAY("+ 60"); /* for the last words, and then no more */
+    turns(QUIET);
+    assert_int_equal(w.server.session_count, 0);
+}
+
+/* ---- AUTH and TLS ------------------------------------------------------------------------------------------------------------------ */
+
+static EVP_PKEY *key;
+static X509 *certificate;
+static SSL_CTX *client_tls;
+
+static int open_tls_world(void **state)
+{
+    (void)state;
+    world_open(&w);
+    key = EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256");
+    certificate = X509_new();
+    X509_set_version(certificate, 2);
+    X509_gmtime_adj(X509_getm_notBefore(certificate), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(certificate), 360000);
+    X509_set_pubkey(certificate, key);
+    X509_sign(certificate, key, EVP_sha256());
+    w.server.tls = SSL_CTX_new(TLS_server_method());
+    SSL_CTX_use_certificate(w.server.tls, certificate);
+    SSL_CTX_use_PrivateKey(w.server.tls, key);
+    client_tls = SSL_CTX_new(TLS_client_method());
+    return 0;
+}
+
+static int close_tls_world(void **state)
+{
+    close_world(state);
+    SSL_CTX_free(w.server.tls);
+    SSL_CTX_free(client_tls);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    return 0;
+}
+
+static void begin_tls(void)
+{
+    begin();
+    PLAY("> STARTTLS", "< 220 2.0.0 ");
+    stream_start_tls_client(client, client_tls, NULL, false, NULL);
+    turns(QUIET);
+    PLAY("> EHLO x", "< 250 8BITMIME");
+}
+
+static void a_handshake_that_does_not_begin(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> STARTTLS", "< 220 2.0.0 ", "+ 59", "=", "+ 1", ".");
+}
+
+static void a_handshake_in_pieces_has_an_end(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> STARTTLS", "< 220 2.0.0 ", ">> \x16", "+ 30", "=", ">> \x03", "+ 29", "=", ">> \x01", "+ 1", ".");
+}
+
+static void a_port_with_tls_at_once(void **state)
+{
+    (void)state;
+    w.listener.tls = LISTENER_TLS_IMPLICIT;
+    connect_client();
+    PLAY("+ 59", "=", "+ 1", ".");
+}
+
+static void a_client_that_says_nothing_over_tls(void **state)
+{
+    (void)state;
+    begin_tls();
+    PLAY("+ 299", "=", "> NOOP", "< 250 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void a_wrong_password_takes_its_time(void **state)
+{
+    (void)state;
+    begin_tls();
+    PLAY("> AUTH PLAIN AGFubgB3cm9uZw==", "=", "+ 1.8", "=", "+ 0.2", "< 535 5.7.8 ", "> AUTH PLAIN AGFubgBzZWNyZXQ=", "< 235 2.7.0 ");
+}
+
+static void auth_says_nothing(void **state)
+{
+    (void)state;
+    begin_tls();
+    w.auth_silent = true;
+    PLAY("> AUTH PLAIN AGFubgBzZWNyZXQ=", "+ 59", "=", "+ 1", "< 454 4.7.0 ", "> MAIL FROM:<>", "< 250 ");
+    w.auth_silent = false;
+    PLAY("> RSET", "< 250 ", "> AUTH PLAIN AGFubgBzZWNyZXQ=", "< 235 2.7.0 ");
+}
+
+static void a_response_that_does_not_come(void **state)
+{
+    (void)state;
+    begin_tls();
+    PLAY("> AUTH PLAIN", "< 334 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+/* ---- floods ------------------------------------------------------------------------------------------------------------------------ */
+
+static void a_hundred_idle_commands_and_then_they_are_errors(void **state)
+{
+    (void)state;
+    static const char *const flood[] = {"> NOOP", "> RSET", "> VRFY x", "> HELP"};
+    begin();
+    for (int i = 1; i < 118; i++) /* and EHLO */
+        PLAY(flood[i % 4], "< 2");
+    PLAY("> MAIL FROM:<>", "< 250 ", "> NOOP", "< 250 ");
+    PLAY("> NOOP", "< 421 4.7.0 mx.example too many errors", ".");
+}
+
+static void a_message_forgives_idle_commands(void **state)
+{
+    (void)state;
+    begin();
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 99; i++)
+            PLAY("> RSET", "< 250 ");
+        PLAY("> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 ", "> DATA", "< 354 ", "> .", "< 250 ");
+    }
+}
+
+static int open_world_without_ids(void **state)
+{
+    (void)state;
+    world_open(&w);
+    w.lease_silent = true;
+    return 0;
+}
+
+#define TEST(name)     cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TLS_TEST(name) cmocka_unit_test_setup_teardown(name, open_tls_world, close_tls_world)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_client_that_says_nothing),
+        TEST(a_client_that_says_no_more),
+        TEST(half_a_command),
+        TEST(octets_one_by_one_do_not_put_it_off),
+        TEST(a_line_too_long_one_by_one),
+        TEST(a_command_in_time_has_its_time_again),
+        TEST(a_refused_text_has_its_time_again),
+        TEST(a_session_has_an_end),
+        TEST(a_text_octet_by_octet_has_an_end),
+        TEST(a_text_that_stops),
+        TEST(a_long_text_that_stops_is_dropped),
+        TEST(route_says_nothing),
+        TEST(the_name_of_the_client_never_comes),
+        cmocka_unit_test_setup_teardown(no_queue_id_comes, open_world_without_ids, close_world),
+        TEST(a_piece_is_not_answered),
+        TEST(the_answer_to_a_message_is_waited_for),
+        TEST(replies_that_nobody_reads),
+        TLS_TEST(a_handshake_that_does_not_begin),
+        TLS_TEST(a_handshake_in_pieces_has_an_end),
+        TLS_TEST(a_port_with_tls_at_once),
+        TLS_TEST(a_client_that_says_nothing_over_tls),
+        TLS_TEST(a_wrong_password_takes_its_time),
+        TLS_TEST(auth_says_nothing),
+        TLS_TEST(a_response_that_does_not_come),
+        TEST(a_hundred_idle_commands_and_then_they_are_errors),
+        TEST(a_message_forgives_idle_commands),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
