@@ -16,6 +16,7 @@
 #define ADMINS_MOST   64
 #define PAGE          ((size_t)256 << 10)
 #define PAGE_MOST     ((size_t)3 << 20)
+#define PAGE_TIME     10000 /* microseconds for a page, as mail that is parked is read for it */
 #define SHOW_MOST     ((size_t)256 << 10)
 #define LISTED_REASON 256
 
@@ -75,8 +76,8 @@ static int by_number(const void *a, const void *b)
 static void snapshot(struct client *c)
 {
     free(c->ids);
-    c->ids = memory_new(queue.mails.count + 1, sizeof *c->ids);
-    c->count = 0;
+    c->ids = memory_new(queue.mails.count + park_count() + 1, sizeof *c->ids);
+    c->count = park_ids(c->ids);
     for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n))
         c->ids[c->count++] = n->key;
     qsort(c->ids, c->count, sizeof *c->ids, by_number);
@@ -105,6 +106,15 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
     }
 }
 
+static void list_one(uint64_t id, struct buf *entries, uint32_t *count)
+{
+    const struct mail *m = mail_look(id);
+    if (!m)
+        return;
+    add_entries(m, entries, count);
+    mail_looked(m);
+}
+
 static size_t first_after(const struct client *c, uint64_t after)
 {
     size_t low = 0, high = c->count;
@@ -122,18 +132,15 @@ static void on_list(struct client *c, const struct message *m)
 {
     struct buf entries = BUF_EMPTY(FRAME_MAX);
     struct message out = {.type = MESSAGE_LISTED, .id = m->id, .fd = -1};
-    const struct mail *mail;
     if (m->list.only) {
-        if ((mail = mail_find(m->list.only)))
-            add_entries(mail, &entries, &out.listed.entries.count);
+        list_one(m->list.only, &entries, &out.listed.entries.count);
     } else {
         if (m->list.after == 0 || !c->ids)
             snapshot(c);
         size_t i = first_after(c, m->list.after);
-        for (; i < c->count && entries.len < PAGE; i++) {
-            if ((mail = mail_find(c->ids[i])))
-                add_entries(mail, &entries, &out.listed.entries.count);
-        }
+        uint64_t end = queue_now_us() + PAGE_TIME;
+        for (; i < c->count && entries.len < PAGE && (entries.len == 0 || queue_now_us() < end); i++)
+            list_one(c->ids[i], &entries, &out.listed.entries.count);
         out.listed.more = i < c->count;
     }
     out.listed.entries.bytes = buf_span(&entries);
@@ -146,7 +153,7 @@ static void on_list(struct client *c, const struct message *m)
 static void on_show(struct client *c, const struct message *m)
 {
     struct message out = {.type = MESSAGE_SHOWN, .id = m->id, .fd = -1, .shown = {.code = 550}};
-    const struct mail *mail = c->privileged ? mail_find(m->show.id) : NULL;
+    const struct mail *mail = c->privileged ? mail_look(m->show.id) : NULL;
     char *text = memory_new(1, SHOW_MOST);
     long n = mail ? spool_read(queue.spool, mail_id(mail), m->show.offset, text, SHOW_MOST) : -ENOENT;
     if (n >= 0) {
@@ -156,6 +163,16 @@ static void on_show(struct client *c, const struct message *m)
     }
     channel_send(c->channel, &out);
     free(text);
+    if (mail)
+        mail_looked(mail);
+}
+
+static void not_here(struct client *c, uint32_t question, uint64_t id)
+{
+    if (mail_here(id))
+        done(c, question, 451, "It can't be read from the spool now: the log says why", 0);
+    else
+        done(c, question, 550, "There is no such message in the queue", 0);
 }
 
 static size_t hurry(struct mail *m)
@@ -174,7 +191,7 @@ static void on_retry(struct client *c, const struct message *m)
     size_t n = 0;
     struct mail *one = m->retry.id ? mail_find(m->retry.id) : NULL;
     if (m->retry.id && !one) {
-        done(c, m->id, 550, "There is no such message in the queue", 0);
+        not_here(c, m->id, m->retry.id);
         return;
     }
     if (one) {
@@ -183,6 +200,7 @@ static void on_retry(struct client *c, const struct message *m)
     }
     for (struct hash_node *node = one ? NULL : hash_first(&queue.mails); node; node = hash_after(&queue.mails, node), n++)
         hurry(HASH_OWNER(node, struct mail, node));
+    n += one ? 0 : park_hurry_all(queue_now());
     log_info("%zu messages are tried again at once: an administrator asked for it", n);
     done(c, m->id, 250, "They are tried again now", n);
 }
@@ -192,7 +210,7 @@ static void on_delete(struct client *c, const struct message *m)
 {
     struct mail *mail = mail_find(m->delete.id);
     if (!mail) {
-        done(c, m->id, 550, "There is no such message in the queue", 0);
+        not_here(c, m->id, m->delete.id);
         return;
     }
     mail->deleted = true;

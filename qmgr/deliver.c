@@ -149,31 +149,58 @@ static bool is_local(const struct record_recipient *rcpt)
     return span_equal(rcpt->transport, SPAN_LITERAL("local"));
 }
 
-void delivery_queue(struct delivery *d, uint64_t due)
+bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct span flow, uint64_t due)
 {
-    struct record_recipient rcpt;
     struct buf name = BUF_EMPTY(0);
     uint64_t now = queue_now(), most = queue.settings->queue_site_sessions;
-    mail_recipient(d->mail, d->index[0], &rcpt);
-    d->job.cost = d->count;
-    d->resolving = false;
-    if (is_local(&rcpt)) {
+    bool resolving = false;
+    if (is_local(rcpt)) {
         buf_add_text(&name, "local");
         most = queue.settings->queue_local_deliveries;
-    } else if (rcpt.nexthop.n > 0 && rcpt.nexthop.p[0] == '[') {
-        site_known(rcpt.nexthop, rcpt.tls, &name);
-    } else if (due > now || !site_known(rcpt.nexthop, rcpt.tls, &name)) {
-        d->resolving = true; /* what is known now may not be so when it is due */
-        site_waiting_name(rcpt.nexthop, &name);
+    } else if (rcpt->nexthop.n > 0 && rcpt->nexthop.p[0] == '[') {
+        site_known(rcpt->nexthop, rcpt->tls, &name);
+    } else if (due > now || !site_known(rcpt->nexthop, rcpt->tls, &name)) {
+        resolving = true; /* what is known now may not be so when it is due */
+        site_waiting_name(rcpt->nexthop, &name);
         most = SITES_MOST;
     }
     struct site *site = schedule_site(queue.schedule, buf_span(&name), (unsigned)most);
-    schedule_add_later(queue.schedule, &d->job, site, d->mail->flow, due, now);
+    schedule_add_later(queue.schedule, job, site, flow, due, now);
     buf_free(&name);
+    return resolving;
+}
+
+void delivery_queue(struct delivery *d, uint64_t due)
+{
+    struct record_recipient rcpt;
+    mail_recipient(d->mail, d->index[0], &rcpt);
+    d->job.cost = d->count;
+    d->resolving = delivery_place(&d->job, &rcpt, d->mail->flow, due);
+    park_later(d->mail);
     if (d->hurried && !d->resolving) {
         d->hurried = false;
-        schedule_hurry(queue.schedule, &d->job, now);
+        schedule_hurry(queue.schedule, &d->job, queue_now());
     }
+}
+
+bool delivery_adopt(struct mail *m, struct job *job, bool resolving, bool hurried)
+{
+    struct delivery *d = memory_new(1, sizeof *d + m->count * sizeof d->index[0]);
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].state == RECIPIENT_WAITING)
+            d->index[d->count++] = i;
+    }
+    if (d->count == 0 || d->count != job->cost) {
+        free(d);
+        return false;
+    }
+    d->mail = m;
+    d->resolving = resolving;
+    d->hurried = hurried;
+    d->granted = true; /* its body is on disk */
+    link_delivery(d);
+    schedule_replace(queue.schedule, job, &d->job);
+    return true;
 }
 
 void delivery_hurry(struct delivery *d, uint64_t now)
@@ -186,6 +213,12 @@ void delivery_hurry(struct delivery *d, uint64_t now)
     schedule_hurry(queue.schedule, &d->job, now);
 }
 
+/* NULL: it was parked, and can't be read back. */
+static struct delivery *delivery_of(struct job *job)
+{
+    return job->kind == JOB_OF_PARKED ? park_delivery(job) : HASH_OWNER(job, struct delivery, job);
+}
+
 /* ---- results ----------------------------------------------------------------------------------------------------- */
 
 /* A dead site's jobs are not tried one by one: those of mail that is too old fail with what the probe was told. */
@@ -196,11 +229,13 @@ struct stranded {
 
 static void strand(struct job *job, void *arg)
 {
-    struct delivery *d = HASH_OWNER(job, struct delivery, job);
     const struct stranded *s = arg;
-    if (s->now < mail_expires(d->mail))
+    if (job->kind == JOB_OF_PARKED && !park_expired(job, s->now))
         return;
-    schedule_remove(queue.schedule, job);
+    struct delivery *d = delivery_of(job);
+    if (!d || s->now < mail_expires(d->mail))
+        return;
+    schedule_remove(queue.schedule, &d->job);
     outcome_apply_all(d, &s->outcome, s->now);
 }
 
@@ -378,14 +413,16 @@ void delivery_pump(void)
 {
     uint64_t now = queue_now();
     for (struct job *job; (job = schedule_next(queue.schedule, now));) {
-        struct delivery *d = HASH_OWNER(job, struct delivery, job);
+        struct delivery *d = delivery_of(job);
         struct record_recipient rcpt;
         struct buf name = BUF_EMPTY(0);
+        if (!d)
+            continue;
         mail_recipient(d->mail, d->index[0], &rcpt);
         if (!d->resolving) {
             deliver(d);
         } else if (site_known(rcpt.nexthop, rcpt.tls, &name)) {
-            schedule_done(queue.schedule, job, JOB_SUCCESS, now);
+            schedule_done(queue.schedule, &d->job, JOB_SUCCESS, now);
             delivery_queue(d, 0);
         } else {
             site_resolve(d);

@@ -1,15 +1,15 @@
 # postino-qmgr: the spool, the schedule, the reports.
 QMGR_SPOOL    := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c \
-                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c
+                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c qmgr/pool.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_torture test_bounce
+TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_torture test_bounce test_park test_pool
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
 test_simulator_LIBS := -lm
@@ -23,6 +23,9 @@ test_spool_log_LIBS := -lpthread $(ALLOC_FAIL)
 test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
+test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_park_LIBS     := -lpthread
+test_pool_SRC      := qmgr/pool.c
 
 FUZZERS += fuzz_spool fuzz_log
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c

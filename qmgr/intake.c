@@ -73,7 +73,7 @@ static bool id_free(const struct intake *in, uint64_t id)
     const struct lease *l = lease_of(in, id);
     if (l)
         return !(l->used[(id - l->first) / 64] >> ((id - l->first) % 64) & 1);
-    return id > 0 && id < queue.first_id && !mail_find(id);
+    return id > 0 && id < queue.first_id && !mail_here(id);
 }
 
 static void id_use(struct intake *in, uint64_t id)

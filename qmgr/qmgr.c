@@ -52,8 +52,10 @@ static void every_second(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
     queue_look_again();
-    if (!program_draining())
-        warning_turn(queue_now());
+    if (program_draining())
+        return;
+    park_turn(queue_now());
+    warning_turn(queue_now());
 }
 
 /* At the full second at which something comes due. */
@@ -140,6 +142,7 @@ static int start(const struct settings *s, struct error *error)
         return -1;
     hash_init(&queue.mails);
     warning_start(queue_now());
+    park_start(queue_now());
     long n = spool_recover(queue.spool, queue_recover, NULL, error);
     if (n < 0)
         return -1;

@@ -30,10 +30,21 @@ uint64_t queue_lease(uint32_t count)
 
 /* ---- mail in memory ---------------------------------------------------------------------------------------------- */
 
-struct mail *mail_find(uint64_t id)
+static struct mail *in_memory(uint64_t id)
 {
     struct hash_node *n = hash_find(&queue.mails, id);
     return n ? HASH_OWNER(n, struct mail, node) : NULL;
+}
+
+struct mail *mail_find(uint64_t id)
+{
+    struct mail *m = in_memory(id);
+    return m ? m : park_find(id);
+}
+
+bool mail_here(uint64_t id)
+{
+    return in_memory(id) || park_has(id);
 }
 
 void mail_recipient(const struct mail *m, uint32_t index, struct record_recipient *out)
@@ -44,10 +55,14 @@ void mail_recipient(const struct mail *m, uint32_t index, struct record_recipien
         log_die("%s: recipient %u of %u is not there", ID_TEXT(mail_id(m)), index, m->count);
 }
 
+uint64_t queue_expires(uint64_t arrived, bool null_sender)
+{
+    return arrived + (null_sender ? queue.settings->queue_bounce_lifetime : queue.settings->queue_lifetime);
+}
+
 uint64_t mail_expires(const struct mail *m)
 {
-    uint64_t lifetime = m->sender.n == 0 ? queue.settings->queue_bounce_lifetime : queue.settings->queue_lifetime;
-    return m->arrived / 1000000 + lifetime;
+    return queue_expires(m->arrived / 1000000, m->sender.n == 0);
 }
 
 static struct span keep(char **at, struct span s)
@@ -59,16 +74,21 @@ static struct span keep(char **at, struct span s)
     return kept;
 }
 
+#define BESIDE 128 /* octets of a recipient: its share of a delivery, its reason */
+
 /* NULL: no memory. */
 static struct mail *mail_new(const struct spool_envelope *e)
 {
-    struct mail *m = calloc(1, sizeof *m + e->recipients.count * sizeof m->rcpt[0]);
-    char *texts = malloc(e->flow.n + e->sender.n + e->envid.n + e->recipients.bytes.n + 1);
+    size_t size = sizeof(struct mail) + e->recipients.count * sizeof(struct recipient);
+    size_t text_size = e->flow.n + e->sender.n + e->envid.n + e->recipients.bytes.n + 1;
+    struct mail *m = calloc(1, size);
+    char *texts = malloc(text_size);
     if (!m || !texts) {
         free(m);
         free(texts);
         return NULL;
     }
+    queue.octets += m->octets = size + text_size + e->recipients.count * BESIDE;
     m->texts = texts;
     m->node.key = e->id;
     m->arrived = e->arrived;
@@ -96,6 +116,8 @@ static void mail_free(struct mail *m)
     while (m->deliveries)
         delivery_free(m->deliveries);
     warning_remove(m);
+    park_leave(m);
+    queue.octets -= m->octets;
     for (uint32_t i = 0; i < m->count; i++) {
         free(m->rcpt[i].reason);
         free(m->rcpt[i].peer);
@@ -149,12 +171,17 @@ static void enqueue(struct mail *m)
     mail_check(m);
 }
 
-static void restore_state(struct recipient *r, const struct spool_state *s, uint64_t due_most)
+static uint64_t due_most(void)
+{
+    return queue_now() + queue.settings->queue_retry_most * 11 / 10; /* a clock that was wrong once must not hold mail up for ever */
+}
+
+static void restore_state(struct recipient *r, const struct spool_state *s, uint64_t most)
 {
     r->state = (uint8_t)s->state;
     r->verdict = s->verdict;
     r->attempts = s->attempts;
-    r->due = s->due < due_most ? s->due : due_most; /* a clock that was wrong once must not hold mail up for ever */
+    r->due = s->due < most ? s->due : most;
     size_t n = s->status.n < sizeof r->status ? s->status.n : 0;
     if (n)
         memcpy(r->status, s->status.p, n);
@@ -176,17 +203,41 @@ static void restore_verdict(struct mail *m, uint32_t index)
     }
 }
 
-void queue_recover(const struct spool_envelope *e, const struct spool_state *states, size_t count, void *arg)
+struct mail *mail_restore(const struct spool_envelope *e, const struct spool_state *states)
 {
-    (void)arg;
     struct mail *m = memory_must(mail_new(e));
-    uint64_t due_most = queue_now() + queue.settings->queue_retry_most * 11 / 10;
-    for (size_t i = 0; i < count; i++) {
-        restore_state(&m->rcpt[i], &states[i], due_most);
-        restore_verdict(m, (uint32_t)i);
+    uint64_t most = due_most();
+    for (uint32_t i = 0; i < m->count; i++) {
+        restore_state(&m->rcpt[i], &states[i], most);
+        restore_verdict(m, i);
         m->done += m->rcpt[i].state == RECIPIENT_DONE;
     }
+    return m;
+}
+
+const struct mail *mail_look(uint64_t id)
+{
+    struct mail *m = in_memory(id);
+    if (!m && (m = park_read(id)))
+        m->loose = true;
+    return m;
+}
+
+void mail_looked(const struct mail *m)
+{
+    if (m->loose)
+        mail_free((struct mail *)(uintptr_t)m);
+}
+
+void queue_recover(const struct spool_envelope *e, const struct spool_state *states, size_t count, void *arg)
+{
+    uint64_t most = due_most();
+    (void)arg, (void)count;
+    if (park_recovered(e, states, states->due < most ? states->due : most))
+        return;
+    struct mail *m = mail_restore(e, states);
     enqueue(m);
+    park_now(m);
 }
 
 struct storing {
@@ -288,6 +339,8 @@ static void check(struct mail *m)
         finish(m);
     else if (m->untold > 0 && queue_now() >= m->report_at)
         report_start(m);
+    else
+        park_later(m);
 }
 
 void queue_check_all(void)

@@ -11,7 +11,9 @@
  *      +---- deferred -----+         and once, after queue.delay_warning: WAITING, untold --report durable--> WAITING, warned
  *
  * DONE is settled on disk only when nobody needs to be told any more. A crash before that repeats the attempt of a failed recipient, and
- * its report; one that was delivered is WAITING on disk with that verdict, and only the report is made again. */
+ * its report; one that was delivered is WAITING on disk with that verdict, and only the report is made again.
+ *
+ * Mail that waits is in memory as a struct mail, or parked (park.c): whoever wants it finds it by mail_find() all the same. */
 #ifndef POSTINO_QUEUE_H
 #define POSTINO_QUEUE_H
 
@@ -56,11 +58,17 @@ struct mail {
     char *body; /* NULL: only on disk */
     struct delivery *deliveries;
     struct mail *check_next;
+    struct mail *line_next, *line_prev; /* those that may be parked */
+    size_t octets;                      /* of memory, about */
     uint32_t count, done, active, untold, ungranted;
     bool deleted, checked, report_open;
     bool warns; /* `warning` is in the wheel */
+    bool in_line;
+    bool loose; /* read to be looked at: not in the queue */
     struct recipient rcpt[];
 };
+
+enum job_kind { JOB_OF_DELIVERY, JOB_OF_PARKED }; /* job.kind */
 
 /* Recipients of one mail that go the same way. */
 struct delivery {
@@ -81,6 +89,7 @@ struct queue {
     struct hash mails;
     struct mail *checks;
     size_t bodies; /* octets of bodies in memory */
+    size_t octets; /* of mail in memory, without bodies and what is parked */
     size_t active; /* deliveries that were granted */
     size_t storing;
     bool reports_wait;          /* some report could not be made, and is tried again */
@@ -98,11 +107,17 @@ static inline uint64_t mail_id(const struct mail *m)
 #define ID_TEXT(id) (queueid_format(id).text)
 
 /* queue.c */
-struct mail *mail_find(uint64_t id);
+struct mail *mail_find(uint64_t id); /* what is parked is read back; NULL: there is none, or it can't be read (an error line says so) */
+bool mail_here(uint64_t id);         /* nothing is read */
+/* To be looked at: what is parked stays so. Give it back before anything else happens. */
+const struct mail *mail_look(uint64_t id);
+void mail_looked(const struct mail *);
+struct mail *mail_restore(const struct spool_envelope *, const struct spool_state *); /* in no table; without deliveries */
 void mail_recipient(const struct mail *, uint32_t index, struct record_recipient *);
 uint64_t mail_expires(const struct mail *); /* seconds since 1970 */
-void mail_check(struct mail *);             /* look at the end of this turn whether it is finished, or a report is due */
-void mail_forget(struct mail *);            /* out of the queue and out of memory; the spool is not touched */
+uint64_t queue_expires(uint64_t arrived /* seconds */, bool null_sender);
+void mail_check(struct mail *);  /* look at the end of this turn whether it is finished, or a report is due */
+void mail_forget(struct mail *); /* out of the queue and out of memory; the spool is not touched */
 void mail_settle(struct mail *, uint32_t index);
 struct spool_state mail_state(const struct mail *, uint32_t index, bool told); /* as it is settled; told: its sender knows */
 void queue_recover(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg); /* a spool_each_fn */
@@ -111,7 +126,8 @@ void queue_look_again(void); /* once a second: reports that had to wait */
 /* Makes mail durable, then queues it. `done` is called as the spool answers. Takes nothing. */
 void queue_put(const struct spool_envelope *, struct span last_piece, uint64_t size, spool_done_fn *done, void *arg);
 /* The same for a report; `states` of the mail that it is about become durable with it. */
-void queue_put_report(const struct spool_envelope *, struct span body, const struct spool_state *states, size_t count, spool_done_fn *done, void *arg);
+void queue_put_report(const struct spool_envelope *, struct span body, const struct spool_state *states, size_t count, spool_done_fn *done,
+                      void *arg);
 uint64_t queue_lease(uint32_t count); /* the first of so many ids */
 
 /* deliver.c */
@@ -120,6 +136,29 @@ void delivery_free(struct delivery *);
 void delivery_queue(struct delivery *, uint64_t due); /* puts it (again) into the schedule */
 void delivery_pump(void);                             /* grants what may go */
 void delivery_hurry(struct delivery *, uint64_t now);
+/* Puts a job into the schedule, at the recipient's site. True: that is not known yet, and this is the line for the resolver. */
+bool delivery_place(struct job *, const struct record_recipient *, struct span flow, uint64_t due);
+/* For a mail that was read back: one delivery of all its recipients that wait, which gets the job's place in the schedule. False: other recipients
+ * wait than those of the job. */
+bool delivery_adopt(struct mail *, struct job *, bool resolving, bool hurried);
+
+/* park.c */
+void park_start(uint64_t now);  /* seconds since 1970; before anything else */
+void park_later(struct mail *); /* it may be parked when nothing moves */
+void park_leave(struct mail *);
+void park_now(struct mail *); /* if it may be */
+void park_turn(uint64_t now); /* once a second */
+/* At a start: false: it is not one that can be parked. `due`: of its only recipient. */
+bool park_recovered(const struct spool_envelope *, const struct spool_state *, uint64_t due);
+struct delivery *park_delivery(struct job *); /* of an ACTIVE job; NULL: it can't be delivered now, and that has been seen to */
+struct mail *park_find(uint64_t id);          /* into the queue again; NULL: it is not parked, or can't be read */
+struct mail *park_read(uint64_t id);          /* a loose copy */
+bool park_has(uint64_t id);
+size_t park_count(void);
+size_t park_ids(uint64_t *out /* room for park_count() */);
+size_t park_hurry_all(uint64_t now);
+bool park_expired(struct job *, uint64_t now);
+void park_reconfigure(void);
 
 /* site.c */
 bool site_known(struct span nexthop, struct span tls, struct buf *name); /* false: the resolver must be asked */
@@ -151,8 +190,10 @@ void report_start(struct mail *);
 void warning_start(uint64_t now); /* seconds since 1970; before anything else */
 void warning_add(struct mail *);  /* it came into the queue */
 void warning_remove(struct mail *);
-void warning_turn(uint64_t now); /* once a second */
-void warning_reconfigure(void);  /* there are other settings */
+void warning_turn(uint64_t now);                                        /* once a second */
+void warning_reconfigure(void);                                         /* there are other settings */
+bool warning_wanted(const struct mail *);                               /* by a recipient who waits, and whose sender was not warned yet */
+uint64_t warning_due(uint64_t arrived /* seconds */, bool null_sender); /* 0: never */
 
 /* intake.c, admin.c */
 void intake_connect(int fd);

@@ -164,6 +164,25 @@ void schedule_hurry(struct schedule *s, struct job *job, uint64_t now)
         site_probe(s, job->site);
 }
 
+/* What points at it points at the other one. */
+void schedule_replace(struct schedule *s, struct job *job, struct job *to)
+{
+    uint8_t kind = to->kind;
+    (void)s;
+    if (to->state != JOB_NEW || job->state == JOB_NEW)
+        log_die("schedule: a job can't be replaced");
+    *to = *job;
+    to->kind = kind;
+    if (job->state == JOB_READY || job->state == JOB_WAITING)
+        to->link.next->prev = to->link.prev->next = &to->link;
+    if (job->state == JOB_WAITING) {
+        RING_ADD_AS(to->site->waiting, to, beside_next, beside_prev);
+        RING_REMOVE_AS(to->site->waiting, job, beside_next, beside_prev);
+    }
+    kind = job->kind;
+    *job = (struct job){.kind = kind};
+}
+
 bool schedule_hold(struct schedule *s, struct job *job)
 {
     if (job->state == JOB_READY) {
@@ -258,7 +277,7 @@ struct job *schedule_next(struct schedule *s, uint64_t now)
     return job;
 }
 
-void schedule_done(struct schedule *s, struct job *job, enum job_end end, uint64_t now)
+static void end_active(struct schedule *s, struct job *job, enum job_end end, uint64_t now)
 {
     struct site *site = job->site;
     if (job->state != JOB_ACTIVE)
@@ -268,7 +287,19 @@ void schedule_done(struct schedule *s, struct job *job, enum job_end end, uint64
     window_end(&site->window, job->granted, end);
     if (end == JOB_SITE_FAILURE && site->window.state == WINDOW_DEAD)
         site_die(s, site);
+}
+
+void schedule_done(struct schedule *s, struct job *job, enum job_end end, uint64_t now)
+{
+    end_active(s, job, end, now);
     leave(s, job);
+}
+
+void schedule_done_later(struct schedule *s, struct job *job, enum job_end end, uint64_t due, uint64_t now)
+{
+    end_active(s, job, end, now);
+    make_wait(s, job, due);
+    site_update(s, job->site);
 }
 
 void schedule_each_ready(struct schedule *s, struct site *site, void (*each)(struct job *, void *arg), void *arg)

@@ -42,8 +42,8 @@ struct site;
 struct flow;
 struct sender;
 
-/* Lives in its owner's thing; all members are the scheduler's, but for `cost` and `priority`. Zeroed by its owner first. One cache line: a
- * million of them wait. */
+/* Lives in its owner's thing; all members are the scheduler's, but for `cost`, `priority` and `kind`. Zeroed by its owner first. One cache
+ * line: a million of them wait. */
 struct job {
     struct wheel_item link;                /* WAITING: in the wheel, `due` is its time. READY: in its flow. HELD: `due` is kept */
     struct job *beside_next, *beside_prev; /* WAITING: others of the site */
@@ -56,6 +56,7 @@ struct job {
     int8_t priority; /* 1 high, 0, -1 low; set before it is added */
     uint8_t state;   /* enum job_state */
     uint8_t granted; /* ACTIVE: the window's, when it went out */
+    uint8_t kind;    /* the owner's: in what kind of thing it is */
 };
 enum job_state { JOB_NEW, JOB_READY, JOB_ACTIVE, JOB_WAITING, JOB_HELD };
 
@@ -81,6 +82,9 @@ void schedule_add_later(struct schedule *, struct job *, struct site *, struct s
 void schedule_remove(struct schedule *, struct job *);              /* in any state */
 void schedule_hurry(struct schedule *, struct job *, uint64_t now); /* WAITING -> READY; and a dead site gets a probe at once */
 
+/* `to`, which is NEW, gets the place of a job that is in the scheduler, and all but its `kind`; the job is NEW then. */
+void schedule_replace(struct schedule *, struct job *, struct job *to);
+
 /* A READY or WAITING job stays here and goes nowhere until it is released; then it is what it was, or due if its time has come meanwhile.
  * false: it is in neither state (an ACTIVE job can't be held: hold it when it is added again). */
 bool schedule_hold(struct schedule *, struct job *);
@@ -100,6 +104,8 @@ enum job_end {
     JOB_UNKNOWN            /* nothing was learned (the program that delivers died) */
 };
 void schedule_done(struct schedule *, struct job *, enum job_end, uint64_t now);
+/* The same, and it waits again where it was. */
+void schedule_done_later(struct schedule *, struct job *, enum job_end, uint64_t due, uint64_t now);
 
 /* Calls `each` for the READY jobs of a site. It may remove that job from the scheduler, and no other. */
 void schedule_each_ready(struct schedule *, struct site *, void (*each)(struct job *, void *arg), void *arg);

@@ -38,7 +38,7 @@ struct spool_entry *spool_entry_find(const struct spool *s, uint64_t id)
 
 void spool_entry_add(struct spool *s, uint64_t id, uint64_t tail, uint64_t size, uint32_t body_crc)
 {
-    struct spool_entry *e = memory_new(1, sizeof *e);
+    struct spool_entry *e = memory_must(pool_new(&s->entry_pool));
     *e = (struct spool_entry){.tail = tail, .size = size, .body_crc = body_crc, .segment = LOG_NOWHERE, .settled_segment = LOG_NOWHERE};
     hash_add(&s->entries, &e->node, id);
     if (id > s->last_id)
@@ -64,7 +64,18 @@ void spool_entry_forget(struct spool *s, uint64_t id)
         s->removals -= e->settling->makes_room;
     }
     hash_remove(&s->entries, &e->node);
-    free(e);
+    pool_free(&s->entry_pool, e);
+}
+
+bool spool_has(const struct spool *s, uint64_t id)
+{
+    return spool_entry_find(s, id) != NULL;
+}
+
+bool spool_settled(const struct spool *s, uint64_t id)
+{
+    const struct spool_entry *e = spool_entry_find(s, id);
+    return e && !e->settling && !e->in_flight;
 }
 
 /* What the log has of it, as it is. */
@@ -185,6 +196,7 @@ struct spool *spool_open(int directory, uint64_t free_least, struct error *error
     spool_ops_init(&s->controls);
     s->settlings_end = &s->settlings;
     hash_init(&s->entries);
+    s->entry_pool = POOL_OF(struct spool_entry);
     hash_init(&s->parts);
     spool_ops_init(&s->waiting);
     spool_ops_init(&s->running);
@@ -202,7 +214,7 @@ static void free_all(struct spool *s)
     }
     for (struct hash_node *n = hash_first(&s->entries), *next; n; n = next) {
         next = hash_after(&s->entries, n);
-        free(HASH_OWNER(n, struct spool_entry, node));
+        pool_free(&s->entry_pool, HASH_OWNER(n, struct spool_entry, node));
     }
     for (struct hash_node *n = hash_first(&s->parts), *next; n; n = next) {
         next = hash_after(&s->parts, n);
@@ -602,18 +614,19 @@ int spool_envelope(struct spool *s, uint64_t id, spool_each_fn *each, void *arg,
     } else {
         int fd = open_message(s, id);
         if (fd < 0)
-            return error_set(error, "%s: %s", queueid_format(id).text, strerror(-fd));
-        verdict = spool_file_load(fd, id, &f);
+            return error_set(error, "%s: %s", queueid_format(id).text, strerror(-fd)), fd;
+        verdict = spool_file_load_envelope(fd, id, &f);
         disk->close(fd);
     }
     if (verdict == SPOOL_FILE_GOOD)
         each(&f.envelope, f.states, f.envelope.recipients.count, arg);
     else
         error_set(error, "%s: %s", queueid_format(id).text, f.why);
-    if (verdict == SPOOL_FILE_BAD || verdict == SPOOL_FILE_INCOMPLETE)
+    bool damaged = verdict == SPOOL_FILE_BAD || verdict == SPOOL_FILE_INCOMPLETE;
+    if (damaged)
         spool_set_aside(s, id, f.why);
     spool_file_free(&f);
-    return verdict == SPOOL_FILE_GOOD ? 0 : -1;
+    return verdict == SPOOL_FILE_GOOD ? 0 : damaged ? -EBADMSG : -EIO;
 }
 
 static bool header_agrees(int fd, const struct spool_entry *e)

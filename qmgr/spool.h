@@ -54,6 +54,8 @@ void spool_hurry(struct spool *); /* settlements need not gather any longer (a s
 typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
 long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
 uint64_t spool_last_id(const struct spool *);
+bool spool_has(const struct spool *, uint64_t id);     /* false: also when it was found damaged and set aside */
+bool spool_settled(const struct spool *, uint64_t id); /* nothing about it gathers or is being written: spool_envelope() knows all */
 /* Octets of a segment of the log that is made from now on; 0: none is. Without this call it is what the disk has room for, up to 64 MiB. */
 void spool_log_size(uint32_t octets);
 bool spool_log_ready(const struct spool *); /* else small mail goes to files of its own for now */
@@ -76,7 +78,7 @@ void spool_remove(struct spool *, uint64_t id); /* all recipients are DONE; what
 
 /* Reading: the envelope with its states (as flushed), a piece of the body, or a read-only descriptor with the body's offset in it.
  * -EBADMSG: it was damaged since it was taken in; it has been set aside, and is no longer in the spool. A body that is read in one piece is
- * checked. */
+ * checked; that of spool_envelope() is not. */
 int spool_envelope(struct spool *, uint64_t id, spool_each_fn *, void *arg, struct error *);
 long spool_read(struct spool *, uint64_t id, uint64_t offset, void *to, size_t n); /* octets, 0 at the end, -errno */
 int spool_body(struct spool *, uint64_t id, uint64_t *offset, uint64_t *size);     /* a descriptor, or -errno */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CHUNK ((size_t)64 << 10)
+#define SMALL ((size_t)8 << 10) /* read in one go */
 
 unsigned spool_shelf(uint64_t id)
 {
@@ -131,42 +132,70 @@ enum spool_file_verdict spool_file_decode(struct spool_file *f, const struct spo
     return SPOOL_FILE_GOOD;
 }
 
-enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *f)
+/* What follows the header: body and envelope are at `data`, if they were read with it, and else in the file. */
+static enum spool_file_verdict load_body(int fd, const struct spool_record *r, const char *data, struct spool_file *f)
 {
-    unsigned char header[SPOOL_RECORD_HEADER];
-    struct spool_record r;
-    uint64_t size;
-    uint32_t crc;
-    *f = (struct spool_file){.recipients = BUF_EMPTY(0)};
-    if (disk->size(fd, &size) != 0)
-        return unreadable(f, errno);
-    if (size < SPOOL_RECORD_HEADER)
-        return verdict(f, SPOOL_FILE_INCOMPLETE, "it ends in its header");
-    int status = disk_read(fd, header, sizeof header, 0);
+    uint32_t crc = data ? crc32c(0, data, (size_t)r->body) : 0;
+    int status = data ? 0 : body_crc(fd, r->body, &crc);
     if (status != 0)
         return unreadable(f, status);
-    if (!spool_record_decode(header, &r))
-        return no_header(fd, size, f);
-    if (r.type != SPOOL_MSG || r.id != id || r.offset != 0)
-        return verdict(f, SPOOL_FILE_BAD, "its header is of another record");
-    if (size - SPOOL_RECORD_HEADER < r.body || size - SPOOL_RECORD_HEADER - r.body < r.rest)
-        return verdict(f, SPOOL_FILE_INCOMPLETE, "it is shorter than its header says");
-    uint64_t rest = size - SPOOL_RECORD_HEADER - r.body;
+    return crc == r->body_crc ? SPOOL_FILE_GOOD : verdict(f, SPOOL_FILE_BAD, "the checksum of its body is wrong");
+}
+
+static enum spool_file_verdict load_rest(int fd, const struct spool_record *r, const char *data, uint64_t rest, struct spool_file *f)
+{
     if (rest > 2 * (uint64_t)SPOOL_REST_MOST)
         rest = 2 * (uint64_t)SPOOL_REST_MOST;
     f->rest = malloc((size_t)rest + 1);
     if (!f->rest)
         return unreadable(f, ENOMEM);
-    status = disk_read(fd, f->rest, (size_t)rest, SPOOL_RECORD_HEADER + r.body);
-    if (status == 0)
-        status = body_crc(fd, r.body, &crc);
+    if (data)
+        memcpy(f->rest, data + r->body, (size_t)rest);
+    int status = data ? 0 : disk_read(fd, f->rest, (size_t)rest, SPOOL_RECORD_HEADER + r->body);
     if (status != 0)
         return unreadable(f, status);
-    if (crc != r.body_crc)
-        return verdict(f, SPOOL_FILE_BAD, "the checksum of its body is wrong");
-    enum spool_file_verdict v = spool_file_decode(f, &r);
-    f->tail = SPOOL_RECORD_HEADER + r.body + r.rest;
+    enum spool_file_verdict v = spool_file_decode(f, r);
+    f->tail = SPOOL_RECORD_HEADER + r->body + r->rest;
     if (v == SPOOL_FILE_GOOD)
-        settle(f, span_make(f->rest + r.rest, (size_t)rest - r.rest));
+        settle(f, span_make(f->rest + r->rest, (size_t)rest - r->rest));
     return v;
+}
+
+/* `first` is what was read in one go: all of a small file, else its header. */
+static enum spool_file_verdict load(int fd, uint64_t id, uint64_t size, const char *first, bool whole, bool with_body, struct spool_file *f)
+{
+    struct spool_record r;
+    const char *data = whole ? first + SPOOL_RECORD_HEADER : NULL;
+    if (!spool_record_decode((const unsigned char *)first, &r))
+        return no_header(fd, size, f);
+    if (r.type != SPOOL_MSG || r.id != id || r.offset != 0)
+        return verdict(f, SPOOL_FILE_BAD, "its header is of another record");
+    if (size - SPOOL_RECORD_HEADER < r.body || size - SPOOL_RECORD_HEADER - r.body < r.rest)
+        return verdict(f, SPOOL_FILE_INCOMPLETE, "it is shorter than its header says");
+    enum spool_file_verdict v = with_body ? load_body(fd, &r, data, f) : SPOOL_FILE_GOOD;
+    return v == SPOOL_FILE_GOOD ? load_rest(fd, &r, data, size - SPOOL_RECORD_HEADER - r.body, f) : v;
+}
+
+static enum spool_file_verdict read_and_load(int fd, uint64_t id, bool with_body, struct spool_file *f)
+{
+    char small[SMALL];
+    uint64_t size;
+    *f = (struct spool_file){.recipients = BUF_EMPTY(0)};
+    if (disk->size(fd, &size) != 0)
+        return errno == EINVAL ? verdict(f, SPOOL_FILE_FOREIGN, "it is no file") : unreadable(f, errno);
+    if (size < SPOOL_RECORD_HEADER)
+        return verdict(f, SPOOL_FILE_INCOMPLETE, "it ends in its header");
+    bool whole = size <= sizeof small;
+    int status = disk_read(fd, small, whole ? (size_t)size : SPOOL_RECORD_HEADER, 0);
+    return status == 0 ? load(fd, id, size, small, whole, with_body, f) : unreadable(f, status);
+}
+
+enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *f)
+{
+    return read_and_load(fd, id, true, f);
+}
+
+enum spool_file_verdict spool_file_load_envelope(int fd, uint64_t id, struct spool_file *f)
+{
+    return read_and_load(fd, id, false, f);
 }

@@ -15,6 +15,7 @@ enum spool_file_verdict {
     SPOOL_FILE_GOOD,
     SPOOL_FILE_INCOMPLETE, /* its writing never ended: nobody was told that it is here */
     SPOOL_FILE_BAD,        /* complete, and wrong */
+    SPOOL_FILE_FOREIGN,    /* no regular file */
     SPOOL_FILE_UNREADABLE  /* the disk fails: says nothing about the file */
 };
 
@@ -31,6 +32,7 @@ struct spool_file {
 
 /* Reads and checks all of it (the body only for its checksum). Fill nothing, free it whatever the verdict. */
 enum spool_file_verdict spool_file_load(int fd, uint64_t id, struct spool_file *);
+enum spool_file_verdict spool_file_load_envelope(int fd, uint64_t id, struct spool_file *); /* without a look at the body */
 void spool_file_free(struct spool_file *);
 /* Decodes the envelope that stands at the start of f->rest; nobody is settled. */
 enum spool_file_verdict spool_file_decode(struct spool_file *, const struct spool_record *);

@@ -4,6 +4,7 @@
 
 #include "qmgr/hash.h"
 #include "qmgr/log_store.h"
+#include "qmgr/pool.h"
 #include "qmgr/spool_file.h"
 #include "qmgr/spool_writer.h"
 
@@ -41,6 +42,7 @@ struct spool {
     int directory;
     struct spool_writer *writer;
     struct hash entries, parts;
+    struct pool entry_pool;
     struct spool_ops waiting, running, answers; /* not yet given to the writer; with it; done, to be answered */
     struct spool_ops held;                      /* no room for them, until what was asked for before is done */
     uint64_t coming;                            /* octets that were let in, and are not written yet */

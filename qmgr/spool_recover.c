@@ -106,17 +106,26 @@ static void good_file(struct recovery *r, const char *path, struct spool_file *f
     r->each(&f->envelope, f->states, f->envelope.recipients.count, r->arg);
 }
 
-static void recover_file(struct recovery *r, const char *path, uint64_t id, int fd)
+static void remove_copy(const struct recovery *r, const char *path, int fd)
+{
+    uint64_t size;
+    if (disk->size(fd, &size) != 0) /* no file */
+        return;
+    log_info("spool: %s: a copy of what is in the log, from a move that was not finished; removed", path);
+    if (disk->unlinkat(r->spool->directory, path) != 0)
+        log_error("spool: %s can't be removed: %s", path, strerror(errno));
+}
+
+static void recover_file(struct recovery *r, unsigned shelf, const char *path, uint64_t id, int fd)
 {
     struct spool_file f;
+    char shelf_path[SPOOL_PATH];
     if (spool_entry_find(r->spool, id)) {
-        log_info("spool: %s: a copy of what is in the log, from a move that was not finished; removed", path);
-        if (disk->unlinkat(r->spool->directory, path) != 0)
-            log_error("spool: %s can't be removed: %s", path, strerror(errno));
+        remove_copy(r, path, fd);
         return;
     }
     enum spool_file_verdict verdict = spool_file_load(fd, id, &f);
-    if (id > r->spool->last_id)
+    if (id > r->spool->last_id && verdict != SPOOL_FILE_FOREIGN)
         r->spool->last_id = id;
     switch (verdict) {
     case SPOOL_FILE_GOOD:
@@ -132,6 +141,10 @@ static void recover_file(struct recovery *r, const char *path, uint64_t id, int 
     case SPOOL_FILE_BAD:
         spool_set_aside(r->spool, id, f.why);
         break;
+    case SPOOL_FILE_FOREIGN:
+        spool_shelf_path(shelf_path, shelf);
+        foreign(shelf_path, queueid_format(id).text);
+        break;
     case SPOOL_FILE_UNREADABLE:
         log_error("spool: %s can't be read: %s; it stays where it is, and is looked at again at the next start", path, f.why);
         break;
@@ -142,7 +155,7 @@ static void recover_file(struct recovery *r, const char *path, uint64_t id, int 
 static void recover_name(struct recovery *r, unsigned shelf, const char *name)
 {
     char path[SPOOL_PATH], shelf_path[SPOOL_PATH];
-    uint64_t id, size;
+    uint64_t id;
     spool_shelf_path(shelf_path, shelf);
     if (!queueid_parse(span_of(name), &id) || strcmp(queueid_format(id).text, name) != 0 || spool_shelf(id) != shelf) {
         foreign(shelf_path, name);
@@ -154,10 +167,8 @@ static void recover_name(struct recovery *r, unsigned shelf, const char *name)
         foreign(shelf_path, name);
     else if (fd < 0)
         log_error("spool: %s can't be opened: %s; it stays where it is", path, strerror(errno));
-    else if (disk->size(fd, &size) != 0 && errno == EINVAL)
-        foreign(shelf_path, name);
     else
-        recover_file(r, path, id, fd);
+        recover_file(r, shelf, path, id, fd);
     if (fd >= 0)
         disk->close(fd);
 }

@@ -1,7 +1,7 @@
 /* The delay warning: mail that has waited for queue.delay_warning, and whose sender is told so, once.
  *
  * A wheel has every message with a recipient who is still to be warned about, due when it has waited long enough: also the mail behind a
- * dead site, which is not tried one by one, is warned about in time. */
+ * dead site, which is not tried one by one, is warned about in time. What is parked has a wheel of its own, and comes here when it is due. */
 #include "qmgr/queue.h"
 
 static struct wheel wheel;
@@ -17,7 +17,7 @@ static bool to_be_warned(const struct mail *m, uint32_t index)
     return bounce_wanted(BOUNCE_DELAY, rcpt.notify);
 }
 
-static bool any_to_be_warned(const struct mail *m)
+bool warning_wanted(const struct mail *m)
 {
     for (uint32_t i = 0; i < m->count; i++) {
         if (to_be_warned(m, i))
@@ -26,17 +26,17 @@ static bool any_to_be_warned(const struct mail *m)
     return false;
 }
 
-/* Seconds since 1970; 0: never, since it is not wanted, or it goes back before that. */
-static uint64_t due(const struct mail *m)
+/* Never, since it is not wanted, or it goes back before that. */
+uint64_t warning_due(uint64_t arrived, bool null_sender)
 {
-    uint64_t wait = queue.settings->queue_delay_warning, at = m->arrived / 1000000 + wait;
-    return wait == 0 || m->sender.n == 0 || at >= mail_expires(m) ? 0 : at;
+    uint64_t wait = queue.settings->queue_delay_warning, at = arrived + wait;
+    return wait == 0 || null_sender || at >= queue_expires(arrived, null_sender) ? 0 : at;
 }
 
 void warning_add(struct mail *m)
 {
-    uint64_t at = due(m);
-    if (at == 0 || !any_to_be_warned(m))
+    uint64_t at = warning_due(m->arrived / 1000000, m->sender.n == 0);
+    if (at == 0 || !warning_wanted(m))
         return;
     wheel_add(&wheel, &m->warning, at);
     m->warns = true;
@@ -79,4 +79,5 @@ void warning_reconfigure(void)
         warning_remove(m);
         warning_add(m);
     }
+    park_reconfigure();
 }

@@ -245,6 +245,57 @@ static void retry_times_double_within_their_jitter(void **state)
 }
 
 /* Hold takes a job out of everything, release puts it back where it was. */
+/* In each state, alone in its lists and in the middle of them. */
+static void a_job_can_take_anothers_place(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 8);
+    struct site *site = schedule_site(s, name_of("site"), 50);
+    struct job jobs[4] = {{.cost = 1}, {.cost = 2}, {.cost = 3}, {.cost = 4}},
+               others[4] = {{.kind = 7}, {.kind = 7}, {.kind = 7}, {.kind = 7}};
+    for (int alone = 1; alone >= 0; alone--) {
+        uint64_t now = START + 1000 * (uint64_t)(1 - alone);
+        for (int i = 0; i < (alone ? 1 : 4); i++) {
+            schedule_add_later(s, &jobs[i], site, name_of("f"), now + 10, now);
+            jobs[i].kind = 3;
+        }
+        schedule_replace(s, &jobs[0], &others[0]); /* WAITING */
+        assert_int_equal(jobs[0].state, JOB_NEW);
+        assert_int_equal(jobs[0].kind, 3);
+        assert_int_equal(others[0].kind, 7);
+        assert_int_equal(others[0].cost, 1);
+        assert_int_equal(schedule_flush(s, site, now), alone ? 1 : 4);
+        assert_true(schedule_hold(s, &others[0]));
+        jobs[0] = (struct job){0};
+        schedule_replace(s, &others[0], &jobs[0]); /* HELD */
+        assert_true(schedule_release(s, &jobs[0], now));
+        for (int i = 0; i < (alone ? 1 : 4); i++)
+            schedule_hurry(s, &jobs[i], now);
+        others[0] = (struct job){.kind = 7};
+        schedule_replace(s, &jobs[0], &others[0]); /* READY */
+        jobs[0] = (struct job){0};
+        for (int i = 0; i < (alone ? 1 : 4); i++) {
+            struct job *next = schedule_next(s, now);
+            assert_ptr_equal(next, i == 0 ? &others[0] : &jobs[i]);
+        }
+        assert_null(schedule_next(s, now));
+        schedule_replace(s, &others[0], &jobs[0]); /* ACTIVE */
+        schedule_done_later(s, &jobs[0], JOB_UNKNOWN, now + 60, now);
+        assert_int_equal(schedule_counts(s).active, alone ? 0 : 3);
+        assert_int_equal(jobs[0].state, JOB_WAITING);
+        assert_null(schedule_next(s, now + 59));
+        assert_ptr_equal(schedule_next(s, now + 60), &jobs[0]);
+        for (int i = 0; i < (alone ? 1 : 4); i++)
+            schedule_done(s, &jobs[i], JOB_SUCCESS, now + 60);
+        others[0] = (struct job){.kind = 7};
+        jobs[0].cost = 1;
+    }
+    struct schedule_counts counts = schedule_counts(s);
+    assert_int_equal(counts.ready + counts.waiting + counts.held + counts.active, 0);
+    assert_int_equal(schedule_view(site).jobs, 0);
+    schedule_free(s);
+}
+
 static void a_held_job_goes_nowhere_until_it_is_released(void **state)
 {
     (void)state;
@@ -457,6 +508,7 @@ int main(void)
         cmocka_unit_test(waiting_jobs_become_ready_when_due_and_sites_are_forgotten),
         cmocka_unit_test(ready_jobs_of_a_site_can_be_walked_and_removed),
         cmocka_unit_test(retry_times_double_within_their_jitter),
+        cmocka_unit_test(a_job_can_take_anothers_place),
         cmocka_unit_test(a_held_job_goes_nowhere_until_it_is_released),
         cmocka_unit_test(a_flush_makes_one_sites_jobs_due),
         cmocka_unit_test(overdue_jobs_do_not_all_become_ready_at_once),
