@@ -59,6 +59,15 @@ void sandbox_directory_of(struct sandbox *sandbox, const char *file, unsigned ac
     sandbox_path(sandbox, directory, access);
 }
 
+void sandbox_user_database(struct sandbox *sandbox)
+{
+    static const char *const files[] = {"/etc",         "/run/systemd/userdb", "/run/userdb", "/usr/lib/userdb",
+                                        "/var/lib/sss", "/var/lib/extrausers", "/run/nscd",   "/run/nslcd"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        sandbox_path(sandbox, files[i], SANDBOX_READ);
+    sandbox->calls |= SANDBOX_FILES_READ | SANDBOX_UNIX_OUT;
+}
+
 static int check_paths(const struct sandbox *sandbox, struct error *error)
 {
     if (sandbox->path_count > SANDBOX_PATHS)

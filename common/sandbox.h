@@ -29,7 +29,7 @@ enum sandbox_calls {
     SANDBOX_UNIX_OUT = 8,      /* socket(AF_UNIX), connect (name service switch) */
     SANDBOX_FILES_READ = 16,   /* openat for reading, stat, getdents, pread */
     SANDBOX_FILES_WRITE = 32,  /* openat in full, write, fsync, rename, link, unlink, mkdir */
-    SANDBOX_FORK = 64,         /* clone, wait, setuid, setgid, setgroups, pipes (local) */
+    SANDBOX_FORK = 64,         /* clone, wait, setuid, setgid, setgroups, Landlock (local's spawner and its workers) */
     SANDBOX_THREADS = 128,     /* clone with CLONE_THREAD */
     SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
 };
@@ -39,7 +39,7 @@ struct sandbox {
     gid_t gid;
     const char *root;     /* directory to make the root, NULL: none */
     bool keep_setuid;     /* keep CAP_SETUID and CAP_SETGID */
-    bool landlock;        /* only `paths`; false: no Landlock (local, whose children write as any user). SANDBOX_EXEC counts either way */
+    bool landlock;        /* only `paths`; false: no Landlock (local's spawner, whose workers write as any user). SANDBOX_EXEC counts either way */
     struct {
         char path[256];   /* a path that does not exist, or can't be reached, is left out */
         unsigned access;
@@ -54,13 +54,16 @@ struct sandbox {
 void sandbox_path(struct sandbox *, const char *path, unsigned access);
 /* The directory of a file (which may come later, or be replaced by a new one), once for all files in it. */
 void sandbox_directory_of(struct sandbox *, const char *file, unsigned access);
+/* Where the C library asks for users and groups, and what it does there. Its modules must be loaded before. */
+void sandbox_user_database(struct sandbox *);
 int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);
 
 /* For a child of a program with keep_setuid: becomes the user for good. A change from one ordinary user to another keeps capabilities, so
  * that setresuid() alone is not enough: this gives up the groups, the gid, the uid and all capabilities, and proves that there is no way
  * back. Root is refused, and the filter of SANDBOX_FORK kills for trying. -1: the child must end. */
 int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct error *);
-/* Then, when it has opened the one directory it works in: below that it may read and write files, and nowhere else from now on. */
+/* Then, when it has opened the one directory it works in: below that it may read and write files, and nowhere else from now on. -1: there is
+ * none, and it may reach no file at all. */
 int sandbox_confine(int directory, const char *path, struct error *);
 
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr,

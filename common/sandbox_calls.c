@@ -230,8 +230,6 @@ static const struct call forking[] = {
     ALLOW(getresuid),
     ALLOW(getresgid),
     ALLOW(getgroups),
-    ALLOW(chdir), /* to the recipient's home */
-    ALLOW(fchdir),
     ALLOW(umask),
     ALLOW_IF(kill, IS(1, SIGKILL)), /* a child that takes too long, or was stopped by its user */
     ALLOW(close_range),
@@ -240,8 +238,9 @@ static const struct call forking[] = {
     ALLOW(landlock_add_rule),
     ALLOW(landlock_restrict_self),
     ALLOW(dup2),
-    ALLOW(dup3),
-    ALLOW_IF(prctl, IS(0, PR_SET_PDEATHSIG)),
+    ALLOW(poll), /* for its maker's orders, and for the end of its children */
+    ALLOW(ppoll),
+    ALLOW_IF(socketpair, IS(0, AF_UNIX)), /* to talk to them */
 };
 
 static const struct call threading[] = {

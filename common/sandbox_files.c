@@ -150,7 +150,7 @@ int sandbox_confine(int directory, const char *path, struct error *error)
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rights, size_of_abi(abi), 0);
     if (ruleset < 0)
         return error_set(error, "sandbox: cannot make a Landlock ruleset (ABI %ld): %s", abi, strerror(errno));
-    if (add_rule(ruleset, directory, RIGHTS_WRITE & rights.files, path, error) == 0)
+    if (directory < 0 || add_rule(ruleset, directory, RIGHTS_WRITE & rights.files, path, error) == 0)
         return sandbox_files_restrict(ruleset, error);
     close(ruleset);
     return -1;

@@ -146,6 +146,11 @@ static void run(const char *name, const char *what)
     tell("try", name, what, "unknown");
 }
 
+void try_log(const char *program, int at)
+{
+    log_open(program, fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, at), LOG_TO_STDERR, LOG_LEVEL_INFO);
+}
+
 void try_forbidden(const char *program)
 {
     const char *wish = getenv("POSTINO_TRY");

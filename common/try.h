@@ -13,5 +13,7 @@
 #define POSTINO_TRY_H
 
 void try_forbidden(const char *program);
+/* For a process whose log was closed: to stderr, by a descriptor from `at` on, as the former one's number may be another's by now. */
+void try_log(const char *program, int at);
 
 #endif

@@ -1,12 +1,15 @@
 # postino-local
 PROGRAMS += postino-local
-local_PARTS := delivery/child.c delivery/mailbox.c delivery/maildir.c delivery/local_outcome.c
+maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/local_outcome.c
+local_PARTS := delivery/workers.c delivery/spawner.c delivery/spawner_run.c delivery/worker.c delivery/mailbox.c $(maildir_PARTS)
 postino-local_SRC := delivery/local.c delivery/local_job.c $(local_PARTS)
 postino-local_LIBS = $(COMMON_LIBS)
 MANUALS += delivery/postino-local.8
-TESTS += test_maildir test_mailbox test_child
-test_maildir_SRC := delivery/maildir.c delivery/local_outcome.c
-test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=renameat2
+TESTS += test_maildir test_mailbox test_workers
+test_maildir_SRC := $(maildir_PARTS)
+test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=fdatasync,--wrap=renameat2
+test_workers_SRC := $(local_PARTS)
+test_workers_LIBS = -Wl,--wrap=fsync,--wrap=fdatasync,--wrap=send $(COMMON_LIBS)
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
 
 # postino-remote
@@ -24,5 +27,3 @@ test_nexthop_SRC := delivery/nexthop.c
 FUZZERS += fuzz_reply
 fuzz_reply_SRC := delivery/reply.c delivery/extensions.c
 fuzz_reply_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
-test_child_SRC := $(local_PARTS)
-test_child_LIBS = -Wl,--wrap=fsync,--wrap=write $(COMMON_LIBS)

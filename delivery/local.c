@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "delivery/local_job.h"
+#include "delivery/spawner.h"
 
 #include <event2/event.h>
 #include <grp.h>
@@ -62,20 +63,27 @@ static void peer(const char *role, uint32_t instance, int fd)
 
 /* ---- start and end --------------------------------------------------------------------------------------------------------------- */
 
-/* Children go through this filter too; it is what both may do at most. */
 static void sandbox(const struct settings *s, struct sandbox *box)
 {
-    box->keep_setuid = true;
-    box->landlock = false;
-    box->calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_FORK | SANDBOX_UNIX_OUT | SANDBOX_PREAD;
+    sandbox_user_database(box);
     box->open_files = 256 + 4 * s->queue_local_deliveries;
-    box->file_size = RLIM_INFINITY;
+}
+
+/* It may become any user but root, and its workers go through this filter too. */
+static int start_spawner(const struct settings *s, struct error *error)
+{
+    struct sandbox box = {.keep_setuid = true,
+                          .calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_FORK | SANDBOX_PREAD,
+                          .open_files = 256,
+                          .file_size = RLIM_INFINITY};
+    if (!program_unprivileged() && sandbox_user(s->users, "local", &box.uid, &box.gid, error) != 0)
+        return -1;
+    return spawner_start(&box, s->hostname, program_unprivileged(), error);
 }
 
 /* The user database's modules are loaded here, as they can't be later. */
-static int prepare(const struct settings *s, struct error *error)
+static void ask_user_database(void)
 {
-    (void)s, (void)error;
     char room[16384];
     struct passwd pw, *found = NULL;
     gid_t groups[256];
@@ -83,7 +91,12 @@ static int prepare(const struct settings *s, struct error *error)
     (void)getpwnam_r("nobody", &pw, room, sizeof room, &found);
     (void)getpwuid_r(65534, &pw, room, sizeof room, &found);
     (void)getgrouplist("nobody", 65534, groups, &n);
-    return 0;
+}
+
+static int prepare(const struct settings *s, struct error *error)
+{
+    ask_user_database();
+    return start_spawner(s, error);
 }
 
 static int start(const struct settings *s, struct error *error)

@@ -3,19 +3,17 @@
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/queueid.h"
-#include "delivery/child.h"
+#include "delivery/workers.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 struct task {
-    struct task *next; /* in line */
+    struct local_delivery delivery; /* the first member: where a delivery is, its task is */
     struct job *job;
-    unsigned index;
     char *mailbox;
     char shown[300]; /* "user:/path", once it is known */
-    struct local_outcome outcome;
 };
 
 struct job {
@@ -34,9 +32,8 @@ struct job {
 
 static struct {
     const struct settings *settings;
-    struct children children;
     struct job *jobs;
-    struct task *first, **last; /* the line */
+    bool unprivileged;
 } self;
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------------------------ */
@@ -96,7 +93,7 @@ static void answer(struct job *j)
     struct buf outcomes = BUF_EMPTY(FRAME_MAX);
     struct message m = {.type = MESSAGE_RESULT, .id = j->request, .fd = -1};
     for (size_t i = 0; i < j->count; i++) {
-        const struct local_outcome *o = &j->tasks[i].outcome;
+        const struct local_outcome *o = &j->tasks[i].delivery.outcome;
         record_outcome_add(&outcomes, &(struct record_outcome){.index = (uint16_t)i,
                                                                .verdict = (uint16_t)o->verdict,
                                                                .status = span_of(o->status),
@@ -108,18 +105,9 @@ static void answer(struct job *j)
     buf_free(&outcomes);
 }
 
-static void task_done(struct task *t)
+/* One of what was open is done. */
+static void job_check(struct job *j)
 {
-    struct job *j = t->job;
-    if (t->outcome.verdict != VERDICT_DELIVERED) {
-        struct buf line = BUF_EMPTY(2048);
-        buf_printf(&line, "%s:", queueid_format(j->id).text);
-        log_value(&line, "mailbox", span_of(t->shown[0] ? t->shown : t->mailbox));
-        log_value(&line, "status", span_of(t->outcome.status));
-        log_value(&line, "reason", span_of(t->outcome.words));
-        log_buf(LOG_LEVEL_DEBUG, &line);
-        buf_free(&line);
-    }
     if (--j->open)
         return;
     if (j->channel)
@@ -127,13 +115,27 @@ static void task_done(struct task *t)
     job_free(j);
 }
 
-/* ---- the line -------------------------------------------------------------------------------------------------------------------- */
-
-static void child_done(const struct local_outcome *o, void *arg)
+static void task_done(struct task *t)
 {
-    struct task *t = arg;
-    t->outcome = *o;
-    task_done(t);
+    struct job *j = t->job;
+    const struct local_outcome *o = &t->delivery.outcome;
+    if (o->verdict != VERDICT_DELIVERED && log_wanted(LOG_LEVEL_DEBUG)) {
+        struct buf line = BUF_EMPTY(2048);
+        buf_printf(&line, "%s:", queueid_format(j->id).text);
+        log_value(&line, "mailbox", span_of(t->shown[0] ? t->shown : t->mailbox));
+        log_value(&line, "status", span_of(o->status));
+        log_value(&line, "reason", span_of(o->words));
+        log_buf(LOG_LEVEL_DEBUG, &line);
+        buf_free(&line);
+    }
+    job_check(j);
+}
+
+/* ---- tasks ----------------------------------------------------------------------------------------------------------------------- */
+
+static void told(struct local_delivery *d)
+{
+    task_done((struct task *)d);
 }
 
 /* A mailbox as it is written in results and logs; one text that a frame can carry. */
@@ -142,43 +144,19 @@ static void show(struct task *t, const struct mailbox *m)
     (void)snprintf(t->shown, sizeof t->shown, "%.64s:%.120s/%.100s", m->user, m->base, m->path);
 }
 
-/* 0: a child has it. -1: it has its outcome already. */
-static int start(struct task *t)
+static void start(struct task *t)
 {
     static struct mailbox m; /* large */
     const struct job *j = t->job;
-    struct maildir_letter letter = {.sender = span_of(j->sender),
-                                    .body = {j->body, j->body_size},
-                                    .fd = j->fd,
-                                    .offset = j->offset,
-                                    .size = j->size,
-                                    .id = j->id,
-                                    .index = t->index,
-                                    .hostname = self.settings->hostname};
-    if (mailbox_find(self.settings, span_of(j->domain), span_of(t->mailbox), self.children.unprivileged, &m, &t->outcome) < 0)
-        return -1;
-    show(t, &m);
-    return child_start(&self.children, &m, &letter, child_done, t, &t->outcome);
-}
-
-static void start_more(void)
-{
-    size_t most = (size_t)self.settings->queue_local_deliveries;
-    while (self.first && self.children.count < most) {
-        struct task *t = self.first;
-        self.first = t->next;
-        if (!self.first)
-            self.last = &self.first;
-        if (start(t) < 0)
-            task_done(t);
+    t->delivery.letter.sender = span_of(j->sender);
+    t->delivery.letter.body = span_make(j->body, j->body_size);
+    t->delivery.told = told;
+    if (mailbox_find(self.settings, span_of(j->domain), span_of(t->mailbox), self.unprivileged, &m, &t->delivery.outcome) < 0) {
+        task_done(t);
+        return;
     }
-}
-
-static void stand_in_line(struct task *t)
-{
-    t->next = NULL;
-    *self.last = t;
-    self.last = &t->next;
+    show(t, &m);
+    workers_deliver(&m, &t->delivery);
 }
 
 void local_job_take(struct channel *c, const struct message *m)
@@ -186,31 +164,28 @@ void local_job_take(struct channel *c, const struct message *m)
     struct job *j = job_new(c, m);
     struct list recipients = m->deliver.recipients;
     struct record_recipient r;
-    for (unsigned i = 0; record_recipient_next(&recipients, &r); i++) {
-        j->tasks[i] = (struct task){.job = j, .index = i, .mailbox = copy(r.mailbox)};
-        stand_in_line(&j->tasks[i]);
+    size_t n = 0;
+    for (; record_recipient_next(&recipients, &r); n++) {
+        struct task *t = &j->tasks[n];
+        *t = (struct task){.job = j, .mailbox = copy(r.mailbox)};
+        t->delivery.letter = (struct maildir_letter){.fd = j->fd, .offset = j->offset, .size = j->size, .id = j->id, .index = (unsigned)n};
     }
-    if (j->count == 0) {
-        answer(j);
-        job_free(j);
-    }
-    start_more();
+    j->open++; /* ours: the job stays until all are started */
+    for (size_t i = 0; i < n; i++)
+        start(&j->tasks[i]);
+    job_check(j);
 }
 
-/* Out of the line with them; a job whose tasks were all waiting goes with its last one. */
-static void drop_tasks(void)
+/* ---- an edge that is gone -------------------------------------------------------------------------------------------------------- */
+
+static bool unwanted(const struct local_delivery *d)
 {
-    struct task *t = self.first;
-    self.first = NULL;
-    self.last = &self.first;
-    while (t) {
-        struct task *next = t->next;
-        if (t->job->channel)
-            stand_in_line(t);
-        else if (--t->job->open == 0)
-            job_free(t->job);
-        t = next;
-    }
+    return ((const struct task *)d)->job->channel == NULL;
+}
+
+static void dropped(struct local_delivery *d)
+{
+    job_check(((struct task *)d)->job);
 }
 
 void local_jobs_drop(const struct channel *c)
@@ -218,17 +193,20 @@ void local_jobs_drop(const struct channel *c)
     for (struct job *j = self.jobs; j; j = j->next)
         if (j->channel == c)
             j->channel = NULL;
-    drop_tasks();
+    workers_drop(unwanted, dropped);
 }
 
 void local_jobs_open(struct event_base *base, const struct settings *s, bool unprivileged)
 {
     self.settings = s;
-    self.last = &self.first;
-    self.children = (struct children){.base = base, .freed = start_more, .seconds = CHILD_SECONDS, .unprivileged = unprivileged};
+    self.unprivileged = unprivileged;
+    workers_open(base, &(struct workers_limits){.most = (size_t)s->queue_local_deliveries,
+                                                .time = WORKERS_TIME_SECONDS,
+                                                .idle = WORKERS_IDLE_SECONDS,
+                                                .messages = WORKERS_LIFE_MESSAGES});
 }
 
 bool local_jobs_idle(void)
 {
-    return !self.jobs && self.children.count == 0;
+    return !self.jobs;
 }

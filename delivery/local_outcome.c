@@ -44,13 +44,6 @@ void local_delivered(struct local_outcome *o, const char *fmt, ...)
     va_end(ap);
 }
 
-size_t local_report_make(const struct local_outcome *o, char to[LOCAL_REPORT_MAX])
-{
-    int n = o->verdict == VERDICT_DELIVERED ? snprintf(to, LOCAL_REPORT_MAX, "D %s", o->words)
-                                            : snprintf(to, LOCAL_REPORT_MAX, "T %s %s", o->status, o->words);
-    return n > 0 && n < LOCAL_REPORT_MAX ? (size_t)n : 0;
-}
-
 /* "4." digits "." digits, each of one to three digits. Returns its length, 0 when it isn't one. */
 static size_t status_length(struct span s)
 {
@@ -69,20 +62,16 @@ static size_t status_length(struct span s)
     return i;
 }
 
-bool local_report_parse(struct span in, struct local_outcome *o)
+bool local_outcome_take(struct local_outcome *o, uint16_t verdict, struct span status, struct span words)
 {
-    if (in.n < 3 || in.n > LOCAL_REPORT_MAX || in.p[1] != ' ' || memchr(in.p, 0, in.n))
-        return false;
-    struct span rest = {in.p + 2, in.n - 2};
-    if (in.p[0] == 'D') {
-        local_delivered(o, "%.*s", SPAN_ARG(rest));
+    char code[sizeof o->status];
+    if (verdict == VERDICT_DELIVERED) {
+        local_delivered(o, "%.*s", SPAN_ARG(words));
         return true;
     }
-    size_t n = in.p[0] == 'T' ? status_length(rest) : 0;
-    if (n == 0 || n + 1 >= rest.n || rest.p[n] != ' ')
+    if (verdict != VERDICT_DEFERRED || status.n >= sizeof code || status_length(status) != status.n || status.n == 0 || words.n == 0)
         return false;
-    char status[sizeof o->status];
-    (void)snprintf(status, sizeof status, "%.*s", (int)n, rest.p);
-    (void)local_deferred(o, status, "%.*s", (int)(rest.n - n - 1), rest.p + n + 1);
+    (void)snprintf(code, sizeof code, "%.*s", SPAN_ARG(status));
+    (void)local_deferred(o, code, "%.*s", SPAN_ARG(words));
     return true;
 }

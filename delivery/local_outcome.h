@@ -1,15 +1,11 @@
-/* local_outcome: what became of one recipient of a local delivery, and the form in which a child tells it.
+/* local_outcome: what became of one recipient of a local delivery.
  *
- * A child runs as the recipient, so its report is as hostile as the recipient is. It is one short text and the end of the pipe:
- *     "D words"            delivered
- *     "T 4.x.y words"      not now
- * A child can't make a message fail for good; whatever else it says is "not now" in our own words. */
+ * A worker runs as the recipient, so its answer is as hostile as the recipient is. It can say that a message is delivered, or not now (4.x.y
+ * and words); it can't make a message fail for good. */
 #ifndef POSTINO_LOCAL_OUTCOME_H
 #define POSTINO_LOCAL_OUTCOME_H
 
 #include "common/messages.h"
-
-#define LOCAL_REPORT_MAX 1024
 
 struct local_outcome {
     enum verdict verdict; /* VERDICT_DELIVERED, _DEFERRED or _FAILED */
@@ -22,9 +18,7 @@ __attribute__((format(printf, 3, 4))) int local_deferred(struct local_outcome *,
 __attribute__((format(printf, 3, 4))) int local_failed(struct local_outcome *, const char *status, const char *fmt, ...);
 __attribute__((format(printf, 2, 3))) void local_delivered(struct local_outcome *, const char *fmt, ...);
 
-/* The report of an outcome; returns its length (at most LOCAL_REPORT_MAX). */
-size_t local_report_make(const struct local_outcome *, char to[LOCAL_REPORT_MAX]);
-/* False when it is not a report. */
-bool local_report_parse(struct span, struct local_outcome *);
+/* Takes a worker's answer. False when it is none that a worker may give. */
+bool local_outcome_take(struct local_outcome *, uint16_t verdict, struct span status, struct span words);
 
 #endif

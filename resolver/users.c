@@ -20,11 +20,7 @@ void users_warm_up(void)
 
 void users_sandbox(struct sandbox *out)
 {
-    static const char *const files[] = {"/etc",         "/run/systemd/userdb", "/run/userdb", "/usr/lib/userdb",
-                                        "/var/lib/sss", "/var/lib/extrausers", "/run/nscd",   "/run/nslcd"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        sandbox_path(out, files[i], SANDBOX_READ);
-    out->calls |= SANDBOX_FILES_READ | SANDBOX_UNIX_OUT;
+    sandbox_user_database(out);
 }
 
 /* ENOENT and ESRCH are ways to say "no such user"; all other errors mean that nobody could tell. */

@@ -19,6 +19,7 @@ BODY = b"Received: from x by y\r\nSubject: hello\r\n\r\n.dot\r\nFrom here\r\nlon
 FILE = b"Return-Path: <sender@example.org>\n" + BODY.replace(b"\r\n", b"\n")
 ROOT = os.geteuid() == 0
 OWNER = 64520 if ROOT else os.geteuid()
+SECOND = 64521 if ROOT else OWNER
 ACCOUNT = "postinotest"
 
 
@@ -45,16 +46,18 @@ class LocalCase(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.directory, True)
         os.chmod(self.directory, 0o755)
         self.mail, self.home = os.path.join(self.directory, "mail"), os.path.join(self.directory, "home")
-        for path, owner in ((self.mail, OWNER), (self.home, 64530 if ROOT else OWNER)):
+        for path, owner in ((self.mail, OWNER), (self.home, 64530 if ROOT else OWNER), (os.path.join(self.directory, "second"), SECOND)):
             os.mkdir(path, 0o755)
             if ROOT:
                 os.chown(path, owner, owner)
         self.local = Driven("local", """
             users = "64500"
             domain "map.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(m)s" owner = "%(o)s" }
+            domain "second.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(d)s/second" owner = "%(second)s" }
             domain "missing.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(d)s/missing" owner = "%(o)s" }
             domain "system.example" { mailboxes = system }
-            %(s)s""" % {"d": self.directory, "m": self.mail, "o": self.owner, "s": self.settings}, edges=["qmgr"], privileged=ROOT)
+            %(s)s""" % {"d": self.directory, "m": self.mail, "o": self.owner, "s": self.settings,
+                           "second": SECOND}, edges=["qmgr"], privileged=ROOT)
         self.addCleanup(self.local.close)
         self.edge = self.local.edges["qmgr"]
 
@@ -176,31 +179,39 @@ class Delivery(LocalCase):
         self.assertEqual(len(self.files("alice")), 10)
 
 
-class Children(LocalCase):
-    settings = "queue { local_deliveries = 1 }"
-
-    def child(self):
-        """The delivery that is under way."""
-        with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as file:
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as file:
             return [int(word) for word in file.read().split()]
+    except FileNotFoundError:
+        return []
 
-    def setUp(self):
-        super().setUp()
-        self.pid = self.local.process.pid
 
-    def stop_one(self):
-        """Catches a child in the act of writing 200 MB, and stops it."""
+class WorkerCase(LocalCase):
+    def workers(self):
+        """The processes that write. Their maker, which is local's one child, is never among them."""
+        [self.spawner] = children(self.local.process.pid)
+        return children(self.spawner)
+
+    def status(self, pid):
+        with open("/proc/%d/status" % pid) as file:
+            return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+
+    def stop_one(self, mailbox="alice", **more):
+        """Catches a worker in the act of writing 200 MB, and stops it."""
         large = os.path.join(self.directory, "large")
         with open(large, "wb") as file:
             file.truncate(200 << 20)
         self.large = open(large, "rb")
         self.addCleanup(self.large.close)
-        self.request = self.ask("alice", body=b"", fd=self.large.fileno(), size=200 << 20)
-        tmp = os.path.join(self.mail, "alice", "tmp")
+        before = self.workers()
+        self.request = self.ask(mailbox, body=b"", fd=self.large.fileno(), size=200 << 20, **more)
+        tmp = os.path.join(self.mail, mailbox, "tmp")
         wait_for(lambda: os.path.isdir(tmp) and os.listdir(tmp), pause=0.001)
-        [pid] = self.child()
+        [pid] = set(self.workers()) - set(before) or before
         os.kill(pid, signal.SIGSTOP)
         self.addCleanup(self.end, pid)
+        wait_for(lambda: self.status(pid)["State"].startswith("T"))
         return pid
 
     def end(self, pid):
@@ -209,13 +220,12 @@ class Children(LocalCase):
         except ProcessLookupError:
             pass
 
-    def status(self, pid):
-        with open("/proc/%d/status" % pid) as file:
-            return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
 
-    def test_a_child_is_the_recipient_and_has_nothing_else(self):
+class OneAtATime(WorkerCase):
+    settings = "queue { local_deliveries = 1 }"
+
+    def test_a_worker_is_the_recipient_and_has_nothing_else(self):
         pid = self.stop_one()
-        wait_for(lambda: self.status(pid)["State"].startswith("T"))
         status = self.status(pid)
         self.assertEqual(set(status["Uid"].split()), {str(OWNER)})
         if ROOT:
@@ -223,12 +233,12 @@ class Children(LocalCase):
             self.assertEqual(status["Groups"].split(), [str(OWNER)])
         self.assertEqual((status["CapEff"], status["CapPrm"], status["NoNewPrivs"]), ("0" * 16, "0" * 16, "1"))
         others = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid) if int(fd) > 2]
-        self.assertEqual([o for o in others if o.startswith(("socket:", "anon_inode:"))], [])
-        self.assertEqual(len([o for o in others if o.startswith("pipe:")]), 1, others)
+        self.assertEqual([o for o in others if o.startswith(("pipe:", "anon_inode:"))], [])
+        self.assertEqual(len([o for o in others if o.startswith("socket:")]), 1, others)
         os.kill(pid, signal.SIGKILL)
         self.assertEqual(self.edge.receive(10).outcomes[0].verdict, frames.VERDICT_DEFERRED)
 
-    def test_a_child_that_dies_is_a_deferral_and_the_next_goes_on(self):
+    def test_a_worker_that_dies_is_a_deferral_and_the_next_goes_on(self):
         pid = self.stop_one()
         second = self.ask("bob")
         os.kill(pid, signal.SIGKILL)
@@ -250,8 +260,184 @@ class Children(LocalCase):
         self.assertFalse(os.path.exists(os.path.join(self.mail, "bob")))
 
 
+class Workers(WorkerCase):
+    def gone(self, *pids):
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids))
+
+    def test_one_stays_for_the_next_message_and_ends_when_it_is_idle(self):
+        self.assertEqual(self.workers(), [])
+        self.deliver("alice")
+        [pid] = self.workers()
+        self.deliver("bob")
+        self.assertEqual(self.workers(), [pid])
+        wait_for(lambda: not self.workers(), 10)
+        self.deliver("alice")
+        self.assertEqual(len(self.files("alice")), 2)
+        self.assertNotEqual(self.workers(), [pid])
+
+    def test_what_comes_together_shares_flushes_and_is_all_there(self):
+        requests = [self.ask("alice") for _ in range(200)]
+        answers = [self.edge.receive(60) for _ in requests]
+        self.assertEqual({a.outcomes[0].verdict for a in answers}, {frames.VERDICT_DELIVERED})
+        self.assertEqual(len(self.files("alice")), 200)
+        for path in self.files("alice"):
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(), FILE)
+        self.assertEqual(len(self.workers()), 1)
+
+    def test_a_drain_does_not_wait_for_idle_ones(self):
+        self.deliver("alice")
+        pids = self.workers() + [self.spawner]
+        self.local.control.send("DRAIN", seconds=30)
+        self.assertEqual(self.local.process.wait(1.5), 0)
+        self.gone(*pids)
+
+    def test_they_end_when_local_is_killed(self):
+        self.deliver("alice")
+        pids = self.workers() + [self.spawner]
+        self.local.process.kill()
+        self.gone(*pids)
+
+    def test_one_that_was_stopped_when_local_was_killed(self):
+        """It finishes what it has, and nobody hears of it: a duplicate later, no loss."""
+        pid = self.stop_one()
+        self.local.process.kill()
+        os.kill(pid, signal.SIGCONT)
+        self.gone(pid, self.spawner)
+        self.assertEqual(self.files("alice", "tmp"), [])
+        self.assertLessEqual(len(self.files("alice")), 1)
+
+    def test_without_its_spawner_local_ends(self):
+        self.deliver("alice")
+        pids = self.workers()
+        os.kill(self.spawner, signal.SIGKILL)
+        self.assertNotEqual(self.local.process.wait(10), 0)
+        self.assertIn("the process that makes deliveries is gone", self.local.log())
+        self.gone(*pids)
+
+    def test_one_that_is_killed_loses_nothing(self):
+        """What it was writing stays in tmp, and goes with a later delivery; what it had been given besides is deferred with it."""
+        pid = self.stop_one()
+        others = [self.ask("bob") for _ in range(5)]
+        os.kill(pid, signal.SIGKILL)
+        answers = {a.request: a for a in (self.edge.receive(10) for _ in range(6))}
+        for request in [self.request] + others:
+            self.deferred(answers[request].outcomes[0], "4.3.0", "ended by signal 9")
+        [left] = self.files("alice", "tmp")
+        self.assertEqual(self.files("alice"), [])
+        self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertEqual(self.files("alice", "tmp"), [left])
+        os.utime(left, (1, 1))
+        wait_for(lambda: not self.workers())
+        self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertEqual(self.files("alice", "tmp"), [])
+        self.assertEqual(len(self.files("alice")), 2)
+
+    def test_a_mailbox_that_is_replaced_under_it(self):
+        own = os.path.join(self.directory, "own")
+        os.mkdir(own)
+        if ROOT:
+            os.chown(own, OWNER, OWNER)
+        self.make_link(own, os.path.join(self.mail, "carol"), OWNER)
+        for mailbox in ("alice", "carol"):
+            for n in range(3):
+                self.assertEqual(self.deliver(mailbox).outcomes[0].verdict, frames.VERDICT_DELIVERED, (mailbox, n))
+                [path] = self.files(mailbox)
+                target = os.path.realpath(os.path.join(self.mail, mailbox))
+                os.rename(target, target + ".%d" % n)
+                if mailbox == "carol":
+                    os.mkdir(target)
+                    if ROOT:
+                        os.chown(target, OWNER, OWNER)
+
+    def test_what_stands_where_a_mailbox_should(self):
+        self.deliver("alice")
+        for part in ("", "/tmp", "/new"):
+            path = os.path.join(self.mail, "alice" + part)
+            for make in (os.mkfifo, lambda p: open(p, "w").close()):
+                os.rename(path, path + ".away")
+                make(path)
+                self.deferred(self.deliver("alice").outcomes[0], "4.3.0", "directory")
+                os.unlink(path)
+                os.rename(path + ".away", path)
+                self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+
+    def test_many_mailboxes_in_one_batch(self):
+        result = self.deliver(*["box%d" % n for n in range(100)], timeout=60)
+        self.assertEqual({o.verdict for o in result.outcomes}, {frames.VERDICT_DELIVERED})
+        for n in range(100):
+            self.assertEqual(len(self.files("box%d" % n)), 1)
+
+
 @unittest.skipUnless(ROOT, "takes root")
-class AsRoot(LocalCase):
+class SeveralOwners(WorkerCase):
+    def test_each_has_a_process_that_never_saw_the_others_mail(self):
+        self.ask("alice", body=b"Subject: the-first-owners-secret\r\n\r\n")
+        self.ask("zoe", domain="second.example")
+        for _ in range(2):
+            self.assertEqual(self.edge.receive(10).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        by_uid = {int(self.status(pid)["Uid"].split()[0]): pid for pid in self.workers()}
+        self.assertEqual(set(by_uid), {OWNER, SECOND})
+        self.assertIn(b"the-first-owners-secret", memory(self.local.process.pid) + memory(by_uid[OWNER]))
+        self.assertNotIn(b"the-first-owners-secret", memory(by_uid[SECOND]))
+        self.assertNotIn(b"the-first-owners-secret", memory(self.spawner))
+
+    def test_its_user_can_not_look_into_it(self):
+        self.deliver("alice")
+        [pid] = self.workers()
+        self.assertEqual(os.stat("/proc/%d/fd" % pid).st_uid, 0)
+        as_owner = ["setpriv", "--reuid", str(OWNER), "--regid", str(OWNER), "--clear-groups"]
+        for look in (["ls", "/proc/%d/fd" % pid], ["head", "-c", "1", "/proc/%d/mem" % pid]):
+            self.assertIn("Permission denied", subprocess.run(as_owner + look, capture_output=True, text=True).stderr)
+
+    def test_local_itself_is_nobody_and_its_spawner_is_all_but_root(self):
+        self.deliver("alice")
+        self.workers()
+        local, spawner = self.status(self.local.process.pid), self.status(self.spawner)
+        self.assertEqual((local["CapPrm"], local["CapEff"], local["Uid"].split()[0]), ("0" * 16, "0" * 16, "64504"))
+        self.assertEqual((spawner["CapPrm"], spawner["CapEff"], spawner["Uid"].split()[0]), ("00000000000000c0", "00000000000000c0", "64504"))
+        self.assertEqual((spawner["NoNewPrivs"], spawner["Seccomp"], spawner["CapBnd"]), ("1", "2", "0" * 16))
+
+    def test_one_that_is_stopped_holds_up_no_other_owner(self):
+        pid = self.stop_one()
+        self.assertEqual(self.deliver("zoe", domain="second.example").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        os.kill(pid, signal.SIGKILL)
+        self.deferred(self.edge.receive(10).outcomes[0], "4.3.0", "ended by signal 9")
+
+
+@unittest.skipUnless(ROOT, "takes root")
+class OneProcess(WorkerCase):
+    settings = "queue { local_deliveries = 1 }"
+
+    def test_owners_take_turns(self):
+        requests = [self.ask("alice" if n % 2 else "zoe", domain="map.example" if n % 2 else "second.example") for n in range(20)]
+        most = 0
+        for _ in requests:
+            self.assertEqual(self.edge.receive(20).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+            most = max(most, len(self.workers()))
+        self.assertEqual(most, 1)
+        self.assertEqual(len(self.files("alice")), 10)
+
+
+def memory(pid):
+    """All that a process could read of its own."""
+    found = []
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+        for line in maps:
+            area, rights = line.split()[:2]
+            first, last = (int(word, 16) for word in area.split("-"))
+            if not rights.startswith("rw"):
+                continue
+            try:
+                mem.seek(first)
+                found.append(mem.read(last - first))
+            except OSError:
+                pass
+    return b"".join(found)
+
+
+@unittest.skipUnless(ROOT, "takes root")
+class AsRoot(WorkerCase):
     def test_the_owner_is_never_root(self):
         """The parser would refuse such a configuration; local does so itself."""
         self.local.close()
@@ -303,6 +489,7 @@ class AsRoot(LocalCase):
             self.assertEqual(len(self.files("small")), 1)
             self.assertEqual(self.deliver("small").outcomes[0].verdict, frames.VERDICT_DELIVERED)
         finally:
+            wait_for(lambda: not self.workers())  # one that is there keeps its mailbox open
             subprocess.run(["umount", box], check=True)
 
 

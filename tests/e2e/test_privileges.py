@@ -173,6 +173,32 @@ class Tries(unittest.TestCase):
         self.assertEqual(self.attempt("smtpd", "open", "/etc/passwd", layer="calls"), "killed")
         self.assertEqual(self.attempt("remote", "open", "/etc/passwd", layer="calls"), "killed")
 
+    def worker_tries(self, act, expected):
+        """What the process that writes alice's mail may do when it tries to do more."""
+        host = Host(variant="try", environment={"POSTINO_TRY": "worker:" + act})
+        self.addCleanup(host.close)
+        with host:
+            with host.smtp() as client:
+                client.sendmail("a@client.example", ["alice@local.example"], b"Subject: x\r\n\r\nx\r\n")
+            wait_for(lambda: re.search(expected, host.log()), 8)
+
+    def test_a_worker_opens_the_password_file(self):
+        self.worker_tries("open:/etc/passwd", r'postino-worker\[\d+\]: try=open .*result="refused: Permission denied"')
+
+    def test_a_worker_writes_to_a_directory_that_all_may_write(self):
+        for where in ("/var/tmp/postino-try", "/tmp/postino-try"):
+            self.worker_tries("write:" + where, r'postino-worker\[\d+\]: try=write .*result="refused: Permission denied"')
+            self.assertFalse(os.path.exists(where))
+
+    def test_a_worker_becomes_root(self):
+        self.worker_tries("setuid", r"a delivery process ended unexpectedly: .*status=0x1f")
+
+    def test_a_worker_makes_a_socket(self):
+        self.worker_tries("socket", r"a delivery process ended unexpectedly: .*status=0x1f")
+
+    def test_a_worker_executes_a_program(self):
+        self.worker_tries("exec:/bin/true", r"a delivery process ended unexpectedly: .*status=0x1f")
+
     def test_qmgr_makes_a_socket(self):
         self.assertEqual(self.attempt("qmgr", "socket", ""), "killed")
 

@@ -20,14 +20,16 @@
 /* ---- a clock that can stand still, and a disk that can fail ----------------------------------------------------------------------- */
 
 static bool frozen;
-static int fsync_fails_at; /* which call, from 1; 0: none */
+static int sync_fails_at; /* which call, from 1; 0: none */
 static int rename_error;
 
 int __real_clock_gettime(clockid_t, struct timespec *);
 int __real_fsync(int);
+int __real_fdatasync(int);
 int __real_renameat2(int, const char *, int, const char *, unsigned);
 int __wrap_clock_gettime(clockid_t, struct timespec *);
 int __wrap_fsync(int);
+int __wrap_fdatasync(int);
 int __wrap_renameat2(int, const char *, int, const char *, unsigned);
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *t)
@@ -38,13 +40,24 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
+static int syncs, directory_syncs;
+
+static bool sync_fails(void)
+{
+    errno = EIO;
+    return sync_fails_at && --sync_fails_at == 0;
+}
+
 int __wrap_fsync(int fd)
 {
-    if (fsync_fails_at && --fsync_fails_at == 0) {
-        errno = EIO;
-        return -1;
-    }
-    return __real_fsync(fd);
+    directory_syncs++;
+    return sync_fails() ? -1 : __real_fsync(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    syncs++;
+    return sync_fails() ? -1 : __real_fdatasync(fd);
 }
 
 int __wrap_renameat2(int from, const char *old, int to, const char *fresh, unsigned flags)
@@ -64,7 +77,7 @@ static int setup(void **state)
 {
     (void)state;
     frozen = false;
-    fsync_fails_at = rename_error = 0;
+    sync_fails_at = rename_error = 0;
     (void)snprintf(base, sizeof base, "/tmp/test_maildir.XXXXXX");
     return mkdtemp(base) ? 0 : -1;
 }
@@ -113,12 +126,14 @@ static struct maildir_letter letter(struct span body)
 static int deliver_to(const char *path, const struct maildir_letter *l, struct local_outcome *o)
 {
     struct maildir m;
+    struct maildir_delivery d = {.box = &m, .letter = *l};
     memset(o, 0, sizeof *o);
-    if (maildir_open(&m, base, path, geteuid(), o) < 0)
+    if (maildir_open(&m, base, path, geteuid(), true, o) < 0)
         return -1;
-    int status = maildir_deliver(&m, l, o);
+    maildir_deliver(&d, 1);
     maildir_close(&m);
-    return status;
+    *o = d.outcome;
+    return o->verdict == VERDICT_DELIVERED ? 0 : -1;
 }
 
 static void expect_file(struct span body, const char *expected, size_t n)
@@ -221,14 +236,14 @@ static void names_are_unique_and_safe(void **state)
     struct maildir_letter l = letter((struct span){0});
     frozen = true;
     l.hostname = "a/b:c";
-    maildir_name(&l, name);
+    maildir_name(&l, getpid(), name);
     (void)snprintf(wanted, sizeof wanted, "1700000000.M123456P%ldQ00000000002D-3.a\\057b\\072c", (long)getpid());
     assert_string_equal(name, wanted);
     char host[2000];
     memset(host, ':', sizeof host - 1);
     host[sizeof host - 1] = '\0';
     l.hostname = host;
-    maildir_name(&l, name);
+    maildir_name(&l, getpid(), name);
     assert_true(strlen(name) < 255);
 }
 
@@ -245,7 +260,7 @@ static void nothing_is_ever_replaced(void **state)
         frozen = false;
         assert_int_equal(deliver_to("Maildir", &l, &o), 0);
         frozen = true;
-        maildir_name(&l, name);
+        maildir_name(&l, getpid(), name);
         (void)snprintf(path, sizeof path, "%s/Maildir/new/%s", base, name);
         FILE *f = fopen(path, "w");
         assert_non_null(f);
@@ -267,7 +282,7 @@ static void another_process_file_in_tmp_is_left_alone(void **state)
     struct maildir_letter l = letter(SPAN_LITERAL("mine\r\n"));
     assert_int_equal(deliver_to("Maildir", &l, &o), 0);
     frozen = true;
-    maildir_name(&l, name);
+    maildir_name(&l, getpid(), name);
     (void)snprintf(path, sizeof path, "%s/Maildir/tmp/%s", base, name);
     FILE *f = fopen(path, "w");
     assert_non_null(f);
@@ -285,9 +300,9 @@ static void a_failing_sync_is_no_delivery(void **state)
     struct maildir_letter l = letter(SPAN_LITERAL("x\r\n"));
     assert_int_equal(deliver_to("Maildir", &l, &o), 0);
     for (int call = 1; call <= 2; call++) { /* of the file, of new */
-        fsync_fails_at = call;
+        sync_fails_at = call;
         assert_int_equal(deliver_to("Maildir", &l, &o), -1);
-        assert_int_equal(fsync_fails_at, 0);
+        assert_int_equal(sync_fails_at, 0);
         assert_int_equal(o.verdict, VERDICT_DEFERRED);
         assert_string_equal(o.status, "4.3.0");
         assert_int_equal(files("Maildir/tmp", NULL), 0);
@@ -322,7 +337,7 @@ static void a_missing_base_is_not_made(void **state)
     (void)state;
     struct maildir m;
     struct local_outcome o;
-    assert_int_equal(maildir_open(&m, "/nonexistent/home", "Maildir", geteuid(), &o), -1);
+    assert_int_equal(maildir_open(&m, "/nonexistent/home", "Maildir", geteuid(), true, &o), -1);
     assert_int_equal(o.verdict, VERDICT_DEFERRED);
     assert_non_null(strstr(o.words, "/nonexistent/home does not exist"));
 }
@@ -426,29 +441,181 @@ static void tmp_new_and_cur_are_no_links(void **state)
     }
 }
 
-static void reports_are_checked(void **state)
+static bool taken(uint16_t verdict, const char *status, const char *words, struct local_outcome *o)
+{
+    return local_outcome_take(o, verdict, span_of(status), span_of(words));
+}
+
+static void answers_are_checked(void **state)
 {
     (void)state;
-    struct local_outcome o, back;
-    char report[LOCAL_REPORT_MAX];
+    struct local_outcome o;
     assert_int_equal(local_deferred(&o, "4.2.2", "full\r\n250 ok %c", 0x7f), -1);
     assert_string_equal(o.words, "full??250 ok ?");
-    size_t n = local_report_make(&o, report);
-    assert_true(local_report_parse(span_make(report, n), &back));
-    assert_int_equal(back.verdict, VERDICT_DEFERRED);
-    assert_string_equal(back.status, "4.2.2");
-    assert_string_equal(back.words, o.words);
-    local_delivered(&o, "here");
-    n = local_report_make(&o, report);
-    assert_true(local_report_parse(span_make(report, n), &back));
-    assert_int_equal(back.verdict, VERDICT_DELIVERED);
-
-    static const struct span bad[] = {
-        SPAN_LITERAL(""),          SPAN_LITERAL("D"),        SPAN_LITERAL("T 5.1.1 x"), SPAN_LITERAL("T 4.2 x"),
-        SPAN_LITERAL("T 4.2.2"),   SPAN_LITERAL("T 4.2.2 "), SPAN_LITERAL("T 4..2 x"),  SPAN_LITERAL("T 4.1234.2 x"),
-        SPAN_LITERAL("F 4.2.2 x"), SPAN_LITERAL("D x\0y"),   SPAN_LITERAL("T 4.2.2x y")};
+    assert_true(taken(VERDICT_DEFERRED, "4.2.2", "full \xff\x1b", &o));
+    assert_int_equal(o.verdict, VERDICT_DEFERRED);
+    assert_string_equal(o.status, "4.2.2");
+    assert_string_equal(o.words, "full ??");
+    assert_true(taken(VERDICT_DELIVERED, "5.1.1", "here", &o));
+    assert_int_equal(o.verdict, VERDICT_DELIVERED);
+    assert_string_equal(o.status, "2.0.0");
+    static const char *const bad[] = {"",         "4",      "4.",     "4.2",   "4.2.",  "4..2",
+                                      "4.1234.2", "4.2.2x", "4.2.2 ", "5.1.1", "2.0.0", "4.222.22222222"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_false(local_report_parse(bad[i], &back));
+        assert_false(taken(VERDICT_DEFERRED, bad[i], "x", &o));
+    assert_false(taken(VERDICT_DEFERRED, "4.2.2", "", &o));
+    for (uint16_t v = 0; v < 10; v++)
+        if (v != VERDICT_DELIVERED && v != VERDICT_DEFERRED)
+            assert_false(taken(v, "4.2.2", "x", &o));
+}
+
+/* ---- several together ------------------------------------------------------------------------------------------------------------- */
+
+enum { TOGETHER = 6 };
+
+static struct maildir boxes[2];
+
+static void together(struct maildir_delivery d[TOGETHER])
+{
+    struct local_outcome o;
+    syncs = directory_syncs = 0;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(maildir_open(&boxes[i], base, i ? "bob" : "alice", geteuid(), true, &o), 0);
+    syncs = directory_syncs = 0;
+    for (int i = 0; i < TOGETHER; i++) {
+        d[i] = (struct maildir_delivery){.box = &boxes[i % 2], .letter = letter(SPAN_LITERAL("x\r\n"))};
+        d[i].letter.index = (unsigned)i;
+    }
+    maildir_deliver(d, TOGETHER);
+    for (int i = 0; i < 2; i++)
+        maildir_close(&boxes[i]);
+}
+
+static void each_file_is_flushed_and_each_directory_once(void **state)
+{
+    (void)state;
+    struct maildir_delivery d[TOGETHER];
+    together(d);
+    for (int i = 0; i < TOGETHER; i++)
+        assert_int_equal(d[i].outcome.verdict, VERDICT_DELIVERED);
+    assert_int_equal(syncs, TOGETHER);
+    assert_int_equal(directory_syncs, 2);
+    assert_int_equal(files("alice/new", NULL), TOGETHER / 2);
+    assert_int_equal(files("bob/new", NULL), TOGETHER / 2);
+}
+
+/* What one can't do is no matter of the others'. */
+static void one_that_fails_fails_alone(void **state)
+{
+    (void)state;
+    struct maildir_delivery d[TOGETHER];
+    struct local_outcome o;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(maildir_open(&boxes[i], base, i ? "bob" : "alice", geteuid(), true, &o), 0);
+        maildir_close(&boxes[i]);
+    }
+    sync_fails_at = 3; /* the third file, alice's second */
+    together(d);
+    for (int i = 0; i < TOGETHER; i++)
+        assert_int_equal(d[i].outcome.verdict, i == 2 ? VERDICT_DEFERRED : VERDICT_DELIVERED);
+    assert_int_equal(files("alice/new", NULL), TOGETHER / 2 - 1);
+    assert_int_equal(files("alice/tmp", NULL), 0);
+    assert_int_equal(files("bob/new", NULL), TOGETHER / 2);
+}
+
+static void a_new_that_cannot_be_flushed_fails_all_of_its_mailbox(void **state)
+{
+    (void)state;
+    struct maildir_delivery d[TOGETHER];
+    struct local_outcome o;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(maildir_open(&boxes[i], base, i ? "bob" : "alice", geteuid(), true, &o), 0);
+        maildir_close(&boxes[i]);
+    }
+    sync_fails_at = TOGETHER + 1;
+    together(d);
+    for (int i = 0; i < TOGETHER; i++)
+        assert_int_equal(d[i].outcome.verdict, i % 2 == 0 ? VERDICT_DEFERRED : VERDICT_DELIVERED);
+    assert_int_equal(files("alice/new", NULL), 0);
+    assert_int_equal(files("bob/new", NULL), TOGETHER / 2);
+}
+
+/* ---- what was left, and what moved ------------------------------------------------------------------------------------------------ */
+
+static void leave(const char *name, time_t age)
+{
+    char path[700];
+    (void)snprintf(path, sizeof path, "%s/Maildir/tmp/%s", base, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void)fclose(f);
+    struct timespec at[2] = {{.tv_sec = time(NULL) - age}, {.tv_sec = time(NULL) - age}};
+    assert_int_equal(utimensat(AT_FDCWD, path, at, 0), 0);
+}
+
+static void only_our_own_old_leavings_are_removed(void **state)
+{
+    (void)state;
+    struct maildir m;
+    struct local_outcome o;
+    static const char *const others[] = {"1700000000.M123456P77Q00000000002D-3.other.host",
+                                         "1700000000.12_3.mx.example.org",
+                                         "1700000000.M123456P77Q-3.mx.example.org",
+                                         "x1700000000.M1P7Q0000-3.mx.example.org",
+                                         ".",
+                                         "x"};
+    assert_int_equal(maildir_open(&m, base, "Maildir", geteuid(), true, &o), 0);
+    leave("1700000000.M123456P77Q00000000002D-3.mx.example.org", MAILDIR_STALE + 60);
+    leave("1700000000.M123457P77Q00000000002D-3.mx.example.org", MAILDIR_STALE - 60);
+    int kept = 1;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i][0] != '.') {
+            leave(others[i], 10 * MAILDIR_STALE);
+            kept++;
+        }
+    maildir_sweep(&m, "mx.example.org");
+    assert_int_equal(files("Maildir/tmp", NULL), kept);
+    maildir_close(&m);
+}
+
+static void a_maildir_that_was_replaced_is_noticed(void **state)
+{
+    (void)state;
+    struct maildir m;
+    struct local_outcome o;
+    char command[400];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(maildir_open(&m, base, "Maildir", geteuid(), true, &o), 0);
+        assert_true(maildir_still_there(&m));
+        switch (i) {
+        case 0:
+            (void)snprintf(command, sizeof command, "mv %s/Maildir %s/Old", base, base);
+            break;
+        case 1:
+            (void)snprintf(command, sizeof command, "mv %s/Maildir/new %s/Maildir/old; mkdir %s/Maildir/new", base, base, base);
+            break;
+        default:
+            (void)snprintf(command, sizeof command, "mv %s/Maildir %s/Old2; mkdir -p %s/Maildir/tmp %s/Maildir/new", base, base, base,
+                           base);
+        }
+        assert_int_equal(system(command), 0);
+        assert_false(maildir_still_there(&m));
+        maildir_close(&m);
+    }
+}
+
+static void links_are_left_to_who_may_follow_them(void **state)
+{
+    (void)state;
+    struct maildir m;
+    struct local_outcome o;
+    make("data", geteuid(), 0700);
+    link_in("data", "Maildir", geteuid());
+    assert_int_equal(maildir_open(&m, base, "Maildir", geteuid(), false, &o), -1);
+    assert_true(m.linked);
+    assert_int_equal(maildir_open(&m, base, "Maildir", geteuid(), true, &o), 0);
+    assert_false(m.linked);
+    maildir_close(&m);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -456,13 +623,26 @@ static void reports_are_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(lines_end_in_lf_and_all_else_stays), T(directories_are_made_for_the_owner_alone),
-        T(a_large_body_from_a_descriptor),     T(names_are_unique_and_safe),
-        T(nothing_is_ever_replaced),           T(another_process_file_in_tmp_is_left_alone),
-        T(a_failing_sync_is_no_delivery),      T(a_file_that_may_not_grow),
-        T(a_missing_base_is_not_made),         T(a_directory_that_may_not_be_written),
-        T(a_way_that_cannot_be_listed),        T(links_lead_to_the_owners_directories_only),
-        T(tmp_new_and_cur_are_no_links),       T(reports_are_checked),
+        T(lines_end_in_lf_and_all_else_stays),
+        T(directories_are_made_for_the_owner_alone),
+        T(a_large_body_from_a_descriptor),
+        T(names_are_unique_and_safe),
+        T(nothing_is_ever_replaced),
+        T(another_process_file_in_tmp_is_left_alone),
+        T(a_failing_sync_is_no_delivery),
+        T(a_file_that_may_not_grow),
+        T(a_missing_base_is_not_made),
+        T(a_directory_that_may_not_be_written),
+        T(a_way_that_cannot_be_listed),
+        T(links_lead_to_the_owners_directories_only),
+        T(tmp_new_and_cur_are_no_links),
+        T(answers_are_checked),
+        T(each_file_is_flushed_and_each_directory_once),
+        T(one_that_fails_fails_alone),
+        T(a_new_that_cannot_be_flushed_fails_all_of_its_mailbox),
+        T(only_our_own_old_leavings_are_removed),
+        T(a_maildir_that_was_replaced_is_noticed),
+        T(links_are_left_to_who_may_follow_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

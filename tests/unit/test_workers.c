@@ -1,0 +1,475 @@
+/* local's workers, as the sandboxed postino-local has them made: whose they are, how many there are, when they end; and workers that hang, crash,
+ * or say what they should not. */
+#include "common/channel.h"
+#include "common/log.h"
+#include "common/sandbox.h"
+#include "delivery/spawner.h"
+#include "delivery/workers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { USER = 64520, LOCAL = 64504, MOST = 64 };
+
+/* ---- a worker that misbehaves ----------------------------------------------------------------------------------------------------- */
+
+static enum { GOOD, HANGS, CRASHES, FAILS_FOR_GOOD, ANSWERS_ANOTHER, FLOODS, SILENT, STRAYS, HOLDS, REMEMBERS, SLOW } act;
+static bool is_local; /* in the process that is postino-local */
+static bool privileged;
+static char base[64];
+static char secret[] = "the-mail-of-somebody-else";
+
+int __real_fdatasync(int);
+ssize_t __real_send(int, const void *, size_t, int);
+int __wrap_fdatasync(int);
+ssize_t __wrap_send(int, const void *, size_t, int);
+int __real_fsync(int);
+int __wrap_fsync(int);
+
+/* The owner's own directory, though not the mailbox. */
+static bool writes_elsewhere(void)
+{
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/elsewhere", base);
+    return open(path, O_WRONLY | O_CREAT, 0600) >= 0 || open("/etc/passwd", O_RDONLY) >= 0;
+}
+
+/* Of postino-local's own: channels, the event loop, the spawner's orders. It has one socket. */
+static bool holds_what_is_not_its_own(void)
+{
+    struct stat st;
+    int sockets = 0;
+    for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
+        if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && (!S_ISSOCK(st.st_mode) || sockets++))
+            return true;
+    return false;
+}
+
+int __wrap_fdatasync(int fd)
+{
+    while (act == HANGS)
+        (void)sched_yield();
+    if (act == CRASHES)
+        abort();
+    if (act == STRAYS && writes_elsewhere())
+        abort();
+    if (act == HOLDS && holds_what_is_not_its_own())
+        abort();
+    if (act == REMEMBERS && secret[0] != 't')
+        abort();
+    for (int i = 0; act == SLOW && i < 100000; i++)
+        (void)sched_yield();
+    return __real_fdatasync(fd);
+}
+
+int __wrap_fsync(int fd)
+{
+    return __real_fsync(fd);
+}
+
+ssize_t __wrap_send(int fd, const void *p, size_t n, int flags)
+{
+    static char much[60000];
+    if (is_local || n >= sizeof much)
+        return __real_send(fd, p, n, flags);
+    memcpy(much, p, n);
+    switch (act) {
+    case FAILS_FOR_GOOD:
+        much[FRAME_HEADER] = VERDICT_FAILED;
+        break;
+    case ANSWERS_ANOTHER:
+        much[FRAME_HEADER - 4]++;
+        break;
+    case FLOODS:
+        memset(much, 'x', sizeof much);
+        (void)__real_send(fd, much, sizeof much, flags);
+        break;
+    case SILENT:
+        return (ssize_t)n;
+    default:
+        return __real_send(fd, p, n, flags);
+    }
+    (void)__real_send(fd, much, n, flags);
+    return (ssize_t)n;
+}
+
+/* ---- deliveries ------------------------------------------------------------------------------------------------------------------- */
+
+struct plan {
+    size_t count, users; /* deliveries; user i % users has the i-th */
+    struct workers_limits limits;
+    enum verdict verdict; /* of all */
+    const char *words;
+    bool one_by_one; /* the next is asked for when the last was told */
+    bool shared;
+    unsigned wait_ms; /* afterwards */
+};
+
+static struct event_base *events;
+static struct local_delivery deliveries[MOST];
+static const struct plan *plan;
+static size_t asked, told;
+static bool wrong;
+
+static uid_t user(size_t i)
+{
+    return privileged ? (uid_t)(USER + i % plan->users) : geteuid();
+}
+
+static void ask(void)
+{
+    size_t i = asked++;
+    struct mailbox m = {.uid = user(i), .gid = (gid_t)user(i), .user = "user", .shared = plan->shared};
+    (void)snprintf(m.base, sizeof m.base, "%s/u%zu", base, i % plan->users);
+    (void)snprintf(m.path, sizeof m.path, plan->shared ? "box%zu" : "Maildir", i % 3);
+    deliveries[i].letter =
+        (struct maildir_letter){.sender = span_of("a@b.example"), .body = span_of("x\r\n"), .fd = -1, .id = 5 + i, .hostname = "h"};
+    workers_deliver(&m, &deliveries[i]);
+}
+
+static void on_told(struct local_delivery *d)
+{
+    if (d->outcome.verdict != plan->verdict || !strstr(d->outcome.words, plan->words)) {
+        fprintf(stderr, "%d %s %s\n", (int)d->outcome.verdict, d->outcome.status, d->outcome.words);
+        wrong = true;
+    }
+    if (++told == plan->count)
+        (void)event_base_loopexit(events, &(struct timeval){.tv_sec = plan->wait_ms / 1000, .tv_usec = plan->wait_ms % 1000 * 1000});
+}
+
+static void turns(void)
+{
+    while (!event_base_got_exit(events)) {
+        channels_flush();
+        event_base_loop(events, EVLOOP_ONCE);
+        if (plan->one_by_one && told == asked && asked < plan->count)
+            ask();
+    }
+}
+
+/* In the process that is postino-local. 0: all was as it should be. */
+static int local(void)
+{
+    struct error error = {0};
+    struct sandbox maker = {.uid = LOCAL,
+                            .gid = LOCAL,
+                            .keep_setuid = true,
+                            .open_files = 256,
+                            .file_size = RLIM_INFINITY,
+                            .calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_FORK | SANDBOX_PREAD};
+    struct sandbox own = {.uid = LOCAL, .gid = LOCAL, .landlock = true, .open_files = 256};
+    (void)alarm(60);
+    events = event_base_new();
+    sandbox_user_database(&own);
+    if (spawner_start(&maker, "h", !privileged, &error) < 0 || sandbox_enter(&own, !privileged, &error) < 0) {
+        fprintf(stderr, "%s\n", error.text);
+        return 1;
+    }
+    is_local = true;
+    workers_open(events, &plan->limits);
+    memset(secret, 'x', sizeof secret);
+    for (size_t i = 0; i < plan->count; i++)
+        deliveries[i].told = on_told;
+    do
+        ask();
+    while (!plan->one_by_one && asked < plan->count);
+    turns();
+    if (wrong || told != plan->count || !workers_idle())
+        return 2;
+    return 0;
+}
+
+/* The living children of a process. */
+static int children_of(pid_t pid, pid_t *first)
+{
+    char path[64];
+    int n = 0;
+    long child;
+    (void)snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", (long)pid, (long)pid);
+    FILE *f = fopen(path, "r");
+    while (f && fscanf(f, "%ld", &child) == 1)
+        if (n++ == 0)
+            *first = (pid_t)child;
+    if (f)
+        (void)fclose(f);
+    return n;
+}
+
+static int workers_at_most, workers_at_the_end;
+
+/* Watches it from outside. */
+static void run(enum verdict verdict, const char *words, struct plan p)
+{
+    p.verdict = verdict;
+    p.words = words;
+    plan = &p;
+    if (p.limits.most == 0)
+        p.limits = (struct workers_limits){.most = 20, .time = 1, .idle = 1, .messages = 500};
+    asked = told = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(local());
+    int status;
+    pid_t spawner = 0;
+    workers_at_most = 0;
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        int n = spawner || children_of(pid, &spawner) ? children_of(spawner, &(pid_t){0}) : 0;
+        workers_at_most = n > workers_at_most ? n : workers_at_most;
+        if (children_of(pid, &spawner)) /* it was still there when these were counted */
+            workers_at_the_end = n;
+        (void)usleep(1000);
+    }
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void expect(int what, enum verdict verdict, const char *words)
+{
+    act = what;
+    run(verdict, words, (struct plan){.count = 1, .users = 1});
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    char path[80];
+    act = GOOD;
+    (void)snprintf(base, sizeof base, "/tmp/test_workers.XXXXXX");
+    if (!mkdtemp(base) || chmod(base, 0755) < 0)
+        return -1;
+    for (unsigned i = 0; i < 8; i++) {
+        (void)snprintf(path, sizeof path, "%s/u%u", base, i);
+        if (mkdir(path, 0700) < 0 || (privileged && chown(path, USER + i, USER + i) < 0))
+            return -1;
+    }
+    return privileged ? chown(base, USER, USER) : 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    char command[128];
+    (void)snprintf(command, sizeof command, "rm -rf %s", base);
+    return system(command);
+}
+
+/* The processes that wrote a user's messages, of `mailbox`, into `pids`; each file must be the user's. Returns how many files there are. */
+static size_t written_by(unsigned u, const char *mailbox, pid_t pids[MOST], size_t *n)
+{
+    char path[512];
+    size_t found = 0;
+    *n = 0;
+    (void)snprintf(path, sizeof path, "%s/u%u/%s/new", base, u, mailbox);
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        const char *p = strchr(e->d_name, 'P');
+        struct stat st;
+        if (e->d_name[0] == '.')
+            continue;
+        found++;
+        assert_int_equal(fstatat(dirfd(d), e->d_name, &st, 0), 0);
+        if (privileged)
+            assert_int_equal(st.st_uid, USER + u);
+        pid_t pid = p ? (pid_t)strtol(p + 1, NULL, 10) : 0;
+        size_t i = 0;
+        while (i < *n && pids[i] != pid)
+            i++;
+        if (i == *n)
+            pids[(*n)++] = pid;
+    }
+    closedir(d);
+    return found;
+}
+
+static void needs_root(void)
+{
+    if (!privileged)
+        skip();
+}
+
+/* ---- whose, and how many ---------------------------------------------------------------------------------------------------------- */
+
+static void delivers(void **state)
+{
+    (void)state;
+    expect(GOOD, VERDICT_DELIVERED, "delivered to /tmp/test_workers");
+}
+
+static void one_worker_writes_many_messages(void **state)
+{
+    (void)state;
+    pid_t pids[MOST];
+    size_t n;
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 40, .users = 1});
+    assert_int_equal(written_by(0, "Maildir", pids, &n), 40);
+    assert_int_equal(n, 1);
+}
+
+static void two_users_never_share_a_worker(void **state)
+{
+    (void)state;
+    needs_root();
+    pid_t seen[4][MOST];
+    size_t n[4];
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 40, .users = 4});
+    for (unsigned u = 0; u < 4; u++) {
+        assert_int_equal(written_by(u, "Maildir", seen[u], &n[u]), 10);
+        for (unsigned v = 0; v < u; v++)
+            for (size_t i = 0; i < n[u]; i++)
+                for (size_t j = 0; j < n[v]; j++)
+                    assert_int_not_equal(seen[u][i], seen[v][j]);
+    }
+}
+
+static void an_owners_mailboxes_share_one(void **state)
+{
+    (void)state;
+    pid_t pids[MOST], first;
+    size_t n;
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 30, .users = 1, .shared = true});
+    assert_int_equal(written_by(0, "box0", pids, &n), 10);
+    first = pids[0];
+    assert_int_equal(written_by(0, "box1", pids, &n), 10);
+    assert_int_equal(pids[0], first);
+    assert_int_equal(n, 1);
+}
+
+static void there_are_never_more_than_may_be(void **state)
+{
+    (void)state;
+    needs_root();
+    pid_t pids[MOST];
+    size_t n;
+    act = SLOW;
+    for (unsigned most = 1; most <= 3; most++) {
+        run(VERDICT_DELIVERED, "",
+            (struct plan){.count = 32, .users = 8, .limits = {.most = most, .time = 20, .idle = 5, .messages = 500}});
+        assert_in_range(workers_at_most, 1, most);
+    }
+    for (unsigned u = 0; u < 8; u++)
+        assert_int_equal(written_by(u, "Maildir", pids, &n), 12);
+}
+
+/* With one slot, and eight users who all want it all the time. */
+static void the_least_recently_used_goes(void **state)
+{
+    (void)state;
+    needs_root();
+    run(VERDICT_DELIVERED, "",
+        (struct plan){.count = 24, .users = 8, .one_by_one = true, .limits = {.most = 2, .time = 20, .idle = 20, .messages = 500}});
+    assert_int_equal(workers_at_most, 2);
+}
+
+static void it_ends_when_it_has_written_enough(void **state)
+{
+    (void)state;
+    pid_t pids[MOST];
+    size_t n;
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 20, .users = 1, .limits = {.most = 4, .time = 20, .idle = 5, .messages = 3}});
+    assert_int_equal(written_by(0, "Maildir", pids, &n), 20);
+    assert_in_range(n, 7, 20);
+}
+
+static void it_ends_when_it_is_idle(void **state)
+{
+    (void)state;
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 500});
+    assert_int_equal(workers_at_the_end, 1);
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 1500});
+    assert_int_equal(workers_at_the_end, 0);
+}
+
+/* ---- what goes wrong -------------------------------------------------------------------------------------------------------------- */
+
+/* Its user may stop it, or its file system may; it is another user's process than the one that ends it. */
+static void one_that_hangs_is_ended(void **state)
+{
+    (void)state;
+    expect(HANGS, VERDICT_DEFERRED, "longer than 1 seconds");
+}
+
+static void one_that_hangs_takes_all_of_its_own_with_it(void **state)
+{
+    (void)state;
+    act = HANGS;
+    run(VERDICT_DEFERRED, "longer than 1 seconds", (struct plan){.count = 40, .users = 1});
+}
+
+static void one_that_crashes(void **state)
+{
+    (void)state;
+    expect(CRASHES, VERDICT_DEFERRED, "ended by signal 6");
+}
+
+static void one_that_writes_elsewhere_is_refused(void **state)
+{
+    (void)state;
+    expect(STRAYS, VERDICT_DELIVERED, "delivered");
+}
+
+static void one_that_holds_no_edge_of_its_maker(void **state)
+{
+    (void)state;
+    int channel[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, channel), 0);
+    expect(HOLDS, VERDICT_DELIVERED, "delivered");
+    close(channel[0]);
+    close(channel[1]);
+}
+
+/* What local reads after its start is in no worker's memory: here `secret` is as it was before. */
+static void one_that_knows_nothing_of_its_makers(void **state)
+{
+    (void)state;
+    expect(REMEMBERS, VERDICT_DELIVERED, "delivered");
+}
+
+static void answers_that_are_none(void **state)
+{
+    (void)state;
+    expect(FAILS_FOR_GOOD, VERDICT_DEFERRED, "said what it may not");
+    expect(ANSWERS_ANOTHER, VERDICT_DEFERRED, "said what it may not");
+    expect(FLOODS, VERDICT_DEFERRED, "ended with status");
+    expect(SILENT, VERDICT_DEFERRED, "longer than 1 seconds");
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(delivers),
+        T(one_worker_writes_many_messages),
+        T(two_users_never_share_a_worker),
+        T(an_owners_mailboxes_share_one),
+        T(there_are_never_more_than_may_be),
+        T(the_least_recently_used_goes),
+        T(it_ends_when_it_has_written_enough),
+        T(it_ends_when_it_is_idle),
+        T(one_that_hangs_is_ended),
+        T(one_that_hangs_takes_all_of_its_own_with_it),
+        T(one_that_crashes),
+        T(one_that_writes_elsewhere_is_refused),
+        T(one_that_holds_no_edge_of_its_maker),
+        T(one_that_knows_nothing_of_its_makers),
+        T(answers_that_are_none),
+    };
+    privileged = geteuid() == 0;
+    log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
