@@ -25,6 +25,7 @@ int cmd_reload(struct admin *, int argc, char **argv);
 int cmd_status(struct admin *, int argc, char **argv);
 int cmd_queue(struct admin *, int argc, char **argv);
 int cmd_map(struct admin *, int argc, char **argv);
+int cmd_why(struct admin *, int argc, char **argv);
 
 /* Prints a line to stderr, "postino NAME: ...", and returns the status. */
 __attribute__((format(printf, 3, 4))) int admin_fail(int status, const char *name, const char *fmt, ...);

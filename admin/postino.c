@@ -26,6 +26,7 @@ static const struct command {
     {"status", "", "tell whether it runs", cmd_status},
     {"queue", "list | show ID | retry ID|all | delete ID", "look at the queue, and change it", cmd_queue},
     {"map", "TYPE:/PATH", "build a map from its source", cmd_map},
+    {"why", "--client A --to T ...", "tell what would be said to a recipient, and by which rule", cmd_why},
     {"help", "", "print this", cmd_help},
     {"version", "", "print the version", cmd_version},
 };

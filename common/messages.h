@@ -39,7 +39,7 @@ enum verdict {
 };
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum auth_verdict { AUTH_YES = 1, AUTH_NO, AUTH_NOT_NOW };
-enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2 }; /* without RESOLVE_MX the name itself is the one host */
+enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2, RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */ }; /* without RESOLVE_MX the name itself is the one host */
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum message_type {

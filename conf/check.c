@@ -2,6 +2,7 @@
 #include "conf/check.h"
 
 #include "common/address.h"
+#include "conf/access_words.h"
 
 #include <ctype.h>
 #include <netinet/in.h>
@@ -101,6 +102,32 @@ static bool is_network(struct span text)
 {
     struct network network;
     return network_parse(text, &network);
+}
+
+static void check_rule(const struct check *c, unsigned line, const char *text)
+{
+    struct access_words words;
+    struct error error;
+    if (access_words_parse(text, &words, &error) != 0)
+        report_error(c->report, line, "access \"%s\": %s", text, error.text);
+}
+
+static void check_access(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    for (size_t i = 0; i < s->access.n; i++)
+        check_rule(c, places_line_item(c->places, "", "access", i, s->access.n), s->access.v[i]);
+    for (size_t k = 0; k < s->listener_count; k++)
+        for (size_t i = 0; i < s->listeners[k].access.n; i++)
+            check_rule(c, places_line_in(c->places, SETTINGS_LISTENERS, k, "access"), s->listeners[k].access.v[i]);
+    struct access_zone zone;
+    struct error error;
+    for (size_t i = 0; i < s->dnsbl_zones.n; i++)
+        if (access_zone_parse(span_of(s->dnsbl_zones.v[i]), true, &zone, &error) != 0)
+            report_error(c->report, places_line_item(c->places, "dnsbl", "zones", i, s->dnsbl_zones.n), "zones: %s", error.text);
+    if (s->dnsbl_zones.n > ACCESS_ZONES)
+        report_error(c->report, places_line(c->places, "dnsbl", "zones"), "zones: %zu of them, and %d may be asked at once; take some out",
+                     s->dnsbl_zones.n, ACCESS_ZONES);
 }
 
 static bool is_domain_or_below(struct span text)
@@ -228,6 +255,7 @@ void check_settings(const struct check *c)
 {
     const struct settings *s = c->settings;
     check_networks(c);
+    check_access(c);
     check_list(c, "", "relay_to", &s->relay_to, is_domain_or_below, "a domain; write example.org, or .example.org for all below it");
     check_list(c, "", "aliases", &s->aliases, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "admins", &s->admins, check_is_user, "a user name; write one of this host's");

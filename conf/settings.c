@@ -77,7 +77,7 @@ const size_t settings_route_settings = LENGTH(settings_route_table);
 
 const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"listener", settings_listener_table, LENGTH(settings_listener_table), sizeof(struct settings_listener),
-     offsetof(struct settings, listeners), offsetof(struct settings, listener_count), "S"},
+     offsetof(struct settings, listeners), offsetof(struct settings, listener_count), "SO"},
     {"domain", settings_domain_table, LENGTH(settings_domain_table), sizeof(struct settings_domain), offsetof(struct settings, domains),
      offsetof(struct settings, domain_count), "LO"},
     {"route", settings_route_table, LENGTH(settings_route_table), sizeof(struct settings_route), offsetof(struct settings, routes),

@@ -92,6 +92,8 @@ struct settings_route {
 #define SETTINGS_IN_log(name) log_##name
 #define SETTINGS_IN_tls(name) tls_##name
 #define SETTINGS_IN_dns(name) dns_##name
+#define SETTINGS_IN_dnsbl(name) dnsbl_##name
+#define SETTINGS_IN_policy(name) policy_##name
 #define SETTINGS_IN_limit(name) limit_##name
 #define SETTINGS_IN_smtpd(name) smtpd_##name
 #define SETTINGS_IN_remote(name) remote_##name

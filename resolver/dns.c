@@ -124,9 +124,10 @@ static void peer(const char *role, uint32_t instance, int fd)
     if (edge == NULL)
         log_die("out of memory for an edge");
     LIST_INIT(&edge->jobs);
-    bool route = strcmp(role, "route") == 0;
-    edge->channel =
-        channel_new(program_base(), fd, role, 1u << (route ? PROTOCOL_ROUTE_DNS : PROTOCOL_RESOLVING), SIDE_SERVER, &handler, edge);
+    unsigned protocols = 1u << PROTOCOL_RESOLVING;
+    if (strcmp(role, "route") == 0)
+        protocols |= 1u << PROTOCOL_ROUTE_DNS;
+    edge->channel = channel_new(program_base(), fd, role, protocols, SIDE_SERVER, &handler, edge);
 }
 
 /* ---- libunbound ---------------------------------------------------------------------------------------------------------------- */

@@ -22,8 +22,15 @@ settings-slice_SRC  = tests/tools/settings_slice.c $(conf_parse_SRC)
 settings-slice_LIBS = $(conf_parse_LIBS)
 
 routing_SRC := resolver/routing.c resolver/aliases.c resolver/mailboxes.c resolver/relay.c resolver/nexthop.c
+access_SRC := resolver/access.c resolver/access_rules.c resolver/access_table.c resolver/access_names.c resolver/access_dnsbl.c conf/access_words.c
+TESTS += test_access
+test_access_SRC  = $(access_SRC)
+test_access_LIBS = -ldb-5.3
+FUZZERS += fuzz_access
+fuzz_access_SRC := $(access_SRC)
+fuzz_access_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 PROGRAMS += postino-route
-postino-route_SRC  = resolver/route.c resolver/users.c $(routing_SRC)
+postino-route_SRC  = resolver/route.c resolver/screen.c resolver/policy.c resolver/users.c $(access_SRC) $(routing_SRC)
 postino-route_LIBS = $(COMMON_LIBS) -ldb-5.3
 MANUALS += resolver/postino-route.8
 

@@ -150,11 +150,12 @@ static void host_answer_aaaa(const struct question_answer *a, void *arg)
 static void ask_host(struct resolve *r, struct host *h)
 {
     h->owner = r;
-    if (r->rules->family != FAMILY_IPV6) {
+    bool listing = r->want & RESOLVE_LISTING;
+    if (listing || r->rules->family != FAMILY_IPV6) {
         r->waiting++;
         h->wait[0] = question_ask(h->name, WIRE_A, host_answer_a, h);
     }
-    if (r->rules->family != FAMILY_IPV4) {
+    if (!listing && r->rules->family != FAMILY_IPV4) {
         r->waiting++;
         h->wait[1] = question_ask(h->name, WIRE_AAAA, host_answer_aaaa, h);
     }

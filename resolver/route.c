@@ -3,6 +3,7 @@
 #include "common/peer.h"
 #include "common/program.h"
 #include "resolver/routing.h"
+#include "resolver/screen.h"
 #include "resolver/users.h"
 
 #include <event2/event.h>
@@ -22,17 +23,34 @@ struct client {
     bool may_relay;
 };
 
+/* A RCPT that routing took, on its way through the rules of `access`. */
+struct rcpt {
+    LIST_ENTRY(rcpt) link;
+    struct edge *edge;
+    uint32_t id;
+    struct ruling ruling;
+    struct screen *screen;
+};
+
 struct edge {
     struct channel *channel;
     LIST_HEAD(, client) clients;
+    LIST_HEAD(, rcpt) rcpts;
 };
 
 static struct {
     const struct settings *settings;
     struct routing *routing;
+    struct screens *screens;
     struct peer *dns;
-    size_t clients;
+    size_t open; /* clients and rcpts */
 } self;
+
+static void one_less(void)
+{
+    if (--self.open == 0 && program_draining())
+        program_end();
+}
 
 /* ---- CLIENT -------------------------------------------------------------------------------------------------------------------- */
 
@@ -48,9 +66,7 @@ static void client_free(struct client *c)
     event_free(c->timer);
     LIST_REMOVE(c, link);
     free(c);
-    self.clients--;
-    if (self.clients == 0 && program_draining())
-        program_end();
+    one_less();
 }
 
 static void client_named(const struct message *m, void *arg)
@@ -78,7 +94,7 @@ static void ask_name(struct edge *edge, const struct message *m, bool may_relay)
     c->id = m->id;
     c->may_relay = may_relay;
     LIST_INSERT_HEAD(&edge->clients, c, link);
-    self.clients++;
+    self.open++;
     evtimer_add(c->timer, &(struct timeval){.tv_sec = (time_t)self.settings->dns_client_name_timeout});
     struct message question = {.type = MESSAGE_NAME, .fd = -1, .name = {.address = m->client.address}};
     c->question = peer_ask(self.dns, &question, client_named, c);
@@ -95,18 +111,66 @@ static void take_client(struct edge *edge, const struct message *m)
 
 /* ---- RCPT ---------------------------------------------------------------------------------------------------------------------- */
 
+static void answer_rcpt(struct edge *edge, uint32_t id, const struct ruling *ruling, const struct access *access)
+{
+    struct message answer = {.type = MESSAGE_ROUTED, .id = id, .fd = -1};
+    answer.routed = (struct message_routed){.code = (uint16_t)ruling->code,
+                                            .status = span_of(ruling->status),
+                                            .reply = buf_span(&ruling->reply),
+                                            .recipients = ruling->targets};
+    if (access != NULL) {
+        answer.routed.rule = buf_span(&access->rule);
+        answer.routed.hold = access->hold;
+        answer.routed.prepend = buf_span(&access->prepend);
+    }
+    if (access != NULL && access->code != 250) {
+        answer.routed.code = (uint16_t)access->code;
+        answer.routed.status = span_of(access->status);
+        answer.routed.reply = buf_span(&access->reply);
+        answer.routed.recipients = (struct list){0};
+    }
+    channel_send(edge->channel, &answer);
+}
+
+static void rcpt_free(struct rcpt *r)
+{
+    LIST_REMOVE(r, link);
+    ruling_free(&r->ruling);
+    free(r);
+    one_less();
+}
+
+static void screened(const struct access *access, void *arg)
+{
+    struct rcpt *r = arg;
+    answer_rcpt(r->edge, r->id, &r->ruling, access);
+    rcpt_free(r);
+}
+
+static void screen(struct edge *edge, const struct message *m, struct ruling *ruling)
+{
+    struct rcpt *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        log_die("out of memory for a recipient");
+    *r = (struct rcpt){.edge = edge, .id = m->id, .ruling = *ruling};
+    LIST_INSERT_HEAD(&edge->rcpts, r, link);
+    self.open++;
+    bool trusted = m->rcpt.may_relay != 0 || routing_client_may_relay(self.routing, m->rcpt.client);
+    struct screen *open = screen_start(self.screens, &m->rcpt, trusted, screened, r);
+    if (open != NULL)
+        r->screen = open;
+}
+
+/* Who may not relay, or writes to nobody, costs no question to others. */
 static void take_rcpt(struct edge *edge, const struct message *m)
 {
     struct ruling ruling;
     routing_decide(self.routing, &m->rcpt, &ruling);
-    struct message answer = {.type = MESSAGE_ROUTED,
-                             .id = m->id,
-                             .fd = -1,
-                             .routed = {.code = (uint16_t)ruling.code,
-                                        .status = span_of(ruling.status),
-                                        .reply = buf_span(&ruling.reply),
-                                        .recipients = ruling.targets}};
-    channel_send(edge->channel, &answer);
+    if (ruling.code == 250 && screens_rules_for(self.screens, m->rcpt.listener)) {
+        screen(edge, m, &ruling);
+        return;
+    }
+    answer_rcpt(edge, m->id, &ruling, NULL);
     ruling_free(&ruling);
 }
 
@@ -127,6 +191,11 @@ static void edge_closed(struct channel *c, void *arg)
     struct client *client;
     while ((client = LIST_FIRST(&edge->clients)) != NULL)
         client_free(client);
+    struct rcpt *r;
+    while ((r = LIST_FIRST(&edge->rcpts)) != NULL) {
+        screen_cancel(r->screen);
+        rcpt_free(r);
+    }
     channel_free(c);
     free(edge);
 }
@@ -138,6 +207,7 @@ static void add_edge(const char *role, int fd)
     if (edge == NULL)
         log_die("out of memory for an edge");
     LIST_INIT(&edge->clients);
+    LIST_INIT(&edge->rcpts);
     unsigned protocols = 1u << PROTOCOL_ROUTING;
     if (strcmp(role, "smtpd") == 0)
         protocols |= 1u << PROTOCOL_SMTPD_ROUTE;
@@ -147,7 +217,7 @@ static void add_edge(const char *role, int fd)
 static struct peer *dns(void)
 {
     if (self.dns == NULL)
-        self.dns = peer_new(program_base(), "dns", 1u << PROTOCOL_ROUTE_DNS);
+        self.dns = peer_new(program_base(), "dns", 1u << PROTOCOL_ROUTE_DNS | 1u << PROTOCOL_RESOLVING);
     return self.dns;
 }
 
@@ -177,6 +247,21 @@ static void allow_directory_of(struct sandbox *out, const char *map)
         sandbox_directory_of(out, path, SANDBOX_READ);
 }
 
+static void allow_tables_of(const struct strings *rules, struct sandbox *out)
+{
+    struct access_words words;
+    struct error ignored;
+    for (size_t i = 0; i < rules->n; i++) {
+        if (access_words_parse(rules->v[i], &words, &ignored) != 0 || words.word < ACCESS_check_client_access ||
+            words.word > ACCESS_check_recipient_access)
+            continue;
+        char *map = strndup(words.argument.p, words.argument.n);
+        if (map != NULL)
+            allow_directory_of(out, map);
+        free(map);
+    }
+}
+
 static void sandbox(const struct settings *s, struct sandbox *out)
 {
     users_sandbox(out);
@@ -185,6 +270,9 @@ static void sandbox(const struct settings *s, struct sandbox *out)
         allow_directory_of(out, s->aliases.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
         allow_directory_of(out, s->domains[i].mailboxes);
+    allow_tables_of(&s->access, out);
+    for (size_t i = 0; i < s->listener_count; i++)
+        allow_tables_of(&s->listeners[i].access, out);
 }
 
 static int start(const struct settings *s, struct error *error)
@@ -192,12 +280,14 @@ static int start(const struct settings *s, struct error *error)
     self.settings = s;
     dns();
     self.routing = routing_new(s, users_find, error);
-    return self.routing != NULL ? 0 : -1;
+    if (self.routing != NULL)
+        self.screens = screens_new(program_base(), s, dns(), error);
+    return self.screens != NULL ? 0 : -1;
 }
 
 static void drain(void)
 {
-    if (self.clients == 0)
+    if (self.open == 0)
         program_end();
 }
 

@@ -6,6 +6,7 @@
 
 #define RECIPIENTS_MOST (FRAME_MAX - BODY_INLINE_MAX - ((size_t)64 << 10)) /* octets: a PUT has body and sender beside them */
 #define SLOTS_FIRST     16
+#define PREPEND_MOST    ((size_t)16 << 10)
 
 void envelope_open(struct envelope *e, struct span sender)
 {
@@ -19,9 +20,10 @@ void envelope_close(struct envelope *e)
     buf_free(&e->sender);
     buf_free(&e->envid);
     buf_free(&e->first);
+    buf_free(&e->prepend);
     buf_free(&e->recipients);
     free(e->slots);
-    *e = (struct envelope){.recipients.limit = RECIPIENTS_MOST};
+    *e = (struct envelope){.recipients.limit = RECIPIENTS_MOST, .prepend.limit = PREPEND_MOST};
 }
 
 static uint64_t hash_span(uint64_t hash, struct span s)
@@ -174,4 +176,31 @@ bool envelope_add(struct envelope *e, struct span said, struct wishes wishes, st
 struct list envelope_recipients(const struct envelope *e)
 {
     return (struct list){e->count, buf_span(&e->recipients)};
+}
+
+/* Printable, and of a form that no client's header can be mistaken for. */
+static bool is_header(struct span line)
+{
+    size_t name = 0;
+    while (name < line.n && line.p[name] > ' ' && line.p[name] < 0x7f && line.p[name] != ':')
+        name++;
+    for (size_t i = name; i < line.n; i++)
+        if ((unsigned char)line.p[i] < ' ' || line.p[i] == 0x7f)
+            return false;
+    return name > 0 && name < line.n && line.n <= 998;
+}
+
+void envelope_prepend(struct envelope *e, struct span lines)
+{
+    while (lines.n > 0) {
+        const char *end = memmem(lines.p, lines.n, "\r\n", 2);
+        if (!end)
+            return;
+        struct span line = span_make(lines.p, (size_t)(end - lines.p));
+        lines = span_make(end + 2, lines.n - line.n - 2);
+        bool there = e->prepend.len > 0 && memmem(e->prepend.data, e->prepend.len, line.p, line.n + 2);
+        if (!is_header(line) || there)
+            continue;
+        buf_add(&e->prepend, line.p, line.n + 2);
+    }
 }

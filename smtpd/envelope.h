@@ -11,6 +11,8 @@ struct envelope {
     struct buf sender; /* "" for the null reverse-path */
     struct buf envid;  /* RFC 3461, decoded */
     enum ret ret;
+    struct buf prepend;    /* header lines that rules of `access` want in front of it, each with CR LF */
+    bool hold;             /* such a rule wants it held in the queue */
     struct buf first;      /* the first accepted recipient, as the client said it */
     struct buf recipients; /* encoded record_recipient, without doubles */
     uint32_t count;
@@ -34,5 +36,8 @@ struct wishes {
  * for a frame. */
 bool envelope_add(struct envelope *, struct span said, struct wishes, struct list routed);
 struct list envelope_recipients(const struct envelope *);
+/* Whole header lines with CR LF, as route sent them; what is none is left out, and so is a line that is there already (rules are asked for
+ * each recipient). */
+void envelope_prepend(struct envelope *, struct span lines);
 
 #endif

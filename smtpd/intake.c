@@ -71,6 +71,7 @@ static void add_trace(struct session *s, struct intake *in)
         .recipient = e->accepted == 1 ? buf_span(&e->first) : span_of(""),
         .now = in->now,
     };
+    buf_add_span(&in->body, buf_span(&e->prepend));
     trace_add(&in->body, &t);
     in->front = in->body.len;
 }

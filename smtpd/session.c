@@ -63,6 +63,8 @@ static void log_refused(const struct session *s, const char *about, struct span 
         log_path(&line, "from", buf_span(&s->envelope.sender));
     if (s->recipient.len)
         log_path(&line, "to", buf_span(&s->recipient));
+    if (s->rule.n > 0)
+        log_value(&line, "rule", s->rule);
     log_value(&line, "helo", buf_span(&s->helo));
     log_value(&line, "proto", span_of(session_protocol(s)));
     if (s->login.len)

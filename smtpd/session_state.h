@@ -40,6 +40,7 @@ struct session {
     struct buf helo, login, tls;
     struct buf recipient; /* the RCPT that is being asked about, and what is wished for it */
     struct buf orcpt;
+    struct span rule; /* of `access`, that refuses it; for the log, while it is refused */
     uint16_t notify;
     struct envelope envelope;
     struct intake *intake;

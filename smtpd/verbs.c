@@ -128,7 +128,9 @@ static void ask_route(struct session *s)
 {
     struct message m = {.type = MESSAGE_RCPT,
                         .fd = -1,
-                        .rcpt = {.client = buf_span(&s->client),
+                        .rcpt = {.listener = s->local ? (struct span){0} : span_of(s->listener->title),
+                                 .client = buf_span(&s->client),
+                                 .name = buf_span(&s->name),
                                  .helo = buf_span(&s->helo),
                                  .login = buf_span(&s->login),
                                  .may_relay = s->local,
@@ -185,7 +187,12 @@ static void recipient_refused(struct session *s, const struct message_routed *r)
     bool fits = r->status.n && r->status.n < sizeof status;
     snprintf(status, sizeof status, "%.*s", fits ? (int)r->status.n : 5, fits ? r->status.p : r->code < 500 ? "4.0.0" : "5.0.0");
     s->envelope.refused++;
-    session_refuse(s, "RCPT", r->code, status, "<%.*s>: %.*s", SPAN_ARG(buf_span(&s->recipient)), SPAN_ARG(r->reply));
+    s->rule = r->rule;
+    if (r->rule.n > 0) /* it names itself what it is about */
+        session_refuse(s, "RCPT", r->code, status, "%.*s", SPAN_ARG(r->reply));
+    else
+        session_refuse(s, "RCPT", r->code, status, "<%.*s>: %.*s", SPAN_ARG(buf_span(&s->recipient)), SPAN_ARG(r->reply));
+    s->rule = (struct span){0};
 }
 
 static void take_route(struct session *s, const struct message_routed *r)
@@ -199,6 +206,8 @@ static void take_route(struct session *s, const struct message_routed *r)
         s->envelope.refused++;
         session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
     } else {
+        envelope_prepend(&s->envelope, r->prepend);
+        s->envelope.hold |= r->hold != 0;
         session_reply(s, 250, "2.1.5", "Ok");
     }
     buf_clear(&s->recipient);
