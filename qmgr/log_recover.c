@@ -261,7 +261,12 @@ static int open_segment(struct log *log, unsigned slot, uint64_t *oldest, struct
         return 0;
     if (fd < 0 && errno != ELOOP && errno != EISDIR)
         return error_set(error, "spool: %s can't be opened: %s", path, strerror(errno));
-    if (fd < 0 || (disk->size(fd, &size) != 0 && errno == EINVAL)) {
+    int status = fd < 0 || disk->size(fd, &size) == 0 ? 0 : errno;
+    if (status != 0 && status != EINVAL) { /* says nothing about what is in it */
+        disk->close(fd);
+        return error_set(error, "spool: %s can't be looked at: %s", path, strerror(status));
+    }
+    if (fd < 0 || status == EINVAL) {
         log->segments[slot].state = LOG_FOREIGN;
         log_warning("spool: %s is none of ours; ignored", path);
         if (fd >= 0)

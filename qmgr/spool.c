@@ -450,7 +450,8 @@ static void with_done(struct spool *s, struct spool_op *op, bool forgets /* the 
     if (!e)
         return;
     if (op->with_log) {
-        e->in_flight = forgets;
+        if (!forgets)
+            spool_landed(s, e);
         if (op->status == 0) {
             e->settled = op->with_at.offset;
             e->settled_segment = op->with_at.segment;
@@ -496,7 +497,7 @@ static void settle_done(struct spool *s, struct spool_op *op)
 {
     struct spool_entry *e = spool_entry_find(s, op->id);
     if (e)
-        e->in_flight = false;
+        spool_landed(s, e);
     if (op->status != 0)
         spool_settle_again(s, op);
     else if (e && op->log) {

@@ -216,7 +216,8 @@ static void gather_settlings(struct spool *s, struct filling *f, uint64_t now)
         bool mine = e && e->settling == x;
         struct spool_op *op = mine && settling_goes(e, x, now) ? settling_op(s, f, e, x, now) : NULL;
         if (mine && !op) {
-            spool_settle_by(s, x->not_before ? x->not_before : x->due);
+            if (!e->in_flight) /* else when it has landed: it may be long, if the log fails */
+                spool_settle_by(s, x->not_before ? x->not_before : x->due);
             p = &x->next;
             continue;
         }
@@ -289,7 +290,7 @@ void spool_move_done(struct spool *s, struct spool_op *op)
     struct spool_entry *e = spool_entry_find(s, op->id);
     if (!e || (op->status != 0 && op->copied))
         return;
-    e->in_flight = false;
+    spool_landed(s, e);
     if (op->status == 0) {
         s->log.segments[e->segment].alive--;
         e->segment = e->settled_segment = LOG_NOWHERE;
@@ -311,7 +312,7 @@ void spool_remove_done(struct spool *s, struct spool_op *op)
             s->log.segments[op->previous.segment].alive--;
         e = op->status == 0 && op->with_log ? spool_entry_find(s, op->parent) : NULL;
         if (e) {
-            e->in_flight = false;
+            spool_landed(s, e);
             e->settled = op->with_at.offset;
             e->settled_segment = op->with_at.segment;
         }
@@ -319,7 +320,7 @@ void spool_remove_done(struct spool *s, struct spool_op *op)
     }
     s->removals -= op->makes_room;
     if (e)
-        e->in_flight = false;
+        spool_landed(s, e);
     if (op->status != 0) {
         spool_settle_again(s, op);
     } else if (e) {

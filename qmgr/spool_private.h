@@ -90,6 +90,7 @@ void spool_settling_add(struct settling *, struct span states);   /* behind what
 void spool_settling_older(struct settling *, struct span states); /* in front of it */
 void spool_settle_again(struct spool *, struct spool_op *);
 void spool_settle_by(struct spool *, uint64_t when);
+void spool_landed(struct spool *, struct spool_entry *); /* nothing about it is with the writer any more: what gathered may go */
 
 /* spool_batch.c */
 void spool_batch_start(struct spool *);

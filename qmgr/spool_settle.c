@@ -16,6 +16,13 @@ void spool_settle_by(struct spool *s, uint64_t when)
         s->settle_at = when;
 }
 
+void spool_landed(struct spool *s, struct spool_entry *e)
+{
+    e->in_flight = false;
+    if (e->settling)
+        spool_settle_by(s, e->settling->not_before ? e->settling->not_before : e->settling->due);
+}
+
 struct settling *spool_settling_of(struct spool *s, struct spool_entry *e)
 {
     if (e->settling)
@@ -111,6 +118,9 @@ void spool_settle_again(struct spool *s, struct spool_op *op)
     }
     x->not_before = spool_monotonic() + pause;
     s->settle_at = 0;
-    for (x = s->settlings; x; x = x->next)
-        spool_settle_by(s, x->not_before ? x->not_before : x->due);
+    for (x = s->settlings; x; x = x->next) {
+        e = spool_entry_find(s, x->id);
+        if (e && !e->in_flight)
+            spool_settle_by(s, x->not_before ? x->not_before : x->due);
+    }
 }
