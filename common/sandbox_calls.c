@@ -222,7 +222,6 @@ static const struct call forking[] = {
     ALLOW_IF(clone, NONE_OF(0, NAMESPACES)),
     STARTING,
     ALLOW(wait4),
-    ALLOW(waitid),
     ALLOW(setgroups),
     ALLOW(setresgid),
     ALLOW(setresuid),
@@ -237,7 +236,6 @@ static const struct call forking[] = {
     ALLOW(landlock_create_ruleset),
     ALLOW(landlock_add_rule),
     ALLOW(landlock_restrict_self),
-    ALLOW(dup2),
     ALLOW(poll), /* for its maker's orders, and for the end of its children */
     ALLOW(ppoll),
     ALLOW_IF(socketpair, IS(0, AF_UNIX)), /* to talk to them */

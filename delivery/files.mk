@@ -11,6 +11,7 @@ test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=fdatasync,--wr
 test_workers_SRC := $(local_PARTS)
 test_workers_LIBS = -Wl,--wrap=fsync,--wrap=fdatasync,--wrap=send $(COMMON_LIBS)
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
+test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettime
 
 # postino-remote
 PROGRAMS += postino-remote

@@ -69,6 +69,17 @@ static void sandbox(const struct settings *s, struct sandbox *box)
     box->open_files = 256 + 4 * s->queue_local_deliveries;
 }
 
+/* Postino's own users have no mailbox: theirs are the spool, and the other programs. Those that there are not have nothing either. */
+static void bar_programs(const struct settings *s, struct spawner_barred *barred)
+{
+    static const char *const programs[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"};
+    struct error error;
+    gid_t gid;
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
+        if (sandbox_user(s->users, programs[i], &barred->uids[barred->count], &gid, &error) == 0)
+            barred->count++;
+}
+
 /* It may become any user but root, and its workers go through this filter too. */
 static int start_spawner(const struct settings *s, struct error *error)
 {
@@ -78,7 +89,10 @@ static int start_spawner(const struct settings *s, struct error *error)
                           .file_size = RLIM_INFINITY};
     if (!program_unprivileged() && sandbox_user(s->users, "local", &box.uid, &box.gid, error) != 0)
         return -1;
-    return spawner_start(&box, s->hostname, program_unprivileged(), error);
+    static struct spawner_barred barred;
+    if (!program_unprivileged())
+        bar_programs(s, &barred);
+    return spawner_start(&box, &barred, s->hostname, program_unprivileged(), error);
 }
 
 /* The user database's modules are loaded here, as they can't be later. */

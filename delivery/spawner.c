@@ -38,7 +38,8 @@ static int take_report(struct spawner_report *r, int *fd, int flags)
     return 1;
 }
 
-int spawner_start(const struct sandbox *box, const char *hostname, bool unprivileged, struct error *error)
+int spawner_start(const struct sandbox *box, const struct spawner_barred *barred, const char *hostname, bool unprivileged,
+                  struct error *error)
 {
     struct spawner_report r;
     int ends[2], fd;
@@ -47,7 +48,7 @@ int spawner_start(const struct sandbox *box, const char *hostname, bool unprivil
     log_flush(); /* or it would have the lines as well */
     pid_t pid = fork();
     if (pid == 0)
-        spawner_run(box, hostname, unprivileged, ends[1]);
+        spawner_run(box, barred, hostname, unprivileged, ends[1]);
     close(ends[1]);
     self.fd = ends[0];
     if (pid < 0)

@@ -3,7 +3,7 @@
  * local forks it before its own sandbox and before any message has come, so that a worker inherits nobody's mail; local itself then has no
  * capabilities and writes no file. It reads orders of one fixed size from local, and nothing else:
  *
- *      make --> socketpair, fork: a worker (worker.h) --> MADE with local's end of the pair, or NOT_MADE
+ *      make --> looks whether that may be; socketpair, fork: a worker (worker.h) --> MADE with local's end of the pair, or NOT_MADE
  *      kill --> SIGKILL to that worker
  *      a worker ended --> ENDED
  *      local is gone --> waits a little for the workers, which see the end of their sockets; kills who is left; ends
@@ -26,8 +26,14 @@ struct spawner_handler {
     void (*gone)(void);                                   /* the spawner itself */
 };
 
-/* Forks it; it enters `box`. -1: it didn't start. `hostname` is kept. */
-int spawner_start(const struct sandbox *box, const char *hostname, bool unprivileged, struct error *);
+/* Whom no worker may be: root and its group never, and these. */
+struct spawner_barred {
+    size_t count;
+    uid_t uids[16];
+};
+
+/* Forks it; it enters `box`. -1: it didn't start. */
+int spawner_start(const struct sandbox *box, const struct spawner_barred *, const char *hostname, bool unprivileged, struct error *);
 void spawner_watch(struct event_base *, const struct spawner_handler *);
 
 /* Workers have numbers of our choice, each used once. 0, or an errno: then nothing will come of it. */

@@ -20,6 +20,7 @@ struct spawner_report {
 };
 
 /* spawner_run.c: the process itself. */
-__attribute__((noreturn)) void spawner_run(const struct sandbox *, const char *hostname, bool unprivileged, int fd);
+__attribute__((noreturn)) void spawner_run(const struct sandbox *, const struct spawner_barred *, const char *hostname, bool unprivileged,
+                                           int fd);
 
 #endif

@@ -26,6 +26,7 @@ static struct {
     } workers[SPAWNER_WORKERS];
     size_t count;
     const char *hostname;
+    const struct spawner_barred *barred;
     sigset_t while_waiting;
     uid_t own;
     int fd;
@@ -73,6 +74,31 @@ static size_t free_slot(void)
     return i;
 }
 
+/* local asks the user database and thinks of these itself; it is asked no less than a stranger. The postino-* users have other files than mail. */
+static bool may_be(const struct mailbox *m)
+{
+    if (self.unprivileged)
+        return m->uid == self.own;
+    bool ordinary = m->uid != 0 && m->gid != 0;
+    for (size_t i = 0; i < m->group_count && ordinary; i++)
+        ordinary = m->groups[i] != 0;
+    for (size_t i = 0; i < self.barred->count && ordinary; i++)
+        ordinary = m->uid != self.barred->uids[i];
+    return ordinary;
+}
+
+static bool is_text(const char *text, size_t room)
+{
+    return memchr(text, '\0', room) != NULL;
+}
+
+static bool is_order(const struct spawner_order *o)
+{
+    const struct mailbox *m = &o->where;
+    return m->group_count <= MAILBOX_GROUPS && is_text(m->user, sizeof m->user) && is_text(m->base, sizeof m->base) &&
+           is_text(m->path, sizeof m->path) && m->base[0] == '/' && (m->path[0] == '\0' || mailbox_path_ok(span_of(m->path)));
+}
+
 /* 0, or an errno. */
 static int fork_worker(const struct mailbox *where, size_t slot, int ends[2])
 {
@@ -101,7 +127,7 @@ static void make(const struct spawner_order *o)
 {
     size_t slot = free_slot();
     int ends[2] = {-1, -1};
-    int error = fork_worker(&o->where, slot, ends);
+    int error = !is_order(o) ? EINVAL : !may_be(&o->where) ? EPERM : fork_worker(&o->where, slot, ends);
     if (error) {
         report(&(struct spawner_report){.what = SPAWNER_NOT_MADE, .worker = o->worker, .error = error}, -1);
         return;
@@ -203,11 +229,12 @@ static void keep_only(int fd)
     (void)close_range((unsigned)fd + 1, ~0u, 0);
 }
 
-void spawner_run(const struct sandbox *box, const char *hostname, bool unprivileged, int fd)
+void spawner_run(const struct sandbox *box, const struct spawner_barred *barred, const char *hostname, bool unprivileged, int fd)
 {
     struct spawner_report ready = {.what = SPAWNER_READY};
     self.fd = fd;
     self.hostname = hostname;
+    self.barred = barred;
     self.unprivileged = unprivileged;
     keep_only(fd);
 #ifdef POSTINO_TRY

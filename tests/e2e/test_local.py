@@ -2,6 +2,8 @@
 import ctypes
 import os
 import pwd
+import random
+import re
 import shutil
 import signal
 import stat
@@ -12,6 +14,7 @@ import unittest
 from unittest import mock
 
 import frames
+from crash import Disk
 from driven import Driven, settings_slice
 from host import wait_for
 
@@ -50,6 +53,9 @@ class LocalCase(unittest.TestCase):
             os.mkdir(path, 0o755)
             if ROOT:
                 os.chown(path, owner, owner)
+        self.start()
+
+    def start(self):
         self.local = Driven("local", """
             users = "64500"
             domain "map.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(m)s" owner = "%(o)s" }
@@ -417,6 +423,78 @@ class OneProcess(WorkerCase):
             most = max(most, len(self.workers()))
         self.assertEqual(most, 1)
         self.assertEqual(len(self.files("alice")), 10)
+
+
+@unittest.skipUnless(ROOT, "to mount a filesystem and to cut its power takes root")
+class PowerCut(WorkerCase):
+    """What local said is delivered is there after the power was cut in the middle of batches."""
+    FEW, SESSIONS = 3, 20
+
+    def put_on_disk(self):
+        self.disk = Disk(os.path.join(self.directory, "image"), self.mail, OWNER, 64)
+        os.chmod(self.mail, 0o755)
+
+    def tearDown(self):
+        self.local.close()
+        wait_for(self.unmounted)
+
+    def unmounted(self):
+        """workers keep it busy until they end"""
+        return not os.path.ismount(self.mail) or subprocess.run(["umount", self.mail], capture_output=True).returncode == 0
+
+    def load_and_cut(self):
+        """Returns the subjects of the messages that were delivered."""
+        self.local.edges["qmgr"].close()
+        self.edge = self.local.connect("qmgr")
+        under_way, delivered, end, number = {}, [], random.randint(50, 400), 0
+        while len(delivered) < end:
+            while len(under_way) < self.SESSIONS:
+                number += 1
+                under_way[self.ask("box%d" % (number % 3), body=b"Subject: %d-%d\r\n\r\nx\r\n" % (end, number))] = b"%d-%d" % (end, number)
+            answer = self.edge.receive(20)
+            self.assertEqual(answer.outcomes[0].verdict, frames.VERDICT_DELIVERED)
+            delivered.append(under_way.pop(answer.request))
+        self.disk.cut()
+        return delivered
+
+    def subjects(self):
+        """Of all messages that are there; each must be whole."""
+        found = []
+        for box in ("box0", "box1", "box2"):
+            for path in self.files(box) if os.path.isdir(os.path.join(self.mail, box)) else ():
+                with open(path, "rb") as file:
+                    m = re.fullmatch(rb"Return-Path: <sender@example.org>\nSubject: ([\d-]+)\n\nx\n", file.read())
+                self.assertTrue(m or self.may_lose, path)
+                found += [m.group(1)] if m else []
+        return found
+
+    def cut(self):
+        """Returns what is lost."""
+        self.put_on_disk()
+        delivered = self.load_and_cut()
+        self.local.close()
+        wait_for(self.unmounted)
+        self.disk.mount()
+        lost = set(delivered) - set(self.subjects())
+        wait_for(self.unmounted)
+        self.start()
+        return lost
+
+    may_lose = False
+
+    def test_what_is_delivered_outlives_a_power_cut(self):
+        for _ in range(self.FEW):
+            self.assertEqual(self.cut(), set())
+
+    def test_workers_that_do_not_flush_are_found_out(self):
+        """Else the other test would prove nothing."""
+        shim = os.path.join(self.directory, "nosync.so")
+        subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", shim, os.path.join(os.path.dirname(__file__), "nosync.c"), "-ldl"], check=True)
+        self.may_lose = True
+        self.local.close()
+        with mock.patch.dict(os.environ, LD_PRELOAD=shim):
+            self.start()
+        self.assertTrue(self.cut())
 
 
 def memory(pid):

@@ -11,6 +11,39 @@
 
 static struct settings *settings;
 
+/* ---- a user database that counts, and a clock ------------------------------------------------------------------------------------- */
+
+static int asked;
+static time_t later;
+
+int __real_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __real_getpwuid_r(uid_t, struct passwd *, char *, size_t, struct passwd **);
+int __real_clock_gettime(clockid_t, struct timespec *);
+int __wrap_getpwnam_r(const char *, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_getpwuid_r(uid_t, struct passwd *, char *, size_t, struct passwd **);
+int __wrap_clock_gettime(clockid_t, struct timespec *);
+
+int __wrap_getpwnam_r(const char *name, struct passwd *pw, char *room, size_t n, struct passwd **found)
+{
+    asked++;
+    return __real_getpwnam_r(name, pw, room, n, found);
+}
+
+int __wrap_getpwuid_r(uid_t uid, struct passwd *pw, char *room, size_t n, struct passwd **found)
+{
+    asked++;
+    return __real_getpwuid_r(uid, pw, room, n, found);
+}
+
+int __wrap_clock_gettime(clockid_t id, struct timespec *t)
+{
+    int status = __real_clock_gettime(id, t);
+    t->tv_sec += later;
+    return status;
+}
+
+/* ---- settings --------------------------------------------------------------------------------------------------------------------- */
+
 static void set(struct settings_domain *d, const char *name, const char *value)
 {
     struct error error;
@@ -128,9 +161,75 @@ static void without_root_only_ones_own(void **state)
         assert_non_null(strstr(o.words, "without root only uid"));
 }
 
+static int times_asked(const char *domain, const char *name)
+{
+    struct mailbox m;
+    struct local_outcome o;
+    int before = asked;
+    (void)mailbox_find(settings, span_of(domain), span_of(name), false, &m, &o);
+    return asked - before;
+}
+
+static void what_is_known_of_a_user_holds_a_moment(void **state)
+{
+    (void)state;
+    later = 100;
+    static const char *const names[][2] = {{"system.example", "daemon"}, {"map.example", "a"}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(times_asked(names[i][0], names[i][1]), 1);
+        assert_int_equal(times_asked(names[i][0], names[i][1]), 0);
+        later += MAILBOX_USER_SECONDS + 1;
+        assert_int_equal(times_asked(names[i][0], names[i][1]), 1);
+    }
+    for (int i = 0; i < 2; i++) { /* "no" is asked for again each time, and so is a refusal */
+        assert_int_equal(times_asked("system.example", "no-such-user-here"), 1);
+        assert_int_equal(times_asked("system.example", "root"), 1);
+        assert_int_equal(times_asked("rootmap.example", "a"), 1);
+    }
+}
+
+static void a_number_is_no_name(void **state)
+{
+    (void)state;
+    struct mailbox m;
+    struct local_outcome o;
+    assert_int_equal(mailbox_find(settings, span_of("map.example"), span_of("a"), false, &m, &o), 0);
+    assert_int_equal(mailbox_find(settings, span_of("system.example"), span_of("64520"), false, &m, &o), -1);
+    assert_int_equal(o.verdict, VERDICT_FAILED);
+}
+
+static void workers_are_for_the_same_user_groups_and_place(void **state)
+{
+    (void)state;
+    struct mailbox a = {.uid = 1, .gid = 2, .groups = {2, 3}, .group_count = 2, .base = "/a", .path = "b"}, b = a;
+    assert_true(mailbox_same(&a, &b));
+    b.uid++;
+    assert_false(mailbox_same(&a, &b));
+    b = a;
+    b.gid++;
+    assert_false(mailbox_same(&a, &b));
+    b = a;
+    b.group_count--;
+    assert_false(mailbox_same(&a, &b));
+    b = a;
+    b.groups[1]++;
+    assert_false(mailbox_same(&a, &b));
+    b = a;
+    b.base[1] = 'x';
+    assert_false(mailbox_same(&a, &b));
+    b = a;
+    b.path[0] = 'x';
+    assert_false(mailbox_same(&a, &b));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(paths), cmocka_unit_test(who_gets_none), cmocka_unit_test(who_gets_one),
-                                       cmocka_unit_test(without_root_only_ones_own)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(paths),
+                                       cmocka_unit_test(who_gets_none),
+                                       cmocka_unit_test(who_gets_one),
+                                       cmocka_unit_test(without_root_only_ones_own),
+                                       cmocka_unit_test(what_is_known_of_a_user_holds_a_moment),
+                                       cmocka_unit_test(a_number_is_no_name),
+                                       cmocka_unit_test(workers_are_for_the_same_user_groups_and_place)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "delivery/spawner.h"
+#include "delivery/worker.h"
 #include "delivery/workers.h"
 
 #include <setjmp.h>
@@ -16,7 +17,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -117,6 +118,7 @@ struct plan {
     bool one_by_one; /* the next is asked for when the last was told */
     bool shared;
     unsigned wait_ms; /* afterwards */
+    enum { HONEST, NO_TEXT, NO_COUNT, ROOTS_GROUP, IN_ROOTS_GROUP, ROOT, BARRED, CLIMBS } order;
 };
 
 static struct event_base *events;
@@ -130,12 +132,32 @@ static uid_t user(size_t i)
     return privileged ? (uid_t)(USER + i % plan->users) : geteuid();
 }
 
+/* An order as a local that was taken over could give it. */
+static void twist(struct mailbox *m)
+{
+    if (plan->order == NO_TEXT)
+        memset(m->user, 'x', sizeof m->user);
+    else if (plan->order == NO_COUNT)
+        m->group_count = 1u << 30;
+    else if (plan->order == ROOTS_GROUP)
+        m->gid = 0;
+    else if (plan->order == IN_ROOTS_GROUP)
+        m->group_count = 1;
+    else if (plan->order == ROOT)
+        m->uid = 0;
+    else if (plan->order == BARRED)
+        m->uid = LOCAL - 2;
+    else if (plan->order == CLIMBS)
+        (void)snprintf(m->path, sizeof m->path, "../u1/Maildir");
+}
+
 static void ask(void)
 {
     size_t i = asked++;
     struct mailbox m = {.uid = user(i), .gid = (gid_t)user(i), .user = "user", .shared = plan->shared};
     (void)snprintf(m.base, sizeof m.base, "%s/u%zu", base, i % plan->users);
     (void)snprintf(m.path, sizeof m.path, plan->shared ? "box%zu" : "Maildir", i % 3);
+    twist(&m);
     deliveries[i].letter =
         (struct maildir_letter){.sender = span_of("a@b.example"), .body = span_of("x\r\n"), .fd = -1, .id = 5 + i, .hostname = "h"};
     workers_deliver(&m, &deliveries[i]);
@@ -175,7 +197,8 @@ static int local(void)
     (void)alarm(60);
     events = event_base_new();
     sandbox_user_database(&own);
-    if (spawner_start(&maker, "h", !privileged, &error) < 0 || sandbox_enter(&own, !privileged, &error) < 0) {
+    static struct spawner_barred barred = {.count = 1, .uids = {LOCAL - 2}};
+    if (spawner_start(&maker, &barred, "h", !privileged, &error) < 0 || sandbox_enter(&own, !privileged, &error) < 0) {
         fprintf(stderr, "%s\n", error.text);
         return 1;
     }
@@ -448,6 +471,107 @@ static void answers_that_are_none(void **state)
     expect(SILENT, VERDICT_DEFERRED, "longer than 1 seconds");
 }
 
+/* The spawner believes local nothing. */
+static void orders_that_are_not_obeyed(void **state)
+{
+    (void)state;
+    static const int nonsense[] = {NO_TEXT, NO_COUNT, CLIMBS}, refused[] = {ROOTS_GROUP, IN_ROOTS_GROUP, ROOT, BARRED};
+    for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++)
+        run(VERDICT_DEFERRED, "no process for a delivery: Invalid argument", (struct plan){.count = 1, .users = 1, .order = nonsense[i]});
+    needs_root();
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        run(VERDICT_DEFERRED, "no process for a delivery: Operation not permitted",
+            (struct plan){.count = 2, .users = 1, .order = refused[i]});
+}
+
+/* ---- a worker, asked by hand ------------------------------------------------------------------------------------------------------ */
+
+static void ask_for(int fd, const char *mailbox, enum verdict verdict, const char *words)
+{
+    struct buf frame = BUF_EMPTY(4096);
+    struct message m = {.type = MESSAGE_WRITE, .id = 9, .fd = -1};
+    struct error error;
+    char answer[4096];
+    size_t used;
+    bool wants_fd;
+    m.write.mailbox = span_of(mailbox);
+    m.write.body = SPAN_LITERAL("x\r\n");
+    assert_true(message_encode(&frame, &m));
+    assert_int_equal(write(fd, frame.data, frame.len), frame.len);
+    buf_free(&frame);
+    ssize_t n = read(fd, answer, sizeof answer);
+    assert_true(n > 0);
+    assert_int_equal(message_decode(span_make(answer, (size_t)n), 1u << PROTOCOL_LOCAL_WORKER, SIDE_SERVER, &m, &used, &wants_fd, &error),
+                     1);
+    assert_int_equal(m.id, 9);
+    assert_int_equal(m.written.verdict, verdict);
+    char said[600];
+    (void)snprintf(said, sizeof said, "%.*s", SPAN_ARG(m.written.words));
+    if (!strstr(said, words))
+        fail_msg("\"%s\" is not in \"%s\"", words, said);
+}
+
+static int worker_of(const char *path)
+{
+    int ends[2];
+    static struct mailbox where;
+    where = (struct mailbox){.uid = privileged ? USER : geteuid(), .gid = USER};
+    (void)snprintf(where.base, sizeof where.base, "%s/u0", base);
+    (void)snprintf(where.path, sizeof where.path, "%s", path);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    if (fork() == 0) {
+        (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* as its spawner is */
+        worker_run(&where, "h", !privileged, ends[1]);
+    }
+    close(ends[1]);
+    return ends[0];
+}
+
+static void link_to(const char *target, const char *name)
+{
+    char to[200], path[200];
+    (void)snprintf(to, sizeof to, "%s/%s", base, target);
+    (void)snprintf(path, sizeof path, "%s/u0/%s", base, name);
+    assert_int_equal(symlink(to, path), 0);
+    if (privileged)
+        assert_int_equal(lchown(path, USER, USER), 0);
+}
+
+static void one_that_is_asked_for_the_mailbox_of_another(void **state)
+{
+    (void)state;
+    pid_t pids[MOST];
+    size_t n;
+    link_to("u1", "link");
+    link_to("u0/Maildir", "own");
+    int fd = worker_of("Maildir");
+    ask_for(fd, "Maildir", VERDICT_DELIVERED, "delivered");
+    ask_for(fd, "Other", VERDICT_DEFERRED, "for another one");
+    ask_for(fd, "../u1/Maildir", VERDICT_DEFERRED, "no path");
+    ask_for(fd, "Maildir", VERDICT_DELIVERED, "delivered");
+    close(fd);
+    fd = worker_of("");
+    ask_for(fd, "../u1/Maildir", VERDICT_DEFERRED, "no path");
+    ask_for(fd, "/etc", VERDICT_DEFERRED, "no path");
+    ask_for(fd, "link", 0, "not from here");
+    ask_for(fd, "link/Maildir", 0, "not from here");
+    ask_for(fd, "own", 0, "not from here");
+    ask_for(fd, "Other", VERDICT_DELIVERED, "delivered");
+    close(fd);
+    if (privileged) {
+        fd = worker_of("link");
+        ask_for(fd, "link", VERDICT_DEFERRED, "a symbolic link to a directory of another user");
+        close(fd);
+    }
+    fd = worker_of("own");
+    ask_for(fd, "own", VERDICT_DELIVERED, "delivered");
+    close(fd);
+    while (wait(NULL) > 0)
+        ;
+    assert_int_equal(written_by(0, "Maildir", pids, &n), 3);
+    assert_int_equal(written_by(0, "Other", pids, &n), 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -468,6 +592,8 @@ int main(void)
         T(one_that_holds_no_edge_of_its_maker),
         T(one_that_knows_nothing_of_its_makers),
         T(answers_that_are_none),
+        T(orders_that_are_not_obeyed),
+        T(one_that_is_asked_for_the_mailbox_of_another),
     };
     privileged = geteuid() == 0;
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
