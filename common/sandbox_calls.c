@@ -239,6 +239,9 @@ static const struct call forking[] = {
     ALLOW(poll), /* for its maker's orders, and for the end of its children */
     ALLOW(ppoll),
     ALLOW_IF(socketpair, IS(0, AF_UNIX)), /* to talk to them */
+    ALLOW(io_setup),                      /* a child flushes several files at the same time */
+    ALLOW(io_submit),
+    ALLOW(io_getevents),
 };
 
 static const struct call threading[] = {

@@ -1,15 +1,17 @@
 # postino-local
 PROGRAMS += postino-local
-maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/local_outcome.c
+maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/flush.c delivery/local_outcome.c
 local_PARTS := delivery/workers.c delivery/spawner.c delivery/spawner_run.c delivery/worker.c delivery/mailbox.c $(maildir_PARTS)
 postino-local_SRC := delivery/local.c delivery/local_job.c $(local_PARTS)
 postino-local_LIBS = $(COMMON_LIBS)
 MANUALS += delivery/postino-local.8
-TESTS += test_maildir test_mailbox test_workers
+TESTS += test_maildir test_mailbox test_workers test_flush
+test_flush_SRC := delivery/flush.c
+test_flush_LIBS := -Wl,--wrap=fdatasync,--wrap=syscall
 test_maildir_SRC := $(maildir_PARTS)
-test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=fdatasync,--wrap=renameat2
+test_maildir_LIBS := -Wl,--wrap=clock_gettime,--wrap=fsync,--wrap=fdatasync,--wrap=renameat2,--wrap=flush_files
 test_workers_SRC := $(local_PARTS)
-test_workers_LIBS = -Wl,--wrap=fsync,--wrap=fdatasync,--wrap=send $(COMMON_LIBS)
+test_workers_LIBS = -Wl,--wrap=fdatasync,--wrap=send,--wrap=flush_files $(COMMON_LIBS)
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
 test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettime
 

@@ -62,7 +62,7 @@ struct maildir_delivery {
     char name[256];
 };
 
-/* Afterwards each has its outcome: delivered, and on the disk; or not, and nothing is left behind. */
+/* At most FLUSH_MOST. Afterwards each has its outcome: delivered, and on the disk; or not, and nothing is left behind. */
 void maildir_deliver(struct maildir_delivery *, size_t n);
 
 /* For tests: the file name, without directory. */

@@ -1,4 +1,5 @@
 /* Messages on their way into a Maildir: tmp, to the disk, new, to the disk. */
+#include "delivery/flush.h"
 #include "delivery/maildir_internal.h"
 
 #include <errno.h>
@@ -131,7 +132,7 @@ static void write_file(struct maildir_delivery *d)
     fail_in_tmp(d, "write the message", error);
 }
 
-/* Several files that go to the disk together share the file system's commit: without this each fdatasync would begin one of its own. */
+/* Several files that go to the disk together share a commit of the file system's journal, if all have begun before the first asks for one. */
 static void start_writing(struct maildir_delivery *d)
 {
     if (sync_file_range(d->fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0 || errno == EINVAL || errno == ESPIPE || errno == ENOSYS)
@@ -141,16 +142,23 @@ static void start_writing(struct maildir_delivery *d)
     fail_in_tmp(d, "write the message", error);
 }
 
-static void sync_file(struct maildir_delivery *d)
+static void sync_files(struct maildir_delivery *all, size_t n)
 {
-    int status = fdatasync(d->fd);
-    int error = errno;
-    if (close(d->fd) < 0 && status == 0) {
-        status = -1;
-        error = errno;
+    int fds[FLUSH_MOST] = {0}, errors[FLUSH_MOST] = {0};
+    struct maildir_delivery *of[FLUSH_MOST] = {0};
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (alive(&all[i])) {
+            of[count] = &all[i];
+            fds[count++] = all[i].fd;
+        }
+    flush_files(fds, errors, count);
+    for (size_t i = 0; i < count; i++) {
+        if (close(fds[i]) < 0 && errors[i] == 0)
+            errors[i] = errno;
+        if (errors[i])
+            fail_in_tmp(of[i], "write the message", errors[i]);
     }
-    if (status < 0)
-        fail_in_tmp(d, "write the message", error);
 }
 
 /* Moves tmp/name to new/to, and never onto another file. */
@@ -209,7 +217,7 @@ void maildir_deliver(struct maildir_delivery *all, size_t n)
     each(all, n, write_file);
     if (n > 1)
         each(all, n, start_writing);
-    each(all, n, sync_file);
+    sync_files(all, n);
     each(all, n, publish);
     for (size_t i = 0; i < n; i++)
         if (alive(&all[i]))

@@ -1,6 +1,7 @@
 #include "delivery/worker.h"
 
 #include "common/sandbox.h"
+#include "delivery/flush.h"
 #ifdef POSTINO_TRY
 #include "common/try.h"
 #endif
@@ -14,7 +15,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { BATCH_MOST = 32, IN_MOST = 1 << 20, OUT_MOST = 256 << 10, DESCRIPTORS_MOST = 16 };
+enum { BATCH_MOST = FLUSH_MOST, IN_MOST = 1 << 20, OUT_MOST = 256 << 10, DESCRIPTORS_MOST = 16 };
 
 struct box {
     struct maildir maildir; /* open when top >= 0 */

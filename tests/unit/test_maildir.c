@@ -60,6 +60,14 @@ int __wrap_fdatasync(int fd)
     return sync_fails() ? -1 : __real_fdatasync(fd);
 }
 
+/* Each by itself, so that one of them can fail. */
+void __wrap_flush_files(const int fds[], int errors[], size_t n);
+void __wrap_flush_files(const int fds[], int errors[], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        errors[i] = fdatasync(fds[i]) == 0 ? 0 : errno;
+}
+
 int __wrap_renameat2(int from, const char *old, int to, const char *fresh, unsigned flags)
 {
     if (rename_error) {
