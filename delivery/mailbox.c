@@ -175,9 +175,12 @@ static bool number(const char *text, uid_t *out)
 static int be_owner(const struct settings_domain *d, bool unprivileged, struct mailbox *m, struct local_outcome *o)
 {
     const struct user *u;
-    uid_t uid = getuid();
-    bool by_number = number(d->owner, &uid) || (d->owner[0] == '\0' && unprivileged);
-    if (d->owner[0] == '\0' && !unprivileged)
+    uid_t uid = 0;
+    bool own = d->owner[0] == '\0' && unprivileged;
+    bool by_number = own || number(d->owner, &uid);
+    if (own)
+        uid = getuid();
+    else if (d->owner[0] == '\0')
         return local_deferred(o, "4.3.5", "domain %s has no owner; set one", d->title);
     int found = find_user(d->owner, by_number ? &uid : NULL, &u, o);
     if (found == 0)
