@@ -122,9 +122,13 @@ static void bare_lf(struct data *d, struct buf *out)
 
 /* ---- input ----------------------------------------------------------------------------------------------------------------------- */
 
-/* The octets up to the next CR or LF. */
+#define RUN_MOST ((size_t)4096) /* else each of many bare CRs would have all that follows it looked through */
+
+/* The octets up to the next CR or LF, RUN_MOST of them at most. */
 static size_t run_length(struct span in)
 {
+    if (in.n > RUN_MOST)
+        in.n = RUN_MOST;
     const char *lf = memchr(in.p, '\n', in.n);
     size_t n = lf ? (size_t)(lf - in.p) : in.n;
     const char *cr = n ? memchr(in.p, '\r', n) : NULL;
@@ -146,10 +150,38 @@ static size_t take_text(struct data *d, struct span in, struct buf *out)
     return n;
 }
 
+/* How many octets of whole lines there are that need no change: they end with CR LF, begin with no dot, keep to the limit. */
+static size_t plain_lines(struct span in, uint64_t longest)
+{
+    size_t n = 0;
+    while (n < in.n && in.p[n] != '.') {
+        const char *line = in.p + n, *lf = memchr(line, '\n', in.n - n);
+        size_t text = lf ? (size_t)(lf - line) : 0;
+        if (text == 0 || line[text - 1] != '\r' || text + 1 > longest || memchr(line, '\r', text - 1))
+            break;
+        n += text + 1;
+    }
+    return n;
+}
+
+/* They go in one piece. Where there are none, or what they are is still of interest, everything goes the long way. */
+static size_t take_plain_lines(struct data *d, struct span in, struct buf *out)
+{
+    uint64_t room = d->limits.size > d->size ? d->limits.size - d->size : 0;
+    if (d->in_header || d->fault != DATA_OK)
+        return 0;
+    struct span lines = span_make(in.p, plain_lines(span_make(in.p, in.n < room ? in.n : (size_t)room), d->limits.line));
+    d->eight_bit = d->eight_bit || !span_is_ascii(lines);
+    put(d, lines, out);
+    return lines.n;
+}
+
 static size_t take_line_start(struct data *d, struct span in, struct buf *out)
 {
-    if (*in.p != '.')
-        return take_text(d, in, out);
+    if (*in.p != '.') {
+        size_t n = take_plain_lines(d, in, out);
+        return n ? n : take_text(d, in, out);
+    }
     d->state = DATA_DOT;
     return 1;
 }

@@ -105,6 +105,57 @@ static struct data decode(struct span in)
     return d;
 }
 
+/* Texts made of everything that means something, whole and octet by octet: whole lines take another way than pieces of them. */
+static void whole_lines_and_single_octets_give_the_same(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"\r\n", "\r\n", "\r\n",    "\n", "\r", ".", "..", "a", "12345678", "123456789012345678",
+                                        "\xe9", "X: y", "\r\n\r\n"};
+    unsigned seed = 1;
+    for (int i = 0; i < 20000; i++) {
+        struct data_limits limits = {.line = 20, .size = i % 3 ? 1000 : 60, .hops = 2, .normalize = i % 2};
+        struct buf text = BUF_EMPTY(0), whole = BUF_EMPTY(0), single = BUF_EMPTY(0);
+        struct data a, b;
+        if (i % 5)
+            buf_add_text(&text, "X: y\r\n\r\n");
+        for (int k = 0; k < 12; k++)
+            buf_add_text(&text, words[(size_t)rand_r(&seed) % (sizeof words / sizeof words[0]) % (i % 4 ? 13 : 3 + 10 * (size_t)(k % 2))]);
+        data_start(&a, &limits);
+        data_start(&b, &limits);
+        size_t taken = data_take(&a, buf_span(&text), &whole), at = 0;
+        while (at < text.len && !data_done(&b))
+            at += data_take(&b, span_make(text.data + at, 1), &single);
+        assert_int_equal(taken, at);
+        assert_int_equal(a.fault, b.fault);
+        assert_int_equal(a.size, b.size);
+        assert_int_equal(a.eight_bit, b.eight_bit);
+        assert_int_equal(data_done(&a), data_done(&b));
+        assert_true(a.fault != DATA_OK || span_equal(buf_span(&whole), buf_span(&single)));
+        buf_free(&text);
+        buf_free(&whole);
+        buf_free(&single);
+    }
+}
+
+/* 16 MiB of it: looked through anew at each CR it would be hours. */
+static void many_bare_line_ends_cost_no_more_than_others(void **state)
+{
+    (void)state;
+    size_t n = (size_t)1 << 24;
+    char *text = malloc(n);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        text[i] = i % 2 ? '\r' : 'x';
+    struct data_limits limits = {.line = 20, .size = UINT64_MAX, .hops = 2};
+    struct buf out = BUF_EMPTY(0);
+    struct data d;
+    data_start(&d, &limits);
+    assert_int_equal(data_take(&d, span_make(text, n), &out), n);
+    assert_int_equal(d.fault, DATA_BARE_CR);
+    free(text);
+    buf_free(&out);
+}
+
 static void what_follows_the_end_is_left(void **state)
 {
     (void)state;
@@ -144,6 +195,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_decoded_however_they_are_cut),
+        cmocka_unit_test(whole_lines_and_single_octets_give_the_same),
+        cmocka_unit_test(many_bare_line_ends_cost_no_more_than_others),
         cmocka_unit_test(what_follows_the_end_is_left),
         cmocka_unit_test(header_fields_are_seen),
         cmocka_unit_test(eight_bit_is_seen),
