@@ -1,6 +1,6 @@
 # postino-qmgr: the spool, the schedule, the reports.
 QMGR_SPOOL    := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c \
-                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/hash.c qmgr/pool.c
+                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/spool_rewrite.c qmgr/hash.c qmgr/pool.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
@@ -9,17 +9,20 @@ postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/o
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_torture test_bounce test_park test_pool
-test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c
+TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
+ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c tests/unit/alloc_fail.c
+test_schedule_LIBS := $(ALLOC_FAIL)
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
 test_simulator_LIBS := -lm
 test_spool_SRC     := $(QMGR_SPOOL)
 test_spool_LIBS    := -lpthread
 # What is asked of the spool and what it promised, a disk that fails, and a heap that does.
 SPOOL_SCRIPT       := $(QMGR_SPOOL) tests/unit/disk_model.c tests/unit/spool_script.c tests/unit/alloc_fail.c
-ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 test_spool_log_SRC := $(SPOOL_SCRIPT)
 test_spool_log_LIBS := -lpthread $(ALLOC_FAIL)
+test_spool_room_SRC := $(SPOOL_SCRIPT)
+test_spool_room_LIBS := -lpthread $(ALLOC_FAIL)
 test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c

@@ -175,8 +175,9 @@ static int scan_segment(struct scan *s, unsigned slot, uint64_t next_first, stru
     if (!data)
         return error_set(error, "spool: %s: no memory to read it", path);
     unsigned unreadable = read_segment(g->fd, data, s->size);
+    g->unreadable = unreadable > 0;
     if (unreadable > 0)
-        log_error("spool: %s: %u blocks of it can't be read: look at the disk", path, unreadable);
+        log_error("spool: %s: %u blocks of it can't be read, and mail in them is not delivered: look at the disk", path, unreadable);
     if (s->size < g->size)
         log_error("spool: %s: it is %llu octets long and was %u", path, (unsigned long long)s->size, g->size);
     s->data = data;
@@ -254,19 +255,19 @@ static void take_segment(struct log *log, unsigned slot, int fd, uint64_t size, 
 static int open_segment(struct log *log, unsigned slot, uint64_t *oldest, struct error *error)
 {
     char path[LOG_PATH];
-    uint64_t size;
+    uint64_t size = 0;
     log_path(path, slot);
     int fd = disk->openat(log->directory, path, O_RDWR | O_NONBLOCK, 0);
     if (fd < 0 && errno == ENOENT)
         return 0;
     if (fd < 0 && errno != ELOOP && errno != EISDIR)
         return error_set(error, "spool: %s can't be opened: %s", path, strerror(errno));
-    int status = fd < 0 || disk->size(fd, &size) == 0 ? 0 : errno;
-    if (status != 0 && status != EINVAL) { /* says nothing about what is in it */
+    int status = fd < 0 || disk->size(fd, &size) != 0 ? errno : 0;
+    if (fd >= 0 && status != 0 && status != EINVAL) {
         disk->close(fd);
-        return error_set(error, "spool: %s can't be looked at: %s", path, strerror(status));
+        return error_set(error, "spool: %s can't be read: %s", path, strerror(status));
     }
-    if (fd < 0 || status == EINVAL) {
+    if (status != 0) {
         log->segments[slot].state = LOG_FOREIGN;
         log_warning("spool: %s is none of ours; ignored", path);
         if (fd >= 0)

@@ -79,12 +79,25 @@ unsigned log_count_in_use(const struct log *log)
 
 /* A freed segment is overwritten only after a flushed batch has said that it is free: else a torn first batch would leave the half of its
  * old records standing, and what they say undone. */
+static bool is_free(const struct log *log, const struct log_segment *g)
+{
+    return g->state == LOG_FREE && (g->epoch == 0 || g->epoch < log->oldest_durable);
+}
+
+static bool two_are_free(const struct log *log)
+{
+    unsigned n = 0;
+    for (int i = 0; i < LOG_SLOTS; i++)
+        n += is_free(log, &log->segments[i]);
+    return n > 1;
+}
+
 static int next_free(const struct log *log)
 {
     int next = -1;
     for (int i = 0; i < LOG_SLOTS; i++) {
         const struct log_segment *g = &log->segments[i];
-        if (g->state != LOG_FREE || (g->epoch != 0 && g->epoch >= log->oldest_durable))
+        if (!is_free(log, g))
             continue;
         if (next < 0 || g->epoch < log->segments[next].epoch)
             next = i;
@@ -109,7 +122,7 @@ struct log_room log_room(const struct log *log, uint64_t least)
     if (left >= LOG_HEADER + least)
         return (struct log_room){.octets = left - LOG_HEADER, .last = next < 0};
     if (next >= 0 && log->segments[next].size - LOG_BLOCK >= LOG_HEADER + least)
-        return (struct log_room){.octets = log->segments[next].size - LOG_BLOCK - LOG_HEADER, .rotate = true};
+        return (struct log_room){.octets = log->segments[next].size - LOG_BLOCK - LOG_HEADER, .rotate = true, .last = !two_are_free(log)};
     return (struct log_room){0};
 }
 
@@ -137,12 +150,29 @@ void log_remove_file(struct log *log, unsigned slot)
     *g = (struct log_segment){.fd = -1};
 }
 
+/* What could not be read may be readable some day: it is kept for a person to look at, out of the way. */
+static void set_aside(struct log *log, unsigned slot)
+{
+    char path[LOG_PATH], to[LOG_PATH + 32];
+    log_path(path, slot);
+    snprintf(to, sizeof to, "bad/log-%02x-%llu", slot, (unsigned long long)log->segments[slot].epoch);
+    if (disk->linkat(log->directory, path, to) == 0)
+        log_error("spool: %s: it could not be read in full, and has been set aside as %s: look at it, and at the disk", path, to);
+    else if (errno != EEXIST)
+        log_error("spool: %s could not be read in full, and can't be set aside as %s: %s", path, to, strerror(errno));
+    log_remove_file(log, slot);
+}
+
 void log_release(struct log *log)
 {
     for (int oldest; (oldest = log_oldest(log)) >= 0;) {
         struct log_segment *g = &log->segments[oldest];
         if (g->alive > 0 || g->state == LOG_OPEN)
             return;
+        if (g->unreadable) {
+            set_aside(log, (unsigned)oldest);
+            continue;
+        }
         if (g->state == LOG_RETIRED || g->size != log->size) {
             log_remove_file(log, (unsigned)oldest);
             continue;

@@ -13,7 +13,8 @@
 #include "qmgr/spool_file.h"
 #include "qmgr/spool_writer.h"
 
-#define LOG_SLOTS  16 /* files there may be */
+#define LOG_SLOTS  64 /* files there may be */
+#define LOG_MOST   16 /* with mail in them; the others are for what frees these, should a life begin without a free one */
 #define LOG_WANTED 6  /* that there are, unless all are full and none can be freed */
 #define LOG_IN_USE 4  /* with mail in them; beyond that the oldest is reclaimed */
 #define LOG_PATH   16
@@ -25,6 +26,7 @@ struct log_segment {
     int fd;
     uint32_t size;
     uint64_t epoch, key, first; /* of its present or last use */
+    bool unreadable;            /* a part of it, at the start: it is set aside when it is free */
     size_t alive;               /* messages whose MSG stands here, and whose end is not durable */
     uint64_t *ids;              /* that were put here, for reclaim */
     size_t id_count, id_room, id_next;

@@ -498,12 +498,15 @@ static void settle_done(struct spool *s, struct spool_op *op)
     struct spool_entry *e = spool_entry_find(s, op->id);
     if (e)
         spool_landed(s, e);
+    if (e && op->rewrite &&
+        op->made) /* also if the flush of its directory failed: either file may be there after a crash, this one is now */
+        e->tail = op->rewritten;
     if (op->status != 0)
         spool_settle_again(s, op);
     else if (e && op->log) {
         e->settled = op->at.offset;
         e->settled_segment = op->at.segment;
-    } else if (e) {
+    } else if (e && !op->rewrite) {
         e->tail = op->offset + op->body.len;
     }
 }

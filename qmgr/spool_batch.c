@@ -9,12 +9,14 @@
 #include "qmgr/disk.h"
 #include "qmgr/memory.h"
 #include "qmgr/spool_private.h"
+#include "qmgr/spool_rewrite.h"
 
 #include <errno.h>
 
 #define FILES_MOST     200 /* settlements of files in one flush, and as many others; each may have an open file */
 #define BATCH_OCTETS   ((uint64_t)2 << 20)
 #define MOVES_MOST     32
+#define MOVES_HURRIED  128 /* when there are more segments than wanted */
 #define COMPACT_FROM   ((size_t)64 << 10)
 #define AGAIN          1000 /* milliseconds: the log had no room */
 #define GROW_AGAIN     60000
@@ -31,8 +33,15 @@ struct filling {
 
 enum take { TAKE, LATER, NO_ROOM };
 
+/* Mail leaves room for settlements in a batch, and in a small segment at least every other batch. */
+static uint64_t mail_most(const struct log *log)
+{
+    return log->size / 2 < BATCH_OCTETS ? log->size / 2 : BATCH_OCTETS;
+}
+
 static enum take take(const struct spool *s, struct filling *f, uint64_t need, unsigned reserve)
 {
+    uint64_t most = reserve == RESERVE_MAIL ? mail_most(&s->log) : 2 * BATCH_OCTETS;
     if (!s->recovered || need > log_largest(&s->log))
         return NO_ROOM;
     if (!f->chosen) {
@@ -41,7 +50,9 @@ static enum take take(const struct spool *s, struct filling *f, uint64_t need, u
     }
     if (!f->chosen)
         return NO_ROOM;
-    if (f->used > 0 && f->used + need > BATCH_OCTETS)
+    if (reserve == RESERVE_MAIL && log_count_in_use(&s->log) + f->room.rotate > LOG_MOST)
+        return NO_ROOM;
+    if (f->used > 0 && f->used + need > most)
         return LATER;
     uint64_t keep = f->room.last && reserve > 0 ? s->log.size / reserve : 0;
     if (f->used + need + keep > f->room.octets)
@@ -129,7 +140,7 @@ static bool log_wants(const struct spool *s, uint64_t now)
     if (growing)
         return true;
     if (files < LOG_WANTED)
-        return room.octets == 0 || room.last;
+        return room.octets == 0 || (room.last && !room.rotate);
     return room.octets == 0 && files < LOG_SLOTS;
 }
 
@@ -166,6 +177,9 @@ static void encode_for_file(struct spool_op *op, const struct spool_entry *e, co
     buf_add(&op->body, header, sizeof header);
     buf_add_span(&op->body, buf_span(&x->states));
     memory_must_hold(&op->body);
+    uint64_t before = e->tail - SPOOL_RECORD_HEADER - e->size;
+    op->name = x->append;
+    op->rewrite = !x->append && spool_rewrite_due(before, before + op->body.len);
 }
 
 /* NULL: not now; x->not_before says when. */
@@ -269,7 +283,8 @@ static void gather_moves(struct spool *s, struct filling *f, uint64_t now)
         return;
     struct log_segment *g = &s->log.segments[log_oldest(&s->log)];
     uint64_t octets = 0;
-    for (unsigned n = 0; n < MOVES_MOST && octets < BATCH_OCTETS / 2 && g->id_next < g->id_count; g->id_next++) {
+    unsigned n = 0, most = log_count_in_use(&s->log) > LOG_WANTED ? MOVES_HURRIED : MOVES_MOST;
+    for (; n < most && octets < BATCH_OCTETS / 2 && g->id_next < g->id_count; g->id_next++) {
         struct spool_entry *e = spool_entry_find(s, g->ids[g->id_next]);
         if (!e || !spool_entry_in_log(e) || &s->log.segments[e->segment] != g || e->in_flight || (e->settling && e->settling->remove))
             continue;
@@ -281,7 +296,8 @@ static void gather_moves(struct spool *s, struct filling *f, uint64_t now)
     }
     if (g->id_next == g->id_count) { /* what was on its way somewhere has another turn */
         g->id_next = 0;
-        s->reclaim_at = now + AGAIN;
+        if (n == 0)
+            s->reclaim_at = now + AGAIN;
     }
 }
 

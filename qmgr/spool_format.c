@@ -227,7 +227,7 @@ static uint32_t recipients_in(struct span in)
 void spool_states_compact(struct buf *b)
 {
     uint32_t count = recipients_in(buf_span(b));
-    struct spool_state *states = calloc(count, sizeof *states);
+    struct spool_state *states = count > 0 ? calloc(count, sizeof *states) : NULL;
     struct buf last = BUF_EMPTY(SIZE_MAX);
     bool good = states && spool_states_decode(buf_span(b), states, count);
     for (uint32_t i = 0; i < count && good; i++) {

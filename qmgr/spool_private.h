@@ -18,6 +18,7 @@ struct settling {
     uint64_t not_before; /* after a failure */
     struct buf states;
     size_t compact_at; /* octets of them */
+    bool append;       /* the file was to be written anew, and that failed */
     bool remove;
     bool makes_room; /* a removal that did not fail before */
 };

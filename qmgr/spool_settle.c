@@ -110,6 +110,7 @@ void spool_settle_again(struct spool *s, struct spool_op *op)
     if (!e)
         return;
     struct settling *x = spool_settling_of(s, e);
+    x->append |= op->rewrite;
     if (op->kind == SPOOL_OP_REMOVE) {
         x->remove = true;
     } else if (!x->remove) {

@@ -3,7 +3,7 @@
  *      remove  what is finished (first: it makes room)
  *      write   all files of the batch (new messages under their own names: O_EXCL; those of pieces in tmp/)
  *      flush   each file
- *      link    tmp/ID to msg/XX/ID, for those of pieces
+ *      link    tmp/ID to msg/XX/ID, for those of pieces; rename it, for files that were written anew
  *      flush   each directory that changed
  *      log     the records for the log, in one write, and its flush: behind all that they speak of
  *      undo    the new messages that any step failed for: nobody was told that they are here
@@ -16,6 +16,7 @@
 #include "qmgr/log_store.h"
 #include "qmgr/memory.h"
 #include "qmgr/spool_file.h"
+#include "qmgr/spool_rewrite.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,11 +144,17 @@ static void write_settlement(struct spool_writer *w, struct spool_op *op)
 {
     struct iovec record = part(op->body.data, op->body.len);
     uint64_t size;
+    if (op->rewrite && spool_rewrite(w->directory, op))
+        return;
+    w->shelves[spool_shelf(op->id)] |= op->name;
+    op->rewrite = false; /* without room for a copy there may be some for a record */
     open_file(w, op, SPOOL_IN_MSG, O_WRONLY);
     if (op->status != 0)
         return;
     if (disk->size(op->fd, &size) != 0) {
         failed(op, "stat", errno);
+    } else if (size < op->offset) {
+        failed(op, "length", EIO); /* it was cut behind our back */
     } else if (size != op->offset && disk->ftruncate(op->fd, (off_t)op->offset) != 0) {
         failed(op, "truncate", errno);
     } else {
@@ -155,27 +162,6 @@ static void write_settlement(struct spool_writer *w, struct spool_op *op)
         if (status != 0)
             failed(op, "write", status);
     }
-}
-
-/* One settlement that says the last of each recipient, however many the log has. */
-static void add_states(struct spool_op *op, const struct spool_file *f, uint64_t at)
-{
-    struct buf states = BUF_EMPTY(SPOOL_REST_MOST);
-    unsigned char header[SPOOL_RECORD_HEADER];
-    for (uint32_t i = 0; i < f->envelope.recipients.count; i++) {
-        const struct spool_state *s = &f->states[i];
-        if (s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0)
-            spool_state_encode(s, &states);
-    }
-    struct spool_record r = {.type = SPOOL_SETTLE, .id = op->id, .offset = at, .rest = (uint32_t)states.len};
-    r.rest_crc = crc32c(0, states.data, states.len);
-    spool_record_encode(&r, header);
-    if (states.len > 0 || states.failed) {
-        buf_add(&op->tail, header, sizeof header);
-        buf_add_span(&op->tail, buf_span(&states));
-    }
-    op->tail.failed |= states.failed;
-    buf_free(&states);
 }
 
 /* What the log has of a message becomes the file that it would have been from the start. */
@@ -190,7 +176,7 @@ static int copy_from_log(struct spool_writer *w, struct spool_op *op)
         r.rest_crc = crc32c(0, raw.envelope.p, raw.envelope.n);
         spool_record_encode(&r, op->header);
         buf_add_span(&op->tail, raw.envelope);
-        add_states(op, &f, SPOOL_RECORD_HEADER + raw.body.len + raw.envelope.n);
+        spool_rewrite_states(&f, SPOOL_RECORD_HEADER + raw.body.len + raw.envelope.n, &op->tail);
         op->body = raw.body;
         op->offset = SPOOL_RECORD_HEADER + op->body.len + op->tail.len;
     } else {
@@ -271,6 +257,10 @@ static void unlink_path(struct spool_writer *w, struct spool_op *op, enum spool_
 static void link_message(struct spool_writer *w, struct spool_op *op)
 {
     char from[SPOOL_PATH], to[SPOOL_PATH];
+    if (op->rewrite) {
+        spool_rewrite_finish(w->directory, op);
+        w->shelves[spool_shelf(op->id)] |= op->made;
+    }
     if (op->kind != SPOOL_OP_PUT || !op->pieces || op->status != 0)
         return;
     spool_path(from, SPOOL_IN_TMP, op->id);
@@ -316,7 +306,8 @@ static void flush_shelves(struct spool_writer *w, struct spool_ops *batch)
         spool_shelf_path(path, shelf);
         int status = flush_directory(w, path);
         for (struct spool_op *op = batch->first; status != 0 && op; op = op->next) {
-            bool here = op->kind == SPOOL_OP_MOVE || ((op->kind == SPOOL_OP_PUT || op->kind == SPOOL_OP_REMOVE) && !op->log);
+            bool here = op->kind == SPOOL_OP_MOVE || op->rewrite || op->name ||
+                        ((op->kind == SPOOL_OP_PUT || op->kind == SPOOL_OP_REMOVE) && !op->log);
             if (here && spool_shelf(op->id) == shelf)
                 failed(op, "flush of the directory", status);
         }

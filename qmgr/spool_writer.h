@@ -38,6 +38,10 @@ struct spool_op {
     int status;       /* 0 or an errno */
     const char *step; /* what failed */
     int fd;
+    /* SETTLE in a file: it is written anew. The writer takes `rewrite` back if it can't be; `made` and `rewritten` octets long: it was. */
+    bool rewrite;
+    bool name; /* its directory has to be flushed too: that failed when it was written anew */
+    uint64_t rewritten;
     bool made; /* the file in msg/ is there, and of this operation */
     /* The caller's. */
     uint64_t octets; /* that it was let in with */

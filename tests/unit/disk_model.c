@@ -36,6 +36,12 @@ static bool fails_now(void)
     return true;
 }
 
+/* 256 shelves are all the same: most of the time one failure is enough for all of them. */
+static bool shelves(void)
+{
+    return !getenv("SPOOL_LONG") && media.shelves++ % 64 != 5;
+}
+
 static struct shadow *shadow_of(const char *path)
 {
     for (size_t i = 0; i < media.count; i++)
@@ -60,8 +66,12 @@ static void path_of(int fd, char out[256])
 
 static int m_openat(int directory, const char *path, int flags, mode_t mode)
 {
-    if ((flags & O_CREAT || !media.changes) && fails_now())
+    if ((flags & O_CREAT || !(media.changes || (media.reads && flags & O_DIRECTORY && shelves()))) && fails_now())
         return -1;
+    if (media.no_files && flags & O_CREAT && strncmp(path, "msg/", 4) == 0) {
+        errno = ENOSPC;
+        return -1;
+    }
     media.names += (flags & O_CREAT) != 0;
     int fd = disk_real.openat(directory, path, flags, mode);
     if (fd >= 0 && flags & O_CREAT)
@@ -127,8 +137,15 @@ static ssize_t m_pwritev(int fd, const struct iovec *parts, int count, off_t off
 
 static ssize_t m_pread(int fd, void *to, size_t n, off_t offset)
 {
+    char path[256];
     if (media.reads && fails_now())
         return -1;
+    if (media.bad_at > 0 && media.bad_at >= (uint64_t)offset && media.bad_at - (uint64_t)offset < n) {
+        path_of(fd, path);
+        errno = EIO;
+        if (strcmp(path, media.bad_path) == 0)
+            return -1;
+    }
     return disk_real.pread(fd, to, n, offset);
 }
 
@@ -161,6 +178,13 @@ static int m_fdatasync(int fd)
     return 0;
 }
 
+static void name_is_durable(struct shadow *f)
+{
+    f->named = f->there;
+    free(f->replaced);
+    f->replaced = NULL;
+}
+
 static int m_fsync(int fd)
 {
     char path[256];
@@ -170,7 +194,7 @@ static int m_fsync(int fd)
     size_t n = strlen(path);
     for (size_t i = 0; i < media.count && !media.lying; i++)
         if (strncmp(media.files[i].path, path, n) == 0 && media.files[i].path[n] == '/')
-            media.files[i].named = media.files[i].there;
+            name_is_durable(&media.files[i]);
     return 0;
 }
 
@@ -208,12 +232,31 @@ static int m_unlinkat(int directory, const char *path)
 
 static int m_renameat(int directory, const char *from, const char *to)
 {
-    return fails_now() ? -1 : disk_real.renameat(directory, from, to);
+    if (fails_now() || disk_real.renameat(directory, from, to) != 0)
+        return -1;
+    if (!strchr(to, '/')) /* version */
+        return 0;
+    struct shadow *a = shadow_of(from), *b = shadow_of(to);
+    media.names++;
+    a->there = false;
+    b->there = true;
+    if (!b->replaced) {
+        b->replaced = b->durable;
+        b->replaced_size = b->size;
+    } else {
+        free(b->durable);
+    }
+    b->size = a->size;
+    b->durable = malloc(a->size + 1);
+    assert_non_null(b->durable);
+    if (a->durable)
+        memcpy(b->durable, a->durable, a->size);
+    return 0;
 }
 
 static int m_mkdirat(int directory, const char *path)
 {
-    return !media.changes && fails_now() ? -1 : disk_real.mkdirat(directory, path);
+    return !media.changes && !(media.reads && shelves()) && fails_now() ? -1 : disk_real.mkdirat(directory, path);
 }
 
 static int m_size(int fd, uint64_t *size)
@@ -261,6 +304,14 @@ static void cut_file(struct shadow *f)
 {
     bool there = f->there == f->named ? f->there : throw_dice(2) == 0;
     size_t size = 0;
+    if (f->replaced && throw_dice(2)) { /* the name is still that of the other file */
+        free(f->durable);
+        f->durable = f->replaced;
+        f->size = f->replaced_size;
+        f->replaced = NULL;
+        unlinkat(root_fd, f->path, 0);
+        there = true;
+    }
     int fd = openat(root_fd, f->path, O_RDWR);
     unsigned char *now = fd >= 0 ? contents(fd, &size) : calloc(1, 1);
     if (fd >= 0)
@@ -296,7 +347,8 @@ static void survived(struct shadow *f)
 {
     int fd = openat(root_fd, f->path, O_RDONLY | O_NONBLOCK);
     free(f->durable);
-    f->durable = NULL;
+    free(f->replaced);
+    f->durable = f->replaced = NULL;
     f->size = 0;
     f->there = f->named = fd >= 0;
     if (fd < 0)
@@ -356,7 +408,7 @@ bool media_dead(void)
 
 void media_again(void)
 {
-    media.calls = media.fail_at = 0;
+    media.calls = media.fail_at = media.shelves = 0;
     media.once = media.lying = media.reads = media.changes = false;
     media.error = EIO;
 }

@@ -13,6 +13,8 @@ struct shadow {
     char path[32];
     unsigned char *durable;
     size_t size;
+    unsigned char *replaced; /* what it was before another was renamed to it, until its directory is flushed */
+    size_t replaced_size;
     bool there, named; /* now, and after a cut for sure */
 };
 
@@ -21,10 +23,14 @@ struct media {
     size_t count;
     unsigned calls, fail_at, flushes, names; /* fail_at: from this call on nothing works; 0: never */
     bool once, lying;                        /* only this call; flushes do nothing */
+    bool no_files;                           /* none can be made in msg/: ENOSPC */
     bool reads;                              /* reading calls count and fail as well */
     bool changes;                            /* only calls that change the disk count: where a cut can make a difference */
     unsigned records[6], in_files;           /* written to the log, by type; settlements in files */
+    unsigned shelves;
     int error;
+    char bad_path[32]; /* a file with an octet that can't be read */
+    uint64_t bad_at;
     uint64_t capacity; /* octets of files; 0: as many as wanted */
 };
 

@@ -58,6 +58,8 @@ bool no_damage(struct damage);
 /* After an orderly end: messages whose settlements or removals are not there. */
 unsigned unsettled(void);
 
-unsigned stride(void); /* 1 with SPOOL_LONG, else 5 */
+/* With SPOOL_LONG both are 1. */
+unsigned stride(void);
+unsigned step(unsigned steps, unsigned most); /* so that of so many steps at most so many are taken, evenly */
 
 #endif

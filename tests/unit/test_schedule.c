@@ -1,9 +1,11 @@
 /* schedule and wheel: fairness, windows, dead sites, retry times, and a wheel that is never early or late. */
 #include "qmgr/schedule.h"
+#include "tests/unit/alloc_fail.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -497,6 +499,52 @@ static void wheel_agrees_with_a_naive_model(void **state)
     }
 }
 
+/* ---- without memory ---------------------------------------------------------------------------------------------- */
+
+/* Sites, flows, windows, probes, retries. */
+static void schedule_a_day(void)
+{
+    static struct job jobs[60];
+    struct schedule *s = schedule_new(START, 1);
+    uint64_t now = START;
+    unsigned done = 0;
+    memset(jobs, 0, sizeof jobs);
+    for (size_t i = 0; i < 60; i++) {
+        char site[8] = {'s', (char)('a' + i % 9)}, flow[8] = {'f', (char)('a' + i % 5)};
+        jobs[i].cost = 1;
+        schedule_add(s, &jobs[i], schedule_site(s, name_of(site), 2), name_of(flow), START + i % 3 * 50);
+    }
+    for (; now < START + 86400 && done < 60; now += 10) {
+        for (struct job *job; (job = schedule_next(s, now));) {
+            bool fails = (size_t)(job - jobs) % 9 == 4 && now < START + 7200; /* its site is dead for two hours */
+            schedule_done(s, job, fails ? JOB_SITE_FAILURE : JOB_SUCCESS, now);
+            schedule_remove(s, job);
+            done += !fails;
+            if (fails)
+                schedule_add(s, job, schedule_site(s, name_of("se"), 2), name_of("fa"), now + 300);
+        }
+    }
+    child_must(done == 60);
+    schedule_free(s);
+}
+
+/* It ends the process in good order, or does without. */
+static void each_allocation_of_the_scheduler_fails_once(void **state)
+{
+    (void)state;
+    unsigned ended = 0;
+    assert_int_equal(alloc_fail_child(0, schedule_a_day), CHILD_DONE);
+    unsigned all = alloc_count();
+    assert_true(all > 20);
+    for (unsigned at = 1; at <= all; at++) {
+        enum child_end end = alloc_fail_child(at, schedule_a_day);
+        assert_true(end == CHILD_DONE || end == CHILD_DIED);
+        ended += end == CHILD_DIED;
+    }
+    print_message("    %u allocations, each failed once: %u times it ended in good order\n", all, ended);
+    assert_true(ended > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +564,7 @@ int main(void)
         cmocka_unit_test(sites_with_nothing_in_flight_do_not_starve_the_others),
         cmocka_unit_test(a_window_does_not_grow_unused),
         cmocka_unit_test(wheel_agrees_with_a_naive_model),
+        cmocka_unit_test(each_allocation_of_the_scheduler_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

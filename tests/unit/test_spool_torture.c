@@ -19,12 +19,6 @@
 
 #include <cmocka.h>
 
-/* Of so many steps at most so many are taken, evenly, but for SPOOL_LONG. */
-static unsigned step(unsigned steps, unsigned most)
-{
-    return getenv("SPOOL_LONG") || steps <= most ? 1 : steps / most;
-}
-
 /* ---- allocations ------------------------------------------------------------------------------------------------- */
 
 static void live_the_script(void)
@@ -75,7 +69,7 @@ static void each_allocation_of_the_script_fails_once(void **state)
     (void)state;
     struct tally tally = {0};
     assert_int_equal(alloc_fail_child(0, live_the_script), CHILD_DONE);
-    unsigned all = alloc_count(), by = step(all, 150);
+    unsigned all = alloc_count(), by = step(all, 90);
     assert_true(all > 1000);
     for (unsigned at = 1; at <= all; at += by) {
         again();
@@ -92,7 +86,7 @@ static void each_allocation_of_a_recovery_fails_once(void **state)
     struct tally tally = {0};
     assert_int_equal(alloc_fail_child(0, live_the_script), CHILD_DONE);
     assert_int_equal(alloc_fail_child(0, only_recover), CHILD_DONE);
-    unsigned all = alloc_count(), by = step(all, 150);
+    unsigned all = alloc_count(), by = step(all, 90);
     assert_true(all > 100);
     for (unsigned at = 1; at <= all; at += by)
         look_after(at, alloc_fail_child(at, only_recover), &tally);
@@ -194,8 +188,9 @@ static void each_call_of_a_recovery_fails_once(void **state)
     const int errors[] = {EIO, ENOSPC, EMFILE};
     unsigned tried = 0, refused = 0;
     make_image(calls_of_script());
-    unsigned all = calls_of_recovery(true, false), by = step(all, 60);
+    unsigned all = calls_of_recovery(true, false);
     for (size_t e = 0; e < 3; e++) {
+        unsigned by = step(all, e == 0 ? 150 : 40);
         for (unsigned at = 1 + (unsigned)e; at <= all; at += by) {
             media_restore();
             media_again();
