@@ -81,6 +81,13 @@ class Disk:
         finally:
             os.close(fd)
 
+    def break_it(self):
+        """As after an error of its own: ext4 becomes read-only (errors=remount-ro)."""
+        device = os.path.basename(os.path.realpath(subprocess.run(["findmnt", "-no", "SOURCE", self.directory], capture_output=True, text=True).stdout.strip()))
+        self._run("mount", "-o", "remount,errors=remount-ro", self.directory)
+        with open("/sys/fs/ext4/%s/trigger_fs_error" % device, "w") as f:
+            f.write("a test")
+
     def close(self):
         if os.path.ismount(self.directory):
             self.unmount()

@@ -1,7 +1,11 @@
 """A disk that is full: 452 to the client, nothing that was acknowledged is lost, and mail flows again when there is room."""
+import glob
 import os
+import time
 import unittest
 
+from books import ACCEPTED
+from crash import PROGRAMS, World
 from host import DOMAIN, Host, free_port, wait_for
 from test_queue import Sink
 
@@ -44,6 +48,75 @@ class FullDisk(unittest.TestCase):
                     self.assertEqual(len(sink.messages), accepted)
                     self.assertEqual(self.send(host, 200000)[0], 250)
                     wait_for(lambda: len(sink.messages) == accepted + 1, 15)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "a disk that fails takes root")
+class FailingDisk(unittest.TestCase):
+    """Each with its line in the log; what was acknowledged is there when the disk is well again."""
+
+    def log_is_ready(self, world):
+        """small mail goes to a segment of the log"""
+        def files():
+            return sum(len(names) for _, _, names in os.walk(world.host.path("spool", "msg")))
+
+        def in_log():
+            """mail in the log"""
+            before = files()
+            self.assertEqual(world.send("ok").result(20).fate, ACCEPTED)
+            return files() == before
+        world.next.refuse_all = "451 4.3.0 not now"
+        wait_for(in_log, 30)
+
+    def test_a_flush_that_fails_is_451_and_the_segment_is_not_written_any_more(self):
+        with World(variant="holdsync", smtpd=1) as world:
+            self.log_is_ready(world)
+            flag = world.host.path("spool", "fail.flush")
+            open(flag, "w").close()
+            os.chmod(flag, 0o644)
+            refused = world.send("ok").result(20)
+            self.assertRegex(refused.answer, "^451 ")
+            world.host.wait_log("flush of the log failed at [0-9]+: Input/output error; this segment is not written any more: look at the disk")
+            os.unlink(flag)
+            wait_for(lambda: world.send("ok").result(20).fate == ACCEPTED, 60)
+            world.kill("qmgr")
+            self.assertEqual(world.settle("a flush failed;")["lost"], 0)
+
+    def test_a_filesystem_that_becomes_read_only_under_load(self):
+        with World(on_disk=256) as world:
+            world.next.refuse_all = "451 4.3.0 not now"
+            world.load.begin()
+            time.sleep(1)
+            world.host.disk.break_it()
+            world.host.wait_log("the message can't be stored now, try again later", 30)
+            world.load.stop()
+            world.host.wait_log("Read-only file system")
+            world.strike(*PROGRAMS)
+            world.host.disk.unmount()
+            world.host.disk.mount()
+            world.recover()
+            sums = world.settle("a filesystem that became read-only;")
+            self.assertGreater(sums["accepted"], 5)
+            self.assertEqual(sums["lost"], 0)
+
+    def test_a_truncated_segment_and_foreign_files(self):
+        with World(smtpd=1) as world:
+            self.log_is_ready(world)
+            for _ in range(5):
+                self.assertEqual(world.send("ok").result(20).fate, ACCEPTED)
+            world.host.wait_log("status=deferred")
+            world.host.stop()
+            for path in glob.glob(world.host.path("spool", "log", "*")):
+                if os.path.getsize(path) > 2 << 20:
+                    os.truncate(path, 2 << 20)
+            for path in (("log", "README"), ("msg", "00", "core"), ("tmp", "note")):
+                with open(world.host.path("spool", *path), "w") as f:
+                    f.write("mine")
+            world.host.start()
+            world.host.wait_log("log/[0-9a-f]+: it is 2097152 octets long and was [0-9]+")
+            for where, name in (("log", "README"), ("msg/00", "core"), ("tmp", "note")):
+                world.host.wait_log("in %s: file=%s is none of ours; ignored" % (where, name))
+                self.assertTrue(os.path.exists(world.host.path("spool", where, name)))
+            self.assertEqual(world.settle("a truncated segment;")["lost"], 0)
 
 
 if __name__ == "__main__":
