@@ -299,8 +299,13 @@ static void lay_out(struct log *log, struct spool_ops *ops, bool begins, uint64_
     memset(header, 0, LOG_HEADER);
     buf_add(&log->batch, header, LOG_HEADER);
     for (struct spool_op *op = ops->first; op; op = op->next) {
-        if (op->log && op->status == 0)
-            add_op(&l, op);
+        if (!op->log || op->status != 0)
+            continue;
+        size_t before = log->batch.len;
+        add_op(&l, op);
+        if (!log->batch.failed && log->batch.len - before > op->room) /* what is counted otherwise than written overflows some day */
+            log_die("spool: an operation of kind %d takes %zu octets of the log, and %llu were counted for it", (int)op->kind,
+                    log->batch.len - before, (unsigned long long)op->room);
     }
     if (!log->batch.failed) {
         struct log_batch_header h = {.epoch = g->epoch, .key = g->key, .sequence = log->sequence, .oldest = oldest, .count = l.count};

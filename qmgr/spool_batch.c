@@ -97,6 +97,7 @@ static enum take put_to_log(const struct spool *s, struct filling *f, struct spo
         need += log_record_octets(0, op->with.len + (parent->settling ? parent->settling->states.len : 0));
     enum take t = take(s, f, need, RESERVE_MAIL);
     op->log = t == TAKE;
+    op->room = need;
     if (t == TAKE && parent)
         join_parent(op, parent);
     return t;
@@ -161,6 +162,7 @@ static struct spool_op *move_op(struct spool_entry *e)
 {
     struct spool_op *op = spool_op_new(SPOOL_OP_MOVE, e->node.key, NULL, NULL);
     op->log = true;
+    op->room = LOG_ALIGN;
     op->at = spool_entry_place(e);
     op->previous = spool_entry_settled(e);
     e->in_flight = true;
@@ -201,6 +203,7 @@ static struct spool_op *settling_op(struct spool *s, struct filling *f, struct s
     struct spool_op *op = spool_op_new(x->remove ? SPOOL_OP_REMOVE : SPOOL_OP_SETTLE, x->id, NULL, NULL);
     op->makes_room = x->makes_room;
     op->log = in_log;
+    op->room = need;
     f->files += !in_log;
     if (in_log && !x->remove) {
         op->body = x->states;
@@ -261,6 +264,7 @@ static void gather_controls(struct spool *s, struct filling *f, uint64_t now)
         struct spool_op *op = spool_ops_take(&s->controls);
         op->status = 0;
         op->step = NULL;
+        op->room = 2 * LOG_ALIGN;
         if (parent)
             op->before = spool_entry_settled(parent);
         spool_ops_add(&s->running, op);

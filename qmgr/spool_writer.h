@@ -34,6 +34,7 @@ struct spool_op {
     size_t with_older;                /* octets of it that were gathered before */
     struct log_place with_at, before; /* before: FORGET, `previous` of the parent's settlement */
     bool with_log;                    /* decided: it goes there */
+    uint64_t room;                    /* op->log: octets of the batch that were counted for it */
     /* The writer's. */
     int status;       /* 0 or an errno */
     const char *step; /* what failed */

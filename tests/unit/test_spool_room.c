@@ -193,6 +193,99 @@ static void a_segment_that_cannot_be_read_is_set_aside(void **state)
     assert_memory_equal(text, "PSTN", 4);
 }
 
+/* ---- segments of another size ------------------------------------------------------------------------------------ */
+
+/* The disk was larger or smaller in the life before: what those segments hold is read, and none of them is used again. */
+static void a_log_of_another_size_is_read_and_replaced(void **state)
+{
+    (void)state;
+    const uint32_t sizes[] = {SEGMENT, 4 * SEGMENT, 0, 2 * SEGMENT, SEGMENT};
+    uint64_t n = 1;
+    for (size_t i = 0; i < 5; i++) {
+        spool_log_size(sizes[i]);
+        open_spool(&media_ops);
+        assert_true(unsettled() == 0 && no_damage(check_all((unsigned)i)));
+        for (uint64_t old = 1; old < n; old++) {
+            if (known[old].found && old % 3 == i % 3)
+                take_out(old);
+            else if (known[old].found)
+                defer(old);
+        }
+        if (sizes[i] > 0)
+            wait_for_log();
+        for (unsigned more = 0; more < 12; more++)
+            assert_int_equal(put(n++, 3000), 0);
+        close_spool();
+        power_cut();
+    }
+    open_spool(&media_ops);
+    assert_true(unsettled() == 0 && no_damage(check_all(5)));
+    close_spool();
+}
+
+/* ---- ten thousand recipients ------------------------------------------------------------------------------------- */
+
+#define MANY 10000
+
+static size_t many_found;
+
+static void count_settled(const struct spool_envelope *e, const struct spool_state *states, size_t count, void *arg)
+{
+    (void)arg;
+    for (size_t i = 0; i < count && e->id == ID(1); i++)
+        many_found += states[i].attempts == 2 + i % 7 && states[i].state == (i % 3 ? RECIPIENT_WAITING : RECIPIENT_DONE);
+}
+
+static void many_answered(int status, void *arg)
+{
+    *(int *)arg = status;
+}
+
+/* Their states are more than a segment holds: the message moves to a file first. All are there after the next start, the last of each. */
+static void the_states_of_ten_thousand_recipients_outgrow_a_segment(void **state)
+{
+    (void)state;
+    static char words[300];
+    struct buf recipients = BUF_EMPTY(0);
+    struct error error;
+    int status = -1;
+    memset(words, 'w', sizeof words);
+    struct record_recipient r = {.address = SPAN_LITERAL("r@example.org"), .transport = SPAN_LITERAL("smtp"), .nexthop = SPAN_LITERAL("x")};
+    for (unsigned i = 0; i < MANY; i++)
+        record_recipient_add(&recipients, &r);
+    struct spool_envelope e = {.id = ID(1), .arrived = 1, .recipients = {.count = MANY, .bytes = buf_span(&recipients)}};
+    spool_log_size(1 << 20);
+    open_spool(&media_ops);
+    wait_for_log();
+    spool_put(spool, &e, SPAN_LITERAL("hello\r\n"), many_answered, &status);
+    turn_until(&status);
+    assert_int_equal(status, 0);
+    assert_false(has_file(1));
+    for (unsigned round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < MANY; i++) {
+            struct spool_state s = {.index = i, .state = RECIPIENT_WAITING, .attempts = 1, .due = 5, .reason = {words, sizeof words}};
+            if (round == 1) {
+                s.attempts = 2 + i % 7;
+                s.state = i % 3 ? RECIPIENT_WAITING : RECIPIENT_DONE;
+            }
+            spool_settle(spool, ID(1), &s, 1);
+        }
+        turn_until_settled(20000);
+        assert_null(spool->settlings);
+    }
+    assert_true(has_file(1));
+    close_spool();
+    power_cut();
+    disk = &disk_real;
+    spool = spool_open(root_fd, 0, &error);
+    assert_non_null(spool);
+    many_found = 0;
+    assert_int_equal(spool_recover(spool, count_settled, NULL, &error), 1);
+    assert_int_equal(many_found, MANY);
+    close_spool();
+    buf_free(&recipients);
+}
+
 /* ---- settled for days -------------------------------------------------------------------------------------------- */
 
 #define WORDS 100000
@@ -316,6 +409,8 @@ int main(void)
         T(settlements_do_not_starve_in_a_flood_of_mail),
         T(a_disk_of_any_size_that_gets_full_loses_nothing),
         T(a_segment_that_cannot_be_read_is_set_aside),
+        T(a_log_of_another_size_is_read_and_replaced),
+        T(the_states_of_ten_thousand_recipients_outgrow_a_segment),
         T(a_file_that_is_settled_for_days_stays_small),
         T(a_file_that_is_written_anew_is_whole_after_a_cut_at_any_call),
     };
