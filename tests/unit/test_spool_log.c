@@ -169,7 +169,7 @@ static void before_the_flush_no_250_after_it_the_message_is_there(void **state)
     for (size_t type = SPOOL_MSG; type <= SPOOL_TOLD; type++)
         assert_true(script.records[type] >= 5);
     assert_true(script.in_files >= 5);
-    for (unsigned at = 1; at <= calls; at += 1 + (unsigned)(at % stride()), cuts++) {
+    for (unsigned at = 1; at <= calls; at += 1 + at % stride(), cuts++) {
         struct damage d = cut_at(at, false);
         if (d.lost || d.wrong || d.half)
             fail_msg("power cut at call %u of %u: %u messages lost, %u wrong, %u reports without their settlement", at, calls, d.lost,
@@ -196,7 +196,7 @@ static void fail_each_call_once(int error)
 {
     again();
     unsigned calls = script_calls();
-    for (unsigned at = 1; at <= calls; at += 1 + (unsigned)(at % stride())) {
+    for (unsigned at = 1; at <= calls; at += 1 + at % (2 * stride() - 1)) {
         again();
         dice = at;
         open_spool(&media_ops);
