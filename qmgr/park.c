@@ -13,9 +13,11 @@
 #include "qmgr/queue.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 #define LOOKS_A_SECOND    20000 /* at mail that may be parked */
 #define WARNINGS_A_SECOND 1000  /* each is a read, and a report */
+#define TRIM_AFTER        4096  /* parked: what is free among what is not goes back to the system */
 #define AGAIN             60    /* seconds after a message could not be read */
 
 struct parked {
@@ -79,7 +81,7 @@ static void forget(struct parked *p)
 /* ---- the line of those that may be parked ------------------------------------------------------------------------ */
 
 static struct mail *line_first, *line_last;
-static size_t line_count;
+static size_t line_count, parked_since_trim;
 
 void park_later(struct mail *m)
 {
@@ -144,6 +146,7 @@ static void park(struct mail *m)
     hash_add(&table, &p->node, mail_id(m));
     warn_later(p);
     mail_forget(m);
+    parked_since_trim++;
 }
 
 void park_now(struct mail *m)
@@ -323,4 +326,8 @@ void park_turn(uint64_t now)
 {
     warn_due(now);
     park_line();
+    if (parked_since_trim >= TRIM_AFTER) {
+        parked_since_trim = 0;
+        malloc_trim(0);
+    }
 }

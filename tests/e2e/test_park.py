@@ -1,0 +1,141 @@
+"""Mail that waits, in little memory: parked mail is listed, shown, retried, deleted, warned about and returned as any other; it costs what it should, and
+nothing of it is lost or doubled when all programs are killed."""
+import collections
+import os
+import re
+import signal
+import subprocess
+import time
+import unittest
+
+from host import free_port, wait_for
+from test_queue import Queue, Sink
+
+SLOW = "limit { queue_memory = 0 } queue { retry_first = 1h retry_most = 1h lifetime = 1d %s }"
+
+
+def memory(pid):
+    """Octets that only this process has."""
+    with open("/proc/%d/smaps_rollup" % pid) as f:
+        return sum(int(kib) for kib in re.findall(r"^Private_\w+:\s+(\d+) kB", f.read(), re.M)) * 1024
+
+
+class Park(Queue):
+    def flood(self, host, count, sender="nobody@elsewhere.example"):
+        subprocess.run(["smtp-source", "-s", "10", "-m", str(count), "-l", "600", "-f", sender, "-t", "x@elsewhere.example", "127.0.0.1:%d" % host.port],
+                       check=True, timeout=120)
+
+    def kill_all(self, host):
+        pids = list(host.pids())
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        host.process.wait()
+        wait_for(lambda: not [p for p in pids if os.path.exists("/proc/%d" % p)], 10)
+
+    def parked(self, host, ids):
+        """All have been tried, and what became of it is on disk."""
+        for queue_id in ids:
+            host.wait_log(queue_id + r".*status=deferred")
+        self.pause(3)
+
+    @staticmethod
+    def pause(seconds):
+        """For what happens once a second, and says nothing."""
+        time.sleep(seconds)
+
+    def test_a_message_that_waits_costs_little_and_is_delivered_once(self):
+        count = 20000
+        port = free_port()
+        host = self.host(port, SLOW % "delay_warning = 0")
+        qmgr = host.pid_of("qmgr")
+        empty = memory(qmgr)
+        self.flood(host, count)
+        qmgr_now = host.pid_of("qmgr")
+        self.assertEqual(qmgr, qmgr_now)
+
+        def parked():
+            """no more than 400 octets a message"""
+            return memory(qmgr) - empty < count * 400
+        wait_for(parked, 20, 0.5)
+        self.kill_all(host)
+        host.start()
+        wait_for(lambda: re.search(r"%d messages are in the queue" % count, host.log()), 5)
+        used = memory(host.pid_of("qmgr")) - empty
+        self.assertLess(used, count * 250, "octets a message: %d" % (used / count))
+        self.assertGreater(used, count * 100)
+        listing = host.tool("postino", "queue", "list", "--json").stdout.splitlines()
+        self.assertEqual(len(listing), count)
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        host.tool("postino", "queue", "retry", "all", check=True)
+        wait_for(lambda: len(sink.messages) >= count, 120, 0.2)
+        wait_for(host.queue_is_empty, 20)
+        ids = collections.Counter(re.search(rb"id ([0-9A-Z]{12})", m)[1] for m in sink.messages)
+        self.assertEqual(len(ids), count)
+        self.assertEqual(max(ids.values()), 1)
+
+    def test_the_administrator_sees_retries_and_deletes_what_is_parked(self):
+        port = free_port()
+        host = self.host(port, SLOW % "")
+        keep, drop, rest = (self.send(host, name + "@elsewhere.example") for name in ("keep", "drop", "rest"))
+        self.parked(host, [keep, drop])
+        for _ in range(2):
+            listing = host.queue()
+            for text in (keep, drop, rest, "keep@elsewhere.example", "Connection refused"):
+                self.assertIn(text, listing)
+            shown = host.tool("postino", "queue", "show", keep)
+            self.assertEqual(shown.returncode, 0, shown.stderr)
+            self.assertIn("body of the original", shown.stdout)
+            self.assertIn("attempts: 1", shown.stdout)
+            self.kill_all(host)
+            host.start()
+        self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
+        self.assertNotIn(drop, host.queue())
+        self.assertNotEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        self.assertEqual(host.tool("postino", "queue", "retry", keep).returncode, 0)
+        wait_for(lambda: keep not in host.queue(), 15)
+        self.assertIn(b"keep@", sink.messages[0])
+        host.tool("postino", "queue", "retry", "all", check=True)
+        wait_for(host.queue_is_empty, 15)
+        self.assertEqual(len(sink.messages), 2)
+
+    def test_a_warning_about_parked_mail_is_neither_lost_nor_doubled(self):
+        port = free_port()
+        host = self.host(port, SLOW % "delay_warning = 6s")
+        queue_id = self.send(host, "x@elsewhere.example")
+        self.parked(host, [queue_id])
+        self.assertEqual(host.messages("alice"), [])
+        self.kill_all(host)
+        host.start()
+        wait_for(lambda: host.messages("alice"), 15)
+        self.assertRegex(host.messages("alice")[0].decode(), r"(?m)^Action: delayed")
+        self.pause(3)
+        self.kill_all(host)
+        host.start()
+        self.pause(8)
+        self.assertEqual(len(host.messages("alice")), 1)
+        sink = Sink(port)
+        self.addCleanup(sink.close)
+        host.tool("postino", "queue", "retry", "all", check=True)
+        wait_for(host.queue_is_empty, 15)
+        self.assertEqual(len(sink.messages), 1)
+
+    def test_parked_mail_that_is_too_old_goes_back(self):
+        sink = self.sink(replies={"RCPT": "451 4.7.1 come back later"})
+        host = self.host(sink.port, "limit { queue_memory = 0 } queue { retry_first = 4s retry_most = 4s lifetime = 6s delay_warning = 0 }")
+        self.send(host, "x@elsewhere.example")
+        wait_for(lambda: host.messages("alice"), 25)
+        raw = host.messages("alice")[0].decode()
+        self.assertIn("come back later", raw)
+        self.assertIn("after 3 attempts", " ".join(raw.split()))
+        wait_for(host.queue_is_empty)
+
+
+for name in [n for n in vars(Queue) if n.startswith("test_")]:  # those of the queue are run there
+    setattr(Park, name, None)
+del Queue
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
