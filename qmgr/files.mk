@@ -1,6 +1,6 @@
 # postino-qmgr: the spool, the schedule, the reports.
 QMGR_SPOOL    := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c \
-                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_writer.c qmgr/spool_rewrite.c qmgr/hash.c qmgr/pool.c
+                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c qmgr/spool_rewrite.c qmgr/hash.c qmgr/pool.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr

@@ -3,6 +3,7 @@
 #include "qmgr/disk.h"
 #include "qmgr/log_recover.h"
 #include "qmgr/memory.h"
+#include "qmgr/spool_ahead.h"
 #include "qmgr/spool_private.h"
 
 #include <dirent.h>
@@ -67,11 +68,15 @@ int spool_check_version(int directory, struct error *error)
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
+#define SLOW 50 /* microseconds a file: it is read from the disk */
+
 struct recovery {
     struct spool *spool;
     spool_each_fn *each;
     void *arg;
     long count;
+    unsigned long files;
+    struct spool_ahead *ahead;
 };
 
 static void foreign(const char *where, const char *name)
@@ -210,6 +215,7 @@ struct shelf {
 static void each_in_shelf(void *arg, const char *name)
 {
     struct shelf *shelf = arg;
+    shelf->recovery->files++;
     recover_name(shelf->recovery, shelf->number, name);
 }
 
@@ -351,6 +357,27 @@ static int recover_log(struct recovery *r, struct error *error)
     return 0;
 }
 
+/* What the kernel has in its cache takes a tenth of that. */
+static bool disk_is_slow(const struct recovery *r, uint64_t began)
+{
+    return r->files >= 200 && (spool_monotonic() - began) * 1000 / r->files > SLOW;
+}
+
+static int recover_shelves(struct recovery *r, struct error *error)
+{
+    uint64_t began = spool_monotonic();
+    for (unsigned number = 0; number < 256; number++) {
+        struct shelf shelf = {.recovery = r, .number = number};
+        char path[SPOOL_PATH];
+        spool_shelf_path(path, number);
+        if (each_name(r->spool->directory, path, each_in_shelf, &shelf, error) != 0)
+            return -1;
+        if (!r->ahead && disk_is_slow(r, began))
+            r->ahead = spool_ahead_start(r->spool->directory, number + 1);
+    }
+    return 0;
+}
+
 long spool_recover(struct spool *s, spool_each_fn *each, void *arg, struct error *error)
 {
     struct recovery r = {.spool = s, .each = each, .arg = arg};
@@ -358,12 +385,7 @@ long spool_recover(struct spool *s, spool_each_fn *each, void *arg, struct error
         return -1;
     if (each_name(s->directory, "msg", each_shelf, NULL, error) != 0 || each_name(s->directory, "tmp", each_in_tmp, &r, error) != 0)
         return -1;
-    for (unsigned number = 0; number < 256; number++) {
-        struct shelf shelf = {.recovery = &r, .number = number};
-        char path[SPOOL_PATH];
-        spool_shelf_path(path, number);
-        if (each_name(s->directory, path, each_in_shelf, &shelf, error) != 0)
-            return -1;
-    }
-    return r.count;
+    int status = recover_shelves(&r, error);
+    spool_ahead_stop(r.ahead);
+    return status == 0 ? r.count : -1;
 }
