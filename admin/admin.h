@@ -24,6 +24,7 @@ int cmd_stop(struct admin *, int argc, char **argv);
 int cmd_reload(struct admin *, int argc, char **argv);
 int cmd_status(struct admin *, int argc, char **argv);
 int cmd_queue(struct admin *, int argc, char **argv);
+int cmd_spool(struct admin *, int argc, char **argv);
 int cmd_map(struct admin *, int argc, char **argv);
 int cmd_why(struct admin *, int argc, char **argv);
 

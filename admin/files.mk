@@ -23,3 +23,6 @@ PROGRAMS += newaliases
 newaliases_SRC  = admin/newaliases.c $(conf_parse_SRC)
 newaliases_LIBS = $(conf_parse_LIBS) -ldb-5.3
 MANUALS += admin/newaliases.1
+# postino spool
+spool_PARTS := admin/spool_survey.c admin/spool_survey_log.c admin/spool_mend.c admin/spool_mend_log.c qmgr/spool_lock.c $(QMGR_READ)
+postino_SRC += $(spool_PARTS)

@@ -25,6 +25,7 @@ static const struct command {
     {"reload", "", "check the configuration, and let the running Postino take it", cmd_reload},
     {"status", "", "tell whether it runs", cmd_status},
     {"queue", "list | show ID | retry ID|all | delete ID", "look at the queue, and change it", cmd_queue},
+    {"spool", "check | repair | dump [ID...]", "look at the spool while Postino is stopped, and mend it", cmd_spool},
     {"map", "TYPE:/PATH", "build a map from its source", cmd_map},
     {"why", "--client A --to T ...", "tell what would be said to a recipient, and by which rule", cmd_why},
     {"help", "", "print this", cmd_help},

@@ -63,7 +63,7 @@ static void table_recipient(struct queue_printer *p, const struct record_entry *
 /* ---- JSON ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Octets that are no UTF-8 are shown as the characters of Latin-1, so that the output always is. */
-static void json_text(FILE *out, struct span s)
+void queue_print_json_text(FILE *out, struct span s)
 {
     bool utf8 = utf8_is_printable(s);
     (void)fputc('"', out);
@@ -86,7 +86,7 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
     (void)fprintf(p->out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %llu, \"message_size\": %llu, \"sender\": ",
                   e->state == RECIPIENT_ACTIVE ? "active" : "deferred", queueid_format(e->id).text, (unsigned long long)e->arrived,
                   (unsigned long long)e->size);
-    json_text(p->out, e->sender);
+    queue_print_json_text(p->out, e->sender);
     (void)fprintf(p->out, ", \"recipients\": [");
     p->any_recipient = false;
 }
@@ -94,10 +94,10 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
 static void json_recipient(struct queue_printer *p, const struct record_entry *e)
 {
     (void)fprintf(p->out, "%s{\"address\": ", p->any_recipient ? ", " : "");
-    json_text(p->out, e->recipient);
+    queue_print_json_text(p->out, e->recipient);
     if (e->reason.n) {
         (void)fprintf(p->out, ", \"delay_reason\": ");
-        json_text(p->out, e->reason);
+        queue_print_json_text(p->out, e->reason);
     }
     (void)fprintf(p->out, ", \"state\": \"%s\", \"attempts\": %lu, \"next_attempt\": %llu}",
                   e->state == RECIPIENT_ACTIVE ? "active" : "waiting", (unsigned long)e->attempts, (unsigned long long)e->due);

@@ -25,5 +25,6 @@ void queue_print_end(struct queue_printer *);
 int queue_print_all(const char *run, uint64_t only, enum queue_form, FILE *, struct error *);
 /* The text with control characters as '?'. */
 void queue_print_text(FILE *, struct span);
+void queue_print_json_text(FILE *, struct span); /* with quotes */
 
 #endif

@@ -1,10 +1,14 @@
 # postino-qmgr: the spool, the schedule, the reports.
-QMGR_SPOOL    := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c \
-                 qmgr/spool_format.c qmgr/spool_file.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c qmgr/spool_rewrite.c qmgr/hash.c qmgr/pool.c
+# What reads a spool: postino-qmgr, `postino spool`, the fuzz targets.
+QMGR_READ     := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool_format.c qmgr/spool_file.c \
+                 qmgr/spool_version.c qmgr/hash.c
+QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c \
+                 qmgr/spool_rewrite.c qmgr/pool.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
 postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
+                      qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8

@@ -55,7 +55,7 @@ static bool segment_decode_one(const unsigned char in[LOG_HEADER], struct log_se
                                      .key = get(in + 24, 8),
                                      .first = get(in + 32, 8),
                                      .oldest = get(in + 40, 8)};
-    return h->epoch > 0 && h->size >= LOG_SEGMENT_LEAST && h->size % LOG_BLOCK == 0;
+    return h->epoch > 0 && h->size >= LOG_SEGMENT_LEAST && h->size <= LOG_SEGMENT_MOST && h->size % LOG_BLOCK == 0;
 }
 
 bool log_segment_decode(const unsigned char in[LOG_BLOCK], struct log_segment_header *h)

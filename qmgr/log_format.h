@@ -9,6 +9,7 @@
 #define LOG_HEADER_COPY   2048 /* where the segment's header stands a second time */
 #define LOG_ALIGN         64   /* of records in a batch */
 #define LOG_SEGMENT_LEAST (16 * LOG_BLOCK)
+#define LOG_SEGMENT_MOST  ((uint32_t)64 << 20) /* recovery holds one of them in memory */
 
 /* One use of a segment. */
 struct log_segment_header {

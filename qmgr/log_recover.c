@@ -27,16 +27,57 @@ struct scan {
     uint64_t oldest;   /* the highest that any batch told */
 };
 
+/* ---- what is told ------------------------------------------------------------------------------------------------ */
+
+static void log_the_note(const struct log_note *n)
+{
+    char path[LOG_PATH];
+    unsigned long long from = n->from, to = n->to;
+    log_path(path, n->slot);
+    switch (n->kind) {
+    case LOG_NOTE_DAMAGED:
+        log_error("spool: %s: damaged between offset %llu and %llu; %u records of it check out and count; what is lost may be in a backup: "
+                  "look at the disk, and at it with postino spool check",
+                  path, from, to, n->count);
+        break;
+    case LOG_NOTE_UNREADABLE:
+        log_error("spool: %s: %u blocks of it can't be read, and mail in them is not delivered: look at the disk", path, n->count);
+        break;
+    case LOG_NOTE_SHORT:
+        log_error("spool: %s: it is %llu octets long and was %llu", path, from, to);
+        break;
+    case LOG_NOTE_HEADER:
+        log_error("spool: %s: its header is damaged; its batches are read without it", path);
+        break;
+    case LOG_NOTE_NOTHING:
+        log_error("spool: %s: nothing in it can be read as a segment of the log; it stays where it is, and is not used", path);
+        break;
+    case LOG_NOTE_FOREIGN:
+        log_warning("spool: %s is none of ours; ignored", path);
+        break;
+    case LOG_NOTE_HEADER_COPY:
+    case LOG_NOTE_END:
+        break;
+    }
+}
+
+static void tell(const struct log *log, struct log_note note)
+{
+    if (log->note)
+        log->note(&note, log->note_arg);
+    else
+        log_the_note(&note);
+}
+
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
-/* The record at an offset, all of it checked; 0: there is none, else its octets. */
-static uint64_t record_at(const struct scan *s, uint64_t offset, struct spool_record *r)
+uint64_t log_record_at(const unsigned char *data, uint64_t size, uint64_t offset, uint64_t key, struct spool_record *r)
 {
-    const unsigned char *p = s->data + offset;
-    if (s->size - offset < SPOOL_RECORD_HEADER || !spool_record_decode(p, r))
+    const unsigned char *p = data + offset;
+    if (size - offset < SPOOL_RECORD_HEADER || !spool_record_decode(p, r))
         return 0;
-    uint64_t room = s->size - offset - SPOOL_RECORD_HEADER;
-    if (r->key != s->log->segments[s->slot].key || r->offset != offset || r->type < SPOOL_MSG || r->type > SPOOL_TOLD)
+    uint64_t room = size - offset - SPOOL_RECORD_HEADER;
+    if (r->key != key || r->offset != offset || r->type < SPOOL_MSG || r->type > SPOOL_TOLD)
         return 0;
     if (r->body > room || r->rest > room - r->body)
         return 0;
@@ -44,6 +85,11 @@ static uint64_t record_at(const struct scan *s, uint64_t offset, struct spool_re
     if (r->body_crc != crc32c(0, p, (size_t)r->body) || r->rest_crc != crc32c(0, p + r->body, r->rest))
         return 0;
     return log_record_octets(r->body, r->rest);
+}
+
+static uint64_t record_at(const struct scan *s, uint64_t offset, struct spool_record *r)
+{
+    return log_record_at(s->data, s->size, offset, s->log->segments[s->slot].key, r);
 }
 
 static void give(const struct scan *s, const struct spool_record *r)
@@ -89,7 +135,6 @@ static void give_batch(struct scan *s, uint64_t offset, const struct log_batch_h
 
 static void salvage(struct scan *s, uint64_t from, uint64_t to)
 {
-    char path[LOG_PATH];
     unsigned records = 0;
     uint64_t message_end = 0;
     for (uint64_t at = from; at < to;) {
@@ -103,11 +148,7 @@ static void salvage(struct scan *s, uint64_t from, uint64_t to)
         if (n > 0 && r.type == SPOOL_MSG)
             message_end = at;
     }
-    log_path(path, s->slot);
-    log_error(
-        "spool: %s: damaged between offset %llu and %llu; %u records of it check out and count; what is lost may be in a backup: look at "
-        "the disk",
-        path, (unsigned long long)from, (unsigned long long)to, records);
+    tell(s->log, (struct log_note){.kind = LOG_NOTE_DAMAGED, .slot = s->slot, .from = from, .to = to, .count = records, .data = s->data});
 }
 
 /* The next batch header that checks out, at or behind an offset; 0: none. */
@@ -144,6 +185,9 @@ static void scan_batches(struct scan *s, uint64_t next_first /* the next segment
     }
     if (next_first > s->expected && at < s->size)
         salvage(s, at, s->size);
+    else
+        tell(s->log,
+             (struct log_note){.kind = LOG_NOTE_END, .slot = s->slot, .from = at, .to = s->size, .count = next_first > 0, .data = s->data});
 }
 
 /* What can't be read is taken for zeros, block by block. */
@@ -177,9 +221,9 @@ static int scan_segment(struct scan *s, unsigned slot, uint64_t next_first, stru
     unsigned unreadable = read_segment(g->fd, data, s->size);
     g->unreadable = unreadable > 0;
     if (unreadable > 0)
-        log_error("spool: %s: %u blocks of it can't be read, and mail in them is not delivered: look at the disk", path, unreadable);
+        tell(s->log, (struct log_note){.kind = LOG_NOTE_UNREADABLE, .slot = slot, .count = unreadable});
     if (s->size < g->size)
-        log_error("spool: %s: it is %llu octets long and was %u", path, (unsigned long long)s->size, g->size);
+        tell(s->log, (struct log_note){.kind = LOG_NOTE_SHORT, .slot = slot, .from = s->size, .to = g->size});
     s->data = data;
     s->slot = slot;
     s->expected = g->first;
@@ -227,8 +271,6 @@ static void take_segment(struct log *log, unsigned slot, int fd, uint64_t size, 
     struct log_segment *g = &log->segments[slot];
     unsigned char block[LOG_BLOCK] = {0};
     struct log_segment_header h;
-    char path[LOG_PATH];
-    log_path(path, slot);
     *g = (struct log_segment){.fd = fd};
     int status = size < LOG_BLOCK ? 0 : disk_read(fd, block, sizeof block, 0);
     if (status == 0 && size >= LOG_BLOCK && log_segment_decode(block, &h) && h.number == slot) {
@@ -239,16 +281,18 @@ static void take_segment(struct log *log, unsigned slot, int fd, uint64_t size, 
         g->first = h.first;
         if (h.oldest > *oldest)
             *oldest = h.oldest;
+        if (memcmp(block, block + LOG_HEADER_COPY, LOG_HEADER) != 0)
+            tell(log, (struct log_note){.kind = LOG_NOTE_HEADER_COPY, .slot = slot});
         return;
     }
     bool zeros = status == 0 && all_zero(block, sizeof block);
-    if (size > UINT32_MAX || size % LOG_BLOCK != 0 || !header_from_batches(g, size, zeros)) {
-        g->size = size > UINT32_MAX ? 0 : (uint32_t)size;
+    if (size > LOG_SEGMENT_MOST || size % LOG_BLOCK != 0 || !header_from_batches(g, size, zeros)) {
+        g->size = size > LOG_SEGMENT_MOST ? 0 : (uint32_t)size;
         g->state = zeros ? LOG_FREE : LOG_FOREIGN;
         if (g->state == LOG_FOREIGN)
-            log_error("spool: %s: nothing in it can be read as a segment of the log; it stays where it is, and is not used", path);
+            tell(log, (struct log_note){.kind = LOG_NOTE_NOTHING, .slot = slot});
     } else {
-        log_error("spool: %s: its header is damaged; its batches are read without it", path);
+        tell(log, (struct log_note){.kind = LOG_NOTE_HEADER, .slot = slot});
     }
 }
 
@@ -257,10 +301,10 @@ static int open_segment(struct log *log, unsigned slot, uint64_t *oldest, struct
     char path[LOG_PATH];
     uint64_t size = 0;
     log_path(path, slot);
-    int fd = disk->openat(log->directory, path, O_RDWR | O_NONBLOCK, 0);
+    int fd = disk->openat(log->directory, path, (log->read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK, 0);
     if (fd < 0 && errno == ENOENT)
         return 0;
-    if (fd < 0 && errno != ELOOP && errno != EISDIR)
+    if (fd < 0 && errno != ELOOP && errno != EISDIR && errno != ENXIO)
         return error_set(error, "spool: %s can't be opened: %s", path, strerror(errno));
     int status = fd < 0 || disk->size(fd, &size) != 0 ? errno : 0;
     if (fd >= 0 && status != 0 && status != EINVAL) {
@@ -269,7 +313,7 @@ static int open_segment(struct log *log, unsigned slot, uint64_t *oldest, struct
     }
     if (status != 0) {
         log->segments[slot].state = LOG_FOREIGN;
-        log_warning("spool: %s is none of ours; ignored", path);
+        tell(log, (struct log_note){.kind = LOG_NOTE_FOREIGN, .slot = slot});
         if (fd >= 0)
             disk->close(fd);
         return 0;

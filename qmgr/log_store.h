@@ -32,8 +32,14 @@ struct log_segment {
     size_t id_count, id_room, id_next;
 };
 
+struct log_note;
+typedef void log_note_fn(const struct log_note *, void *arg);
+
 struct log {
     int directory;
+    log_note_fn *note; /* is told what log_scan() meets; NULL: the program's log is */
+    void *note_arg;
+    bool read_only;
     uint32_t size; /* of new segments; 0: there is no log */
     struct log_segment segments[LOG_SLOTS];
     int open;                 /* its slot; -1: none */

@@ -1,11 +1,11 @@
 /* postino-qmgr: the only program that touches the spool. */
 #include "common/program.h"
 #include "qmgr/queue.h"
+#include "qmgr/spool_lock.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,15 +28,14 @@ static void sandbox(const struct settings *s, struct sandbox *box)
     box->file_size = UINT64_MAX;
 }
 
-/* The lock goes with the process: two queue managers on one spool would be the end of it. */
 static int prepare(const struct settings *s, struct error *error)
 {
     const char *path = s->directory_spool;
     directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return error_set(error, "directory { spool = \"%s\" } can't be opened: %s", path, strerror(errno));
-    if (flock(directory, LOCK_EX | LOCK_NB) != 0)
-        return error_set(error, "directory { spool = \"%s\" } is in use by another postino-qmgr: stop that one first", path);
+    if (spool_lock(directory, SPOOL_LOCK_ALONE, error) != 0)
+        return -1;
     admin_resolve(s);
     return 0;
 }

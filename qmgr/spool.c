@@ -4,6 +4,7 @@
 #include "qmgr/disk.h"
 #include "qmgr/memory.h"
 #include "qmgr/spool_private.h"
+#include "qmgr/spool_version.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -99,7 +99,4 @@ bool spool_anything_to_write(const struct spool *);
 void spool_move_done(struct spool *, struct spool_op *);
 void spool_remove_done(struct spool *, struct spool_op *);
 
-/* spool_recover.c */
-int spool_check_version(int directory, struct error *);
-
 #endif

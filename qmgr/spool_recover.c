@@ -1,4 +1,4 @@
-/* What is in the spool when it is opened: its version, and the messages. */
+/* What is in the spool when it is opened. */
 #include "common/queueid.h"
 #include "qmgr/disk.h"
 #include "qmgr/log_recover.h"
@@ -11,60 +11,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
-
-#ifndef POSTINO_VERSION
-#define POSTINO_VERSION "0.1"
-#endif
-
-/* ---- version ----------------------------------------------------------------------------------------------------- */
-
-static int write_version(int directory)
-{
-    static const char text[] = "Postino spool version 2, written by Postino " POSTINO_VERSION "\n";
-    struct iovec all = {.iov_base = (void *)(uintptr_t)text, .iov_len = sizeof text - 1};
-    int fd = disk->openat(directory, "version.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (fd < 0)
-        return errno;
-    int status = disk_write(fd, &all, 1, 0);
-    if (status == 0 && disk->fdatasync(fd) != 0)
-        status = errno;
-    disk->close(fd);
-    if (status == 0 && disk->renameat(directory, "version.new", "version") != 0)
-        status = errno;
-    return status;
-}
-
-static int read_version(int fd, char *text, size_t room)
-{
-    uint64_t size;
-    if (disk->size(fd, &size) != 0)
-        return errno;
-    size_t n = size < room - 1 ? (size_t)size : room - 1;
-    text[n] = '\0';
-    return disk_read(fd, text, n, 0);
-}
-
-int spool_check_version(int directory, struct error *error)
-{
-    char text[128] = "";
-    unsigned version = 0;
-    int fd = disk->openat(directory, "version", O_RDONLY, 0);
-    int status = fd >= 0 ? read_version(fd, text, sizeof text) : errno;
-    if (fd >= 0)
-        disk->close(fd);
-    else if (status == ENOENT)
-        return (status = write_version(directory)) == 0 ? 0 : error_set(error, "spool: version can't be written: %s", strerror(status));
-    if (status != 0)
-        return error_set(error, "spool: version can't be read: %s", strerror(status));
-    if (sscanf(text, "Postino spool version %9u", &version) != 1 || version == 0)
-        return error_set(error, "spool: the file version does not say \"Postino spool version 2\": is this directory a spool of Postino?");
-    if (version > SPOOL_VERSION)
-        return error_set(error, "spool: it has version %u, and this Postino knows version %d: start the newer Postino that wrote it",
-                         version, SPOOL_VERSION);
-    if (version < SPOOL_VERSION && (status = write_version(directory)) != 0) /* it has no log yet: nothing else is different */
-        return error_set(error, "spool: version can't be written: %s", strerror(status));
-    return 0;
-}
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
@@ -324,13 +270,12 @@ void spool_log_size(uint32_t octets)
     log_octets = octets;
 }
 
-#define SEGMENT_OCTETS       ((uint64_t)64 << 20)
 #define SEGMENT_OCTETS_LEAST ((uint64_t)256 << 10)
 
 /* An eighth of what is free, and no segment so small that it is not worth its while. */
 static uint32_t log_size_for(const struct spool *s)
 {
-    uint64_t octets = 0, size = SEGMENT_OCTETS;
+    uint64_t octets = 0, size = LOG_SEGMENT_MOST;
     if (log_octets != UINT32_MAX)
         return log_octets;
     if (disk->free_space(s->directory, &octets) != 0)
