@@ -4,6 +4,7 @@
 #include "common/crc32c.h"
 #include "common/queueid.h"
 #include "qmgr/disk.h"
+#include "qmgr/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -345,10 +346,10 @@ int spool_dump(const struct spool_command *c)
         if (!queueid_parse(span_of(c->ids[ids]), &id))
             return admin_fail(EX_DATAERR, c->name, "%s: no queue id; postino spool dump without one lists them", c->ids[ids]);
     }
-    struct dump d = {.command = c, .found = calloc(ids + 1, sizeof(bool))};
+    struct dump d = {.command = c, .found = memory_new(ids + 1, sizeof(bool))};
     struct survey_calls calls = {
         .finding = nothing, .message = each, .progress = spool_progress, .arg = &d, .live = c->live, .aside = ids > 0};
-    int status = d.found ? spool_survey(c->directory, &calls, &sums, &error) : error_set(&error, "out of memory");
+    int status = spool_survey(c->directory, &calls, &sums, &error);
     spool_progress_wipe();
     if (status != 0)
         status = error.text[0] ? admin_fail(SPOOL_NOT_LOOKED_AT, c->name, "%s: %s", c->path, error.text) : EX_CANTCREAT;

@@ -26,3 +26,6 @@ MANUALS += admin/newaliases.1
 # postino spool
 spool_PARTS := admin/spool_survey.c admin/spool_survey_log.c admin/spool_mend.c admin/spool_mend_log.c qmgr/spool_lock.c $(QMGR_READ)
 postino_SRC += $(spool_PARTS)
+TESTS += test_spool_mend
+test_spool_mend_SRC = $(sort $(spool_PARTS) $(QMGR_SPOOL))
+test_spool_mend_LIBS := -lpthread
