@@ -29,3 +29,6 @@ postino_SRC += $(spool_PARTS)
 TESTS += test_spool_mend
 test_spool_mend_SRC = $(sort $(spool_PARTS) $(QMGR_SPOOL))
 test_spool_mend_LIBS := -lpthread
+FUZZERS += fuzz_survey
+fuzz_survey_SRC  = $(spool_PARTS)
+fuzz_survey_LIBS := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3
