@@ -163,17 +163,21 @@ static void envelope(FILE *out, const struct survey_message *m)
 
 /* ---- the message ------------------------------------------------------------------------------------------------- */
 
-/* On a terminal control characters are shown as '?', and lines end in LF. */
+/* On a terminal what is no printable text is shown as '?', and lines end in LF. */
 static void piece(FILE *out, const char *p, size_t n)
 {
     if (!isatty(fileno(out))) {
         (void)fwrite(p, 1, n, out);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-        if (c != '\r')
-            (void)fputc((c < 32 && c != '\n' && c != '\t') || c == 127 ? '?' : c, out);
+    for (const char *end = p + n; p < end;) {
+        size_t plain = 0;
+        while (p + plain < end && p[plain] != '\r' && p[plain] != '\n' && p[plain] != '\t')
+            plain++;
+        spool_print_text(out, span_make(p, plain));
+        p += plain;
+        if (p < end && *p++ != '\r')
+            (void)fputc(p[-1], out);
     }
 }
 

@@ -115,6 +115,23 @@ static int aside(struct mend *m, const struct mend_work *w)
     return mend_aside(m, w->file, directory, name);
 }
 
+/* A tail may be sparse, and as long as whoever made it wanted: its holes stay holes. */
+static int copy_extents(struct mend *m, const struct mend_work *w, int fd, uint64_t size, int to)
+{
+    for (off_t at = (off_t)w->offset, end; (uint64_t)at < size; at = end) {
+        off_t data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break; /* a hole up to its end */
+        end = data >= 0 ? lseek(fd, data, SEEK_HOLE) : (off_t)size;
+        at = data >= 0 ? data : at;
+        if (end < at || (uint64_t)end > size)
+            end = (off_t)size;
+        if (mend_copy(m, fd, (uint64_t)at, (uint64_t)(end - at), to, (uint64_t)at - w->offset, NULL, w->file) != 0)
+            return -1;
+    }
+    return disk->ftruncate(to, (off_t)(size - w->offset)) == 0 ? 0 : failed(m, w->file, "the copy of its tail", errno);
+}
+
 static int keep_tail(struct mend *m, const struct mend_work *w, int fd, uint64_t size)
 {
     char path[MEND_PATH], directory[MEND_PATH], tail[MEND_PATH];
@@ -124,7 +141,7 @@ static int keep_tail(struct mend *m, const struct mend_work *w, int fd, uint64_t
     int to = mend_create_aside(m, tail, path);
     if (to < 0)
         return -1;
-    int status = mend_copy(m, fd, w->offset, size - w->offset, to, 0, NULL, w->file);
+    int status = copy_extents(m, w, fd, size, to);
     if (status == 0 && disk->fdatasync(to) != 0)
         status = failed(m, path, "its flush to disk", errno);
     disk->close(to);

@@ -104,8 +104,12 @@ static int each_name(struct survey *s, const char *path, each_fn *each)
 {
     int fd = disk->openat(s->directory, path, O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!dir)
-        return errno;
+    if (!dir) {
+        int status = errno;
+        if (fd >= 0)
+            disk->close(fd);
+        return status;
+    }
     names(s, dir, path, each);
     closedir(dir);
     return 0;
@@ -264,6 +268,9 @@ static void message_file(struct survey *s, const char *path, uint64_t id, int fd
         bad_file(s, path, id, why, &f, envelope);
         if (envelope)
             tell_file(s, SURVEY_FILE, path, id, fd, &f, &r, false);
+        break;
+    case SPOOL_FILE_FOREIGN:
+        foreign(s, path);
         break;
     case SPOOL_FILE_UNREADABLE:
         unreadable_file(s, path, id, why);

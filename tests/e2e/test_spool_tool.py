@@ -2,7 +2,9 @@
 that Postino then delivers byte for byte what it promised."""
 import json
 import os
+import pty
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -22,6 +24,13 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 def id_text(number):
     return "".join(ALPHABET[number >> 5 * i & 31] for i in reversed(range(12)))
+
+
+def shelf_of(text):
+    number = 0
+    for c in text:
+        number = number << 5 | ALPHABET.index(c)
+    return "%02x" % (number >> 16 & 255)
 
 
 class Record:
@@ -58,6 +67,15 @@ def write_at(path, offset, octets):
     with open(path, "r+b") as f:
         f.seek(offset)
         f.write(octets)
+
+
+def crc32c(octets):
+    crc = 0xffffffff
+    for octet in octets:
+        crc ^= octet
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
 
 
 def flip(path, offset, bit=0):
@@ -116,13 +134,13 @@ class SpoolTool(unittest.TestCase):
         for i in range(4):
             cls.send("log%d" % i, 3000 * (i + 1))
         cls.send("many", 2000, ["one@elsewhere.example", "two@up.example", "three@elsewhere.example"])
-        cls.send("last", 1000)
 
         def settled():
             """the host that is down was tried, and one recipient is served"""
             return "status=deferred" in host.log() and re.search(cls.id_of("many") + r".*status=sent", host.log())
         wait_for(settled, 20)
         time.sleep(1.5)  # settlements gather for a second
+        cls.send("last", 1000)
         pid = host.process.pid
         os.kill(host.pid_of("qmgr"), signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
@@ -168,10 +186,7 @@ class SpoolTool(unittest.TestCase):
 
     def file_of(self, name):
         i = self.id_of(name)
-        number = 0
-        for c in i:
-            number = number << 5 | ALPHABET.index(c)
-        return self.path("msg", "%02x" % (number >> 16 & 255), i)
+        return self.path("msg", shelf_of(i), i)
 
     def segment(self):
         return Segment(self.path("log", "00"))
@@ -255,6 +270,65 @@ class SpoolTool(unittest.TestCase):
         if os.geteuid() == 0:
             self.assertEqual({os.stat(os.path.join(to, f)).st_uid for f in os.listdir(to)}, {FIRST_UID + 2})
 
+
+    def test_the_mail_of_a_broken_host_is_carried_to_another(self):
+        to = self.host.path("carried")
+        done = self.tool("dump", "--to", to)
+        self.addCleanup(shutil.rmtree, to)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        sink = Sink()
+        self.addCleanup(sink.close)
+        with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}) as other:
+            path = self.host.path("path")
+            os.mkdir(path)
+            os.symlink(program("sendmail"), os.path.join(path, "sendmail"))
+            done = subprocess.run(["sh", "-c", "sed -n 's/^to-send: //p' *.envelope | sh -e"], cwd=to, capture_output=True, text=True,
+                                  env=dict(os.environ, POSTINO_CONF=other.config, PATH=path + ":" + os.environ["PATH"]))
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            wait_for(lambda: len(sink.messages) >= len(self.sent) and other.queue_is_empty(), 20)
+        for name, octets, _ in self.sent.values():
+            self.assertEqual(len([m for m in sink.messages if m.endswith(octets)]), 1, name)
+        recipients = [c for c in sink.commands if c.upper().startswith("RCPT")]
+        self.assertEqual(len(recipients), 11, recipients)  # those who wait, and not two@up.example
+        self.assertTrue(all("<alice@%s>" % DOMAIN in c for c in sink.commands if c.upper().startswith("MAIL")))
+
+    def test_a_terminal_does_not_obey_a_stranger(self):
+        path = self.file_of("file0")
+        evil = b"\x1b]0;evil\x07\xc2\x9b2J\x80"
+        record, octets = Record(open_read(path), 0), bytearray(open_read(path))
+        octets[64 + record.body - len(evil) - 2:64 + record.body - 2] = evil
+        at = octets.index(b"alice@local.example", 64 + record.body)
+        octets[at:at + len(b"\x1b[2Je")] = b"\x1b[2Je"
+        struct.pack_into("<I", octets, 32, crc32c(octets[64:64 + record.body]))
+        struct.pack_into("<I", octets, 40, crc32c(octets[64 + record.body:64 + record.body + record.rest]))
+        struct.pack_into("<I", octets, 60, crc32c(octets[:60]))
+        write_at(path, 0, octets)
+        self.check(0)
+        for arguments in (["dump"], ["dump", self.id_of("file0")]):
+            master, slave = pty.openpty()
+            child = subprocess.Popen([program("postino"), "-c", self.host.config, "spool"] + arguments, stdout=slave)
+            os.close(slave)
+            shown = b""
+            while True:
+                try:
+                    shown += os.read(master, 65536)
+                except OSError:  # the other end is closed
+                    break
+            os.close(master)
+            self.assertEqual(child.wait(), 0)
+            self.assertIn(b"?[2Je@local.example", shown)
+            self.assertFalse(re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", shown), arguments)
+        self.assertIn(evil, self.tool("dump", self.id_of("file0"), text=False).stdout)
+
+    @unittest.skipUnless(os.geteuid() == 0, "a mount needs root")
+    def test_a_spool_on_read_only_media_can_be_looked_at(self):
+        subprocess.run(["mount", "--bind", self.spool, self.spool], check=True)
+        try:
+            subprocess.run(["mount", "-o", "remount,bind,ro", self.spool], check=True)
+            self.check(0)
+            self.assertEqual(self.tool("dump").returncode, 0)
+        finally:
+            subprocess.run(["umount", self.spool], check=True)
 
     # ---- repair ----------------------------------------------------------------------------------------------------------------------
 
@@ -370,6 +444,21 @@ class SpoolTool(unittest.TestCase):
         self.repair()
         self.delivered()
 
+    def test_what_a_crash_leaves_is_no_damage(self):
+        i = self.id_of("file0")
+        os.link(self.file_of("file0"), self.path("tmp", i))
+        with open(self.path("tmp", "CR6NHEZ9DT00"), "w") as f:
+            f.write("pieces")
+        with open(self.path("msg", shelf_of("CR6NHEZ9DT00"), "CR6NHEZ9DT00"), "w"):
+            pass
+        subprocess.run(["chown", "-hR", "--reference=" + self.path("msg"), self.spool], check=True)
+        findings, _ = self.check(0)
+        self.assertEqual([f["finding"] for f in findings], ["incomplete"] * 3)
+        self.repair()
+        self.assertEqual(os.listdir(self.path("tmp")), [])
+        self.assertEqual(self.aside(), ["CR6NHEZ9DT00", "CR6NHEZ9DT00.1"])
+        self.delivered()
+
     def test_a_file_that_was_cut_short_is_incomplete(self):
         os.truncate(self.file_of("large"), 700000)
         findings, _ = self.check(0)
@@ -480,13 +569,27 @@ class SpoolTool(unittest.TestCase):
         self.delivered()
 
     def test_a_huge_file_is_no_trouble(self):
-        """Sparse, with a header that is right about a body of 1 TiB; and one that lies about the recipients."""
-        path = self.file_of("large")
+        """A tail of 1 TiB, sparse but for its end: found, kept and cut off in bounded memory."""
+        path, size = self.file_of("large"), 1 << 40
+        end = os.path.getsize(path)
         with open(path, "r+b") as f:
-            f.truncate(1 << 40)
-        done = self.tool("check", preexec_fn=lambda: __import__("resource").setrlimit(__import__("resource").RLIMIT_AS, (600 << 20, 600 << 20)))
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertIn("in the log, 4 in files", done.stdout)
+            f.seek(size - 5)
+            f.write(b"stone")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+        for what in ("check", "repair"):
+            done = self.tool(what, preexec_fn=limit)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("in the log, 4 in files", done.stdout)
+        self.assertEqual(os.path.getsize(path), end)
+        tail = self.path("bad", self.id_of("large") + ".tail")
+        self.assertEqual(os.path.getsize(tail), size - end)
+        self.assertLess(os.stat(tail).st_blocks, 1000)
+        with open(tail, "rb") as f:
+            f.seek(-5, os.SEEK_END)
+            self.assertEqual(f.read(), b"stone")
+        self.delivered()
 
     # ---- version ---------------------------------------------------------------------------------------------------------------------
 
