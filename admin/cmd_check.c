@@ -9,6 +9,8 @@
 static void print_setting(const struct setting *s, const void *object, const char *indent)
 {
     struct buf value = {0};
+    if (!setting_is_given(s, object))
+        return;
     setting_format(s, object, &value);
     printf("%s%s = %s%s\n", indent, s->name, buf_text(&value), setting_is_default(s, object) ? "    # default" : "");
     buf_free(&value);
@@ -57,6 +59,8 @@ static int print_result(const struct admin *a)
     print_count(s->listener_count, "listener", ", ");
     print_count(s->domain_count, "domain", ", ");
     print_count(s->route_count, "route", ", ");
+    if (s->site_count)
+        print_count(s->site_count, "site", ", ");
     if (a->report.warning_count)
         print_count(a->report.warning_count, "warning", ", ");
     puts("ok");

@@ -13,10 +13,11 @@ struct check {
 
 void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
-void check_sections(const struct check *); /* listeners, domains, routes; then adds those that every host has */
+void check_sections(const struct check *); /* listeners, domains, routes, sites; then adds those that every host has */
 void check_host(const struct check *);     /* files, certificates, users of this host */
 
 bool check_is_map(struct span spec);  /* hash:/path or btree:/path */
 bool check_is_user(struct span name); /* a user name, or a uid */
+bool check_is_site(struct span name); /* a host, a domain, or an address without brackets */
 
 #endif

@@ -81,7 +81,9 @@ static void put_default(const struct setting *s, const void *object)
     if (*s->dflt)
         setting_format(s, object, &line);
     else
-        buf_add_text(&line, s->type == SETTING_TEXT && s->least ? "none, it must be given" : "empty");
+        buf_add_text(&line, has_limits(s)                         ? "what holds elsewhere"
+                            : s->type == SETTING_TEXT && s->least ? "none, it must be given"
+                                                                  : "empty");
     if (has_limits(s)) {
         buf_add_text(&line, "; from ");
         setting_format_number(s->type, s->least, &line);

@@ -168,6 +168,8 @@ static bool title_fits(enum settings_kind kind, struct span title)
         return true;
     if (kind == SETTINGS_ROUTES && title.n > 1 && title.p[0] == '.')
         title = span_make(title.p + 1, title.n - 1);
+    if (kind == SETTINGS_SITES)
+        return check_is_site(title);
     if (kind != SETTINGS_LISTENERS)
         return address_is_domain(title, false);
     for (size_t i = 0; i < title.n; i++)
@@ -178,7 +180,8 @@ static bool title_fits(enum settings_kind kind, struct span title)
 
 static void check_title(enum settings_kind kind, const char *title, unsigned line)
 {
-    static const char *const forms[] = {"letters, digits, - _ and .", "a domain name", "a domain name, one with a dot in front, or *"};
+    static const char *const forms[] = {"letters, digits, - _ and .", "a domain name", "a domain name, one with a dot in front, or *",
+                                        "the name of an MX host, a domain above it, or an address"};
     if (!title_fits(kind, span_of(title)))
         report_error(parser->report, line, "%s \"%s\": the title is not one; write %s", settings_sections[kind].name, title, forms[kind]);
     for (size_t i = 0; i < settings_total(parser->settings, kind); i++)

@@ -4,7 +4,7 @@
  * The file is judged as a whole: every error that can be found is reported, not the first alone. Three depths:
  *
  *   the file      who may write it; quotes and braces; syntax (libConfuse); names, types and ranges (settings.def)
- *   the whole     what belongs together: addresses, ports, TLS and AUTH of listeners, domains and routes, maps, paths; no look at the host
+ *   the whole     what belongs together: addresses, ports, TLS and AUTH of listeners, domains, routes, sites, maps, paths; no look at the host
  *   the host      PARSE_HOST only: do the certificate and its key load and fit, is there a password file, are maps built, do users exist
  *
  * What the file leaves out is filled in: hostname from the system; a listener "smtp" on port 25 if there is none; and the domains

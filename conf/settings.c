@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* ---- the table: the same file four times, each time with other entries in use ------------------------------------------------------- */
+/* ---- the table: the same file five times, each time with other entries in use ------------------------------------------------------- */
 
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help)
 #define SETTING_CHOICE(section, name, dflt, words, programs, help)
@@ -13,6 +13,7 @@
 #define DOMAIN_CHOICE(name, dflt, words, help)
 #define ROUTE(TYPE, name, dflt, least, most, help)
 #define ROUTE_CHOICE(name, dflt, words, help)
+#define SITE(TYPE, name, dflt, least, most, help)
 
 /* clang-format off */
 #define ENTRY(TYPE, section, name, dflt, least, most, words, programs, help, object, member) \
@@ -63,9 +64,20 @@ const struct setting settings_domain_table[] = {
 #undef ROUTE
 #undef ROUTE_CHOICE
 #define ROUTE(TYPE, name, dflt, least, most, help)                                                                                         \
-    ENTRY(SETTING_##TYPE, "route", name, dflt, least, most, NULL, "OR", help, settings_route, name)
-#define ROUTE_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "route", name, dflt, 0, 0, words, "OR", help, settings_route, name)
+    ENTRY(SETTING_##TYPE, "route", name, dflt, least, most, NULL, "OQR", help, settings_route, name)
+#define ROUTE_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "route", name, dflt, 0, 0, words, "OQR", help, settings_route, name)
 const struct setting settings_route_table[] = {
+#include "conf/settings.def"
+};
+#undef ROUTE
+#undef ROUTE_CHOICE
+#define ROUTE(TYPE, name, dflt, least, most, help)
+#define ROUTE_CHOICE(name, dflt, words, help)
+
+#undef SITE
+#define SITE(TYPE, name, dflt, least, most, help)                                                                                          \
+    ENTRY(SETTING_##TYPE, "site", name, dflt, least, most, NULL, "Q", help, settings_site, name)
+const struct setting settings_site_table[] = {
 #include "conf/settings.def"
 };
 
@@ -74,6 +86,7 @@ const size_t settings_count = LENGTH(settings_table);
 const size_t settings_listener_settings = LENGTH(settings_listener_table);
 const size_t settings_domain_settings = LENGTH(settings_domain_table);
 const size_t settings_route_settings = LENGTH(settings_route_table);
+const size_t settings_site_settings = LENGTH(settings_site_table);
 
 const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"listener", settings_listener_table, LENGTH(settings_listener_table), sizeof(struct settings_listener),
@@ -81,12 +94,14 @@ const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"domain", settings_domain_table, LENGTH(settings_domain_table), sizeof(struct settings_domain), offsetof(struct settings, domains),
      offsetof(struct settings, domain_count), "LO"},
     {"route", settings_route_table, LENGTH(settings_route_table), sizeof(struct settings_route), offsetof(struct settings, routes),
-     offsetof(struct settings, route_count), "OR"},
+     offsetof(struct settings, route_count), "OQR"},
+    {"site", settings_site_table, LENGTH(settings_site_table), sizeof(struct settings_site), offsetof(struct settings, sites),
+     offsetof(struct settings, site_count), "Q"},
 };
 
 /* The titled structs are handled as one: an array of them hangs in struct settings, and each begins with its title. */
 _Static_assert(offsetof(struct settings_listener, title) == 0 && offsetof(struct settings_domain, title) == 0 &&
-                   offsetof(struct settings_route, title) == 0,
+                   offsetof(struct settings_route, title) == 0 && offsetof(struct settings_site, title) == 0,
                "the title is the first member");
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------- */
@@ -120,7 +135,7 @@ static size_t *total(const struct settings *s, enum settings_kind kind)
     return (size_t *)((uintptr_t)s + settings_sections[kind].total);
 }
 
-/* The arrays have three types; void ** through memcpy keeps the aliasing rules. */
+/* The arrays have four types; void ** through memcpy keeps the aliasing rules. */
 static void *vector(const struct settings *s, enum settings_kind kind)
 {
     void *v;
@@ -193,4 +208,21 @@ const struct settings_domain *settings_domain(const struct settings *s, struct s
         if (span_equal_nocase(span_of(s->domains[i].title), domain))
             return &s->domains[i];
     return NULL;
+}
+
+static const struct settings_route *route_titled(const struct settings *s, struct span title)
+{
+    for (size_t i = 0; i < s->route_count; i++)
+        if (span_equal_nocase(span_of(s->routes[i].title), title))
+            return &s->routes[i];
+    return NULL;
+}
+
+const struct settings_route *settings_route(const struct settings *s, struct span domain)
+{
+    const struct settings_route *route = route_titled(s, domain);
+    for (size_t i = 1; route == NULL && i < domain.n; i++)
+        if (domain.p[i] == '.')
+            route = route_titled(s, span_make(domain.p + i, domain.n - i));
+    return route != NULL ? route : route_titled(s, SPAN_LITERAL("*"));
 }

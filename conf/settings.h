@@ -41,6 +41,7 @@ enum { ROUTE_TLS_NONE, ROUTE_TLS_MAY, ROUTE_TLS_REQUIRED, ROUTE_TLS_VERIFY };
 #define DOMAIN_CHOICE(name, dflt, words, help)
 #define ROUTE(TYPE, name, dflt, least, most, help)
 #define ROUTE_CHOICE(name, dflt, words, help)
+#define SITE(TYPE, name, dflt, least, most, help)
 
 #undef LISTENER
 #undef LISTENER_CHOICE
@@ -81,6 +82,15 @@ struct settings_route {
 #define ROUTE(TYPE, name, dflt, least, most, help)
 #define ROUTE_CHOICE(name, dflt, words, help)
 
+#undef SITE
+#define SITE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+struct settings_site {
+    char *title; /* a domain name, lower case, or an address */
+#include "conf/settings.def"
+};
+#undef SITE
+#define SITE(TYPE, name, dflt, least, most, help)
+
 #undef SETTING
 #undef SETTING_CHOICE
 /* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
@@ -106,6 +116,8 @@ struct settings {
     size_t domain_count;
     struct settings_route *routes;
     size_t route_count;
+    struct settings_site *sites;
+    size_t site_count;
 };
 #undef SETTING
 #undef SETTING_CHOICE
@@ -115,22 +127,25 @@ struct settings {
 #undef DOMAIN_CHOICE
 #undef ROUTE
 #undef ROUTE_CHOICE
+#undef SITE
 
-/* All settings at their defaults, without listeners, domains and routes (NULL: no memory). */
+/* All settings at their defaults, without listeners, domains, routes and sites (NULL: no memory). */
 struct settings *settings_new(void);
 void settings_free(struct settings *);
 
-/* Appends a listener, domain or route, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
-enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_KINDS };
+/* Appends a listener, domain, route or site, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
+enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_KINDS };
 void *settings_append(struct settings *, enum settings_kind, struct span title);
 
 /* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote
- * the routes. */
+ * the routes, qmgr routes and sites. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
 const struct settings_listener *settings_listener(const struct settings *, struct span title);
 const struct settings_domain *settings_domain(const struct settings *, struct span domain); /* ASCII case-insensitive */
+/* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
+const struct settings_route *settings_route(const struct settings *, struct span domain);
 
 /* The table itself, for the parser, `postino check` and the manual page. */
 enum setting_type { SETTING_NUMBER, SETTING_SIZE, SETTING_TIME, SETTING_FLAG, SETTING_TEXT, SETTING_PATH, SETTING_LIST, SETTING_CHOICE };
@@ -145,8 +160,8 @@ struct setting {
     const char *help;
     size_t offset; /* of the member in its struct */
 };
-extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[];
-extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings;
+extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[];
+extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings;
 
 /* The titled sections: their tables, and where they are in struct settings. */
 struct settings_section {
@@ -166,12 +181,14 @@ int setting_assign(const struct setting *, void *object, struct span text, struc
 int setting_reset(const struct setting *, void *object);                                    /* to the default; -1: no memory */
 void setting_clear(const struct setting *, void *object);                                   /* frees it: an empty LIST, a NULL text, 0 */
 bool setting_is_default(const struct setting *, const void *object);
+bool setting_is_given(const struct setting *, const void *object); /* false: a NUMBER that is SETTING_NOT_GIVEN */
 /* Appends the value as it would stand in the file: 5m, 50M, yes, may, "text", { "a", "b" }. */
 void setting_format(const struct setting *, const void *object, struct buf *out);
 void setting_format_number(enum setting_type, uint64_t value, struct buf *out);
 size_t setting_words(const char *words);                            /* of a CHOICE: how many */
 struct span setting_word(const struct setting *, uint64_t index);   /* of a CHOICE; empty past the last */
 
+#define SETTING_NOT_GIVEN UINT64_MAX /* the value of a NUMBER without a default that the file does not give */
 #define SETTING_TEXT_MOST 4096  /* octets of a TEXT, PATH or item of a LIST without a limit of its own */
 #define SETTING_LIST_MOST 65536 /* items */
 

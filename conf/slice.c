@@ -2,7 +2,7 @@
  *
  *     u32 checksum of the table (a program of another version must not guess), u8 the program's letter;
  *     in the order of the table each setting that is the letter's;
- *     the listeners, domains and routes, if they are the letter's: u32 count, and for each its title and settings.
+ *     the listeners, domains, routes and sites, if they are the letter's: u32 count, and for each its title and settings.
  *
  * Numbers, flags and choices are u64; texts u32 length and octets; lists u32 count and texts. Little endian. Nothing follows.
  *
@@ -156,6 +156,8 @@ static int take_value(const struct setting *s, void *m, struct span *in, struct 
         return value >= setting_words(s->words) ? wrong(s, value, e) : 0;
     }
     *(uint64_t *)m = value;
+    if (s->type == SETTING_NUMBER && !*s->dflt && value == SETTING_NOT_GIVEN)
+        return 0;
     return value < s->least || value > s->most ? wrong(s, value, e) : 0;
 }
 

@@ -256,6 +256,10 @@ int setting_reset(const struct setting *s, void *object)
     setting_clear(s, object);
     if (s->type == SETTING_LIST)
         return reset_list(s, object);
+    if (s->type == SETTING_NUMBER && !*s->dflt) {
+        *(uint64_t *)member(s, object) = SETTING_NOT_GIVEN;
+        return 0;
+    }
     if (s->type == SETTING_TEXT || s->type == SETTING_PATH) /* may be empty, where the file's may not */
         return replace(member(s, object), span_of(s->dflt), &ignored);
     return setting_assign(s, object, span_of(s->dflt), &ignored);
@@ -270,10 +274,17 @@ static bool list_is(const struct strings *list, const char *items)
     return n == list->n;
 }
 
+bool setting_is_given(const struct setting *s, const void *object)
+{
+    return s->type != SETTING_NUMBER || *s->dflt || *(const uint64_t *)member_const(s, object) != SETTING_NOT_GIVEN;
+}
+
 bool setting_is_default(const struct setting *s, const void *object)
 {
     const void *m = member_const(s, object);
     uint64_t value;
+    if (!setting_is_given(s, object))
+        return true;
     switch (s->type) {
     case SETTING_NUMBER:
     case SETTING_SIZE:

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RECIPIENTS_MAX 5000 /* their outcomes fit into one frame */
-#define WORDS_MAX      (REPLY_TEXT_MAX + 400)
+#define RECIPIENTS_MAX       5000   /* their outcomes fit into one frame */
+#define SESSION_MESSAGES_MAX 100000 /* conf/settings.def */
+#define WORDS_MAX            (REPLY_TEXT_MAX + 400)
 
 static struct span keep(struct job *j, size_t *at, struct span s)
 {
@@ -55,13 +56,20 @@ static void copy(struct job *j, const struct message_deliver *d)
         job_decide_rest(j, VERDICT_FAILED, "5.1.7", SPAN_LITERAL("the sender's address is not well formed"));
 }
 
-struct job *job_new(struct channel *channel, const struct message *m)
+/* What no setting can be is not taken from qmgr either. */
+static uint32_t session_messages_of(const struct message_deliver *d, uint32_t otherwise)
+{
+    return d->session_messages > 0 && d->session_messages <= SESSION_MESSAGES_MAX ? d->session_messages : otherwise;
+}
+
+struct job *job_new(struct channel *channel, const struct message *m, uint32_t session_messages)
 {
     const struct message_deliver *d = &m->deliver;
     struct job *j = calloc(1, sizeof *j);
     bool fits = d->recipients.count > 0 && d->recipients.count <= RECIPIENTS_MAX;
     if (j) {
         *j = (struct job){.channel = channel, .request = m->id, .id = d->id, .fd = m->fd, .offset = d->offset};
+        j->session_messages = session_messages_of(d, session_messages);
         j->has_8bit = (d->flags & ENVELOPE_8BIT) != 0;
         j->memory = malloc(d->sender.n + d->envid.n + d->recipients.bytes.n + d->body.n + 1);
         j->recipients = fits ? calloc(d->recipients.count, sizeof *j->recipients) : NULL;

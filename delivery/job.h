@@ -28,6 +28,7 @@ struct job {
     struct span sender;
     struct span envid; /* RFC 3461, decoded */
     uint16_t ret;
+    uint32_t session_messages; /* the most that its session may carry */
     struct job_recipient *recipients;
     size_t count, undecided;
     struct span body; /* the whole of it when fd is -1 */
@@ -38,7 +39,7 @@ struct job {
 
 /* Copies the question; takes m->fd. NULL: out of memory, or more recipients than a RESULT can have (the descriptor is closed). Recipients
  * with another transport than "smtp", and addresses that are none, are decided at once. */
-struct job *job_new(struct channel *, const struct message *);
+struct job *job_new(struct channel *, const struct message *, uint32_t session_messages /* unless the question has a number that can be */);
 
 /* `words` are cut and made printable. */
 void job_decide(struct job *, size_t recipient, enum verdict, const char *status, struct span words);

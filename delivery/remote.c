@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define OPEN_FILES 4096
-#define QMGRS      4     /* edges to qmgr at a time: more than one only while it is replaced */
-#define DRAIN_LOOK 50000 /* microseconds */
+#define OTHER_FILES 256   /* beside a socket and a body for each delivery */
+#define QMGRS       4     /* edges to qmgr at a time: more than one only while it is replaced */
+#define DRAIN_LOOK  50000 /* microseconds */
 
 struct remote remote;
 
@@ -36,7 +36,7 @@ static void deliver(struct channel *c, const struct message *m, void *arg)
     (void)arg;
     if (m->type != MESSAGE_DELIVER)
         return;
-    struct job *j = job_new(c, m);
+    struct job *j = job_new(c, m, (uint32_t)remote.settings->remote_session_messages);
     if (j) {
         site_deliver(j, m->deliver.nexthop, m->deliver.tls);
         return;
@@ -81,7 +81,7 @@ static void sandbox(const struct settings *settings, struct sandbox *s)
 {
     s->root = settings->directory_empty;
     s->calls = SANDBOX_STREAM_OUT | SANDBOX_PREAD;
-    s->open_files = OPEN_FILES;
+    s->open_files = OTHER_FILES + 2 * settings->queue_active;
 }
 
 static bool verifies(const struct settings *settings)

@@ -178,6 +178,7 @@ void session_connect(struct session *s)
     s->phase = SESSION_CONNECTING;
     s->secured = false;
     s->messages = 0;
+    s->messages_most = UINT64_MAX;
     s->extensions = (struct extensions){0};
     buf_clear(&s->security);
     reply_begin(&s->reply);
@@ -245,9 +246,11 @@ void session_ready(struct session *s)
     if (out_of_step(s))
         return;
     session_stop_opening(s);
-    bool spent = s->messages >= remote.settings->remote_session_messages;
-    if (!s->job && !spent)
-        s->job = site_take(s->site, s->messages > 0);
+    bool spent = s->messages >= s->messages_most;
+    if (!s->job && !spent) {
+        s->job = site_take(s->site, s->messages);
+        spent = !s->job && s->messages > 0 && s->site->waiting > s->site->opening; /* what waits is for fresh ones */
+    }
     if (s->job)
         transaction_begin(s);
     else if (spent || quitting || remote.settings->remote_idle_timeout == 0)

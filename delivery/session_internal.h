@@ -58,7 +58,8 @@ struct session {
     char peer[340]; /* "mx.example[192.0.2.1]", for replies; with the port: session_peer() */
     struct extensions extensions;
     struct reply reply;
-    uint64_t messages; /* transactions */
+    uint64_t messages;      /* transactions */
+    uint64_t messages_most; /* as the jobs that it had want it */
     struct job *job;
     struct transaction transaction;
     struct buf security;

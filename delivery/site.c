@@ -112,11 +112,11 @@ void site_deliver(struct job *j, struct span nexthop, struct span tls)
         site_settle(s);
 }
 
-struct job *site_take(struct site *s, bool reused)
+struct job *site_take(struct site *s, uint64_t messages)
 {
     for (struct job **at = &s->first; *at; at = &(*at)->next) {
         struct job *j = *at;
-        if (reused && j->fresh_only)
+        if (messages > 0 && (j->fresh_only || j->session_messages <= messages))
             continue;
         dequeue(s, at);
         return j;
@@ -137,7 +137,7 @@ void site_give_back(struct site *s, struct job *j)
 
 void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
 {
-    struct job *j = s->waiting > s->opening ? site_take(s, false) : NULL;
+    struct job *j = s->waiting > s->opening ? site_take(s, 0) : NULL;
     if (!j)
         return;
     job_decide_rest(j, verdict, status, words);

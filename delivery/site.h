@@ -31,7 +31,7 @@ struct site {
 void site_deliver(struct job *, struct span nexthop, struct span tls);
 
 /* The waiting job that this session may have, or NULL. */
-struct job *site_take(struct site *, bool reused);
+struct job *site_take(struct site *, uint64_t messages /* that the session had already */);
 /* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
 void site_give_back(struct site *, struct job *);
 /* Why a session could not be had: the end of one waiting job, unless enough other sessions are still being opened. */

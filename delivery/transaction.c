@@ -131,6 +131,8 @@ void transaction_begin(struct session *s)
     struct transaction *t = &s->transaction;
     struct job *j = s->job;
     s->messages++;
+    if (s->messages_most > j->session_messages)
+        s->messages_most = j->session_messages;
     if (refused_here(s)) {
         session_finish_job(s, false);
         session_ready(s);

@@ -4,6 +4,7 @@
  *              ^                                                                                                         |
  *              +------------------------------- recipients that were deferred, when due <----------- RESULT -------------+
  */
+#include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -11,7 +12,6 @@
 #include <stdio.h>
 
 #define SOON       10              /* seconds, after a program died over a delivery */
-#define SITES_MOST 1               /* questions for one domain at a time */
 #define JOB_OCTETS (FRAME_MAX / 2) /* of recipients in one DELIVER; body and other texts stand beside them */
 
 static void give_back_body(struct mail *m)
@@ -50,6 +50,7 @@ void delivery_free(struct delivery *d)
 
 struct way {
     struct record_recipient rcpt;
+    const struct settings_route *route; /* that gives limits */
     uint64_t due;
     uint32_t index;
 };
@@ -68,6 +69,8 @@ static int compare_ways(const struct way *a, const struct way *b)
         order = compare_spans(a->rcpt.nexthop, b->rcpt.nexthop);
     if (!order)
         order = compare_spans(a->rcpt.tls, b->rcpt.tls);
+    if (!order)
+        order = (a->route > b->route) - (a->route < b->route);
     return order ? order : (a->due > b->due) - (a->due < b->due);
 }
 
@@ -129,6 +132,7 @@ void delivery_make_all(struct mail *m)
             continue;
         ways[n] = (struct way){.due = m->rcpt[i].due, .index = i};
         mail_recipient(m, i, &ways[n].rcpt);
+        ways[n].route = limits_route(queue.settings, &ways[n].rcpt);
         if (span_equal(ways[n].rcpt.transport, SPAN_LITERAL("error")))
             refuse(m, &ways[n]);
         else
@@ -152,19 +156,20 @@ static bool is_local(const struct record_recipient *rcpt)
 bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct span flow, uint64_t due)
 {
     struct buf name = BUF_EMPTY(0);
-    uint64_t now = queue_now(), most = queue.settings->queue_site_sessions;
+    uint64_t now = queue_now();
     bool resolving = false;
     if (is_local(rcpt)) {
         buf_add_text(&name, "local");
-        most = queue.settings->queue_local_deliveries;
     } else if (rcpt->nexthop.n > 0 && rcpt->nexthop.p[0] == '[') {
         site_known(rcpt->nexthop, rcpt->tls, &name);
+        limits_add_route(queue.settings, rcpt, &name);
     } else if (due > now || !site_known(rcpt->nexthop, rcpt->tls, &name)) {
         resolving = true; /* what is known now may not be so when it is due */
         site_waiting_name(rcpt->nexthop, &name);
-        most = SITES_MOST;
+    } else {
+        limits_add_route(queue.settings, rcpt, &name);
     }
-    struct site *site = schedule_site(queue.schedule, buf_span(&name), (unsigned)most);
+    struct site *site = site_limited(buf_span(&name));
     schedule_add_later(queue.schedule, job, site, flow, due, now);
     buf_free(&name);
     return resolving;
@@ -396,6 +401,7 @@ static void deliver(struct delivery *d)
     out.deliver.ret = m->ret;
     out.deliver.flags = m->flags;
     out.deliver.recipients = (struct list){.count = d->count, .bytes = buf_span(&list)};
+    out.deliver.session_messages = limits_of_site(queue.settings, schedule_site_name(d->job.site)).session_messages;
     size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n;
     bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
     int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
@@ -419,7 +425,10 @@ void delivery_pump(void)
         if (!d)
             continue;
         mail_recipient(d->mail, d->index[0], &rcpt);
-        if (!d->resolving) {
+        if (!d->resolving && site_moved(schedule_site_name(d->job.site), &rcpt)) {
+            schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
+            delivery_queue(d, 0);
+        } else if (!d->resolving) {
             deliver(d);
         } else if (site_known(rcpt.nexthop, rcpt.tls, &name)) {
             schedule_done(queue.schedule, &d->job, JOB_SUCCESS, now);

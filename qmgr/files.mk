@@ -7,14 +7,15 @@ QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/outcome.c qmgr/report.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c qmgr/admin.c \
                       qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
 MANUALS += qmgr/postino-qmgr.8
 
-TESTS += test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
+TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
 ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
+test_limits_SRC    := qmgr/limits.c
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c tests/unit/alloc_fail.c
 test_schedule_LIBS := $(ALLOC_FAIL)
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c

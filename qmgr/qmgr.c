@@ -95,13 +95,14 @@ static void use_settings(const struct settings *s)
 {
     queue.settings = s;
     schedule_probing(queue.schedule, s->queue_retry_first, s->queue_retry_most);
+    schedule_active_most(queue.schedule, s->queue_active);
 }
 
 static void reconfigure(const struct settings *s)
 {
     use_settings(s);
     spool_free_least(queue.spool, s->limit_queue_free);
-    site_forget_all();
+    site_reconfigure();
     warning_reconfigure();
 }
 

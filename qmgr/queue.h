@@ -165,6 +165,10 @@ bool site_known(struct span nexthop, struct span tls, struct buf *name); /* fals
 void site_resolve(struct delivery *);
 void site_waiting_name(struct span nexthop, struct buf *name);
 void site_forget_all(void);
+struct site *site_limited(struct span name); /* of the scheduler, with the limits that hold for it */
+void site_reconfigure(void);                 /* there are other settings: what is known is forgotten, and sites get their limits anew */
+/* Whether the recipient is in the wrong line, as its route has got limits since it was put into it, or has none any more. */
+bool site_moved(struct span name, const struct record_recipient *);
 
 /* outcome.c */
 struct outcome {

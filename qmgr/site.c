@@ -5,6 +5,7 @@
  *                    |  no
  *                    +--> line "dns:example.org", one at a time --RESOLVE--> known for a while
  */
+#include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -23,6 +24,7 @@ struct known {
 
 static struct hash table;
 static uint64_t secret[2];
+static bool reconfigured; /* routes have the limits that they had when the mail came, until then */
 
 /* Domain and ":port" (or nothing). */
 static void split(struct span nexthop, struct span *domain, struct span *port)
@@ -105,6 +107,35 @@ void site_waiting_name(struct span nexthop, struct buf *name)
     struct span domain, port;
     split(nexthop, &domain, &port);
     buf_printf(name, "dns:%.*s", SPAN_ARG(domain));
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+struct site *site_limited(struct span name)
+{
+    struct limits l = limits_of_site(queue.settings, name);
+    struct site *site = schedule_site(queue.schedule, name, l.sessions);
+    schedule_site_rate(queue.schedule, site, l.rate);
+    return site;
+}
+
+/* It is there already: nothing is added. */
+static void limit_again(const struct site *site, void *arg)
+{
+    (void)arg;
+    site_limited(schedule_site_name(site));
+}
+
+void site_reconfigure(void)
+{
+    site_forget_all();
+    schedule_each_site(queue.schedule, limit_again, NULL);
+    reconfigured = true;
+}
+
+bool site_moved(struct span name, const struct record_recipient *rcpt)
+{
+    return reconfigured && !span_equal(name, SPAN_LITERAL("local")) && !limits_in_line(queue.settings, rcpt, name);
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */

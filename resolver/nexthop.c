@@ -1,25 +1,7 @@
-/* Where mail for another domain goes: the `route` sections, exact name first, then its parents, longest first, then "*"; else the domain's
- * MX. */
+/* Where mail for another domain goes: its `route` section (conf/settings.h), else the domain's MX. */
 #include "resolver/routing_internal.h"
 
 #include "common/log.h"
-
-static const struct settings_route *route_titled(const struct settings *s, struct span title)
-{
-    for (size_t i = 0; i < s->route_count; i++)
-        if (span_equal_nocase(span_of(s->routes[i].title), title))
-            return &s->routes[i];
-    return NULL;
-}
-
-static const struct settings_route *find_route(const struct settings *s, struct span domain)
-{
-    const struct settings_route *route = route_titled(s, domain);
-    for (size_t i = 1; route == NULL && i < domain.n; i++)
-        if (domain.p[i] == '.')
-            route = route_titled(s, span_make(domain.p + i, domain.n - i));
-    return route != NULL ? route : route_titled(s, SPAN_LITERAL("*"));
-}
 
 /* "smtp:host", "smtp:[host]:port" is the host; "smtp:", "smtp::port" the recipient's own domain. */
 static bool read_via(const char *via, struct span domain, struct buf *nexthop)
@@ -42,7 +24,7 @@ static const char *tls_word(const struct settings_route *route)
 
 enum outcome nexthop_add(struct decision *d, struct span address, struct span domain)
 {
-    const struct settings_route *route = find_route(d->routing->settings, domain);
+    const struct settings_route *route = settings_route(d->routing->settings, domain);
     struct buf nexthop = BUF_EMPTY(1024);
     enum outcome outcome;
     if (route == NULL || read_via(route->via, domain, &nexthop)) {

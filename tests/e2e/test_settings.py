@@ -138,6 +138,15 @@ class RemoteSettings(Keys):
                 remote.deliver()
             self.assertEqual([s.commands.count("DATA") for s in server.sessions], [2, 2, 1])
 
+    def test_session_messages_as_qmgr_wants_them(self):
+        """its number goes before the setting's; what no setting can be is not taken from it"""
+        for wanted, sessions in (([3] * 5, [3, 2]), ([0, 1, 0, 0, 0], [1, 1, 2, 1]), ([5, 5, 5, 1, 5], [3, 1, 1]), ([100001, 2**32 - 1, 0, 2, 2], [2, 2, 1]),
+                                 ([9, 9, 9, 2, 2], [3, 2])):
+            with self.subTest(wanted), self.remote("session_messages = 2") as remote, remote.server() as server:
+                for number in wanted:
+                    remote.deliver(session_messages=number)
+                self.assertEqual([s.commands.count("DATA") for s in server.sessions], sessions)
+
     def test_address_family(self):
         for family, used in (("any", ["::1", "127.0.0.2"]), ("ipv4", ["127.0.0.2"]), ("ipv6", ["::1"])):
             with self.subTest(family), self.remote('address_family = %s connect_timeout = "1s"' % family) as remote:

@@ -106,6 +106,22 @@ static void all_of_the_grammar_is_taken(void **state)
     settings_free(s);
 }
 
+static void limits_are_given_or_not(void **state)
+{
+    (void)state;
+    struct settings *s = parse_good("hostname = a.example\nqueue { active = 7 site_rate = 60 }\n"
+                                    "route \"*\" { via = \"smtp:[hub.example]\" sessions = 3 }\nroute b.org { via = \"smtp:\" }\n"
+                                    "site MX.Example.net { rate = 0 session_messages = 9 }\nsite \"2001:db8::1\" { rate = 1 }\n"
+                                    "site 192.0.2.1 { sessions = 1000 }\n");
+    assert_true(s->queue_active == 7 && s->queue_site_rate == 60);
+    assert_true(s->routes[0].sessions == 3 && s->routes[0].rate == SETTING_NOT_GIVEN && s->routes[1].sessions == SETTING_NOT_GIVEN);
+    assert_int_equal(s->site_count, 3);
+    assert_string_equal(s->sites[0].title, "mx.example.net");
+    assert_true(s->sites[0].rate == 0 && s->sites[0].sessions == SETTING_NOT_GIVEN && s->sites[0].session_messages == 9);
+    assert_true(s->sites[2].sessions == 1000);
+    settings_free(s);
+}
+
 static void a_list_is_replaced_by_equal_and_lengthened_by_plus(void **state)
 {
     (void)state;
@@ -300,6 +316,20 @@ static const struct wrong wrongs[] = {
     {H "route \"*x\" { via = \"smtp:\" }\n", 2, "title|or *", 0},
     {H "route a.org { via = \"smtp:\" }\nroute a.org { via = \"smtp:\" }\n", 3, "second time", 0},
     {H "domain a.org { }\nroute a.org { via = \"smtp:\" }\n", 3, "domain of this host as well", 0},
+    {H "route a.org { via = \"smtp:\"\n sessions = 0 }\n", 3, "sessions is out of range|1 to 1000", 0},
+    {H "route a.org { via = \"smtp:\"\n\n rate = 60/m }\n", 4, "rate is not a number", 0},
+    {H "route a.org { via = \"smtp:\" session_messages = 100001 }\n", 2, "session_messages is out of range|1 to 100000", 0},
+    {H "route a.org { via = \"smtp:\" rate = 1\nrate = 2 }\n", 3, "rate is set a second time", 0},
+    /* sites, and the limits of all */
+    {H "site \"mx.a org\" { rate = 3 }\n", 2, "title|an MX host|an address", 0},
+    {H "site \"*\" { rate = 3 }\n", 2, "title", 0},
+    {H "site .a.org { rate = 3 }\n", 2, "title", 0},
+    {H "site a.org { rate = 3 }\nsite A.org { rate = 4 }\n", 3, "second time|line 2", 0},
+    {H "site a.org { via = \"smtp:\" }\n", 2, "site { } has no setting via", 0},
+    {H "site a.org { rate = 1000001 }\n", 2, "rate is out of range|0 to 1000000", 0},
+    {H "site { rate = 1 }\n", 2, "site needs a title", 0},
+    {H "queue { site_rate = -1 }\n", 2, "site_rate is not a number", 0},
+    {H "queue { active = 0 }\n", 2, "active is out of range", 0},
     /* syntax and characters */
     {H "limit { hops = 20\n", 2, "{ in this line is never closed", 0},
     {H "}\n", 2, "} without its {", 0},
@@ -610,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_line_makes_a_host),
         cmocka_unit_test(all_of_the_grammar_is_taken),
+        cmocka_unit_test(limits_are_given_or_not),
         cmocka_unit_test(a_list_is_replaced_by_equal_and_lengthened_by_plus),
         cmocka_unit_test(own_name_stays_out_where_the_file_speaks_of_it),
         cmocka_unit_test(every_via_form_is_taken),

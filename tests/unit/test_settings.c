@@ -399,7 +399,7 @@ static void a_damaged_slice_is_refused_or_gives_values_in_their_limits(void **st
     settings_free(s);
 }
 
-/* The last octets of a slice are the last route's last setting, a choice. */
+/* The last octets of route's slice are the last route's settings: a choice, and three numbers that are not given. */
 static void a_choice_out_of_its_words_is_refused(void **state)
 {
     (void)state;
@@ -408,14 +408,57 @@ static void a_choice_out_of_its_words_is_refused(void **state)
     struct error e;
     assert_non_null(settings_append(s, SETTINGS_ROUTES, SPAN_LITERAL("*")));
     settings_encode(s, 'O', &slice);
-    slice.data[slice.len - 8] = ROUTE_TLS_VERIFY;
+    char *choice = slice.data + slice.len - 32;
+    *choice = ROUTE_TLS_VERIFY;
     assert_non_null(got = settings_decode(buf_span(&slice), &e));
     assert_int_equal(got->routes[0].tls, ROUTE_TLS_VERIFY);
     settings_free(got);
-    slice.data[slice.len - 8] = ROUTE_TLS_VERIFY + 1;
+    *choice = ROUTE_TLS_VERIFY + 1;
     assert_null(settings_decode(buf_span(&slice), &e));
     assert_non_null(strstr(e.text, "tls has the value 4"));
     buf_free(&slice);
+    settings_free(s);
+}
+
+static void a_number_without_a_default_is_given_or_not(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new(), *got;
+    struct buf slice = {0};
+    struct error e;
+    struct settings_site *site = settings_append(s, SETTINGS_SITES, SPAN_LITERAL("mx.example"));
+    assert_non_null(site);
+    assert_true(site->rate == SETTING_NOT_GIVEN && site->sessions == SETTING_NOT_GIVEN);
+    assert_false(setting_is_given(&settings_site_table[1], site));
+    assert_int_equal(setting_assign(&settings_site_table[1], site, SPAN_LITERAL("0"), &e), 0);
+    assert_true(setting_is_given(&settings_site_table[1], site));
+    assert_int_equal(setting_assign(&settings_site_table[0], site, SPAN_LITERAL("18446744073709551615"), &e), -1);
+    settings_encode(s, 'Q', &slice);
+    assert_non_null(got = settings_decode(buf_span(&slice), &e));
+    assert_int_equal(got->site_count, 1);
+    assert_true(got->sites[0].rate == 0 && got->sites[0].sessions == SETTING_NOT_GIVEN);
+    settings_free(got);
+    slice.data[slice.len - 24] = 0; /* sessions: no longer all ones, nor in its limits */
+    assert_null(settings_decode(buf_span(&slice), &e));
+    assert_non_null(strstr(e.text, "sessions has the value"));
+    buf_free(&slice);
+    settings_free(s);
+}
+
+static void the_route_of_a_domain_is_the_most_specific(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"a.example", "a.example"},        {"A.EXAMPLE", "a.example"}, {"x.a.example", ".a.example"},
+                                           {"y.x.a.example", ".x.a.example"}, {"other.example", "*"},     {"", "*"}};
+    struct settings *s = settings_new();
+    static const char *const titles[] = {"*", ".a.example", "a.example", ".x.a.example"};
+    for (size_t i = 0; i < 4; i++)
+        assert_non_null(settings_append(s, SETTINGS_ROUTES, span_of(titles[i])));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(settings_route(s, span_of(cases[i][0]))->title, cases[i][1]);
+    settings_free(s);
+    s = settings_new();
+    assert_null(settings_route(s, SPAN_LITERAL("a.example")));
     settings_free(s);
 }
 
@@ -466,6 +509,8 @@ int main(void)
         cmocka_unit_test(a_slice_that_is_cut_or_longer_is_refused),
         cmocka_unit_test(a_damaged_slice_is_refused_or_gives_values_in_their_limits),
         cmocka_unit_test(a_choice_out_of_its_words_is_refused),
+        cmocka_unit_test(a_number_without_a_default_is_given_or_not),
+        cmocka_unit_test(the_route_of_a_domain_is_the_most_specific),
         cmocka_unit_test(a_slice_of_another_version_says_so),
         cmocka_unit_test(sections_are_found_by_title),
     };

@@ -1,0 +1,146 @@
+#include "qmgr/limits.h"
+
+#define RESOLVING_MOST 1 /* questions for one domain at a time */
+
+/* ---- a site's name ----------------------------------------------------------------------------------------------- */
+
+static const struct span SMTP = SPAN_LITERAL("smtp:"), ROUTE = SPAN_LITERAL(" route ");
+
+static bool begins(struct span s, struct span with)
+{
+    return with.n > 0 && s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
+}
+
+static struct span until(struct span s, char end)
+{
+    const char *p = s.n ? memchr(s.p, end, s.n) : NULL;
+    return p ? span_make(s.p, (size_t)(p - s.p)) : s;
+}
+
+/* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
+static struct span hosts_of(struct span name)
+{
+    static const struct span ipv6 = SPAN_LITERAL("IPv6:");
+    if (!begins(name, SMTP))
+        return (struct span){0};
+    struct span hosts = until(span_make(name.p + SMTP.n, name.n - SMTP.n), ' ');
+    if (hosts.n == 0 || hosts.p[0] != '[')
+        return until(hosts, ':');
+    hosts = until(span_make(hosts.p + 1, hosts.n - 1), ']');
+    if (hosts.n > ipv6.n && span_equal_nocase(span_make(hosts.p, ipv6.n), ipv6))
+        hosts = span_make(hosts.p + ipv6.n, hosts.n - ipv6.n);
+    return hosts;
+}
+
+/* Hosts and TLS mode have no blanks: the second blank begins it. */
+static struct span route_of(struct span name)
+{
+    const char *end = name.p + name.n;
+    const char *tls = begins(name, SMTP) ? memchr(name.p, ' ', name.n) : NULL;
+    const char *route = tls ? memchr(tls + 1, ' ', (size_t)(end - tls - 1)) : NULL;
+    struct span rest = route ? span_make(route, (size_t)(end - route)) : (struct span){0};
+    return begins(rest, ROUTE) ? span_make(rest.p + ROUTE.n, rest.n - ROUTE.n) : (struct span){0};
+}
+
+static bool is_at_or_below(struct span host, struct span at)
+{
+    if (host.n > at.n && host.p[host.n - at.n - 1] == '.')
+        host = span_make(host.p + host.n - at.n, at.n);
+    return span_equal_nocase(host, at);
+}
+
+bool limits_hosts_below(struct span name, struct span at)
+{
+    struct span rest = hosts_of(name);
+    if (rest.n == 0 || at.n == 0)
+        return false;
+    for (;;) {
+        struct span host = until(rest, ',');
+        if (!is_at_or_below(host, at))
+            return false;
+        if (host.n == rest.n)
+            return true;
+        rest = span_make(rest.p + host.n + 1, rest.n - host.n - 1);
+    }
+}
+
+/* ---- routes ------------------------------------------------------------------------------------------------------ */
+
+static bool gives_limits(const struct settings_route *r)
+{
+    return r->sessions != SETTING_NOT_GIVEN || r->rate != SETTING_NOT_GIVEN || r->session_messages != SETTING_NOT_GIVEN;
+}
+
+/* The usual host has none: nothing is looked up for its mail. */
+static bool any_gives_limits(const struct settings *s)
+{
+    for (size_t i = 0; i < s->route_count; i++) {
+        if (gives_limits(&s->routes[i]))
+            return true;
+    }
+    return false;
+}
+
+const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)
+{
+    const char *at = rcpt->address.n ? memrchr(rcpt->address.p, '@', rcpt->address.n) : NULL;
+    if (!at || !any_gives_limits(s))
+        return NULL;
+    size_t before = (size_t)(at - rcpt->address.p) + 1;
+    const struct settings_route *r = settings_route(s, span_make(at + 1, rcpt->address.n - before));
+    return r && gives_limits(r) ? r : NULL;
+}
+
+void limits_add_route(const struct settings *s, const struct record_recipient *rcpt, struct buf *name)
+{
+    const struct settings_route *r = limits_route(s, rcpt);
+    if (r)
+        buf_printf(name, "%.*s%s", SPAN_ARG(ROUTE), r->title);
+}
+
+bool limits_in_line(const struct settings *s, const struct record_recipient *rcpt, struct span name)
+{
+    const struct settings_route *r = limits_route(s, rcpt);
+    return span_equal(route_of(name), r ? span_of(r->title) : (struct span){0});
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+struct found {
+    uint64_t sessions, rate, session_messages;
+    size_t sessions_at, rate_at, session_messages_at; /* octets of the name that gave it */
+};
+
+static void take(uint64_t value, size_t specific, uint64_t *best, size_t *best_at)
+{
+    if (value == SETTING_NOT_GIVEN || specific <= *best_at)
+        return;
+    *best = value;
+    *best_at = specific;
+}
+
+#define TAKE_ALL(found, from, specific)                                                                                                    \
+    do {                                                                                                                                   \
+        take((from)->sessions, specific, &(found)->sessions, &(found)->sessions_at);                                                       \
+        take((from)->rate, specific, &(found)->rate, &(found)->rate_at);                                                                   \
+        take((from)->session_messages, specific, &(found)->session_messages, &(found)->session_messages_at);                               \
+    } while (0)
+
+struct limits limits_of_site(const struct settings *s, struct span name)
+{
+    struct found f = {.sessions = s->queue_site_sessions, .rate = s->queue_site_rate, .session_messages = s->remote_session_messages};
+    struct span title = route_of(name);
+    if (span_equal(name, SPAN_LITERAL("local")))
+        return (struct limits){.sessions = (unsigned)s->queue_local_deliveries};
+    if (begins(name, SPAN_LITERAL("dns:")))
+        return (struct limits){.sessions = RESOLVING_MOST};
+    for (size_t i = 0; i < s->site_count; i++) {
+        if (limits_hosts_below(name, span_of(s->sites[i].title)))
+            TAKE_ALL(&f, &s->sites[i], strlen(s->sites[i].title));
+    }
+    for (size_t i = 0; title.n > 0 && i < s->route_count; i++) {
+        if (span_equal(span_of(s->routes[i].title), title))
+            TAKE_ALL(&f, &s->routes[i], SIZE_MAX);
+    }
+    return (struct limits){.sessions = (unsigned)f.sessions, .rate = (unsigned)f.rate, .session_messages = (uint32_t)f.session_messages};
+}

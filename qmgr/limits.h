@@ -1,0 +1,32 @@
+/* limits: how much may go to a site: deliveries at a time, messages a minute, messages in one session (docs/scheduler.md).
+ *
+ * Each of the three is looked for by itself: in the route by which the mail goes; in the `site` sections that all the site's hosts are in,
+ * the longest name first; in `queue` and `remote`. A route that gives limits has a line of its own at each site, so that they hold for its
+ * mail alone and nobody else's mail changes them: the site's name then ends in " route TITLE". All is found from the name alone, so that a
+ * reload can set them anew. Pure. */
+#ifndef POSTINO_LIMITS_H
+#define POSTINO_LIMITS_H
+
+#include "common/messages.h"
+#include "conf/settings.h"
+
+struct limits {
+    unsigned sessions, rate /* 0: none */;
+    uint32_t session_messages;
+};
+
+/* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS" or "smtp:[HOST]:PORT TLS", the latter two with or without a
+ * route. */
+struct limits limits_of_site(const struct settings *, struct span name);
+
+/* The route of a recipient, if it gives limits; NULL: none. */
+const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
+/* Appends " route TITLE" to a site's name, if limits_route() is one. */
+void limits_add_route(const struct settings *, const struct record_recipient *, struct buf *name);
+/* Whether the recipient belongs to the line of that name: a reload may have given its route limits, or taken them. */
+bool limits_in_line(const struct settings *, const struct record_recipient *, struct span name);
+
+/* Whether all hosts of a site's name are `at` or below it (ASCII case-insensitive); an address is only itself. */
+bool limits_hosts_below(struct span name, struct span at);
+
+#endif

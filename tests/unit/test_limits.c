@@ -1,0 +1,166 @@
+/* limits: which limits hold for a site, by its name and the settings. */
+#include "qmgr/limits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void give(enum settings_kind kind, void *object, const char *name, const char *value)
+{
+    const struct settings_section *section = &settings_sections[kind];
+    struct error e;
+    for (size_t i = 0; i < section->count; i++) {
+        if (strcmp(section->table[i].name, name) == 0) {
+            assert_int_equal(setting_assign(&section->table[i], object, span_of(value), &e), 0);
+            return;
+        }
+    }
+    fail_msg("no setting %s", name);
+}
+
+static void add(struct settings *s, enum settings_kind kind, const char *title, const char *name, const char *value)
+{
+    void *object = settings_append(s, kind, span_of(title));
+    assert_non_null(object);
+    if (kind == SETTINGS_ROUTES)
+        give(kind, object, "via", "smtp:");
+    if (name)
+        give(kind, object, name, value);
+}
+
+static struct limits of(const struct settings *s, const char *name)
+{
+    return limits_of_site(s, span_of(name));
+}
+
+static void without_sections_the_defaults_hold(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    struct limits l = of(s, "smtp:mx.example may");
+    assert_true(l.sessions == 20 && l.rate == 0 && l.session_messages == 100);
+    s->queue_site_sessions = 3;
+    s->queue_site_rate = 60;
+    s->remote_session_messages = 7;
+    l = of(s, "smtp:[192.0.2.1]:2525 none");
+    assert_true(l.sessions == 3 && l.rate == 60 && l.session_messages == 7);
+    l = of(s, "local");
+    assert_true(l.sessions == s->queue_local_deliveries && l.rate == 0);
+    l = of(s, "dns:mx.example");
+    assert_true(l.sessions == 1 && l.rate == 0);
+    settings_free(s);
+}
+
+static void a_site_section_holds_for_hosts_at_or_below_its_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool holds;
+    } cases[] = {
+        {"smtp:example.net may", true},
+        {"smtp:MX1.Example.NET:26 required", true},
+        {"smtp:a.mx.example.net,b.example.net may", true},
+        {"smtp:[mx.example.net]:2525 may", true},
+        {"smtp:a.example.net,mx.example.org may", false}, /* not all */
+        {"smtp:mx.example.org,a.example.net may", false},
+        {"smtp:badexample.net may", false},
+        {"smtp:example.net.org may", false},
+        {"smtp:net may", false},
+        {"smtp: may", false},
+        {"smtp:", false},
+        {"dns:example.net", false},
+        {"local", false},
+        {"", false},
+        {"smtp:[192.0.2.1]:25 may route *", false},
+    };
+    struct settings *s = settings_new();
+    add(s, SETTINGS_SITES, "example.net", "rate", "5");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if ((of(s, cases[i].name).rate == 5) != cases[i].holds)
+            fail_msg("%s", cases[i].name);
+    settings_free(s);
+}
+
+static void an_address_is_itself(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    add(s, SETTINGS_SITES, "192.0.2.1", "sessions", "2");
+    add(s, SETTINGS_SITES, "2001:db8::1", "sessions", "3");
+    assert_int_equal(of(s, "smtp:[192.0.2.1] may").sessions, 2);
+    assert_int_equal(of(s, "smtp:[192.0.2.1]:2525 may").sessions, 2);
+    assert_int_equal(of(s, "smtp:[2001:db8::1]:2525 may").sessions, 3);
+    assert_int_equal(of(s, "smtp:[IPv6:2001:DB8::1] may").sessions, 3);
+    assert_int_equal(of(s, "smtp:[10.192.0.2.1] may").sessions, 2); /* no address, and no host: whatever */
+    assert_int_equal(of(s, "smtp:[92.0.2.1] may").sessions, 20);
+    settings_free(s);
+}
+
+static void the_more_specific_wins_for_each_limit_by_itself(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    s->queue_site_rate = 9;
+    add(s, SETTINGS_SITES, "mx.example.net", "sessions", "4");
+    add(s, SETTINGS_SITES, "example.net", "sessions", "5");
+    give(SETTINGS_SITES, &s->sites[1], "session_messages", "6");
+    add(s, SETTINGS_ROUTES, "*", "session_messages", "8");
+    add(s, SETTINGS_ROUTES, "a.example", "rate", "0");
+    struct limits l = of(s, "smtp:mx.example.net may");
+    assert_true(l.sessions == 4 && l.rate == 9 && l.session_messages == 6);
+    l = of(s, "smtp:other.example.net may");
+    assert_true(l.sessions == 5 && l.rate == 9 && l.session_messages == 6);
+    l = of(s, "smtp:mx.example.net may route *");
+    assert_true(l.sessions == 4 && l.rate == 9 && l.session_messages == 8);
+    l = of(s, "smtp:mx.example.net may route a.example");
+    assert_true(l.sessions == 4 && l.rate == 0 && l.session_messages == 6); /* 0 lifts it */
+    l = of(s, "smtp:mx.example.net may route gone.example");
+    assert_true(l.sessions == 4 && l.rate == 9 && l.session_messages == 6);
+    settings_free(s);
+}
+
+static struct record_recipient to(const char *address)
+{
+    return (struct record_recipient){.address = span_of(address)};
+}
+
+static void a_route_with_limits_has_a_line_of_its_own(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    struct record_recipient a = to("x@A.example"), b = to("\"@a.example\"@b.example"), none = to("postmaster");
+    struct buf name = BUF_EMPTY(0);
+    add(s, SETTINGS_ROUTES, "*", NULL, NULL);
+    assert_null(limits_route(s, &a));
+    add(s, SETTINGS_ROUTES, "a.example", "sessions", "1");
+    assert_string_equal(limits_route(s, &a)->title, "a.example");
+    assert_null(limits_route(s, &b)); /* "*" is its route, and gives none */
+    assert_null(limits_route(s, &none));
+    buf_add_text(&name, "smtp:mx.example may");
+    limits_add_route(s, &b, &name);
+    assert_string_equal(buf_text(&name), "smtp:mx.example may");
+    assert_true(limits_in_line(s, &b, buf_span(&name)));
+    assert_false(limits_in_line(s, &a, buf_span(&name)));
+    limits_add_route(s, &a, &name);
+    assert_string_equal(buf_text(&name), "smtp:mx.example may route a.example");
+    assert_true(limits_in_line(s, &a, buf_span(&name)));
+    assert_false(limits_in_line(s, &b, buf_span(&name)));
+    assert_int_equal(limits_of_site(s, buf_span(&name)).sessions, 1);
+    buf_free(&name);
+    settings_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_sections_the_defaults_hold),
+        cmocka_unit_test(a_site_section_holds_for_hosts_at_or_below_its_name),
+        cmocka_unit_test(an_address_is_itself),
+        cmocka_unit_test(the_more_specific_wins_for_each_limit_by_itself),
+        cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
