@@ -13,9 +13,11 @@
 static int usage(void)
 {
     (void)fprintf(stderr, "usage: postino queue [list [--json] [ID]]\n"
-                          "       postino queue show ID\n"
-                          "       postino queue retry ID|all\n"
-                          "       postino queue delete ID...\n");
+                          "       postino queue show ID...\n"
+                          "       postino queue hold|release|retry|delete WHICH\n"
+                          "       postino queue priority high|normal|low WHICH\n"
+                          "       postino queue flush SITE|DOMAIN...\n"
+                          "WHICH is ID..., all, or [--site SITE] [--sender ADDRESS] [--recipient ADDRESS]; an ADDRESS may be @domain\n");
     return EX_USAGE;
 }
 
@@ -74,6 +76,9 @@ static bool print_envelope(const struct record_entry *e, void *arg)
         print_time("arrived", e->arrived);
         (void)printf("size: %" PRIu64 "\n", e->size);
         print_line("sender", e->sender);
+        (void)printf("priority: %s\n", queue_print_priority(e->priority));
+        if (e->held)
+            (void)printf("held: yes\n");
     }
     print_line("recipient", e->recipient);
     (void)printf("  state: %s\n  attempts: %" PRIu32 "\n", e->state < 4 ? states[e->state] : "?", e->attempts);
@@ -121,13 +126,53 @@ static int show(struct queue_client *q, uint64_t id, struct error *error)
 
 /* ---- orders ---------------------------------------------------------------------------------------------------------------------- */
 
-static int order(struct queue_client *q, bool retry, uint64_t id, struct error *error)
+static const struct order {
+    const char *name;
+    enum order_kind kind;
+    const char *done;
+} orders[] = {
+    {"retry", ORDER_RETRY, "will be tried now"},
+    {"delete", ORDER_DELETE, "deleted"},
+    {"hold", ORDER_HOLD, "held"},
+    {"release", ORDER_RELEASE, "released"},
+    {"priority", ORDER_PRIORITY, "have it now"},
+    {"flush", ORDER_FLUSH, "deliveries that waited are tried now"},
+};
+
+/* What is being ordered: filled from the command line, then read for each id. */
+static struct {
+    const struct order *order;
+    enum priority priority;
+    struct queue_selection selection;
+    bool selects; /* by --site and so on */
+} given;
+
+static const struct order *find_order(const char *name)
 {
-    uint32_t count = 0;
-    int status = retry ? queue_retry(q, id, &count, error) : queue_delete(q, id, &count, error);
-    if (status == EX_OK)
-        (void)printf("%s: %s (%" PRIu32 ")\n", id ? queueid_format(id).text : "all", retry ? "will be tried now" : "deleted", count);
-    return status;
+    for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++)
+        if (strcmp(orders[i].name, name) == 0)
+            return &orders[i];
+    return NULL;
+}
+
+static int give_order(struct queue_client *q, const char *which, struct error *error)
+{
+    struct queue_answer answer;
+    int status = queue_order(q, given.order->kind, given.priority, &given.selection, &answer, error);
+    if (status != EX_OK)
+        return status;
+    if (answer.count == 0 && answer.left > 0 && given.selection.id) {
+        (void)error_set(error, "%s: %s", which, answer.words);
+        return EX_UNAVAILABLE;
+    }
+    (void)printf("%s: %s (%" PRIu32 ")\n", which, given.order->done, answer.count);
+    if (answer.left > 0 && given.order->kind == ORDER_DELETE)
+        (void)printf("%" PRIu32 " left: they go elsewhere as well; delete them by ID\n", answer.left);
+    else if (answer.left > 0)
+        (void)printf("%" PRIu32 " left as they were\n", answer.left);
+    if (strcmp(answer.words, "Done") != 0)
+        (void)printf("%s\n", answer.words);
+    return EX_OK;
 }
 
 static int each_id(const char *run, char **ids, int (*what)(struct queue_client *, const char *id, struct error *))
@@ -155,44 +200,103 @@ static int show_one(struct queue_client *q, const char *text, struct error *erro
     return parse_id(text, &id) ? show(q, id, error) : no_id(text);
 }
 
-static int retry_one(struct queue_client *q, const char *text, struct error *error)
+/* What is deleted does not come back: for all of it the word is in capitals, as postsuper wants it. */
+static bool means_all(const char *text)
 {
-    uint64_t id = 0;
-    return strcmp(text, "all") == 0 || parse_id(text, &id) ? order(q, true, id, error) : no_id(text);
+    return strcmp(text, "ALL") == 0 || (strcmp(text, "all") == 0 && given.order->kind != ORDER_DELETE);
 }
 
-static int delete_one(struct queue_client *q, const char *text, struct error *error)
+static int order_one(struct queue_client *q, const char *text, struct error *error)
 {
-    uint64_t id;
-    return parse_id(text, &id) ? order(q, false, id, error) : no_id(text);
+    given.selection.id = 0;
+    if (means_all(text) || parse_id(text, &given.selection.id))
+        return give_order(q, text, error);
+    if (strcmp(text, "all") == 0)
+        return admin_fail(EX_DATAERR, "queue", "delete all: write ALL in capitals, if every message is to go");
+    return no_id(text);
+}
+
+static int flush_one(struct queue_client *q, const char *text, struct error *error)
+{
+    given.selection.site = text;
+    int status = give_order(q, text, error);
+    if (status == EX_NOINPUT)
+        (void)error_set(error, "%s: there is no site of that name; postino sites lists them, and retry --recipient @domain takes any way",
+                        text);
+    return status;
+}
+
+static int order_selected(struct queue_client *q, const char *text, struct error *error)
+{
+    return give_order(q, text, error);
+}
+
+static bool take_priority(const char *word)
+{
+    static const char *const words[] = {[PRIORITY_HIGH] = "high", [PRIORITY_NORMAL] = "normal", [PRIORITY_LOW] = "low"};
+    for (unsigned i = PRIORITY_HIGH; word && i <= PRIORITY_LOW; i++)
+        if (strcmp(words[i], word) == 0)
+            given.priority = (enum priority)i;
+    return given.priority != PRIORITY_UNSET;
+}
+
+static int run_order(const char *run, char **words)
+{
+    static char selection[] = "selection", *selected[] = {selection, NULL};
+    if (given.order->kind == ORDER_PRIORITY && !take_priority(*words++))
+        return usage();
+    if (given.selects ? *words != NULL || given.order->kind == ORDER_FLUSH : *words == NULL)
+        return usage();
+    if (given.selects)
+        return each_id(run, selected, order_selected);
+    return each_id(run, words, given.order->kind == ORDER_FLUSH ? flush_one : order_one);
 }
 
 /* ---- the command ----------------------------------------------------------------------------------------------------------------- */
 
+static int take_options(int argc, char **argv, enum queue_form *form)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"site", required_argument, NULL, 's'},
+                                            {"sender", required_argument, NULL, 'f'},
+                                            {"recipient", required_argument, NULL, 'r'},
+                                            {0}};
+    int option;
+    given.selection = QUEUE_ALL;
+    while ((option = getopt_long(argc, argv, "j", options, NULL)) != -1) {
+        if (option == 'j')
+            *form = QUEUE_JSON;
+        else if (option == 's')
+            given.selection.site = optarg;
+        else if (option == 'f')
+            given.selection.sender = *optarg ? optarg : "<>";
+        else if (option == 'r')
+            given.selection.recipient = optarg;
+        else
+            return usage();
+    }
+    given.selects = *given.selection.site || *given.selection.sender || *given.selection.recipient;
+    return EX_OK;
+}
+
 int cmd_queue(struct admin *a, int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
     static const char usual[] = SYSCONFDIR "/postino/postino.conf";
     enum queue_form form = QUEUE_TABLE;
     struct error error;
     char run[512];
-    int option;
-    while ((option = getopt_long(argc, argv, "j", options, NULL)) != -1) {
-        if (option != 'j')
-            return usage();
-        form = QUEUE_JSON;
-    }
+    int status = take_options(argc, argv, &form);
+    if (status != EX_OK)
+        return status;
     const char *what = optind < argc ? argv[optind++] : "list";
-    int status = place_run(strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
+    status = place_run(strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
     if (status != EX_OK)
         return fail(status, &error);
+    if ((given.order = find_order(what)))
+        return run_order(run, argv + optind);
+    if (given.selects)
+        return usage();
     if (strcmp(what, "list") == 0)
         return argc - optind > 1 ? usage() : list(run, form, argv[optind]);
-    if (optind == argc)
-        return usage();
-    if (strcmp(what, "show") == 0)
-        return each_id(run, argv + optind, show_one);
-    if (strcmp(what, "retry") == 0)
-        return each_id(run, argv + optind, retry_one);
-    return strcmp(what, "delete") == 0 ? each_id(run, argv + optind, delete_one) : usage();
+    return strcmp(what, "show") == 0 && optind < argc ? each_id(run, argv + optind, show_one) : usage();
 }

@@ -63,14 +63,14 @@ static void as_json(FILE *out, const struct finding *f)
 {
     const char *const names[] = {"what", "meaning", "next"}, *const values[] = {f->what, f->meaning, f->next};
     (void)fprintf(out, "{\"finding\": \"%s\", \"file\": ", kinds[f->kind]);
-    queue_print_json_text(out, span_of(f->file));
+    queue_print_json(out, span_of(f->file));
     if (f->at)
         (void)fprintf(out, ", \"offset\": %" PRIu64, f->offset);
     if (f->id)
         (void)fprintf(out, ", \"queue_id\": \"%s\"", queueid_format(f->id).text);
     for (size_t i = 0; i < 3; i++) {
         (void)fprintf(out, ", \"%s\": ", names[i]);
-        queue_print_json_text(out, span_of(values[i]));
+        queue_print_json(out, span_of(values[i]));
     }
     (void)fputs("}\n", out);
 }

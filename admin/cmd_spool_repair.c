@@ -15,9 +15,9 @@ static void did(const char *file, const char *what, void *arg)
     spool_progress_wipe();
     if (c->json) {
         (void)fputs("{\"repaired\": ", stdout);
-        queue_print_json_text(stdout, span_of(file));
+        queue_print_json(stdout, span_of(file));
         (void)fputs(", \"what\": ", stdout);
-        queue_print_json_text(stdout, span_of(what));
+        queue_print_json(stdout, span_of(what));
         (void)fputs("}\n", stdout);
         return;
     }

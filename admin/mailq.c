@@ -7,6 +7,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: mailq [-j] [-C file]; postino queue selects and changes, postino sites tells of the receivers\n");
+    return EX_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     char run[512];
@@ -20,12 +26,10 @@ int main(int argc, char **argv)
         else if (option == 'j')
             form = QUEUE_JSON;
         else if (option != 'v')
-            return EX_USAGE;
+            return usage();
     }
-    if (optind < argc) {
-        (void)fprintf(stderr, "usage: mailq [-j] [-C file]\n");
-        return EX_USAGE;
-    }
+    if (optind < argc)
+        return usage();
     int status = place_run(file, run, sizeof run, &error);
     if (status == EX_OK)
         status = queue_print_all(run, 0, form, stdout, &error);

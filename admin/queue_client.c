@@ -4,12 +4,13 @@
 #include "common/queueid.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { ANSWER_SECONDS = 60, READ_MOST = 64 << 10 };
+enum { ANSWER_SECONDS = 300 /* an order may go through a long queue */, READ_MOST = 64 << 10 };
 
 int queue_open(struct queue_client *q, const char *run, struct error *error)
 {
@@ -128,13 +129,17 @@ static struct span words(struct span reply, const char *otherwise)
     return (struct span){s.p, s.n < 200 ? s.n : 200};
 }
 
-/* SMTP's words for an answer: 2xx yes, 550 no such message, other 5xx not allowed. */
+/* SMTP's words for an answer: 2xx yes, 550 no such message, 551 no such site, other 5xx not allowed. */
 static int judge(uint16_t code, uint64_t id, struct span reply, struct error *error)
 {
     if (code >= 200 && code < 300)
         return EX_OK;
     if (code == 550 && id) {
         (void)error_set(error, "%s: there is no such message in the queue", queueid_format(id).text);
+        return EX_NOINPUT;
+    }
+    if (code == 551) {
+        (void)error_set(error, "there is no such site");
         return EX_NOINPUT;
     }
     if (code >= 500) {
@@ -162,24 +167,34 @@ int queue_text(struct queue_client *q, uint64_t id, queue_piece_fn *each, void *
     }
 }
 
-static int order(struct queue_client *q, struct message *question, uint64_t id, uint32_t *count, struct error *error)
+int queue_order(struct queue_client *q, enum order_kind kind, enum priority priority, const struct queue_selection *s,
+                struct queue_answer *said, struct error *error)
 {
-    struct message answer;
-    int status = ask(q, question, MESSAGE_DONE, &answer, error);
+    struct message question = {.type = MESSAGE_ORDER}, answer;
+    question.order = (struct message_order){.kind = (uint16_t)kind, .priority = (uint16_t)priority, .id = s->id};
+    question.order.site = span_of(s->site);
+    question.order.sender = span_of(s->sender);
+    question.order.recipient = span_of(s->recipient);
+    int status = ask(q, &question, MESSAGE_DONE, &answer, error);
     if (status != EX_OK)
         return status;
-    *count = answer.done.count;
-    return judge(answer.done.code, id, answer.done.reply, error);
+    *said = (struct queue_answer){.count = answer.done.count, .left = answer.done.left};
+    (void)snprintf(said->words, sizeof said->words, "%.*s", SPAN_ARG(words(answer.done.reply, "done")));
+    return judge(answer.done.code, s->id, answer.done.reply, error);
 }
 
-int queue_retry(struct queue_client *q, uint64_t id, uint32_t *count, struct error *error)
+int queue_sites(struct queue_client *q, queue_site_fn *each, void *arg, struct error *error)
 {
-    struct message question = {.type = MESSAGE_RETRY, .retry = {.id = id}};
-    return order(q, &question, id, count, error);
-}
-
-int queue_delete(struct queue_client *q, uint64_t id, uint32_t *count, struct error *error)
-{
-    struct message question = {.type = MESSAGE_DELETE, .delete = {.id = id}};
-    return order(q, &question, id, count, error);
+    struct message question = {.type = MESSAGE_SITES}, answer;
+    for (;; question.sites.more = 1) {
+        struct record_site site;
+        int status = ask(q, &question, MESSAGE_SITES_LISTED, &answer, error);
+        if (status != EX_OK)
+            return status;
+        while (record_site_next(&answer.sites_listed.sites, &site))
+            if (!each(&site, arg))
+                return EX_OK;
+        if (!answer.sites_listed.more)
+            return EX_OK;
+    }
 }

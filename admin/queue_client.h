@@ -24,8 +24,23 @@ int queue_list(struct queue_client *, uint64_t only, queue_entry_fn *, void *arg
 /* The text of a message, piece by piece. `each` returning false stops with EX_IOERR; it has set the error. */
 typedef bool queue_piece_fn(struct span piece, void *arg, struct error *);
 int queue_text(struct queue_client *, uint64_t id, queue_piece_fn *, void *arg, struct error *);
-/* `id` 0: all. *count: how many recipients or messages it was. */
-int queue_retry(struct queue_client *, uint64_t id, uint32_t *count, struct error *);
-int queue_delete(struct queue_client *, uint64_t id, uint32_t *count, struct error *);
+/* Which messages an order is for: one; or (`id` 0) all that fit each text that is not "". */
+struct queue_selection {
+    uint64_t id;
+    const char *site, *sender, *recipient; /* never NULL */
+};
+#define QUEUE_ALL ((struct queue_selection){0, "", "", ""})
+struct queue_answer {
+    uint32_t count;  /* messages; deliveries for ORDER_FLUSH */
+    uint32_t left;   /* that were meant and are as they were */
+    char words[200]; /* why */
+};
+/* `priority` counts for ORDER_PRIORITY only; ORDER_FLUSH takes a site alone. */
+int queue_order(struct queue_client *, enum order_kind, enum priority, const struct queue_selection *, struct queue_answer *,
+                struct error *);
+
+/* Every site, those with most mail first. */
+typedef bool queue_site_fn(const struct record_site *, void *arg);
+int queue_sites(struct queue_client *, queue_site_fn *, void *arg, struct error *);
 
 #endif

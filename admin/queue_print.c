@@ -15,6 +15,11 @@ void queue_print_text(FILE *out, struct span s)
     }
 }
 
+const char *queue_print_priority(uint16_t priority)
+{
+    return priority == PRIORITY_HIGH ? "high" : priority == PRIORITY_LOW ? "low" : "normal";
+}
+
 /* ---- a table --------------------------------------------------------------------------------------------------------------------- */
 
 enum { REASON_COLUMNS = 76, ADDRESS_COLUMN = 42 };
@@ -33,6 +38,12 @@ static void arrival(uint64_t seconds, char to[32])
         (void)snprintf(to, 32, "%-20s", "?");
 }
 
+/* As Postfix marks what is in its active and hold queues. */
+static const char *mark_of(const struct record_entry *e)
+{
+    return e->state == RECIPIENT_ACTIVE ? "*" : e->held ? "!" : "";
+}
+
 static void table_message(struct queue_printer *p, const struct record_entry *e)
 {
     char id[QUEUEID_TEXT + 2], when[32];
@@ -40,7 +51,7 @@ static void table_message(struct queue_printer *p, const struct record_entry *e)
         (void)fprintf(p->out, "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n");
     else
         (void)fputc('\n', p->out);
-    (void)snprintf(id, sizeof id, "%s%s", queueid_format(e->id).text, e->state == RECIPIENT_ACTIVE ? "*" : "");
+    (void)snprintf(id, sizeof id, "%s%s", queueid_format(e->id).text, mark_of(e));
     arrival(e->arrived, when);
     (void)fprintf(p->out, "%-13s %6llu %20.20s ", id, (unsigned long long)e->size, when);
     queue_print_text(p->out, or_daemon(e->sender));
@@ -63,7 +74,7 @@ static void table_recipient(struct queue_printer *p, const struct record_entry *
 /* ---- JSON ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Octets that are no UTF-8 are shown as the characters of Latin-1, so that the output always is. */
-void queue_print_json_text(FILE *out, struct span s)
+void queue_print_json(FILE *out, struct span s)
 {
     bool utf8 = utf8_is_printable(s);
     (void)fputc('"', out);
@@ -84,9 +95,12 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
     if (p->messages > 1)
         (void)fprintf(p->out, "]}\n");
     (void)fprintf(p->out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %llu, \"message_size\": %llu, \"sender\": ",
-                  e->state == RECIPIENT_ACTIVE ? "active" : "deferred", queueid_format(e->id).text, (unsigned long long)e->arrived,
-                  (unsigned long long)e->size);
-    queue_print_json_text(p->out, e->sender);
+                  e->state == RECIPIENT_ACTIVE ? "active"
+                  : e->held                    ? "hold"
+                                               : "deferred",
+                  queueid_format(e->id).text, (unsigned long long)e->arrived, (unsigned long long)e->size);
+    queue_print_json(p->out, e->sender);
+    (void)fprintf(p->out, ", \"priority\": \"%s\"", queue_print_priority(e->priority));
     (void)fprintf(p->out, ", \"recipients\": [");
     p->any_recipient = false;
 }
@@ -94,10 +108,10 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
 static void json_recipient(struct queue_printer *p, const struct record_entry *e)
 {
     (void)fprintf(p->out, "%s{\"address\": ", p->any_recipient ? ", " : "");
-    queue_print_json_text(p->out, e->recipient);
+    queue_print_json(p->out, e->recipient);
     if (e->reason.n) {
         (void)fprintf(p->out, ", \"delay_reason\": ");
-        queue_print_json_text(p->out, e->reason);
+        queue_print_json(p->out, e->reason);
     }
     (void)fprintf(p->out, ", \"state\": \"%s\", \"attempts\": %lu, \"next_attempt\": %llu}",
                   e->state == RECIPIENT_ACTIVE ? "active" : "waiting", (unsigned long)e->attempts, (unsigned long long)e->due);

@@ -23,8 +23,9 @@ void queue_print_end(struct queue_printer *);
 
 /* mailq and `postino queue list`: asks and prints. EX_OK or an error. */
 int queue_print_all(const char *run, uint64_t only, enum queue_form, FILE *, struct error *);
+const char *queue_print_priority(uint16_t); /* "high", "normal", "low" */
+void queue_print_json(FILE *, struct span); /* as a JSON string */
 /* The text with control characters as '?'. */
 void queue_print_text(FILE *, struct span);
-void queue_print_json_text(FILE *, struct span); /* with quotes */
 
 #endif

@@ -23,9 +23,10 @@ struct options {
     const char *sender; /* -f; NULL: the caller */
     const char *name;   /* -F; NULL: the caller's */
     const char *notify, *ret, *envid;
-    const char *retry; /* -qI: one queue id; NULL: all */
-    bool from_header;  /* -t */
-    bool dot_is_text;  /* -i */
+    const char *retry; /* -qI: one queue id; NULL: all, or what -qS, -qR say */
+    const char *retry_sender, *retry_recipient;
+    bool from_header; /* -t */
+    bool dot_is_text; /* -i */
     bool verbose;
 };
 
@@ -74,9 +75,9 @@ static int take_q(struct options *o, const char *what)
     o->mode = MODE_RETRY;
     if (!what || (what[0] >= '0' && what[0] <= '9'))
         return EX_OK;
-    if (what[0] != 'I')
-        return complain(EX_USAGE, "-q%s is not supported; use -q or -qI followed by a queue id", what);
-    o->retry = what + 1;
+    if (!strchr("ISR", what[0]) || !what[1])
+        return complain(EX_USAGE, "-q%s is not supported; use -q, -qI and a queue id, or -qS or -qR and an address or domain", what);
+    *(what[0] == 'I' ? &o->retry : what[0] == 'S' ? &o->retry_sender : &o->retry_recipient) = what + 1;
     return EX_OK;
 }
 
@@ -319,17 +320,29 @@ static int send_input(const struct options *o, const char *run, char **argv)
 
 /* ---- other modes ----------------------------------------------------------------------------------------------------------------- */
 
+/* "example.org" is every address there. */
+static const char *address_or_domain(const char *text, char to[512])
+{
+    if (!text)
+        return "";
+    (void)snprintf(to, 512, "%s%s", strchr(text, '@') || text[0] == '<' ? "" : "@", text);
+    return to;
+}
+
 static int retry(const struct options *o, const char *run)
 {
+    char sender[512], recipient[512];
     struct queue_client q;
+    struct queue_answer answer;
     struct error error;
-    uint64_t id = 0;
-    uint32_t count;
-    if (o->retry && !queueid_parse(span_of(o->retry), &id))
+    struct queue_selection s = QUEUE_ALL;
+    if (o->retry && !queueid_parse(span_of(o->retry), &s.id))
         return complain(EX_DATAERR, "-qI%s: no queue id", o->retry);
+    s.sender = address_or_domain(o->retry_sender, sender);
+    s.recipient = address_or_domain(o->retry_recipient, recipient);
     int status = queue_open(&q, run, &error);
     if (status == EX_OK)
-        status = queue_retry(&q, id, &count, &error);
+        status = queue_order(&q, ORDER_RETRY, PRIORITY_UNSET, &s, &answer, &error);
     queue_close(&q);
     return status == EX_OK ? status : complain(status, "%s", error.text);
 }

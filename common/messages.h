@@ -29,7 +29,13 @@ enum side { SIDE_CLIENT, SIDE_SERVER };
 /* Values of u16 fields. They are also what stands in the spool: never renumber. */
 enum notify { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 };
 enum ret { RET_UNSET, RET_FULL, RET_HDRS };
-enum envelope_flags { ENVELOPE_8BIT = 1, ENVELOPE_SMTPUTF8 = 2, ENVELOPE_BOUNCE = 4 /* a report made here */ };
+enum envelope_flags {
+    ENVELOPE_8BIT = 1,
+    ENVELOPE_SMTPUTF8 = 2,
+    ENVELOPE_BOUNCE = 4, /* a report made here */
+    ENVELOPE_HIGH = 8,   /* priority, as the listener gave it; neither: normal */
+    ENVELOPE_LOW = 16
+};
 enum verdict {
     VERDICT_DELIVERED = 1,
     VERDICT_RELAYED,
@@ -38,6 +44,8 @@ enum verdict {
     VERDICT_PASSED_ON /* relayed, and the duty to report with it (DSN) */
 };
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
+enum priority { PRIORITY_UNSET, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
+enum order_kind { ORDER_RETRY = 1, ORDER_DELETE, ORDER_HOLD, ORDER_RELEASE, ORDER_PRIORITY, ORDER_FLUSH };
 enum auth_verdict { AUTH_YES = 1, AUTH_NO, AUTH_NOT_NOW };
 enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2, RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */ }; /* without RESOLVE_MX the name itself is the one host */
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };

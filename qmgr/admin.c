@@ -1,8 +1,8 @@
-/* The socket "queue": mailq and `postino queue`. The kernel says who asks (SO_PEERCRED). Everybody may LIST; to see a text or to change
- * something one must be root, the user that qmgr's master runs as, or one of `admins`. */
+/* The socket "queue": mailq and `postino queue`. The kernel says who asks (SO_PEERCRED). Everybody may list messages and sites; to see a text
+ * or to change something one must be root, the user that qmgr's master runs as, or one of `admins`. */
+#include "qmgr/admin.h"
 #include "common/program.h"
 #include "qmgr/memory.h"
-#include "qmgr/queue.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -19,13 +19,6 @@
 #define PAGE_TIME     10000 /* microseconds for a page, as mail that is parked is read for it */
 #define SHOW_MOST     ((size_t)256 << 10)
 #define LISTED_REASON 256
-
-struct client {
-    struct channel *channel;
-    bool privileged;
-    uint64_t *ids; /* those in the queue when the listing began, in order */
-    size_t count;
-};
 
 static uid_t admins[ADMINS_MOST];
 static size_t admin_count;
@@ -58,10 +51,10 @@ static bool is_admin(int fd)
     return false;
 }
 
-static void done(struct client *c, uint32_t question, unsigned code, const char *words, size_t count)
+void admin_done(struct client *c, uint32_t question, unsigned code, const char *words, size_t count, size_t left)
 {
     struct message out = {.type = MESSAGE_DONE, .id = question, .fd = -1};
-    out.done = (struct message_done){.code = (uint16_t)code, .reply = span_of(words), .count = (uint32_t)count};
+    out.done = (struct message_done){.code = (uint16_t)code, .reply = span_of(words), .count = (uint32_t)count, .left = (uint32_t)left};
     channel_send(c->channel, &out);
 }
 
@@ -73,14 +66,20 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+uint64_t *admin_ids(size_t *count)
+{
+    uint64_t *ids = memory_new(queue.mails.count + park_count() + 1, sizeof *ids);
+    *count = park_ids(ids);
+    for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n))
+        ids[(*count)++] = n->key;
+    qsort(ids, *count, sizeof *ids, by_number);
+    return ids;
+}
+
 static void snapshot(struct client *c)
 {
     free(c->ids);
-    c->ids = memory_new(queue.mails.count + park_count() + 1, sizeof *c->ids);
-    c->count = park_ids(c->ids);
-    for (struct hash_node *n = hash_first(&queue.mails); n; n = hash_after(&queue.mails, n))
-        c->ids[c->count++] = n->key;
-    qsort(c->ids, c->count, sizeof *c->ids, by_number);
+    c->ids = admin_ids(&c->count);
 }
 
 static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
@@ -100,7 +99,9 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
                                  .state = r->state,
                                  .due = r->due,
                                  .attempts = r->attempts,
-                                 .reason = span_make(reason.p, reason.n < LISTED_REASON ? reason.n : LISTED_REASON)};
+                                 .reason = span_make(reason.p, reason.n < LISTED_REASON ? reason.n : LISTED_REASON),
+                                 .held = m->held,
+                                 .priority = (uint16_t)mail_priority(m)};
         record_entry_add(out, &e);
         (*count)++;
     }
@@ -148,7 +149,7 @@ static void on_list(struct client *c, const struct message *m)
     buf_free(&entries);
 }
 
-/* ---- SHOW, RETRY, DELETE ----------------------------------------------------------------------------------------- */
+/* ---- SHOW ------------------------------------------------------------------------------------------------------ */
 
 static void on_show(struct client *c, const struct message *m)
 {
@@ -167,63 +168,6 @@ static void on_show(struct client *c, const struct message *m)
         mail_looked(mail);
 }
 
-static void not_here(struct client *c, uint32_t question, uint64_t id)
-{
-    if (mail_here(id))
-        done(c, question, 451, "It can't be read from the spool now: the log says why", 0);
-    else
-        done(c, question, 550, "There is no such message in the queue", 0);
-}
-
-static size_t hurry(struct mail *m)
-{
-    size_t n = 0;
-    uint64_t now = queue_now();
-    for (struct delivery *d = m->deliveries; d; d = d->next, n++)
-        delivery_hurry(d, now);
-    m->report_at = 0;
-    mail_check(m);
-    return n;
-}
-
-static void on_retry(struct client *c, const struct message *m)
-{
-    size_t n = 0;
-    struct mail *one = m->retry.id ? mail_find(m->retry.id) : NULL;
-    if (m->retry.id && !one) {
-        not_here(c, m->id, m->retry.id);
-        return;
-    }
-    if (one) {
-        hurry(one);
-        n = 1;
-    }
-    for (struct hash_node *node = one ? NULL : hash_first(&queue.mails); node; node = hash_after(&queue.mails, node), n++)
-        hurry(HASH_OWNER(node, struct mail, node));
-    n += one ? 0 : park_hurry_all(queue_now());
-    log_info("%zu messages are tried again at once: an administrator asked for it", n);
-    done(c, m->id, 250, "They are tried again now", n);
-}
-
-/* What is under way is let finish: its result is the last word, and then the message goes. */
-static void on_delete(struct client *c, const struct message *m)
-{
-    struct mail *mail = mail_find(m->delete.id);
-    if (!mail) {
-        not_here(c, m->id, m->delete.id);
-        return;
-    }
-    mail->deleted = true;
-    for (struct delivery *d = mail->deliveries, *next; d; d = next) {
-        next = d->next;
-        if (d->job.state != JOB_ACTIVE || d->resolving)
-            delivery_free(d);
-    }
-    mail_check(mail);
-    log_info("%s: deleted by an administrator", ID_TEXT(mail_id(mail)));
-    done(c, m->id, 250, mail->active ? "It goes as soon as the attempt that is under way has ended" : "Deleted", 1);
-}
-
 /* ---- clients ----------------------------------------------------------------------------------------------------- */
 
 static void on_message(struct channel *channel, const struct message *m, void *arg)
@@ -237,18 +181,18 @@ static void on_message(struct channel *channel, const struct message *m, void *a
     case MESSAGE_SHOW:
         on_show(c, m);
         return;
-    case MESSAGE_RETRY:
-    case MESSAGE_DELETE:
-        break;
+    case MESSAGE_SITES:
+        admin_sites(c, m);
+        return;
+    case MESSAGE_ORDER:
+        if (c->privileged)
+            order_start(c, m);
+        else
+            admin_done(c, m->id, 550, "Only root and the admins of postino.conf may do that", 0, 0);
+        return;
     default:
         return;
     }
-    if (!c->privileged)
-        done(c, m->id, 550, "Only root and the admins of postino.conf may do that", 0);
-    else if (m->type == MESSAGE_RETRY)
-        on_retry(c, m);
-    else
-        on_delete(c, m);
 }
 
 static void on_closed(struct channel *channel, void *arg)
@@ -257,6 +201,9 @@ static void on_closed(struct channel *channel, void *arg)
     channel_free(channel);
     clients--;
     others -= !c->privileged;
+    if (c->order)
+        order_orphan(c->order);
+    buf_free(&c->sites);
     free(c->ids);
     free(c);
 }

@@ -180,12 +180,14 @@ void delivery_queue(struct delivery *d, uint64_t due)
     struct record_recipient rcpt;
     mail_recipient(d->mail, d->index[0], &rcpt);
     d->job.cost = d->count;
+    delivery_prioritize(d);
     d->resolving = delivery_place(&d->job, &rcpt, d->mail->flow, due);
     park_later(d->mail);
     if (d->hurried && !d->resolving) {
         d->hurried = false;
         schedule_hurry(queue.schedule, &d->job, queue_now());
     }
+    delivery_hold(d);
 }
 
 bool delivery_adopt(struct mail *m, struct job *job, bool resolving, bool hurried)

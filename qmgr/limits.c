@@ -17,8 +17,7 @@ static struct span until(struct span s, char end)
     return p ? span_make(s.p, (size_t)(p - s.p)) : s;
 }
 
-/* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
-static struct span hosts_of(struct span name)
+struct span limits_hosts(struct span name)
 {
     static const struct span ipv6 = SPAN_LITERAL("IPv6:");
     if (!begins(name, SMTP))
@@ -51,7 +50,7 @@ static bool is_at_or_below(struct span host, struct span at)
 
 bool limits_hosts_below(struct span name, struct span at)
 {
-    struct span rest = hosts_of(name);
+    struct span rest = limits_hosts(name);
     if (rest.n == 0 || at.n == 0)
         return false;
     for (;;) {

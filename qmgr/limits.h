@@ -26,6 +26,8 @@ void limits_add_route(const struct settings *, const struct record_recipient *, 
 /* Whether the recipient belongs to the line of that name: a reload may have given its route limits, or taken them. */
 bool limits_in_line(const struct settings *, const struct record_recipient *, struct span name);
 
+/* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
+struct span limits_hosts(struct span name);
 /* Whether all hosts of a site's name are `at` or below it (ASCII case-insensitive); an address is only itself. */
 bool limits_hosts_below(struct span name, struct span at);
 

@@ -147,7 +147,7 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     }
     set_status(r, o->status, '4');
     r->due = due;
-    if (now >= mail_expires(m)) {
+    if (now >= mail_expires(m) && !m->held) {
         expired(m, index, o);
         return;
     }

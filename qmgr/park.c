@@ -182,8 +182,12 @@ bool park_recovered(const struct spool_envelope *e, const struct spool_state *st
     p->job.cost = 1;
     p->arrived = (uint32_t)(e->arrived / 1000000);
     p->null_sender = e->sender.n == 0;
-    p->warnable = !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
+    p->job.priority = orders_class(state->orders, e->flags);
+    p->warnable =
+        !orders_hold(state->orders) && !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
     p->resolving = delivery_place(&p->job, &rcpt, e->flow, due);
+    if (orders_hold(state->orders))
+        schedule_hold(queue.schedule, &p->job);
     hash_add(&table, &p->node, e->id);
     warn_later(p);
     return true;
@@ -270,6 +274,12 @@ struct mail *park_read(uint64_t id)
 bool park_has(uint64_t id)
 {
     return find(id) != NULL;
+}
+
+const struct site *park_site(uint64_t id)
+{
+    const struct parked *p = find(id);
+    return p ? p->job.site : NULL;
 }
 
 size_t park_count(void)

@@ -152,7 +152,8 @@ struct spool_state mail_state(const struct mail *m, uint32_t index, bool is_told
                                 .attempts = r->attempts,
                                 .due = r->due,
                                 .status = span_of(r->status),
-                                .reason = r->reason ? span_of(r->reason) : (struct span){0}};
+                                .reason = r->reason ? span_of(r->reason) : (struct span){0},
+                                .orders = mail_orders(m)};
 }
 
 void mail_settle(struct mail *m, uint32_t index)
@@ -209,6 +210,7 @@ struct mail *mail_restore(const struct spool_envelope *e, const struct spool_sta
     uint64_t most = due_most();
     for (uint32_t i = 0; i < m->count; i++) {
         restore_state(&m->rcpt[i], &states[i], most);
+        mail_restore_orders(m, &states[i]);
         restore_verdict(m, i);
         m->done += m->rcpt[i].state == RECIPIENT_DONE;
     }

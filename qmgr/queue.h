@@ -65,6 +65,8 @@ struct mail {
     bool warns; /* `warning` is in the wheel */
     bool in_line;
     bool loose; /* read to be looked at: not in the queue */
+    bool held;
+    uint8_t priority; /* enum priority; UNSET: as the envelope's flags say */
     struct recipient rcpt[];
 };
 
@@ -154,17 +156,36 @@ struct delivery *park_delivery(struct job *); /* of an ACTIVE job; NULL: it can'
 struct mail *park_find(uint64_t id);          /* into the queue again; NULL: it is not parked, or can't be read */
 struct mail *park_read(uint64_t id);          /* a loose copy */
 bool park_has(uint64_t id);
+const struct site *park_site(uint64_t id); /* where its job is; NULL: it is not parked */
 size_t park_count(void);
 size_t park_ids(uint64_t *out /* room for park_count() */);
 size_t park_hurry_all(uint64_t now);
 bool park_expired(struct job *, uint64_t now);
 void park_reconfigure(void);
 
+/* hold.c: what an administrator said about a message, kept in its states on disk (spool_state.orders). `flags`: the envelope's. */
+bool orders_hold(uint16_t orders);
+enum priority orders_priority(uint16_t orders, uint16_t flags); /* never UNSET */
+int8_t orders_class(uint16_t orders, uint16_t flags);           /* job.priority */
+bool mail_hold(struct mail *);    /* false: it is held already */
+bool mail_release(struct mail *); /* false: it is not */
+void mail_set_priority(struct mail *, enum priority);
+enum priority mail_priority(const struct mail *);
+uint16_t mail_orders(const struct mail *);
+void mail_restore_orders(struct mail *, const struct spool_state *);
+void delivery_prioritize(struct delivery *); /* before it is added to the schedule */
+void delivery_hold(struct delivery *);       /* if its mail is; after it was added */
+
 /* site.c */
 bool site_known(struct span nexthop, struct span tls, struct buf *name); /* false: the resolver must be asked */
 void site_resolve(struct delivery *);
 void site_waiting_name(struct span nexthop, struct buf *name);
 void site_forget_all(void);
+/* Whether an administrator who says `text` means the site (or line) of that name: by the name, a host, a domain above all its hosts, or a domain
+ * whose mail goes there, as far as that is known. */
+bool site_is(struct span name, struct span text);
+/* All mail that waits for sites that are `text` is due now, and those that are dead get a probe. How many jobs; *sites: how many sites. */
+size_t site_flush(struct span text, size_t *sites);
 struct site *site_limited(struct span name); /* of the scheduler, with the limits that hold for it */
 void site_reconfigure(void);                 /* there are other settings: what is known is forgotten, and sites get their limits anew */
 /* Whether the recipient is in the wrong line, as its route has got limits since it was put into it, or has none any more. */

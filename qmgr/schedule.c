@@ -145,6 +145,7 @@ void schedule_remove(struct schedule *s, struct job *job)
         break;
     case JOB_HELD:
         s->held--;
+        job->site->held--;
         break;
     case JOB_ACTIVE:
         schedule_done(s, job, JOB_UNKNOWN, s->now);
@@ -195,6 +196,7 @@ bool schedule_hold(struct schedule *s, struct job *job)
     }
     job->state = JOB_HELD;
     s->held++;
+    job->site->held++;
     site_update(s, job->site);
     return true;
 }
@@ -205,6 +207,7 @@ bool schedule_release(struct schedule *s, struct job *job, uint64_t now)
         return false;
     set_clock(s, now);
     s->held--;
+    job->site->held--;
     if (job->link.due == 0)
         make_ready(s, job);
     else

@@ -124,7 +124,7 @@ struct schedule_counts schedule_counts(const struct schedule *);
 
 /* A site as the admin sees it. */
 struct schedule_view {
-    size_t jobs, ready;
+    size_t jobs, ready, waiting, held;
     unsigned window, active, most, a_minute;
     bool dead;
     uint64_t probe; /* when; 0: none is waited for */

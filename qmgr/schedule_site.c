@@ -148,6 +148,8 @@ struct schedule_view schedule_view(const struct site *site)
 {
     return (struct schedule_view){.jobs = site->jobs,
                                   .ready = site->ready,
+                                  .waiting = site->jobs - site->ready - site->held - site->window.active,
+                                  .held = site->held,
                                   .window = schedule_window(site),
                                   .active = site->window.active,
                                   .most = site->window.most,

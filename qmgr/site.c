@@ -92,14 +92,11 @@ bool site_known(struct span nexthop, struct span tls, struct buf *name)
         return true;
     }
     split(nexthop, &domain, &port);
-    struct known *k = find(domain);
-    if (k && queue_now() > k->until) {
-        forget(k);
-        k = NULL;
-    }
-    if (k)
-        buf_printf(name, "smtp:%s%.*s %.*s", k->hosts, SPAN_ARG(port), SPAN_ARG(tls));
-    return k != NULL;
+    const struct known *k = find(domain);
+    if (!k || queue_now() > k->until)
+        return false; /* it is remembered for site_is() alone */
+    buf_printf(name, "smtp:%s%.*s %.*s", k->hosts, SPAN_ARG(port), SPAN_ARG(tls));
+    return true;
 }
 
 void site_waiting_name(struct span nexthop, struct buf *name)
@@ -212,4 +209,94 @@ void site_resolve(struct delivery *d)
     split(rcpt.nexthop, &domain, &port);
     m.resolve.name = domain;
     d->question = peer_ask(queue.dns, &m, resolved, d);
+}
+
+/* ---- by an administrator's words --------------------------------------------------------------------------------- */
+
+static struct span after(struct span s, struct span prefix)
+{
+    bool has = s.n > prefix.n && memcmp(s.p, prefix.p, prefix.n) == 0;
+    return has ? span_make(s.p + prefix.n, s.n - prefix.n) : (struct span){0};
+}
+
+static bool same_hosts(struct span name, struct span hosts)
+{
+    struct span own = limits_hosts(name);
+    return own.n > 0 && span_equal_nocase(own, hosts);
+}
+
+/* "[host]:port" as a route has it. */
+static bool is_nexthop(struct span name, struct span text)
+{
+    struct span rest = after(name, SPAN_LITERAL("smtp:"));
+    const char *blank = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
+    return blank && span_equal_nocase(span_make(rest.p, (size_t)(blank - rest.p)), text);
+}
+
+bool site_is(struct span name, struct span text)
+{
+    struct span line = after(name, SPAN_LITERAL("dns:"));
+    const struct known *k = find(text), *of_line = line.n ? find(line) : NULL;
+    if (span_equal_nocase(name, text) || (line.n && span_equal_nocase(line, text)))
+        return true;
+    if (of_line) { /* a line for a domain is its hosts' as well */
+        struct buf hosts = BUF_EMPTY(0);
+        buf_printf(&hosts, "smtp:%s ", of_line->hosts);
+        bool is = limits_hosts_below(buf_span(&hosts), text) || same_hosts(buf_span(&hosts), limits_hosts(text));
+        buf_free(&hosts);
+        return is;
+    }
+    return limits_hosts_below(name, text) || is_nexthop(name, text) || (k && same_hosts(name, span_of(k->hosts)));
+}
+
+struct flushing {
+    struct span text;  /* site_is() */
+    const char *hosts; /* not NULL: the site with just these hosts */
+    size_t sites, jobs;
+};
+
+static void flush_one(const struct site *site, void *arg)
+{
+    struct flushing *f = arg;
+    struct span name = schedule_site_name(site);
+    if (f->hosts ? !same_hosts(name, span_of(f->hosts)) : !site_is(name, f->text))
+        return;
+    f->sites++;
+    f->jobs += schedule_flush(queue.schedule, schedule_find_site(queue.schedule, name), queue_now());
+}
+
+/* Mail of the domain may stand READY before a dead site that nobody knew to be the domain's. */
+static void flush_resolved(const struct message *m, void *arg)
+{
+    char *domain = arg;
+    struct buf hosts = BUF_EMPTY(0);
+    if (m && m->type == MESSAGE_RESOLVED && m->resolved.verdict == RESOLVE_OK) {
+        join_hosts(m->resolved.hosts, &hosts);
+        learn(span_of(domain), buf_text(&hosts));
+        struct flushing f = {.hosts = buf_text(&hosts)};
+        schedule_each_site(queue.schedule, flush_one, &f);
+    }
+    buf_free(&hosts);
+    free(domain);
+}
+
+static bool is_domain_line(struct span text)
+{
+    struct buf name = BUF_EMPTY(0);
+    site_waiting_name(text, &name);
+    bool is = schedule_find_site(queue.schedule, buf_span(&name)) != NULL;
+    buf_free(&name);
+    return is;
+}
+
+size_t site_flush(struct span text, size_t *sites)
+{
+    struct flushing f = {.text = text};
+    if (is_domain_line(text)) {
+        struct message ask = {.type = MESSAGE_RESOLVE, .fd = -1, .resolve = {.name = text, .want = RESOLVE_MX}};
+        peer_ask(queue.dns, &ask, flush_resolved, memory_must(strndup(text.p, text.n)));
+    }
+    schedule_each_site(queue.schedule, flush_one, &f);
+    *sites = f.sites;
+    return f.jobs;
 }

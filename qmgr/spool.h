@@ -34,6 +34,7 @@ struct spool_state {
     uint32_t attempts;
     uint64_t due; /* seconds since 1970 */
     struct span status, reason;
+    uint16_t orders; /* what an administrator said: hold.c's */
 };
 
 typedef void spool_done_fn(int status /* 0 or an errno */, void *arg);

@@ -173,7 +173,8 @@ bool spool_envelope_decode(struct span in, uint64_t id, struct spool_envelope *e
 
 void spool_state_encode(const struct spool_state *s, struct buf *out)
 {
-    buf_add_u32(out, (uint32_t)(4 + 2 + 2 + 4 + 8 + 4 + s->status.n + 4 + s->reason.n));
+    size_t orders = s->orders ? 2 : 0;
+    buf_add_u32(out, (uint32_t)(4 + 2 + 2 + 4 + 8 + 4 + s->status.n + 4 + s->reason.n + orders));
     buf_add_u32(out, s->index);
     buf_add_u16(out, s->state);
     buf_add_u16(out, s->verdict);
@@ -181,6 +182,8 @@ void spool_state_encode(const struct spool_state *s, struct buf *out)
     buf_add_u64(out, s->due);
     add_text(out, s->status);
     add_text(out, s->reason);
+    if (orders)
+        buf_add_u16(out, s->orders);
 }
 
 static bool state_decode(struct span in, struct spool_state *states, size_t count)
@@ -193,6 +196,7 @@ static bool state_decode(struct span in, struct spool_state *states, size_t coun
     s.due = take_number(&r, 8);
     s.status = take_text(&r);
     s.reason = take_text(&r);
+    s.orders = r.in.n >= 2 ? (uint16_t)take_number(&r, 2) : 0;
     if (r.short_of || r.bad || s.index >= count || (s.state != RECIPIENT_WAITING && s.state != RECIPIENT_DONE))
         return false;
     states[s.index] = s;

@@ -17,9 +17,10 @@ static bool to_be_warned(const struct mail *m, uint32_t index)
     return bounce_wanted(BOUNCE_DELAY, rcpt.notify);
 }
 
+/* Held mail is warned about when it is released. */
 bool warning_wanted(const struct mail *m)
 {
-    for (uint32_t i = 0; i < m->count; i++) {
+    for (uint32_t i = 0; i < m->count && !m->held; i++) {
         if (to_be_warned(m, i))
             return true;
     }

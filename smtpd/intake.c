@@ -224,6 +224,13 @@ static void add_flow(const struct session *s, struct buf *out)
     }
 }
 
+static unsigned flags_of(const struct session *s)
+{
+    int priority = s->local ? LISTENER_PRIORITY_NORMAL : s->listener->priority;
+    return (s->intake->data.eight_bit ? ENVELOPE_8BIT : 0u) | (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) |
+           (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u);
+}
+
 static void ask_put(struct session *s)
 {
     struct intake *in = s->intake;
@@ -236,7 +243,7 @@ static void ask_put(struct session *s)
                                 .sender = buf_span(&s->envelope.sender),
                                 .envid = buf_span(&s->envelope.envid),
                                 .ret = (uint16_t)s->envelope.ret,
-                                .flags = in->data.eight_bit ? ENVELOPE_8BIT : 0,
+                                .flags = (uint16_t)flags_of(s),
                                 .recipients = envelope_recipients(&s->envelope),
                                 .before = in->before,
                                 .body = buf_span(&in->body)}};

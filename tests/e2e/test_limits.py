@@ -1,6 +1,8 @@
 """What the administrator sets and says holds: limits of sites and routes, seen by the next host itself."""
+import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -88,7 +90,7 @@ class Sink:
             client.close()
 
 
-class Limits(unittest.TestCase):
+class Case(unittest.TestCase):
     def sink(self, **more):
         sink = Sink(**more)
         self.addCleanup(sink.close)
@@ -124,6 +126,8 @@ class Limits(unittest.TestCase):
         wait_for(all_taken, seconds)
         self.assertEqual(sum(len(s.taken) for s in sinks), count)
 
+
+class Limits(Case):
     def test_all_deliveries_at_once(self):
         for most in (2, 4):
             with self.subTest(most):
@@ -203,6 +207,221 @@ class Limits(unittest.TestCase):
         self.send(host, *["x@a.example"] * 16)
         self.taken(40, sink)
         self.assertEqual(sink.meter.most, 4)
+
+
+class Orders(Case):
+    """hold, release, priority, flush, and the list of sites"""
+    LATER = "queue { retry_first = 1h retry_most = 1h lifetime = 5d }"
+
+    def queue(self, host, *arguments, status=0):
+        done = host.tool("postino", "queue", *arguments)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def listing(self, host):
+        """{queue id: its mark, one of "", "!" and "*"}"""
+        return {m[0]: m[1] for m in re.findall(r"(?m)^(\w{12})([*!]?) ", host.queue())}
+
+    def sites(self, host):
+        done = host.tool("postino", "sites", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return {s["site"]: s for s in map(json.loads, done.stdout.splitlines())}
+
+    def deferred(self, host, *ids):
+        for queue_id in ids:
+            host.wait_log(queue_id + r".*status=deferred", 15)
+
+    @staticmethod
+    def kill_all(host):
+        pids = list(host.pids())
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        host.process.wait()
+
+        def gone():
+            """the processes have left their ports"""
+            for pid in pids:
+                try:
+                    with open("/proc/%d/cmdline" % pid, "rb") as f:
+                        if f.read():  # empty: it waits for its parent to look
+                            return False
+                except OSError:
+                    continue
+            return True
+        wait_for(gone)
+
+    def test_held_mail_stays_held_over_a_kill_of_everything(self):
+        port = free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % port}, self.LATER)
+        held, other, both = self.send(host, "a@a.example", "b@b.example", "c@c.example")
+        self.deferred(host, held, other, both)
+        self.queue(host, "hold", held, both)
+        self.assertIn("held already", self.queue(host, "hold", held, status=69))
+        self.assertIn("no such message", self.queue(host, "hold", "00000000002D", status=66))
+        self.assertEqual(self.listing(host), {held: "!", other: "", both: "!"})
+        self.kill_all(host)
+        host.start()
+        self.assertEqual(self.listing(host), {held: "!", other: "", both: "!"})
+        sink = self.sink(port=port)
+        self.queue(host, "retry", "all")
+        self.taken(1, sink)
+        self.assertIn("release it first", self.queue(host, "retry", held, status=69))
+        self.assertIn("held: yes", self.queue(host, "show", held))
+        time.sleep(1)
+        self.assertEqual([r for _, r, _ in sink.taken], [["b@b.example"]])
+        self.queue(host, "release", both)
+        self.kill_all(host)
+        host.start()
+        self.assertEqual(self.listing(host), {held: "!", both: ""})
+        self.queue(host, "retry", "all")
+        self.taken(2, sink)
+        self.queue(host, "release", "all")
+        self.queue(host, "retry", "all")
+        wait_for(host.queue_is_empty)
+        self.assertEqual([r for _, r, _ in sink.taken], [["b@b.example"], ["c@c.example"], ["a@a.example"]])
+
+    def test_what_is_under_way_is_held_when_it_comes_back(self):
+        sink = self.sink(rcpt="450 4.2.1 later")
+        host = self.host({"*": self.via(sink, "")}, "queue { retry_first = 1s retry_most = 1s lifetime = 6s bounce_lifetime = 6s delay_warning = 1s }")
+        (queue_id,) = self.send(host, "a@a.example", sender="alice@" + DOMAIN)
+        os.kill(host.pid_of("remote"), signal.SIGSTOP)  # the attempt that comes next is under way for as long as it takes
+        wait_for(lambda: self.listing(host) == {queue_id: "*"})
+        self.queue(host, "hold", queue_id)
+        self.assertEqual(self.listing(host), {queue_id: "*"})
+        os.kill(host.pid_of("remote"), signal.SIGCONT)
+        wait_for(lambda: self.listing(host) == {queue_id: "!"})
+        attempts = len(re.findall(queue_id + ".*status=", host.log()))
+        time.sleep(7)  # longer than its lifetime
+        self.assertEqual(len(re.findall(queue_id + ".*status=", host.log())), attempts)
+        self.assertEqual(self.listing(host), {queue_id: "!"})
+        self.assertLessEqual(len(host.messages("alice")), 1)  # a warning from before the hold
+        sink.rcpt = "250 ok"
+        self.queue(host, "release", queue_id)
+        self.taken(1, sink)
+
+    def test_selections(self):
+        sink, other = self.sink(rcpt="450 4.2.1 later"), self.sink(rcpt="450 4.2.1 later")
+        host = self.host({".a.example": sink, "*": other}, self.LATER)
+        one, two, three = self.send(host, "x@1.a.example", "y@2.a.example", "z@b.example")
+        (four,) = self.send(host, "x@1.a.example", sender="bob@" + DOMAIN)
+        with host.smtp() as client:
+            client.sendmail("", ["x@1.a.example", "z@b.example"], MESSAGE)
+        (both,) = set(self.listing(host)) - {one, two, three, four}
+        self.deferred(host, one, two, three, four, both)
+
+        def held(*arguments):
+            self.queue(host, "hold", *arguments)
+            found = {i for i, mark in self.listing(host).items() if mark == "!"}
+            self.queue(host, "release", "all")
+            self.assertNotIn("!", self.listing(host).values())
+            return found
+        self.assertEqual(held("all"), {one, two, three, four, both})
+        self.assertEqual(held("--sender", "BOB@" + DOMAIN), {four})
+        self.assertEqual(held("--sender", "@" + DOMAIN), {one, two, three, four})
+        self.assertEqual(held("--sender", "<>"), {both})
+        self.assertEqual(held("--recipient", "x@1.a.example"), {one, four, both})
+        self.assertEqual(held("--recipient", "@b.example"), {three, both})
+        self.assertEqual(held("--recipient", "@a.example"), set())
+        self.assertEqual(held("--site", "[127.0.0.1]:%d" % other.port), {three, both})
+        self.assertEqual(held("--site", "127.0.0.1"), {one, two, three, four, both})
+        self.assertEqual(held("--site", "smtp:[127.0.0.1]:%d may" % sink.port, "--sender", "alice@" + DOMAIN), {one, two})
+        self.assertIn("1 left", self.queue(host, "delete", "--recipient", "@b.example"))
+        self.assertEqual(set(self.listing(host)), {one, two, four, both})
+        self.queue(host, "delete", "all", status=65)
+        self.assertEqual(len(self.listing(host)), 4)
+        sink.rcpt = "250 ok"
+        done = host.tool("sendmail", "-qR1.a.example")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.taken(3, sink)
+        self.queue(host, "delete", "ALL")
+        wait_for(host.queue_is_empty)
+        self.assertEqual((len(sink.taken), len(other.taken)), (3, 0))
+
+    def test_priority_is_seen_at_the_sink(self):
+        sink = self.sink()
+        ports = {name: free_port() for name in ("high", "normal", "low")}
+        host = self.host({"*": self.via(sink, "sessions = 1")}, self.LATER, listeners={
+            name: 'port = %d address = "127.0.0.1" tls = none priority = %s' % (port, name) for name, port in ports.items()})
+        os.kill(host.pid_of("remote"), signal.SIGSTOP)
+        self.send_by(host, ports["normal"], "first")  # is under way now, and all others stand behind it
+        for name in ("low", "normal", "high"):
+            for i in range(3):
+                self.send_by(host, ports[name], name)
+        (moved,) = self.send_by(host, ports["low"], "moved")
+        (back,) = self.send_by(host, ports["high"], "back")
+        self.queue(host, "priority", "high", moved)
+        self.queue(host, "priority", "low", back)
+        self.assertIn("priority: high", self.queue(host, "show", moved))
+        os.kill(host.pid_of("remote"), signal.SIGCONT)
+        self.taken(12, sink)
+        self.assertEqual([s for _, _, s in sink.taken], ["first"] + ["high"] * 3 + ["moved"] + ["normal"] * 3 + ["low"] * 3 + ["back"])
+
+    def send_by(self, host, port, subject):
+        with host.smtp(port) as client:
+            client.ehlo()
+            client.mail("alice@" + DOMAIN)
+            client.rcpt("x@a.example")
+            return [client.data(MESSAGE.replace(b"limits", subject.encode()))[1].decode().split()[-1]]
+
+    def test_priority_survives_a_kill(self):
+        port = free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % port}, self.LATER)
+        one, two, three = self.send(host, *["x@a.example"] * 3)
+        self.deferred(host, one)
+        self.queue(host, "priority", "low", one)
+        self.queue(host, "priority", "high", two)
+        self.kill_all(host)
+        host.start()
+        shown = [self.queue(host, "show", i) for i in (one, two, three)]
+        self.assertEqual([re.search("priority: (.*)", s).group(1) for s in shown], ["low", "high", "normal"])
+
+    def test_a_flush_is_of_one_site_alone(self):
+        sink, other = self.sink(rcpt="450 4.2.1 later"), self.sink(rcpt="450 4.2.1 later")
+        host = self.host({"a.example": sink, "*": other}, self.LATER)
+        ids = self.send(host, *["x@a.example", "x@b.example"] * 3)
+        self.deferred(host, *ids)
+        name = "smtp:[127.0.0.1]:%d may" % sink.port
+        self.assertEqual([self.sites(host)[name][n] for n in ("jobs", "waiting", "ready", "held", "active")], [3, 3, 0, 0, 0])
+        sink.rcpt = other.rcpt = "250 ok"
+        self.assertIn("no site of that name", self.queue(host, "flush", "nowhere.example", status=66))
+        self.assertIn("(3)", self.queue(host, "flush", "[127.0.0.1]:%d" % sink.port))
+        self.taken(3, sink)
+        time.sleep(1)
+        self.assertEqual(len(other.taken), 0)
+        self.assertEqual(len(self.listing(host)), 3)
+        self.assertIn("(3)", self.queue(host, "flush", "smtp:[127.0.0.1]:%d may" % other.port))
+        self.taken(3, other)
+
+    def test_a_dead_site_is_seen_and_flushed(self):
+        port = free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % port}, self.LATER + " queue { site_sessions = 7 site_rate = 600 }")
+        (held,) = self.send(host, "x@a.example")
+        self.deferred(host, held)
+        self.queue(host, "hold", held)
+        name, count = "smtp:[127.0.0.1]:%d may" % port, 8
+        self.send(host, *["x@a.example"] * count)
+        wait_for(lambda: self.sites(host)[name]["dead"], 20)
+        site = self.sites(host)[name]
+        self.assertEqual((site["jobs"], site["held"], site["most"], site["rate"], site["session_messages"]), (count + 1, 1, 7, 600, 100))
+        self.assertTrue(time.time() < site["probe"] < time.time() + 4000, site)
+        self.assertEqual(site["ready"] + site["waiting"], count)
+        table = host.tool("postino", "sites").stdout
+        self.assertRegex(table, r"(?m) 1 of 7 +600 +100  dead until .* smtp:\[127\.0\.0\.1\]:%d may$" % port)
+        sink = self.sink(port=port)
+        self.queue(host, "flush", "127.0.0.1")
+        self.taken(count, sink)
+        site = self.sites(host)[name]
+        self.assertEqual((site["dead"], site["jobs"], site["held"]), (False, 1, 1))
+
+
+class OrdersToParked(Orders):
+    """The same for mail of which qmgr has nothing but the id in memory."""
+    LATER = Orders.LATER + " limit { queue_memory = 0 }"
+    test_priority_is_seen_at_the_sink = test_what_is_under_way_is_held_when_it_comes_back = test_a_dead_site_is_seen_and_flushed = None
+
+    def deferred(self, host, *ids):
+        super().deferred(host, *ids)
+        time.sleep(2.5)  # settled, and parked in the next second
 
 
 if __name__ == "__main__":

@@ -339,10 +339,14 @@ class QueueCase(Case):
             listener.close()
         self.addCleanup(close)
 
+    def qmgr_again(self, answer):
+        os.unlink(os.path.join(self.directory, "queue"))
+        self.qmgr(answer)
+
     def entries(self):
         def entry(id, recipient, state, reason="", sender="a@x.example", size=1500):
             return {"id": id, "arrived": 1700000000, "size": size, "sender": sender, "recipient": recipient, "state": state, "due": 1700000600,
-                    "attempts": 2, "reason": reason}
+                    "attempts": 2, "reason": reason, "held": id == ID, "priority": frames.PRIORITY_LOW}
         return [entry(ID, "b@y.example", frames.RECIPIENT_WAITING, "connect to y.example: \x1b[31mrefused"),
                 entry(ID, "done@y.example", frames.RECIPIENT_DONE), entry(ID, "c@y.example", frames.RECIPIENT_WAITING),
                 entry(SECOND, "d@y.example", frames.RECIPIENT_ACTIVE, sender="", size=600)]
@@ -362,7 +366,7 @@ class Queue(QueueCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(done.stdout.decode().splitlines(), [
                 "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------",
-                "00000000002D    1500 Tue Nov 14 22:13:20  a@x.example",
+                "00000000002D!   1500 Tue Nov 14 22:13:20  a@x.example",
                 " " * 42 + "(connect to y.example: ?[31mrefused)",
                 " " * 42 + "b@y.example",
                 " " * 42 + "c@y.example",
@@ -382,7 +386,8 @@ class Queue(QueueCase):
         import json
         self.qmgr(self.listing)
         one, two = (json.loads(line) for line in self.run_tool("mailq", "-j").stdout.splitlines())
-        self.assertEqual((one["queue_id"], one["queue_name"], one["message_size"], one["arrival_time"]), (TEXT, "deferred", 1500, 1700000000))
+        self.assertEqual((one["queue_id"], one["queue_name"], one["message_size"], one["arrival_time"]), (TEXT, "hold", 1500, 1700000000))
+        self.assertEqual(one["priority"], "low")
         self.assertEqual([r["address"] for r in one["recipients"]], ["b@y.example", "c@y.example"])
         self.assertEqual(one["recipients"][0]["delay_reason"], "connect to y.example: \x1b[31mrefused")
         self.assertEqual((two["queue_name"], two["sender"]), ("active", ""))
@@ -401,10 +406,17 @@ class Queue(QueueCase):
 
     def test_sendmail_q_tries_again(self):
         self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=3))
-        for arguments, id in ((["-q"], 0), (["-q15m"], 0), (["-qI" + TEXT], ID)):
+        for arguments, id, sender, recipient in ((["-q"], 0, "", ""), (["-q15m"], 0, "", ""), (["-qI" + TEXT], ID, "", ""),
+                                                 (["-qRexample.org"], 0, "", "@example.org"), (["-qRa@example.org"], 0, "", "a@example.org"),
+                                                 (["-qSexample.org"], 0, "@example.org", ""), (["-qS<>", "-qRx.example"], 0, "<>", "@x.example")):
             self.assertEqual(self.run_tool("sendmail", *arguments).returncode, 0)
-            self.assertEqual((self.asked[-1].type, self.asked[-1].id), ("RETRY", id))
+            q = self.asked[-1]
+            self.assertEqual((q.type, q.kind, q.id, q.sender, q.recipient, q.site), ("ORDER", frames.ORDER_RETRY, id, sender, recipient, ""))
         self.assertEqual(self.run_tool("sendmail", "-qInonsense!").returncode, EX_DATAERR)
+        for argument in ("-qG", "-q!Ix", "-qS", "-qf"):
+            done = self.run_tool("sendmail", argument)
+            self.assertEqual(done.returncode, EX_USAGE)
+            self.assertIn(b"not supported", done.stderr)
 
 
 class Command(QueueCase):
@@ -436,12 +448,25 @@ class Command(QueueCase):
 
     def test_orders(self):
         self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=2))
-        for arguments, type_name, id in ((["retry", "all"], "RETRY", 0), (["retry", TEXT], "RETRY", ID), (["delete", TEXT], "DELETE", ID)):
+        for arguments, kind, id in ((["retry", "all"], frames.ORDER_RETRY, 0), (["retry", TEXT], frames.ORDER_RETRY, ID),
+                                    (["delete", TEXT], frames.ORDER_DELETE, ID), (["delete", "ALL"], frames.ORDER_DELETE, 0),
+                                    (["hold", "all"], frames.ORDER_HOLD, 0), (["release", TEXT, SECOND_TEXT], frames.ORDER_RELEASE, SECOND)):
             self.assertEqual(self.queue(*arguments).returncode, 0)
-            self.assertEqual((self.asked[-1].type, self.asked[-1].id), (type_name, id))
+            q = self.asked[-1]
+            self.assertEqual((q.type, q.kind, q.id, q.site, q.sender, q.recipient, q.priority), ("ORDER", kind, id, "", "", "", 0))
+        for arguments, wanted in ((["hold", "--site", "mx.example", "--sender", ""], ("mx.example", "<>", "", frames.ORDER_HOLD, 0)),
+                                  (["delete", "--recipient", "@y.example"], ("", "", "@y.example", frames.ORDER_DELETE, 0)),
+                                  (["priority", "low", "all"], ("", "", "", frames.ORDER_PRIORITY, frames.PRIORITY_LOW)),
+                                  (["priority", "high", "--sender", "a@x.example"], ("", "a@x.example", "", frames.ORDER_PRIORITY, frames.PRIORITY_HIGH)),
+                                  (["flush", "y.example"], ("y.example", "", "", frames.ORDER_FLUSH, 0))):
+            self.assertEqual(self.queue(*arguments).returncode, 0)
+            q = self.asked[-1]
+            self.assertEqual((q.site, q.sender, q.recipient, q.kind, q.priority), wanted)
         asked = len(self.asked)
         for arguments, status in ((["delete", "all"], EX_DATAERR), (["delete", "0"], EX_DATAERR), (["delete"], EX_USAGE), (["show"], EX_USAGE),
-                                  (["burn"], EX_USAGE), (["--x"], EX_USAGE)):
+                                  (["burn"], EX_USAGE), (["--x"], EX_USAGE), (["priority", TEXT], EX_USAGE), (["priority", "high"], EX_USAGE),
+                                  (["hold"], EX_USAGE), (["hold", TEXT, "--site", "x"], EX_USAGE), (["flush", "--site", "x"], EX_USAGE),
+                                  (["flush"], EX_USAGE), (["list", "--site", "x"], EX_USAGE), (["hold", "Nothing!"], EX_DATAERR)):
             self.assertEqual(self.queue(*arguments).returncode, status, arguments)
         self.assertEqual(len(self.asked), asked)
 
@@ -452,13 +477,47 @@ class Command(QueueCase):
             elif q.type == "SHOW":
                 channel.send("SHOWN", request=q.request, code=554)
             else:
-                channel.send("DONE", request=q.request, code=554 if q.id == ID else 550, reply="that is for root")
+                channel.send("DONE", request=q.request, code=551 if q.site else 554 if q.id == ID else 550, reply="that is for root")
         self.qmgr(answer)
-        for arguments in (["delete", TEXT], ["retry", TEXT], ["show", TEXT]):
+        for arguments in (["delete", TEXT], ["retry", TEXT], ["show", TEXT], ["hold", TEXT], ["priority", "low", TEXT]):
             done = self.queue(*arguments)
             self.assertEqual(done.returncode, EX_NOPERM, done.stderr)
             self.assertIn(b"for root", done.stderr)
         self.assertEqual(self.queue("delete", SECOND_TEXT).returncode, EX_NOINPUT)
+        done = self.queue("flush", "nobody.example")
+        self.assertEqual(done.returncode, EX_NOINPUT)
+        self.assertIn(b"nobody.example: there is no site of that name", done.stderr)
+
+    def test_what_is_left(self):
+        self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=0 if q.id else 2, left=1, reply="It is held already" if q.id else "Done"))
+        done = self.queue("hold", TEXT)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(b"It is held already", done.stderr)
+        done = self.queue("delete", "--recipient", "b@y.example")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"deleted (2)\n1 left: they go elsewhere", done.stdout)
+
+    def test_sites(self):
+        import json
+        sites = [dict(name="smtp:mx.y.example may", jobs=9, ready=1, waiting=2, active=3, held=3, window=5, most=20, rate=60, session_messages=100),
+                 dict(name="smtp:[\x1b]\" may", jobs=1, dead=1, probe=1700000600, most=20), dict(name="local", dead=1, window=1, most=2)]
+
+        def answer(channel, q):
+            channel.send("SITES_LISTED", request=q.request, more=1 - q.more, sites=sites[2:] if q.more else sites[:2])
+        self.qmgr(answer)
+        done = self.run_tool("postino", "-c", self.config, "sites", TZ="UTC")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.decode().splitlines(), [
+            "   jobs   ready waiting   held active  window     rate/m session  state                site",
+            "      9       1       2      3      3    5 of 20      60     100  ok                   smtp:mx.y.example may",
+            "      1       0       0      0      0    0 of 20       -       0  dead until 22:23:20  smtp:[?]\" may",
+            "      0       0       0      0      0    1 of 2        -       0  probing              local"])
+        listed = [json.loads(line) for line in self.run_tool("postino", "-c", self.config, "sites", "--json").stdout.splitlines()]
+        self.assertEqual([s["site"] for s in listed], [s["name"] for s in sites])
+        self.assertEqual((listed[0]["rate"], listed[0]["held"], listed[1]["dead"], listed[1]["probe"]), (60, 3, True, 1700000600))
+        self.qmgr_again(lambda c, q: c.send("SITES_LISTED", request=q.request))
+        self.assertEqual(self.run_tool("postino", "-c", self.config, "sites").stdout, b"No site has or had mail lately\n")
+        self.assertEqual(self.run_tool("postino", "-c", self.config, "sites", "x").returncode, EX_USAGE)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,8 @@ void world_open(struct world *w)
     free(w->settings->hostname);
     w->settings->hostname = strdup("mx.example");
     static char title[] = "smtp";
-    w->listener = (struct settings_listener){.title = title, .tls = LISTENER_TLS_MAY, .auth = LISTENER_AUTH_MAY};
+    w->listener = (struct settings_listener){
+        .title = title, .tls = LISTENER_TLS_MAY, .auth = LISTENER_AUTH_MAY, .priority = LISTENER_PRIORITY_NORMAL};
     struct server *s = &w->server;
     s->base = w->base;
     s->settings = w->settings;

@@ -130,7 +130,7 @@ static void a_message_of_another_edge_or_side_is_refused(void **state)
 {
     (void)state;
     struct buf frame = {0};
-    struct message in = {.type = MESSAGE_DELETE, .fd = -1, .delete = {.id = 5}}, out;
+    struct message in = {.type = MESSAGE_ORDER, .fd = -1, .order = {.id = 5}}, out;
     size_t used;
     assert_true(message_encode(&frame, &in));
     assert_int_equal(decode(buf_span(&frame), 1u << PROTOCOL_ADMIN_QMGR, SIDE_CLIENT, &out, &used), 1);

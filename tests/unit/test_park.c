@@ -562,6 +562,167 @@ static void mail_in_the_log_is_parked_too(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, end)
 
+static void restart(void)
+{
+    close_queue();
+    open_queue();
+    park_turn(queue_now());
+}
+
+/* Said of mail that is parked, read back for it, parked again, read at a start, read back once more. */
+static void what_an_administrator_said_stays(void **state)
+{
+    (void)state;
+    for (unsigned count = 1; count <= 2; count++) { /* more than one recipient is not parked at once at a start */
+        uint64_t id = parked(count);
+        assert_true(mail_hold(mail_find(id)));
+        assert_false(mail_hold(mail_find(id)));
+        mail_set_priority(mail_find(id), PRIORITY_HIGH);
+        settled();
+        park_turn(queue_now());
+        for (int i = 0; i < 3; i++) {
+            assert_true(park_has(id));
+            assert_int_equal(schedule_counts(queue.schedule).held, 1);
+            park_hurry_all(queue_now());
+            turns();
+            assert_int_equal(asked_count, 0);
+            const struct mail *m = mail_look(id);
+            assert_true(m->held && mail_priority(m) == PRIORITY_HIGH);
+            mail_looked(m);
+            restart();
+        }
+        assert_int_equal(mail_find(id)->deliveries->job.priority, 1);
+        assert_true(mail_release(mail_find(id)));
+        assert_false(mail_release(mail_find(id)));
+        mail_set_priority(mail_find(id), PRIORITY_LOW);
+        settled();
+        restart();
+        assert_int_equal(schedule_counts(queue.schedule).held, 0);
+        assert_int_equal(mail_find(id)->deliveries->job.priority, -1);
+        turns();
+        park_turn(queue_now());
+        deliver_rest(id);
+    }
+}
+
+static void held_mail_is_neither_warned_about_nor_too_old(void **state)
+{
+    (void)state;
+    settings->queue_delay_warning = 1;
+    settings->queue_lifetime = 2;
+    uint64_t id = parked(1), late = queue_now() + 10;
+    mail_hold(mail_find(id));
+    settled();
+    park_turn(late);
+    warning_turn(late);
+    turns();
+    park_turn(late + 1);
+    assert_true(park_has(id));
+    assert_int_equal(asked_count, 0); /* no report */
+    restart();
+    park_turn(late);
+    warning_turn(late);
+    turns();
+    assert_true(mail_find(id)->held);
+    assert_int_equal(asked_count, 0);
+}
+
+/* As an attempt that was under way comes back deferred, after the end of its life. */
+static void an_attempt_s_end_does_not_end_held_mail(void **state)
+{
+    (void)state;
+    settings->queue_lifetime = 0;
+    uint64_t id = put(1);
+    mail_hold(mail_find(id));
+    answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_DEFERRED}, false);
+    turns();
+    assert_int_equal(mail_find(id)->rcpt[0].state, RECIPIENT_WAITING);
+    assert_int_equal(schedule_counts(queue.schedule).held, 1);
+    assert_int_equal(asked_count, 0);
+    settled();
+}
+
+/* ---- flushing ---------------------------------------------------------------------------------------------------- */
+
+static void answer_resolve(struct asked a, const char *host)
+{
+    struct buf hosts = BUF_EMPTY(0);
+    struct record_host h = {.preference = 10, .name = span_of(host)};
+    struct message m = {.type = MESSAGE_RESOLVED, .fd = -1, .resolved = {.verdict = RESOLVE_OK}};
+    record_host_add(&hosts, &h);
+    m.resolved.hosts = (struct list){.count = 1, .bytes = buf_span(&hosts)};
+    a.answer(&m, a.arg);
+    buf_free(&hosts);
+}
+
+static bool site_is_dead(const char *name)
+{
+    const struct site *site = schedule_find_site(queue.schedule, span_of(name));
+    return site && schedule_site_dead(site);
+}
+
+/* The mail of a domain whose site is dead: some READY there, some deferred in the domain's own line. */
+static void kill_site(unsigned more)
+{
+    static const uint16_t deferred[] = {VERDICT_DEFERRED};
+    for (unsigned i = 0; i < 8; i++) {
+        put_to("alice@example.com", "example.org", 1, 0);
+        if (asked_count > 0 && asked[0].type == MESSAGE_RESOLVE)
+            answer_resolve(take_asked(MESSAGE_RESOLVE), "MX.example.net");
+        turns();
+        if (asked_count > 0)
+            answer_delivery(take_asked(MESSAGE_DELIVER), deferred, true);
+        turns();
+    }
+    for (; more > 0; more--)
+        put_to("alice@example.com", "example.org", 1, 0);
+    assert_true(site_is_dead("smtp:mx.example.net may"));
+    assert_int_equal(asked_count, 0);
+}
+
+static void a_flush_of_a_domain_is_of_its_line_and_of_its_hosts(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"example.org", "mx.example.net", "EXAMPLE.net", "smtp:mx.example.net may", "dns:example.org"};
+    size_t sites;
+    kill_site(2);
+    site_forget_all(); /* a reload, or a long time */
+    assert_true(site_is(SPAN_LITERAL("dns:example.org"), SPAN_LITERAL("Example.ORG")));
+    assert_false(site_is(SPAN_LITERAL("smtp:mx.example.net may"), SPAN_LITERAL("example.org"))); /* nobody knows */
+    assert_int_equal(site_flush(SPAN_LITERAL("example.org"), &sites), schedule_counts(queue.schedule).waiting);
+    assert_int_equal(sites, 1);
+    assert_true(site_is_dead("smtp:mx.example.net may"));
+    answer_resolve(take_asked(MESSAGE_RESOLVE), "mx.example.net"); /* the flush's own question */
+    turns();
+    answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false); /* the probe, at once */
+    assert_false(site_is_dead("smtp:mx.example.net may"));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) { /* known now: all of them mean both */
+        assert_true(site_is(SPAN_LITERAL("dns:example.org"), span_of(names[i])) || i == 3);
+        assert_true(site_is(SPAN_LITERAL("smtp:mx.example.net may"), span_of(names[i])) || i == 4);
+    }
+    assert_false(site_is(SPAN_LITERAL("dns:example.com"), SPAN_LITERAL("example.org")));
+    assert_false(site_is(SPAN_LITERAL("smtp:mx.example.com may"), SPAN_LITERAL("example.org")));
+    assert_false(site_is(SPAN_LITERAL("smtp:mx.example.com may"), SPAN_LITERAL("mx")));
+    for (int i = 0; i < 100 && park_count() + queue.mails.count > 0; i++) {
+        turns();
+        while (asked_count > 0)
+            answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false);
+    }
+    assert_int_equal(park_count() + queue.mails.count, 0);
+    settled();
+}
+
+static void a_flush_of_nothing_says_so(void **state)
+{
+    (void)state;
+    size_t sites = 9;
+    put(1);
+    assert_int_equal(site_flush(SPAN_LITERAL("nowhere.example"), &sites), 0);
+    assert_int_equal(sites, 0);
+    answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false);
+    settled();
+}
+
 int main(void)
 {
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
@@ -577,6 +738,11 @@ int main(void)
         T(what_is_damaged_meanwhile_leaves_the_queue),
         T(what_cannot_be_read_stays),
         T(mail_in_the_log_is_parked_too),
+        T(what_an_administrator_said_stays),
+        T(held_mail_is_neither_warned_about_nor_too_old),
+        T(an_attempt_s_end_does_not_end_held_mail),
+        T(a_flush_of_a_domain_is_of_its_line_and_of_its_hosts),
+        T(a_flush_of_nothing_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,6 +289,7 @@ static const struct wrong wrongs[] = {
     {H "listener a { port = x }\nlistener b { }\n", 2, "port is not a number", 0}, /* and b has no quarrel with a */
     {H "listener a { address = localhost }\n", 2, "localhost|not an IPv4 or IPv6 address", 0},
     {H "listener a { tls = sometimes auth = required }\n", 2, "none|may|required|implicit", 0},
+    {H "listener a {\n priority = urgent }\n", 3, "priority|high|normal|low", 0},
     /* domains */
     {H "domain a.org { }\ndomain A.org { }\n", 3, "second time|line 2", 0},
     {H "domain \"a b\" { }\n", 2, "a domain name", 0},

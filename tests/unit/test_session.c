@@ -177,6 +177,25 @@ static void a_message_is_stored(void **state)
     settle();
 }
 
+static void a_listener_s_priority_goes_with_its_mail(void **state)
+{
+    (void)state;
+    static const unsigned flags[] = {
+        [LISTENER_PRIORITY_HIGH] = ENVELOPE_HIGH, [LISTENER_PRIORITY_NORMAL] = 0, [LISTENER_PRIORITY_LOW] = ENVELOPE_LOW};
+    for (int priority = LISTENER_PRIORITY_HIGH; priority <= LISTENER_PRIORITY_LOW; priority++) {
+        begin();
+        w.listener.priority = priority;
+        exchange("MAIL FROM:<a@example.net>\r\n", "250 2.1.0 Ok\r\n");
+        exchange("RCPT TO:<b@example.org>\r\n", "250 2.1.5 Ok\r\n");
+        exchange("DATA\r\n", "354 ");
+        exchange("Subject: x\r\n\r\nx\r\n.\r\n", "250 2.0.0 Ok: queued as 0000000000");
+        assert_int_equal(w.flags, flags[priority]);
+        exchange("QUIT\r\n", "221 2.0.0 ");
+        hear_end();
+        settle();
+    }
+}
+
 static void pipelined_commands_are_answered_in_order_and_together(void **state)
 {
     (void)state;
@@ -623,6 +642,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_message_is_stored),
+        TEST(a_listener_s_priority_goes_with_its_mail),
         TEST(pipelined_commands_are_answered_in_order_and_together),
         TEST(a_large_message_goes_in_pieces),
         TEST(a_session_that_ends_in_a_large_message_drops_it),

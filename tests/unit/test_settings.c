@@ -76,6 +76,7 @@ static void enums_name_the_words_of_the_table(void **state)
     assert_string_equal(tls->name, "tls");
     assert_true(span_equal(setting_word(tls, LISTENER_TLS_IMPLICIT), SPAN_LITERAL("implicit")));
     assert_true(span_equal(setting_word(&settings_listener_table[3], LISTENER_AUTH_REQUIRED), SPAN_LITERAL("required")));
+    assert_true(span_equal(setting_word(&settings_listener_table[5], LISTENER_PRIORITY_LOW), SPAN_LITERAL("low")));
     assert_true(span_equal(setting_word(&settings_route_table[1], ROUTE_TLS_VERIFY), SPAN_LITERAL("verify")));
     assert_true(span_equal(setting_word(global("log", "level"), LOG_LEVELS_DEBUG), SPAN_LITERAL("debug")));
     assert_true(span_equal(setting_word(global("remote", "address_family"), FAMILY_IPV6), SPAN_LITERAL("ipv6")));

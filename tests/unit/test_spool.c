@@ -7,6 +7,7 @@
 #include "qmgr/disk.h"
 #include "qmgr/spool.h"
 #include "qmgr/spool_file.h"
+#include "qmgr/spool_format.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -905,6 +906,34 @@ static void version_is_checked(void **state)
     }
 }
 
+/* A state without orders is what version 2 had before there were any; one with them is longer, by what an older reader skips. */
+static void orders_stand_behind_what_older_readers_know(void **state)
+{
+    (void)state;
+    struct spool_state s = {.index = 1, .state = RECIPIENT_WAITING, .attempts = 7, .due = 9, .status = SPAN_LITERAL("4.2.0")}, got[2] = {0};
+    struct buf plain = BUF_EMPTY(0), ordered = BUF_EMPTY(0);
+    spool_state_encode(&s, &plain);
+    s.orders = 7;
+    spool_state_encode(&s, &ordered);
+    assert_int_equal(plain.len, 4 + 4 + 2 + 2 + 4 + 8 + 4 + 5 + 4);
+    assert_int_equal(ordered.len, plain.len + 2);
+    assert_memory_equal(ordered.data + 4, plain.data + 4, plain.len - 4);
+    assert_true(spool_states_decode(buf_span(&ordered), got, 2));
+    assert_true(got[1].orders == 7 && got[1].attempts == 7);
+    assert_true(spool_states_decode(buf_span(&plain), got, 2));
+    assert_int_equal(got[1].orders, 0); /* the last state counts, and it has none */
+    ordered.data[0]++;
+    buf_add_char(&ordered, 'x'); /* of a newer writer */
+    assert_true(spool_states_decode(buf_span(&ordered), got, 2));
+    assert_int_equal(got[1].orders, 7);
+    ordered.data[0] = (char)(ordered.data[0] - 2);
+    ordered.len -= 2; /* half a field */
+    assert_true(spool_states_decode(buf_span(&ordered), got, 2));
+    assert_int_equal(got[1].orders, 0);
+    buf_free(&plain);
+    buf_free(&ordered);
+}
+
 int main(void)
 {
     spool_log_size(0); /* the log has its own test; here everything is a file */
@@ -929,6 +958,7 @@ int main(void)
         T(an_unwritten_file_is_removed),
         T(foreign_files_are_left_alone),
         T(version_is_checked),
+        T(orders_stand_behind_what_older_readers_know),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

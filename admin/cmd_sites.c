@@ -1,0 +1,96 @@
+/* postino sites: the receivers as the scheduler knows them. */
+#include "admin/admin.h"
+#include "admin/place.h"
+#include "admin/queue_print.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <sysexits.h>
+#include <time.h>
+
+enum { STATE_TEXT = 40 };
+
+/* "dead until 15:04:05" */
+static void state_of(const struct record_site *s, char to[STATE_TEXT])
+{
+    time_t when = (time_t)s->probe;
+    struct tm tm;
+    char clock[STATE_TEXT / 2] = "?";
+    (void)snprintf(to, STATE_TEXT, "%s", s->dead ? "probing" : "ok");
+    if (!s->dead || s->probe == 0)
+        return;
+    if (localtime_r(&when, &tm))
+        (void)strftime(clock, sizeof clock, s->probe > (uint64_t)time(NULL) + 86400 ? "%b %e %H:%M" : "%H:%M:%S", &tm);
+    (void)snprintf(to, STATE_TEXT, "dead until %s", clock);
+}
+
+static void rate_of(const struct record_site *s, char to[16])
+{
+    (void)snprintf(to, 16, "-");
+    if (s->rate)
+        (void)snprintf(to, 16, "%" PRIu32, s->rate);
+}
+
+static bool table(const struct record_site *s, void *arg)
+{
+    size_t *count = arg;
+    char state[STATE_TEXT], rate[16];
+    state_of(s, state);
+    rate_of(s, rate);
+    if ((*count)++ == 0)
+        (void)printf("%7s %7s %7s %6s %6s  %-9s %7s %7s  %-20s %s\n", "jobs", "ready", "waiting", "held", "active", "window", "rate/m",
+                     "session", "state", "site");
+    (void)printf("%7" PRIu32 " %7" PRIu32 " %7" PRIu32 " %6" PRIu32 " %6" PRIu32 "  %3" PRIu32 " of %-3" PRIu32 " %6s %7" PRIu32 "  %-20s ",
+                 s->jobs, s->ready, s->waiting, s->held, s->active, s->window, s->most, rate, s->session_messages, state);
+    queue_print_text(stdout, s->name);
+    (void)putchar('\n');
+    return !ferror(stdout);
+}
+
+static bool json(const struct record_site *s, void *arg)
+{
+    (void)arg;
+    (void)printf("{\"site\": ");
+    queue_print_json(stdout, s->name);
+    (void)printf(", \"jobs\": %" PRIu32 ", \"ready\": %" PRIu32 ", \"waiting\": %" PRIu32 ", \"held\": %" PRIu32 ", \"active\": %" PRIu32
+                 ", \"window\": %" PRIu32 ", \"most\": %" PRIu32 ", \"rate\": %" PRIu32 ", \"session_messages\": %" PRIu32
+                 ", \"dead\": %s, \"probe\": %" PRIu64 "}\n",
+                 s->jobs, s->ready, s->waiting, s->held, s->active, s->window, s->most, s->rate, s->session_messages,
+                 s->dead ? "true" : "false", s->probe);
+    return !ferror(stdout);
+}
+
+static int print_sites(const char *run, queue_site_fn *each)
+{
+    struct queue_client q;
+    struct error error;
+    size_t count = 0;
+    int status = queue_open(&q, run, &error);
+    if (status == EX_OK)
+        status = queue_sites(&q, each, &count, &error);
+    queue_close(&q);
+    if (status != EX_OK)
+        return admin_fail(status, "sites", "%s", error.text);
+    if (count == 0 && each == table)
+        (void)puts("No site has or had mail lately");
+    return EX_OK;
+}
+
+int cmd_sites(struct admin *a, int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, {0}};
+    static const char usual[] = SYSCONFDIR "/postino/postino.conf";
+    queue_site_fn *each = table;
+    struct error error;
+    char run[512];
+    int option;
+    while ((option = getopt_long(argc, argv, "j", options, NULL)) != -1) {
+        if (option != 'j')
+            return admin_fail(EX_USAGE, "sites", "usage: postino sites [--json]");
+        each = json;
+    }
+    if (optind < argc)
+        return admin_fail(EX_USAGE, "sites", "usage: postino sites [--json]");
+    int status = place_run(strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
+    return status == EX_OK ? print_sites(run, each) : admin_fail(status, "sites", "%s", error.text);
+}

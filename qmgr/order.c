@@ -1,0 +1,307 @@
+/* ORDER: what an administrator wants done to messages: one, or all that fit a selection.
+ *
+ * All messages are gone through in pieces, so that the queue goes on meanwhile. What was written down is answered when it is on disk. */
+#include "common/program.h"
+#include "qmgr/admin.h"
+#include "qmgr/memory.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+
+#define PIECE         1000  /* messages looked at in one turn ... */
+#define PIECE_TIME    5000  /* ... or microseconds */
+#define SETTLED_AFTER 20000 /* microseconds between looks whether it is on disk */
+#define SETTLED_MOST  5     /* seconds to wait for that */
+
+struct order {
+    struct client *client; /* NULL: it has gone */
+    uint32_t question;
+    enum order_kind kind;
+    enum priority priority;
+    struct span site, sender, recipient; /* into `texts` */
+    char *texts;
+    uint64_t *ids;
+    size_t count, at;
+    size_t done, left;
+    bool parked_done; /* ORDER_RETRY of all: needs no mail read back */
+    uint64_t last;    /* the message that was changed last */
+    uint64_t give_up; /* waiting for the disk, seconds since 1970; 0: not yet */
+    struct event *next;
+};
+
+/* ---- which messages ---------------------------------------------------------------------------------------------- */
+
+/* "<>" is the null sender, "@example.org" every address there. */
+static bool address_fits(struct span address, struct span wanted)
+{
+    if (span_equal(wanted, SPAN_LITERAL("<>")))
+        return address.n == 0;
+    if (wanted.p[0] == '@' && address.n > wanted.n)
+        address = span_make(address.p + address.n - wanted.n, wanted.n);
+    return span_equal_nocase(address, wanted);
+}
+
+struct fits {
+    bool any, all;
+};
+
+static void fit(struct fits *f, bool this)
+{
+    f->any |= this;
+    f->all &= this;
+}
+
+/* Of the recipients that wait. */
+static struct fits recipients_fit(const struct order *o, const struct mail *m)
+{
+    struct fits f = {.all = true};
+    struct record_recipient rcpt;
+    for (uint32_t i = 0; i < m->count; i++) {
+        if (m->rcpt[i].state == RECIPIENT_DONE)
+            continue;
+        mail_recipient(m, i, &rcpt);
+        fit(&f, address_fits(rcpt.address, o->recipient) || (rcpt.original.n > 0 && address_fits(rcpt.original, o->recipient)));
+    }
+    return f;
+}
+
+static struct fits sites_fit(const struct order *o, const struct mail *m)
+{
+    struct fits f = {.all = true};
+    if (m->loose) /* a look at one that is parked: that has one job */
+        fit(&f, site_is(schedule_site_name(park_site(mail_id(m))), o->site));
+    for (const struct delivery *d = m->deliveries; d; d = d->next)
+        fit(&f, d->job.site && site_is(schedule_site_name(d->job.site), o->site));
+    return f;
+}
+
+/* any: the message is meant; all: with all that it still has to do. */
+static struct fits mail_fits(const struct order *o, const struct mail *m)
+{
+    struct fits f = {true, true}, one;
+    if (o->sender.n > 0 && !address_fits(m->sender, o->sender))
+        return (struct fits){false, false};
+    if (o->recipient.n > 0) {
+        one = recipients_fit(o, m);
+        f = (struct fits){f.any && one.any, f.all && one.all};
+    }
+    if (f.any && o->site.n > 0) {
+        one = sites_fit(o, m);
+        f = (struct fits){f.any && one.any, f.all && one.all};
+    }
+    return f;
+}
+
+/* ---- what is done to them ---------------------------------------------------------------------------------------- */
+
+static bool retry(struct mail *m)
+{
+    uint64_t now = queue_now();
+    if (m->held)
+        return false;
+    for (struct delivery *d = m->deliveries; d; d = d->next)
+        delivery_hurry(d, now);
+    m->report_at = 0;
+    mail_check(m);
+    return true;
+}
+
+/* What is under way is let finish: its result is the last word, and then the message goes. */
+static void delete_mail(struct mail *m)
+{
+    m->deleted = true;
+    for (struct delivery *d = m->deliveries, *next; d; d = next) {
+        next = d->next;
+        if (d->job.state != JOB_ACTIVE || d->resolving)
+            delivery_free(d);
+    }
+    mail_check(m);
+    log_info("%s: deleted by an administrator", ID_TEXT(mail_id(m)));
+}
+
+/* False: it is left as it is. */
+static bool apply(struct order *o, struct mail *m)
+{
+    o->last = mail_id(m);
+    switch (o->kind) {
+    case ORDER_RETRY:
+        o->last = 0; /* nothing to be written down */
+        return retry(m);
+    case ORDER_DELETE:
+        o->last = 0;
+        delete_mail(m);
+        return true;
+    case ORDER_HOLD:
+        return mail_hold(m);
+    case ORDER_RELEASE:
+        return mail_release(m);
+    case ORDER_PRIORITY:
+        mail_set_priority(m, o->priority);
+        return true;
+    case ORDER_FLUSH:
+        break;
+    }
+    return false;
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+static const char *words_of(const struct order *o)
+{
+    static const char *const none[] = {
+        [ORDER_RETRY] = "It is held: release it first", [ORDER_HOLD] = "It is held already", [ORDER_RELEASE] = "It is not held"};
+    if (o->count == 1 && o->done == 0)
+        return o->kind < sizeof none / sizeof none[0] && none[o->kind] ? none[o->kind] : "It is left as it is";
+    if (o->give_up && queue_now() >= o->give_up)
+        return "Done, and not on disk yet: the log says why";
+    return "Done";
+}
+
+static void finish(struct order *o)
+{
+    if (o->client) {
+        o->client->order = NULL;
+        admin_done(o->client, o->question, 250, words_of(o), o->done, o->left);
+    }
+    if (o->next)
+        event_free(o->next);
+    free(o->texts);
+    free(o->ids);
+    free(o);
+}
+
+/* Deleted meanwhile counts as well: nothing about it gathers any more. */
+static bool on_disk(const struct order *o)
+{
+    return o->last == 0 || spool_settled(queue.spool, o->last) || !mail_here(o->last);
+}
+
+static void go_on(struct order *o, suseconds_t after)
+{
+    event_add(o->next, &(struct timeval){.tv_usec = after});
+}
+
+/* ---- going through ----------------------------------------------------------------------------------------------- */
+
+static bool selects(const struct order *o)
+{
+    return o->site.n > 0 || o->sender.n > 0 || o->recipient.n > 0;
+}
+
+/* What is parked is read back only if it is meant. */
+static struct fits look(const struct order *o, uint64_t id)
+{
+    const struct mail *m = selects(o) ? mail_look(id) : NULL;
+    struct fits f = {.any = !selects(o), .all = !selects(o)};
+    if (m) {
+        f = mail_fits(o, m);
+        mail_looked(m);
+    }
+    return f;
+}
+
+static void one(struct order *o, uint64_t id)
+{
+    uint64_t last = o->last;
+    struct fits f = look(o, id);
+    if (!f.any || (o->parked_done && park_has(id)))
+        return;
+    struct mail *m = mail_find(id);
+    if (!m)
+        return;
+    if ((o->kind == ORDER_DELETE && !f.all) || !apply(o, m)) {
+        o->left++;
+        o->last = last;
+    } else {
+        o->done++;
+    }
+}
+
+static void piece(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct order *o = arg;
+    uint64_t end = queue_now_us() + PIECE_TIME;
+    for (size_t n = 0; o->at < o->count && n < PIECE && queue_now_us() < end; n++)
+        one(o, o->ids[o->at++]);
+    if (o->at < o->count) {
+        go_on(o, 0);
+    } else if (on_disk(o) || (o->give_up && queue_now() >= o->give_up)) {
+        finish(o);
+    } else {
+        o->give_up = o->give_up ? o->give_up : queue_now() + SETTLED_MOST;
+        go_on(o, SETTLED_AFTER);
+    }
+}
+
+static char *keep(char *at, struct span from, struct span *to)
+{
+    if (from.n)
+        memcpy(at, from.p, from.n);
+    *to = span_make(at, from.n);
+    return at + from.n;
+}
+
+static struct order *order_new(struct client *c, const struct message *m)
+{
+    const struct message_order *q = &m->order;
+    struct order *o = memory_new(1, sizeof *o);
+    *o = (struct order){.client = c, .question = m->id, .kind = q->kind, .priority = q->priority};
+    o->texts = memory_new(1, q->site.n + q->sender.n + q->recipient.n + 1);
+    keep(keep(keep(o->texts, q->site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
+    o->next = event_new(program_base(), -1, 0, piece, o);
+    if (!o->next)
+        log_die("out of memory for an order");
+    return o;
+}
+
+static void flush(struct client *c, const struct message *m)
+{
+    size_t sites = 0, jobs = site_flush(m->order.site, &sites);
+    if (sites == 0) {
+        admin_done(c, m->id, 551, "There is no such site", 0, 0);
+        return;
+    }
+    log_info("%zu deliveries to %zu sites are tried again at once: an administrator asked for it", jobs, sites);
+    admin_done(c, m->id, 250, "Done", jobs, 0);
+}
+
+static const char *fault(const struct client *c, const struct message_order *q)
+{
+    if (q->kind < ORDER_RETRY || q->kind > ORDER_FLUSH || (q->kind == ORDER_FLUSH && q->site.n == 0))
+        return "There is no such order";
+    if (q->kind == ORDER_PRIORITY && (q->priority < PRIORITY_HIGH || q->priority > PRIORITY_LOW))
+        return "There is no such priority";
+    return c->order ? "Another order of yours is under way" : NULL;
+}
+
+void order_start(struct client *c, const struct message *m)
+{
+    const char *why = fault(c, &m->order);
+    if (why) {
+        admin_done(c, m->id, 451, why, 0, 0);
+    } else if (m->order.kind == ORDER_FLUSH) {
+        flush(c, m);
+    } else if (m->order.id && !mail_find(m->order.id)) {
+        bool here = mail_here(m->order.id);
+        admin_done(c, m->id, here ? 451 : 550,
+                   here ? "It can't be read from the spool now: the log says why" : "There is no such message in the queue", 0, 0);
+    } else {
+        struct order *o = c->order = order_new(c, m);
+        if (m->order.id) {
+            o->ids = memory_new(1, sizeof *o->ids);
+            o->ids[0] = m->order.id;
+            o->count = 1;
+        } else {
+            o->ids = admin_ids(&o->count);
+            o->parked_done = m->order.kind == ORDER_RETRY && !selects(o);
+            o->done = o->parked_done ? park_hurry_all(queue_now()) : 0;
+        }
+        piece(-1, 0, o);
+    }
+}
+
+void order_orphan(struct order *o)
+{
+    o->client = NULL;
+}
