@@ -40,7 +40,7 @@ TESTS    :=
 FUZZERS  :=
 MANUALS  :=
 include common/files.mk
-include $(wildcard conf/files.mk master/files.mk smtpd/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
+include $(wildcard conf/files.mk master/files.mk smtpd/files.mk auth/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
 
 BINARIES := $(PROGRAMS:%=$(B)/bin/%)
 
@@ -109,9 +109,9 @@ shims: all $(SHIMS:%=build/%/bin/postino-qmgr)
 
 # ---- what people call ---------------------------------------------------------------------------------------------------------------------
 
-BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev
+BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libgsasl-dev libpam0g-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
-CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd postgrey ldnsutils swaks msmtp curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl
+CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd postgrey ldnsutils swaks msmtp curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core libpam-modules
 
 # Builds, starts the whole MTA on loopback ports, sends two messages through it and shows their way. ONCE=1 ends after that.
 run: need-build
@@ -169,7 +169,7 @@ need-check: need-build
 	@tests/need $(CHECK_PACKAGES)
 
 # clang-tidy (.clang-tidy says what it looks for), a stamp a source that was found clean.
-LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
+LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
 build/lint/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' >$@.text 2>&1 || { cat $@.text; exit 1; }

@@ -28,6 +28,7 @@ int cmd_spool(struct admin *, int argc, char **argv);
 int cmd_sites(struct admin *, int argc, char **argv);
 int cmd_map(struct admin *, int argc, char **argv);
 int cmd_why(struct admin *, int argc, char **argv);
+int cmd_password(struct admin *, int argc, char **argv);
 
 /* Prints a line to stderr, "postino NAME: ...", and returns the status. */
 __attribute__((format(printf, 3, 4))) int admin_fail(int status, const char *name, const char *fmt, ...);

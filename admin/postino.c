@@ -29,6 +29,7 @@ static const struct command {
     {"spool", "check | repair | dump [ID...]", "look at the spool while Postino is stopped, and mend it", cmd_spool},
     {"map", "TYPE:/PATH", "build a map from its source", cmd_map},
     {"why", "--client A --to T ...", "tell what would be said to a recipient, and by which rule", cmd_why},
+    {"password", "[-c | -i ITERATIONS] [NAME]", "make a line of the password file", cmd_password},
     {"help", "", "print this", cmd_help},
     {"version", "", "print the version", cmd_version},
 };
@@ -61,7 +62,7 @@ static void usage(FILE *out)
 {
     fputs("usage: postino [-c FILE] SUBCOMMAND\n", out);
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "    %-7s %-42s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        fprintf(out, "    %-8s %-42s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     fputs("FILE is " SYSCONFDIR "/postino/postino.conf, if not given. See postino(8) and postino.conf(5).\n", out);
 }
 

@@ -46,7 +46,16 @@ enum verdict {
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum priority { PRIORITY_UNSET, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
 enum order_kind { ORDER_RETRY = 1, ORDER_DELETE, ORDER_HOLD, ORDER_RELEASE, ORDER_PRIORITY, ORDER_FLUSH };
-enum auth_verdict { AUTH_YES = 1, AUTH_NO, AUTH_NOT_NOW };
+enum auth_verdict {
+    AUTH_YES = 1,
+    AUTH_NO,
+    AUTH_NOT_NOW,
+    AUTH_MORE,      /* a challenge: the client is asked to go on */
+    AUTH_MALFORMED, /* not what the mechanism says */
+    AUTH_UNOFFERED, /* no such mechanism here */
+    AUTH_REFUSED,   /* nothing was looked at: too many failures from that network */
+    AUTH_BUSY       /* the same: too many to that account, from everywhere */
+};
 enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2, RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */ }; /* without RESOLVE_MX the name itself is the one host */
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 

@@ -116,6 +116,8 @@ static void check_passwords(const struct check *c)
 {
     const struct settings *s = c->settings;
     struct stat st;
+    if (s->auth_backend != AUTH_BACKEND_FILE)
+        return;
     for (size_t i = 0; i < s->listener_count; i++) {
         unsigned line = places_line(c->places, "", "password_file");
         if (s->listeners[i].auth == LISTENER_AUTH_NONE)

@@ -31,6 +31,7 @@ enum { FAMILY_ANY, FAMILY_IPV4, FAMILY_IPV6 };
 enum { LISTENER_TLS_NONE, LISTENER_TLS_MAY, LISTENER_TLS_REQUIRED, LISTENER_TLS_IMPLICIT };
 enum { LISTENER_AUTH_NONE, LISTENER_AUTH_MAY, LISTENER_AUTH_REQUIRED };
 enum { LISTENER_PRIORITY_HIGH, LISTENER_PRIORITY_NORMAL, LISTENER_PRIORITY_LOW };
+enum { AUTH_BACKEND_FILE, AUTH_BACKEND_PAM, AUTH_BACKEND_DOVECOT };
 enum { DELIVER_MAILDIR };
 enum { ROUTE_TLS_NONE, ROUTE_TLS_MAY, ROUTE_TLS_REQUIRED, ROUTE_TLS_VERIFY };
 
@@ -107,6 +108,7 @@ struct settings_site {
 #define SETTINGS_IN_policy(name) policy_##name
 #define SETTINGS_IN_limit(name) limit_##name
 #define SETTINGS_IN_smtpd(name) smtpd_##name
+#define SETTINGS_IN_auth(name) auth_##name
 #define SETTINGS_IN_remote(name) remote_##name
 #define SETTINGS_IN_queue(name) queue_##name
 struct settings {

@@ -1,20 +1,16 @@
-smtpd_session_SRC := smtpd/session.c smtpd/verbs.c smtpd/intake.c smtpd/command.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/login.c \
-                     smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c
+smtpd_session_SRC := smtpd/session.c smtpd/verbs.c smtpd/intake.c smtpd/command.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
+                     smtpd/verb_auth.c smtpd/tls_binding.c smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c
 smtpd_LIBS        := -lssl -lcrypto $(COMMON_LIBS)
 
-PROGRAMS           += postino-smtpd postino-auth
+PROGRAMS           += postino-smtpd
 postino-smtpd_SRC  := smtpd/smtpd.c smtpd/tls.c $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
-postino-auth_SRC   := smtpd/auth.c smtpd/passwd.c
-postino-auth_LIBS  := -lcrypt $(COMMON_LIBS)
 
-TESTS += test_command test_data test_trace test_login test_auth
+TESTS += test_command test_data test_trace test_base64
 test_command_SRC := smtpd/command.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
-test_login_SRC   := smtpd/login.c
-test_auth_SRC    := smtpd/passwd.c
-test_auth_LIBS   := -lcrypt
+test_base64_SRC  := smtpd/base64.c
 
 TESTS += test_session
 test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
@@ -28,7 +24,7 @@ fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)
 fuzz_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 fuzz_session_LIBS := -ldb-5.3 $(smtpd_LIBS)
 
-MANUALS += smtpd/postino-smtpd.8 smtpd/postino-auth.8
+MANUALS += smtpd/postino-smtpd.8
 
 TESTS += test_smuggling
 test_smuggling_SRC := smtpd/data.c delivery/stuff.c

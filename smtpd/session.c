@@ -14,6 +14,7 @@
 #define INPUT_LIMIT  ((size_t)128 << 10)
 #define BACKLOG_MOST ((size_t)64 << 10) /* of replies that a client does not read: then its commands wait too */
 #define COMMAND_MOST ((size_t)65536)    /* limit { command_line } is no larger */
+#define RESPONSE_LINE ((size_t)12290) /* of SASL, with CR LF: RFC 4954 4.3 */
 #define MILLISECONDS 1000
 
 static void process(struct session *);
@@ -148,6 +149,7 @@ static void free_session(struct session *s)
 {
     struct server *server = s->server;
     peer_cancel(server->route, s->client_question);
+    session_auth_cancel(s);
     if (s->asked)
         peer_cancel(s->asked, s->question);
     ids_cancel(server->ids, &s->id_waiter);
@@ -267,8 +269,8 @@ static void give_up_waiting(struct session *s)
         session_client_known(s);
     else if (what == WAIT_ROUTE)
         session_route_unknown(s);
-    else if (what == WAIT_AUTH_DELAY || what == WAIT_AUTH)
-        session_auth_refuse(s);
+    else if (what == WAIT_MECHANISMS || what == WAIT_AUTH_DELAY || what == WAIT_AUTH)
+        session_auth_waited(s, what);
     else
         intake_waited(s, what);
 }
@@ -281,6 +283,7 @@ static void line_refused(struct session *s, const char *why)
     session_refuse(s, "unknown", 500, "5.5.2", "%s", why);
     if (s->state == SESSION_RESPONSE)
         s->state = SESSION_COMMAND;
+    session_auth_cancel(s);
 }
 
 static void take_line(struct session *s, struct span line)
@@ -304,6 +307,8 @@ static bool next_line(struct session *s)
 {
     static char copy[COMMAND_MOST];
     size_t most = (size_t)s->server->settings->limit_command_line;
+    if (s->state == SESSION_RESPONSE && most < RESPONSE_LINE)
+        most = RESPONSE_LINE;
     struct span in = stream_input(s->stream);
     const char *lf = in.n ? memchr(in.p, '\n', in.n) : NULL;
     size_t n = lf ? (size_t)(lf - in.p) + 1 : in.n;
@@ -572,6 +577,7 @@ void server_free(struct server *server)
     while ((s = TAILQ_FIRST(&server->sessions)))
         free_session(s);
     free(server->relay_from);
+    buf_free(&server->mechanisms);
 }
 
 void sessions_drain(struct server *server)

@@ -3,7 +3,7 @@
  *   accept --(implicit TLS)--> HANDSHAKE --> COMMAND            a line is awaited
  *                                 ^  ^          |
  *                                 |  +-STARTTLS-+               what was said and pipelined before is forgotten
- *                                 |             +--AUTH-------> RESPONSE      a line with credentials is awaited
+ *                                 |             +--AUTH-------> RESPONSE      auth wants a line with the next response
  *                                 |             +--RCPT, DATA-> WAIT          a question is open (route, qmgr, auth), or a delay runs:
  *                                 |             |    AUTH        |            no input is looked at, replies gather
  *                                 |             +<---answer------+
@@ -35,6 +35,8 @@ struct server {
     const struct settings *settings;
     SSL_CTX *tls; /* NULL: not offered */
     struct peer *route, *auth, *qmgr;
+    uint64_t conversations; /* with auth, so far: their numbers */
+    struct buf mechanisms;  /* what auth offered last */
     struct ids *ids;
     struct clients *clients;
     struct network *relay_from; /* whose sessions are not counted by client */

@@ -13,7 +13,7 @@
 enum session_state { SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSION_WAIT, SESSION_TEXT, SESSION_ENDED };
 
 /* What WAIT waits for. */
-enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_ID, WAIT_APPEND, WAIT_PUT };
+enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_MECHANISMS, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_ID, WAIT_APPEND, WAIT_PUT };
 
 struct intake; /* intake.c: the message that is coming in */
 
@@ -38,6 +38,9 @@ struct session {
     struct buf client; /* address as text; "" for the submit socket */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
+    uint64_t conversation; /* with auth; 0: none */
+    unsigned verdict;      /* of auth, while it is delayed */
+    char mechanism[24];    /* that was tried last, for the log */
     struct buf recipient; /* the RCPT that is being asked about, and what is wished for it */
     struct buf orcpt;
     struct span rule; /* of `access`, that refuses it; for the log, while it is refused */
@@ -62,11 +65,18 @@ void session_log_client(const struct session *, struct buf *line);
 
 /* ---- verbs.c ---- */
 void session_command(struct session *, struct span line);
-void session_auth_response(struct session *, struct span line);
-void session_auth_refuse(struct session *);   /* the delay is over */
+void session_ehlo(struct session *, struct span mechanisms); /* the reply to EHLO */
 void session_route_unknown(struct session *); /* no answer came */
 void session_client_known(struct session *);  /* WAIT_CLIENT is over */
 void session_forget(struct session *);        /* HELO, login, envelope: as at connect */
+
+/* ---- verb_auth.c ---- */
+bool session_auth_offered(const struct session *);
+void session_ask_mechanisms(struct session *); /* session_ehlo() follows */
+void session_auth(struct session *, const struct command *);
+void session_auth_response(struct session *, struct span line);
+void session_auth_waited(struct session *, enum session_wait); /* no answer came in time, or a delay is over */
+void session_auth_cancel(struct session *);                    /* auth need not go on with it */
 
 /* ---- intake.c ---- */
 void intake_start(struct session *);                     /* DATA was accepted */

@@ -2,14 +2,13 @@
 #include "smtpd/session_state.h"
 
 #include "common/log.h"
-#include "smtpd/login.h"
 #include "smtpd/reply.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 #define IDLE_MOST      100
-#define ANSWER_SECONDS 60 /* for route, auth: then the client is asked to try again later */
+#define ANSWER_SECONDS 60 /* for route: then the client is asked to try again later */
 
 static const struct settings *settings_of(const struct session *s)
 {
@@ -19,11 +18,6 @@ static const struct settings *settings_of(const struct session *s)
 static bool tls_offered(const struct session *s)
 {
     return !s->local && s->server->tls && s->listener->tls != LISTENER_TLS_NONE && !s->tls_active;
-}
-
-static bool auth_offered(const struct session *s)
-{
-    return !s->local && s->listener->auth != LISTENER_AUTH_NONE && s->tls_active;
 }
 
 static void close_transaction(struct session *s)
@@ -62,9 +56,8 @@ static void ehlo_line(struct session *s, bool last, const char *text)
     reply_add_line(stream_output(s->stream), 250, last, span_of(text));
 }
 
-static void do_ehlo(struct session *s, const struct command *c)
+void session_ehlo(struct session *s, struct span mechanisms)
 {
-    take_helo(s, c);
     char size[40];
     snprintf(size, sizeof size, "SIZE %" PRIu64, settings_of(s)->limit_message_size);
     ehlo_line(s, false, settings_of(s)->hostname);
@@ -72,11 +65,23 @@ static void do_ehlo(struct session *s, const struct command *c)
     ehlo_line(s, false, size);
     if (tls_offered(s))
         ehlo_line(s, false, "STARTTLS");
-    if (auth_offered(s))
-        ehlo_line(s, false, "AUTH PLAIN");
+    if (mechanisms.n) {
+        char auth[512];
+        snprintf(auth, sizeof auth, "AUTH %.*s", SPAN_ARG(mechanisms));
+        ehlo_line(s, false, auth);
+    }
     ehlo_line(s, false, "ENHANCEDSTATUSCODES");
     ehlo_line(s, false, "DSN");
     ehlo_line(s, true, "8BITMIME");
+}
+
+static void do_ehlo(struct session *s, const struct command *c)
+{
+    take_helo(s, c);
+    if (session_auth_offered(s))
+        session_ask_mechanisms(s);
+    else
+        session_ehlo(s, span_of(""));
 }
 
 /* ---- MAIL ------------------------------------------------------------------------------------------------------------------------ */
@@ -241,115 +246,6 @@ static void do_data(struct session *s, const struct command *c)
         intake_start(s);
 }
 
-/* ---- AUTH ------------------------------------------------------------------------------------------------------------------------ */
-
-static bool may_auth(struct session *s, const struct command *c)
-{
-    if (!s->helo.len)
-        session_refuse(s, "AUTH", 503, "5.5.1", "send EHLO first");
-    else if (s->local || s->listener->auth == LISTENER_AUTH_NONE)
-        session_refuse(s, "AUTH", 503, "5.5.1", "authentication is not offered here");
-    else if (!s->tls_active)
-        session_refuse(s, "AUTH", 538, "5.7.11", "encryption is required for authentication; send STARTTLS first");
-    else if (s->login.len)
-        session_refuse(s, "AUTH", 503, "5.5.1", "already authenticated");
-    else if (s->envelope.open)
-        session_refuse(s, "AUTH", 503, "5.5.1", "not inside of a transaction");
-    else if (!span_equal_nocase(c->argument, SPAN_LITERAL("PLAIN")))
-        session_refuse(s, "AUTH", 504, "5.5.4", "unknown mechanism; use PLAIN");
-    else
-        return true;
-    return false;
-}
-
-static void do_auth(struct session *s, const struct command *c)
-{
-    if (!may_auth(s, c))
-        return;
-    if (c->has_initial) {
-        session_auth_response(s, c->initial);
-        return;
-    }
-    session_reply(s, 334, "", "%s", "");
-    s->state = SESSION_RESPONSE;
-}
-
-static void auth_failed(struct session *s)
-{
-    session_refuse(s, "AUTH", 535, "5.7.8", "authentication failed");
-    if (++s->auth_failures >= settings_of(s)->smtpd_auth_failures)
-        session_end(s, 421, "4.7.0", "%s too many failed authentications", settings_of(s)->hostname);
-}
-
-/* WAIT for auth is over without an answer, or the delay behind a "no" is. The name that was tried is in `login` until then. */
-void session_auth_refuse(struct session *s)
-{
-    bool said_no = s->wait == WAIT_AUTH_DELAY;
-    if (said_no)
-        auth_failed(s);
-    else
-        session_refuse(s, "AUTH", 454, "4.7.0", "authentication is not possible now, try again later");
-    buf_free(&s->login);
-}
-
-static void take_verdict(struct session *s, unsigned verdict)
-{
-    if (verdict == AUTH_YES) {
-        session_reply(s, 235, "2.7.0", "Authentication successful");
-        return;
-    }
-    if (verdict != AUTH_NO && verdict != AUTH_NOT_NOW)
-        log_die("postino-auth answered AUTH with verdict %u", verdict);
-    s->wait = verdict == AUTH_NO ? WAIT_AUTH_DELAY : WAIT_AUTH;
-    if (verdict == AUTH_NO && settings_of(s)->smtpd_auth_delay)
-        session_wait(s, WAIT_AUTH_DELAY, settings_of(s)->smtpd_auth_delay);
-    else
-        session_auth_refuse(s);
-}
-
-static void on_authed(const struct message *m, void *arg)
-{
-    struct session *s = arg;
-    session_answered(s);
-    if (m && m->type != MESSAGE_AUTHED)
-        log_die("postino-auth answered AUTH with %s", message_name(m->type));
-    take_verdict(s, m ? m->authed.verdict : AUTH_NOT_NOW);
-    session_resume(s);
-}
-
-static void ask_auth(struct session *s, struct span user, struct span password)
-{
-    struct message m = {.type = MESSAGE_AUTH, .fd = -1, .auth = {.client = buf_span(&s->client), .user = user, .password = password}};
-    buf_clear(&s->login);
-    buf_add_span(&s->login, user);
-    session_ask(s, WAIT_AUTH, s->server->auth, &m, on_authed, ANSWER_SECONDS);
-}
-
-void session_auth_response(struct session *s, struct span line)
-{
-    struct buf secret = BUF_EMPTY(64 << 10);
-    struct span user, password;
-    s->state = SESSION_COMMAND;
-    switch (login_decode_plain(line, &secret, &user, &password)) {
-    case LOGIN_OK:
-        ask_auth(s, user, password);
-        break;
-    case LOGIN_CANCELLED:
-        session_refuse(s, "AUTH", 501, "5.7.0", "authentication cancelled");
-        break;
-    case LOGIN_NOT_BASE64:
-        session_refuse(s, "AUTH", 501, "5.5.2", "the response is not base64");
-        break;
-    case LOGIN_MALFORMED:
-        session_refuse(s, "AUTH", 501, "5.5.2", "the response is not that of PLAIN");
-        break;
-    case LOGIN_OTHER_IDENTITY:
-        session_refuse(s, "AUTH", 535, "5.7.8", "nobody may act for somebody else here");
-        break;
-    }
-    login_wipe(&secret);
-}
-
 /* ---- STARTTLS -------------------------------------------------------------------------------------------------------------------- */
 
 static void do_starttls(struct session *s, const struct command *c)
@@ -429,7 +325,7 @@ static const struct {
     [VERB_RCPT] = {do_rcpt, false, false}, [VERB_DATA] = {do_data, false, false}, [VERB_RSET] = {do_rset, true, true},
     [VERB_NOOP] = {do_noop, true, true},   [VERB_QUIT] = {do_quit, true, false},  [VERB_VRFY] = {do_vrfy, false, true},
     [VERB_EXPN] = {do_expn, false, true},  [VERB_HELP] = {do_help, false, true},  [VERB_STARTTLS] = {do_starttls, true, true},
-    [VERB_AUTH] = {do_auth, false, true},
+    [VERB_AUTH] = {session_auth, false, true},
 };
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */

@@ -57,7 +57,7 @@ class BeforeStart(unittest.TestCase):
         self.assertEqual(got[0].code, 250)
 
     def test_auth(self):
-        got = self.answers("auth", "", "smtpd", ("AUTH", dict(client="192.0.2.7", user="u", password=b"p")))
+        got = self.answers("auth", "", "smtpd", ("AUTH", dict(conversation=1, client="192.0.2.7", mechanism="PLAIN", has_response=1, response=b"\0u\0p")))
         self.assertEqual(got[0].verdict, frames.AUTH_NOT_NOW)
 
 

@@ -97,8 +97,17 @@ class Smtpd(Driven):
             channel.send("ROUTED", request=m.request, code=250, status="2.1.5", reply="ok", recipients=[one])
 
     def auth(self, channel, m):
-        verdict = frames.AUTH_YES if m.password == PASSWORD.encode() else frames.AUTH_NO
-        channel.send("AUTHED", request=m.request, verdict=verdict)
+        if m.type == "MECHANISMS":
+            channel.send("OFFERED", request=m.request, mechanisms="PLAIN")
+        elif m.type == "CANCEL":
+            pass
+        elif m.type == "AUTH" and m.mechanism != "PLAIN":
+            channel.send("AUTHED", request=m.request, verdict=frames.AUTH_UNOFFERED)
+        elif m.type == "AUTH" and not m.has_response:
+            channel.send("AUTHED", request=m.request, verdict=frames.AUTH_MORE)
+        else:
+            verdict = frames.AUTH_YES if m.response == b"\0alice\0" + PASSWORD.encode() else frames.AUTH_NO
+            channel.send("AUTHED", request=m.request, verdict=verdict, login="alice")
 
     def qmgr(self, channel, m):
         if m.type == "LEASE":
@@ -535,6 +544,7 @@ class Auth(unittest.TestCase):
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         self.path = os.path.join(self.directory, "passwd")
         self.write("alice", PASSWORD)
+        self.conversations = 0
         self.auth = Driven("auth", 'password_file = "%s"' % self.path, edges=("smtpd",))
 
     def tearDown(self):
@@ -550,7 +560,9 @@ class Auth(unittest.TestCase):
         os.rename(self.path + ".new", self.path)
 
     def ask(self, user, password):
-        return self.auth.edges["smtpd"].ask("AUTH", client="192.0.2.1", user=user, password=password).verdict
+        self.conversations += 1
+        return self.auth.edges["smtpd"].ask("AUTH", client="192.0.2.1", conversation=self.conversations, mechanism="PLAIN", has_response=1,
+                                            response=("\0%s\0%s" % (user, password)).encode()).verdict
 
     def test_yes_and_no(self):
         self.assertEqual(self.ask("alice", PASSWORD), frames.AUTH_YES)

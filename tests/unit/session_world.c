@@ -65,12 +65,40 @@ static void on_route(struct channel *c, const struct message *m, void *arg)
     }
 }
 
+static void say_verdict(struct channel *c, uint32_t question, struct span credentials)
+{
+    static const struct {
+        const char *end;
+        enum auth_verdict verdict;
+    } table[] = {{"secret", AUTH_YES}, {"down", AUTH_NOT_NOW}, {"refused", AUTH_REFUSED}, {"busy", AUTH_BUSY}, {"odd", AUTH_MALFORMED}};
+    enum auth_verdict verdict = AUTH_NO;
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        size_t n = strlen(table[i].end);
+        if (credentials.n >= n && memcmp(credentials.p + credentials.n - n, table[i].end, n) == 0)
+            verdict = table[i].verdict;
+    }
+    struct message a = {
+        .type = MESSAGE_AUTHED, .id = question, .fd = -1, .authed = {.verdict = (uint16_t)verdict, .login = span_of("ann")}};
+    channel_send(c, &a);
+}
+
 static void on_auth(struct channel *c, const struct message *m, void *arg)
 {
-    (void)arg;
-    struct span p = m->auth.password;
-    uint16_t verdict = span_equal(p, span_of("secret")) ? AUTH_YES : span_equal(p, span_of("down")) ? AUTH_NOT_NOW : AUTH_NO;
-    channel_send(c, &(struct message){.type = MESSAGE_AUTHED, .id = m->id, .fd = -1, .authed = {.verdict = verdict}});
+    struct world *w = arg;
+    struct message more = {.type = MESSAGE_AUTHED, .id = m->id, .fd = -1, .authed = {.verdict = AUTH_MORE, .challenge = span_of("go on")}};
+    struct message offered = {.type = MESSAGE_OFFERED, .id = m->id, .fd = -1, .offered = {.mechanisms = span_of("PLAIN LOGIN")}};
+    if (m->type == MESSAGE_MECHANISMS)
+        channel_send(c, &offered);
+    else if (m->type == MESSAGE_CANCEL)
+        w->cancels++;
+    else if (m->type == MESSAGE_RESPONSE)
+        say_verdict(c, m->id, m->response.response);
+    else if (span_equal(m->auth.mechanism, span_of("NONE")))
+        channel_send(c, &(struct message){.type = MESSAGE_AUTHED, .id = m->id, .fd = -1, .authed = {.verdict = AUTH_UNOFFERED}});
+    else if (m->auth.has_response)
+        say_verdict(c, m->id, m->auth.response);
+    else
+        channel_send(c, &more);
 }
 
 static void on_auth_unless_silent(struct channel *c, const struct message *m, void *arg)

@@ -20,11 +20,12 @@ struct world {
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
     uint16_t flags;
-    unsigned puts, appends, drops, questions;
+    unsigned puts, appends, drops, questions, cancels;
 };
 
 /*   route   nouser@: 550 5.1.1; later@: 451 4.4.3; alias@: a@ and b@ of the same domain; any other: itself
- *   auth    password "secret": yes; "down": not now; else no */
+ *   auth    a response that ends in "secret": yes; "down": not now; "refused", "busy"; "odd": malformed; else no. Without one: "go on".
+ *           Mechanism NONE is not offered. */
 void world_open(struct world *);
 void world_close(struct world *);
 void world_turn(struct world *, int milliseconds); /* one turn of the loop */

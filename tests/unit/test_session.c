@@ -575,14 +575,23 @@ static void auth_opens_a_submission(void **state)
     exchange("AUTH PLAIN\r\n", "503 5.5.1 send EHLO");
     exchange("EHLO x\r\n", "250 8BITMIME\r\n");
     exchange("MAIL FROM:<ann@example.org>\r\n", "530 5.7.0 ");
-    exchange("AUTH LOGIN\r\n", "504 5.5.4 ");
+    exchange("AUTH NONE\r\n", "504 5.5.4 ");
+    exchange("AUTH A-MECHANISM-WITH-A-NAME-THAT-IS-LONGER\r\n", "504 5.5.4 ");
     exchange("AUTH PLAIN !!\r\n", "501 5.5.2 ");
-    exchange("AUTH PLAIN\r\n", "334 \r\n");
+    exchange("AUTH PLAIN b2Rk\r\n", "501 5.5.2 the response is not one of PLAIN"); /* odd */
+    exchange("AUTH PLAIN =\r\n", "535 5.7.8 ");
+    exchange("AUTH PLAIN\r\n", "334 Z28gb24=\r\n");
     exchange("*\r\n", "501 5.7.0 ");
+    assert_int_equal(w.cancels, 1);
+    exchange("AUTH PLAIN\r\n", "334 ");
+    exchange("not base64\r\n", "501 5.5.2 ");
+    assert_int_equal(w.cancels, 2);
+    exchange("NOOP\r\n", "250 ");
+    exchange("AUTH PLAIN YnVzeQ==\r\n", "454 4.7.0 too many"); /* busy */
     exchange("AUTH PLAIN AGFubgB3cm9uZw==\r\n", "535 5.7.8 "); /* wrong */
     exchange("AUTH PLAIN AGFubgBkb3du\r\n", "454 4.7.0 ");     /* down */
     exchange("MAIL FROM:<ann@example.org>\r\n", "530 5.7.0 ");
-    exchange("AUTH PLAIN\r\n", "334 \r\n");
+    exchange("AUTH PLAIN\r\n", "334 ");
     exchange("AGFubgBzZWNyZXQ=\r\n", "235 2.7.0 ");
     exchange("AUTH PLAIN AGFubgBzZWNyZXQ=\r\n", "503 5.5.1 ");
     exchange("MAIL FROM:<ann@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
@@ -612,6 +621,39 @@ static void guessing_is_slow_and_short(void **state)
     hear("250 2.0.0 Ok\r\n");
     say("AUTH PLAIN AGFubgB3cm9uZw==\r\n");
     hear("421 4.7.0 mx.example too many failed authentications\r\n");
+    hear_end();
+}
+
+static char long_line[13000];
+
+static void say_line_of(size_t n)
+{
+    memset(long_line, 'A', n);
+    memcpy(long_line + n, "\r\n", 3);
+    say(long_line);
+}
+
+/* RFC 4954 4.3: responses are up to 12,288 octets, whatever the limit of commands. */
+static void responses_have_a_length_of_their_own(void **state)
+{
+    (void)state;
+    w.listener.tls = LISTENER_TLS_IMPLICIT;
+    w.settings->limit_command_line = 512;
+    connect_from("192.0.2.7");
+    secure();
+    hear("220 ");
+    exchange("EHLO x\r\n", "250 8BITMIME\r\n");
+    exchange("AUTH PLAIN\r\n", "334 ");
+    say_line_of(12288);
+    hear("535 5.7.8 ");
+    exchange("AUTH PLAIN\r\n", "334 ");
+    say_line_of(12292);
+    hear("500 5.5.2 line too long");
+    assert_int_equal(w.cancels, 1);
+    exchange("NOOP\r\n", "250 ");
+    say_line_of(600);
+    hear("500 5.5.2 line too long");
+    exchange("AUTH PLAIN cmVmdXNlZA==\r\n", "421 4.7.0 "); /* refused */
     hear_end();
 }
 
@@ -662,6 +704,7 @@ int main(void)
         TLS_TEST(starttls_forgets_what_was_before),
         TLS_TEST(auth_opens_a_submission),
         TLS_TEST(guessing_is_slow_and_short),
+        TLS_TEST(responses_have_a_length_of_their_own),
         TEST(a_local_user_submits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

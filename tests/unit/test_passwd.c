@@ -1,5 +1,5 @@
 /* The password file: who may log in, and which files are not used. */
-#include "smtpd/passwd.h"
+#include "auth/passwd.h"
 
 #include <crypt.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-static char path[] = "/tmp/test_auth.XXXXXX";
+static char path[] = "/tmp/test_passwd.XXXXXX";
 static struct passwd_file *file;
 
 static const char *hash(const char *password, const char *setting)
@@ -104,6 +104,50 @@ static void a_missing_or_odd_file_is_not_a_no(void **state)
     passwd_close(other);
 }
 
+/* RFC 7677 3: the password is "pencil". */
+#define PENCIL                                                                                                                             \
+    "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"                                           \
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+static void scram_secrets_work_for_all(void **state)
+{
+    (void)state;
+    struct passwd_scram a, b, again;
+    struct error error;
+    write_file("ann:" PENCIL ":more\nlocked:!\n", 0600);
+    assert_true(passwd_all_scram(file));
+    assert_int_equal(check("ann", "pencil"), AUTH_YES);
+    assert_int_equal(check("ann", "pencils"), AUTH_NO);
+    assert_int_equal(check("nobody", "pencil"), AUTH_NO);
+    assert_int_equal(passwd_scram(file, span_of("ann"), &a, &error), 0);
+    assert_true(a.there && a.iterations == 4096);
+    assert_string_equal(a.salt, "W22ZaJ0SNY7soEsUEjb6gQ==");
+    assert_int_equal(passwd_scram(file, span_of("nobody"), &a, &error), 0);
+    assert_int_equal(passwd_scram(file, span_of("locked"), &b, &error), 0);
+    assert_int_equal(passwd_scram(file, span_of("nobody"), &again, &error), 0);
+    assert_false(a.there || b.there);
+    assert_int_equal(a.iterations, 4096);
+    assert_int_equal(strlen(a.salt), 24);
+    assert_string_equal(a.salt, again.salt);
+    assert_string_not_equal(a.salt, b.salt);
+    assert_string_not_equal(a.stored, a.server);
+}
+
+static void schemes_of_dovecot(void **state)
+{
+    (void)state;
+    char text[2000];
+    snprintf(text, sizeof text, "ann:{SHA512-CRYPT}%s\nbob:{PLAIN}secret\ncid:" PENCIL "\n", hash("secret", "$6$rounds=1000$salt$"));
+    write_file(text, 0600);
+    assert_false(passwd_all_scram(file));
+    assert_int_equal(check("ann", "secret"), AUTH_YES);
+    assert_int_equal(check("bob", "secret"), AUTH_NO);
+    assert_int_equal(check("bob", "{PLAIN}secret"), AUTH_NO);
+    assert_int_equal(check("cid", "pencil"), AUTH_YES);
+    write_file("", 0600);
+    assert_false(passwd_all_scram(file));
+}
+
 static double seconds_of(const char *user)
 {
     struct timespec a, b;
@@ -142,9 +186,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_right_password_alone_opens),   cmocka_unit_test(a_changed_file_is_read_again),
-        cmocka_unit_test(a_file_for_everybody_is_not_used), cmocka_unit_test(a_missing_or_odd_file_is_not_a_no),
+        cmocka_unit_test(the_right_password_alone_opens),
+        cmocka_unit_test(a_changed_file_is_read_again),
+        cmocka_unit_test(a_file_for_everybody_is_not_used),
+        cmocka_unit_test(a_missing_or_odd_file_is_not_a_no),
         cmocka_unit_test(who_is_not_there_costs_as_much),
+        cmocka_unit_test(scram_secrets_work_for_all),
+        cmocka_unit_test(schemes_of_dovecot),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

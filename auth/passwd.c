@@ -1,23 +1,31 @@
-#include "smtpd/passwd.h"
+#include "auth/passwd.h"
 
 #include "common/log.h"
 
 #include <crypt.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MOST     ((off_t)16 << 20)
-#define HASH_MOST     ((size_t)CRYPT_OUTPUT_SIZE)
-#define PASSWORD_MOST ((size_t)CRYPT_MAX_PASSPHRASE_SIZE)
+#define FILE_MOST  ((off_t)16 << 20)
+#define HASH_MOST  ((size_t)CRYPT_OUTPUT_SIZE)
+#define CRYPT_MOST ((size_t)CRYPT_MAX_PASSPHRASE_SIZE)
 
 /* For who is not there, when the file has no hash at all. */
 #define NOBODY "$6$rounds=5000$postino.postino.$"
 
+/* For SCRAM in a file without a SCRAM secret. */
+#define NOBODY_ITERATIONS 10000
+#define NOBODY_SALT       16
+
 struct passwd_file {
+    unsigned char seed[32]; /* for made-up salts, as long as the file has no secret of its own to make them from */
     char *path;
     char *text;
     size_t size;
@@ -28,8 +36,8 @@ struct passwd_file {
 struct passwd_file *passwd_open(const char *path)
 {
     struct passwd_file *f = calloc(1, sizeof *f);
-    if (!f || !(f->path = strdup(path)))
-        log_die("out of memory at start");
+    if (!f || !(f->path = strdup(path)) || getrandom(f->seed, sizeof f->seed, 0) != (ssize_t)sizeof f->seed)
+        log_die("no memory or no randomness at start");
     return f;
 }
 
@@ -137,25 +145,38 @@ static bool split(struct span line, struct span *name, struct span *hash)
     return hash->n > 0 && hash->n < HASH_MOST;
 }
 
+/* The next entry behind `rest`; false at the end. */
+static bool next_entry(struct span *rest, struct span *name, struct span *hash)
+{
+    while (rest->n) {
+        struct span line = until(*rest, '\n');
+        size_t step = line.n < rest->n ? line.n + 1 : line.n;
+        *rest = span_make(rest->p + step, rest->n - step);
+        if (split(line, name, hash))
+            return true;
+    }
+    return false;
+}
+
+static bool can_match(struct span hash)
+{
+    return *hash.p == '$' || *hash.p == '{';
+}
+
 /* The user's hash; or, with false, any hash of the file, so that trying it takes as long. */
 static bool find(const struct passwd_file *f, struct span user, struct span *hash)
 {
     struct span rest = span_make(f->text, f->size), name, other;
     *hash = span_of(NOBODY);
     bool any = false;
-    while (rest.n) {
-        struct span line = until(rest, '\n');
-        size_t step = line.n < rest.n ? line.n + 1 : line.n;
-        rest = span_make(rest.p + step, rest.n - step);
-        if (!split(line, &name, &other))
-            continue;
+    while (next_entry(&rest, &name, &other)) {
         if (span_equal(name, user)) {
             *hash = other;
             return true;
         }
-        if (!any && *other.p == '$')
+        if (!any && can_match(other))
             *hash = other;
-        any = any || *other.p == '$';
+        any = any || can_match(other);
     }
     return false;
 }
@@ -172,9 +193,20 @@ static bool equal_in_constant_time(const char *a, struct span b)
     return differ == 0;
 }
 
-static bool matches(struct passwd_file *f, struct span password, struct span hash)
+/* {SHA512-CRYPT}$6$...: the scheme is told by the hash itself. */
+static struct span without_scheme(struct span hash)
 {
-    char setting[HASH_MOST], key[PASSWORD_MOST];
+    static const char end[] = "CRYPT}";
+    const char *brace = *hash.p == '{' ? memchr(hash.p, '}', hash.n) : NULL;
+    size_t n = brace ? (size_t)(brace - hash.p) + 1 : 0;
+    if (n < sizeof end || memcmp(hash.p + n - (sizeof end - 1), end, sizeof end - 1) != 0)
+        return hash;
+    return span_make(hash.p + n, hash.n - n);
+}
+
+static bool matches_crypt(struct passwd_file *f, struct span password, struct span hash)
+{
+    char setting[HASH_MOST], key[CRYPT_MOST];
     if (password.n >= sizeof key || hash.n >= sizeof setting || memchr(password.p, '\0', password.n))
         return false;
     memcpy(setting, hash.p, hash.n);
@@ -189,6 +221,12 @@ static bool matches(struct passwd_file *f, struct span password, struct span has
     return yes;
 }
 
+static bool matches(struct passwd_file *f, struct span password, struct span hash)
+{
+    struct secret secret;
+    return secret_parse(hash, &secret) ? secret_matches(&secret, password) : matches_crypt(f, password, without_scheme(hash));
+}
+
 enum auth_verdict passwd_check(struct passwd_file *f, struct span user, struct span password, struct error *error)
 {
     struct span hash;
@@ -197,4 +235,87 @@ enum auth_verdict passwd_check(struct passwd_file *f, struct span user, struct s
     bool there = find(f, user, &hash);
     bool right = password.n && matches(f, password, hash);
     return there && right ? AUTH_YES : AUTH_NO;
+}
+
+/* ---- SCRAM ----------------------------------------------------------------------------------------------------------------------- */
+
+bool passwd_all_scram(struct passwd_file *f)
+{
+    struct error error;
+    struct secret secret;
+    if (refresh(f, &error) != 0)
+        return false;
+    struct span rest = span_make(f->text, f->size), name, hash;
+    bool any = false;
+    while (next_entry(&rest, &name, &hash)) {
+        if (!can_match(hash))
+            continue; /* locked */
+        if (!secret_parse(hash, &secret))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+/* The first SCRAM secret of the file: those who are not there look like it. */
+static bool find_example(const struct passwd_file *f, struct secret *secret)
+{
+    struct span rest = span_make(f->text, f->size), name, hash;
+    while (next_entry(&rest, &name, &hash))
+        if (secret_parse(hash, secret))
+            return true;
+    return false;
+}
+
+static void make_up(const unsigned char *key, size_t key_size, struct span user, char use, size_t n, char *base64)
+{
+    unsigned char octets[SECRET_SALT_MOST] = {0};
+    for (size_t done = 0; done < n; done += SECRET_KEY) {
+        struct buf text = BUF_EMPTY(NAME_MOST + 16);
+        buf_printf(&text, "%c%zu%.*s", use, done, SPAN_ARG(user));
+        HMAC(EVP_sha256(), key, (int)key_size, (const unsigned char *)text.data, text.len, octets + done, NULL);
+        buf_free(&text);
+    }
+    EVP_EncodeBlock((unsigned char *)base64, octets, (int)n);
+}
+
+/* The same at every question and after every start, and nothing that a stranger can foretell. */
+static void make_up_secret(const struct passwd_file *f, struct span user, struct passwd_scram *out)
+{
+    struct secret example;
+    bool any = find_example(f, &example);
+    const unsigned char *key = any ? (const unsigned char *)example.server.p : f->seed;
+    size_t key_size = any ? example.server.n : sizeof f->seed;
+    size_t salt = any ? example.salt.n / 4 * 3 - (example.salt.p[example.salt.n - 1] == '=') - (example.salt.p[example.salt.n - 2] == '=')
+                      : NOBODY_SALT;
+    out->there = false;
+    out->iterations = any ? example.iterations : NOBODY_ITERATIONS;
+    make_up(key, key_size, user, 'a', salt, out->salt);
+    make_up(key, key_size, user, 'b', SECRET_KEY, out->stored);
+    make_up(key, key_size, user, 'c', SECRET_KEY, out->server);
+}
+
+static void copy_text(char *to, size_t size, struct span text)
+{
+    size_t n = text.n < size ? text.n : 0;
+    memcpy(to, text.p, n);
+    to[n] = '\0';
+}
+
+int passwd_scram(struct passwd_file *f, struct span user, struct passwd_scram *out, struct error *error)
+{
+    struct span hash;
+    struct secret secret;
+    if (refresh(f, error) != 0)
+        return -1;
+    bool there = find(f, user, &hash) && secret_parse(hash, &secret);
+    make_up_secret(f, user, out); /* for everybody, so that it takes the same time */
+    if (!there)
+        return 0;
+    out->there = true;
+    out->iterations = secret.iterations;
+    copy_text(out->salt, sizeof out->salt, secret.salt);
+    copy_text(out->stored, sizeof out->stored, secret.stored);
+    copy_text(out->server, sizeof out->server, secret.server);
+    return 0;
 }

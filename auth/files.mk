@@ -1,0 +1,19 @@
+auth_SRC := auth/conversation.c auth/response.c auth/secret.c auth/passwd.c auth/scram.c auth/failures.c auth/backend_file.c
+
+PROGRAMS          += postino-auth
+postino-auth_SRC  := auth/auth.c $(auth_SRC)
+postino-auth_LIBS := -lgsasl -lcrypt -lcrypto $(COMMON_LIBS)
+
+TESTS += test_passwd test_sasl test_failures
+test_passwd_SRC  := auth/passwd.c auth/secret.c
+test_passwd_LIBS := -lgsasl -lcrypt -lcrypto
+
+test_sasl_SRC    := auth/response.c auth/secret.c
+test_sasl_LIBS   := -lgsasl
+test_failures_SRC := auth/failures.c
+
+FUZZERS += fuzz_sasl
+fuzz_sasl_SRC  := auth/response.c auth/secret.c auth/scram.c smtpd/base64.c
+fuzz_sasl_LIBS := -lgsasl -lssl -lcrypto -ldb-5.3 $(COMMON_LIBS)
+
+MANUALS += auth/postino-auth.8
