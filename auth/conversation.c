@@ -81,6 +81,7 @@ static void forget(struct conversation *c)
     count--;
     buf_free(&c->client);
     buf_free(&c->user);
+    buf_free(&c->login);
     secret_wipe(&c->unique);
     secret_wipe(&c->exporter);
     free(c);
@@ -110,6 +111,8 @@ static void log_verdict(const struct conversation *c, enum auth_verdict verdict,
     struct buf line = BUF_EMPTY(4096);
     buf_printf(&line, "auth: verdict=%s", words[verdict]);
     log_value(&line, "user", buf_span(&c->user));
+    if (c->login.len && !span_equal(buf_span(&c->login), buf_span(&c->user)))
+        log_value(&line, "login", buf_span(&c->login));
     log_value(&line, "client", buf_span(&c->client));
     buf_printf(&line, " mechanism=%s", c->mechanism->name);
     if (c->delay)
@@ -123,7 +126,7 @@ static void log_verdict(const struct conversation *c, enum auth_verdict verdict,
 void conversation_end(struct conversation *c, enum auth_verdict verdict, const char *why)
 {
     struct buf login = BUF_EMPTY(NAME_MOST);
-    buf_add_span(&login, buf_span(&c->user));
+    buf_add_span(&login, buf_span(c->login.len ? &c->login : &c->user));
     if (verdict == AUTH_YES)
         failures_right(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000);
     else if (verdict == AUTH_NO)
@@ -164,7 +167,7 @@ static struct conversation *make(struct channel *edge, const struct message_auth
         return NULL;
     *c = (struct conversation){.edge = edge, .number = m->conversation, .began = clock_monotonic_ms(), .mechanism = mechanism};
     c->client.limit = 256;
-    c->user.limit = NAME_MOST + 1;
+    c->user.limit = c->login.limit = NAME_MOST + 1;
     c->unique.limit = c->exporter.limit = 256;
     buf_add_span(&c->client, m->client);
     buf_add_span(&c->unique, m->unique);
@@ -176,16 +179,21 @@ static struct conversation *make(struct channel *edge, const struct message_auth
 
 void conversations_forget_edge(struct channel *edge)
 {
-    struct conversation *next;
-    for (struct conversation *c = TAILQ_FIRST(&all); c; c = next) {
-        next = TAILQ_NEXT(c, link);
-        if (c->edge == edge)
-            forget(c);
+    struct conversation *c = TAILQ_FIRST(&all);
+    while (c) {
+        if (c->edge != edge) {
+            c = TAILQ_NEXT(c, link);
+            continue;
+        }
+        forget(c);
+        c = TAILQ_FIRST(&all); /* a back end that breaks at this has ended others */
     }
 }
 
-void conversations_expire(void)
+void conversations_tick(void)
 {
+    if (backend->tick)
+        backend->tick();
     uint64_t now = clock_monotonic_ms();
     struct conversation *c;
     while ((c = TAILQ_FIRST(&all)) && now - c->began > CONVERSATION_SECONDS * 1000)

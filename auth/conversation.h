@@ -41,6 +41,7 @@ struct conversation {
     unsigned steps;
     const struct mechanism *mechanism;
     struct buf client, user, unique, exporter; /* user: prepared; "" as long as nobody knows */
+    struct buf login;                          /* what the back end calls that user; "" when the same */
     uint32_t delay;                            /* seconds until the client hears the verdict */
     void *own;                                 /* the back end's */
 };
@@ -52,13 +53,14 @@ struct backend {
     /* SCRAM, OAuth; NULL: never offered. */
     void (*begin)(struct conversation *, struct span response);
     void (*go_on)(struct conversation *, struct span response);
+    void (*tick)(void);                  /* NULL, or called each second */
     void (*gone)(struct conversation *); /* NULL: nothing to do. Frees c->own; no answer is wanted any more */
 };
 
 void conversations_open(const struct backend *, const struct strings *mechanisms);
 void conversations_take(struct channel *, const struct message *); /* a message of smtpd */
 void conversations_forget_edge(struct channel *);
-void conversations_expire(void); /* now and then */
+void conversations_tick(void); /* each second */
 
 void conversation_challenge(struct conversation *, struct span challenge);
 /* `why`: for the log; "" for yes and no. The conversation is gone behind this. */

@@ -107,6 +107,16 @@ static uint64_t hash(const void *data, size_t n)
     return key ? key : 1;
 }
 
+/* Whether ann and Ann are one is for the back end to say; one count for both is no worse. */
+static uint64_t hash_name(struct span name)
+{
+    char lower[256];
+    size_t n = name.n < sizeof lower ? name.n : sizeof lower;
+    for (size_t i = 0; i < n; i++)
+        lower[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] | 0x20) : name.p[i];
+    return hash(lower, n);
+}
+
 struct keys {
     uint64_t address, network, account, pair;
 };
@@ -125,7 +135,7 @@ static struct keys keys_of(struct span client, struct span account)
         memset(octets, 0, sizeof octets);
     k.address = hash(octets, v4 ? 4 : 8);
     k.network = hash(octets, v4 ? 3 : 6);
-    k.account = hash(account.p, account.n);
+    k.account = hash_name(account);
     k.pair = hash((uint64_t[]){k.address, k.account}, 16);
     return k;
 }

@@ -12,10 +12,10 @@ def b64(octets):
 
 
 class Session(smtplib.SMTP):
-    """Over TLS, behind EHLO; `version` is the one TLS version to use."""
+    """Over TLS, behind EHLO; `version` is the one TLS version to use, `source` our address."""
 
-    def __init__(self, host, port=None, version=None):
-        super().__init__("127.0.0.1", port or host.submission_port, timeout=40)
+    def __init__(self, host, port=None, version=None, source=None):
+        super().__init__("127.0.0.1", port or host.submission_port, timeout=60, source_address=(source, 0) if source else None)
         context = host.tls_context()
         if version:
             context.minimum_version = context.maximum_version = version

@@ -1,12 +1,17 @@
 """AUTH against a whole Postino: each mechanism with real clients and with one that lies; each back end; guessing, and who is locked out by it."""
 import base64
 import os
-import re
+import select
+import shutil
+import signal
 import socket
 import subprocess
+import tempfile
+import threading
 import time
 import unittest
 
+from dovecot import Dovecot, token
 from host import FIRST_UID, Host, PASSWORD, program
 from scram import Scram, Session, TLS12, TLS13, b64, tls_unique
 
@@ -249,6 +254,302 @@ class ScramFile(AuthTest):
         self.assertEqual(self.session().mechanisms(), ["PLAIN", "LOGIN"])
         self.assertEqual(self.session().plain("old", PASSWORD), 235)
         self.assertEqual(self.session().plain("alice", PASSWORD), 235)
+
+
+class Guessing(AuthTest):
+    settings = "auth { failures_address = 5 failures_network = 40 failures_account = 12 }"
+
+    def guess(self, source, user="alice", password="wrong"):
+        session = self.session(source=source)
+        code = session.plain(user, password)
+        session.close()
+        return code
+
+    def test_an_address(self):
+        session = self.session(source="127.0.1.1")
+        self.assertEqual([session.plain("user%d" % i, "x") for i in range(6)], [535] * 5 + [421])
+        self.assertEqual(session.sock.recv(10), b"")
+        self.assertEqual(self.guess("127.0.1.1", password=PASSWORD), 421)
+        self.assertEqual(self.guess("127.0.1.2", password=PASSWORD), 235)
+        self.host.wait_log(r"auth: verdict=refused user=alice client=127.0.1.1 .*too many failed logins from its network")
+        self.host.wait_log(r"warning: \S+\[127.0.1.1\]: SASL PLAIN authentication failed: too many failures")
+
+    def test_a_network(self):
+        codes = [self.guess("127.0.3.%d" % (1 + i // 4), "user%d" % i) for i in range(40)]
+        self.assertEqual(codes, [535] * 40)
+        self.assertEqual(self.guess("127.0.3.200", password=PASSWORD), 421)
+        self.assertEqual(self.guess("127.0.4.1", password=PASSWORD), 235)
+
+    def test_an_attack_from_everywhere_and_the_owner_at_once(self):
+        self.assertEqual(self.guess("127.1.0.1", password=PASSWORD), 235)
+        self.assertEqual([self.guess("127.2.%d.1" % i) for i in range(12)], [535] * 12)
+        strangers = [self.session(source="127.3.%d.1" % i) for i in range(8)]
+        for session in strangers:
+            session.putcmd("AUTH PLAIN " + b64(b"\0alice\0wrong"))
+            session.sock.settimeout(60)
+        busy = [session for session in strangers if self.answers_now(session)]
+        self.assertEqual([session.getreply()[0] for session in busy], [454] * 2)
+        began = time.monotonic()
+        self.assertEqual(self.guess("127.1.0.1", password=PASSWORD), 235)
+        self.assertEqual(self.guess("127.1.0.1", password="wrong"), 535)
+        self.assertEqual(self.guess("127.3.9.1", "bob", "wrong"), 535)
+        self.assertLess(time.monotonic() - began, 4)
+        waited = [session for session in strangers if session not in busy]
+        self.assertEqual([session.getreply()[0] for session in waited], [535] * 6)
+        self.assertGreater(time.monotonic() - began, 20)
+        began = time.monotonic()
+        self.assertEqual(self.guess("127.4.0.1", password=PASSWORD), 235)  # the owner on a journey
+        self.assertGreater(time.monotonic() - began, 3)
+        began = time.monotonic()
+        self.assertEqual(self.guess("127.4.0.1", password=PASSWORD), 235)
+        self.assertLess(time.monotonic() - began, 3)
+
+    def answers_now(self, session):
+        return bool(select.select([session.sock], [], [], 0.7)[0])
+
+
+@unittest.skipUnless(os.geteuid() == 0, "Dovecot is started as root")
+class RealDovecot(AuthTest):
+    def before_start(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        os.chmod(self.directory, 0o755)
+        secret = run("doveadm", "pw", "-s", "SCRAM-SHA-256", "-p", PASSWORD).stdout
+        self.dovecot = Dovecot(self.directory, ["alice:" + secret, "bob:{PLAIN}%s\n" % PASSWORD])
+        self.dovecot.start()
+        self.addCleanup(self.dovecot.stop)
+        self.host.configure(settings=QUICK + 'auth { backend = dovecot dovecot_socket = "%s" timeout = 2s }' % self.dovecot.socket)
+
+    def mechanisms(self):
+        session = Session(self.host)
+        with session:
+            return session.mechanisms()
+
+    def test_mechanisms(self):
+        self.host.wait(lambda: self.mechanisms() == ["SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"])
+        session = self.session()
+        for user in ("alice", "bob"):
+            self.assertEqual(self.session().plain(user, PASSWORD), 235)
+            self.assertEqual(self.session().login_mechanism(user, PASSWORD), 235)
+            self.assertEqual(self.scram(user=user).run(), 235)
+            self.assertEqual(session.plain(user, "wrong"), 535)
+            self.assertEqual(session.login_mechanism(user, "wrong"), 535)
+            self.assertEqual(self.scram(session, user, "wrong").run(), 535)
+        self.assertEqual(self.scram(session, "nobody").run(), 535)
+        self.assertEqual(session.say("AUTH SCRAM-SHA-256-PLUS")[0], 504)
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        session.sendmail("alice@local.example", ["bob@local.example"], b"Subject: x\r\n\r\nx\r\n")
+        self.host.wait_log("login=alice|login:alice")
+
+    def test_oauth(self):
+        session = self.session()
+        bearer = "n,a=alice,\1host=x\1port=587\1auth=Bearer %s\1\1"
+        xoauth2 = "user=alice\1auth=Bearer %s\1\1"
+        for mechanism, text in (("OAUTHBEARER", bearer), ("XOAUTH2", xoauth2)):
+            for bad in (token("alice", key=b"another key that is not the one at all"), token("alice", seconds=-60), "x"):
+                code, more = session.say("AUTH %s %s" % (mechanism, b64((text % bad).encode())))
+                if code == 334:  # RFC 7628 3.2.2: what is wrong, in JSON; the client answers with ^A
+                    self.assertIn(b"status", base64.b64decode(more))
+                    code = session.answer(b"\1")[0]
+                self.assertEqual(code, 535)
+            self.assertEqual(self.session().say("AUTH %s %s" % (mechanism, b64((text % token("alice")).encode())))[0], 235)
+        self.assertNotIn("eyJ", self.host.log())
+
+    def test_dovecot_dies_in_mid_exchange(self):
+        session = self.session()
+        exchange = self.scram(session)
+        self.assertEqual(exchange.first()[0], 334)
+        os.kill(self.dovecot.auth_pid(), signal.SIGKILL)
+        self.assertEqual(exchange.final()[0], 454)
+        self.assertEqual(session.say("NOOP")[0], 250)
+        self.host.wait(lambda: session.plain("alice", PASSWORD) == 235, 20)
+
+    def test_dovecot_hangs_and_is_away(self):
+        session, other = self.session(), self.session()
+        self.assertEqual(other.say("AUTH LOGIN")[0], 334)
+        pid = self.dovecot.auth_pid()
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        self.assertEqual(session.plain("alice", PASSWORD), 454)
+        self.assertLess(time.monotonic() - began, 10)
+        self.host.wait_log("Dovecot took too long")
+        os.kill(pid, signal.SIGCONT)
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        self.dovecot.stop()
+        self.host.wait_log("dovecot: .*logins have to wait")
+        self.assertIn("PLAIN", self.mechanisms())
+        self.assertEqual(other.answer(b"alice")[0], 334)
+        self.assertEqual(other.answer(PASSWORD.encode())[0], 454)
+        self.dovecot.start()
+        self.host.wait(lambda: other.plain("alice", PASSWORD) == 235, 15)
+        self.host.wait_log("it can be reached again")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "a mount namespace takes root")
+class Pam(AuthTest):
+    """PAM with a service of its own, which is in /etc/pam.d for this Postino alone. `hang` and `down` are users that its modules have trouble with."""
+
+    SERVICE = """auth [success=1 default=ignore] pam_succeed_if.so quiet user notin hang:down
+auth required pam_exec.so quiet {d}/trouble
+auth required pam_userdb.so db={d}/users crypt=none
+account required pam_listfile.so item=user sense=deny file={d}/expired onerr=succeed
+"""
+    settings_of_auth = "timeout = 2s pam_checks = 2"
+
+    def before_start(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        os.mkdir(os.path.join(self.directory, "pam.d"))
+        files = {"pam.d/postino-test": self.SERVICE.format(d=self.directory), "expired": "old\n",
+                 "trouble": "#!/bin/sh\n[ $PAM_USER = down ] && exit 1\necho $$ >%s/pid.$$\nsleep 600 & wait\n" % self.directory}
+        for name, text in files.items():
+            with open(os.path.join(self.directory, name), "w", encoding="ascii") as f:
+                f.write(text)
+        os.chmod(os.path.join(self.directory, "trouble"), 0o755)
+        done = run("perl", "-MDB_File", "-e", 'tie %h, "DB_File", $ARGV[0], O_RDWR|O_CREAT, 0600, $DB_HASH or die; $h{$_} = $ARGV[1] for @ARGV[2..$#ARGV]',
+                   os.path.join(self.directory, "users.db"), PASSWORD, "alice", "old")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.host._inside = lambda command: ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/pam.d && exec "$@"',
+                                             os.path.join(self.directory, "pam.d")] + command
+        self.host.configure(settings=QUICK + "auth { backend = pam pam_service = postino-test %s failures_address = 0 failures_account = 0 }"
+                            % self.settings_of_auth)
+
+    def hanging(self):
+        """Processes of the module that hangs."""
+        pids = [int(name[4:]) for name in os.listdir(self.directory) if name.startswith("pid.")]
+        return [pid for pid in pids if os.path.exists("/proc/%d" % pid)]
+
+    def test_passwords(self):
+        session = self.session()
+        self.assertEqual(session.mechanisms(), ["PLAIN", "LOGIN"])
+        for user, password, code in (("alice", "wrong", 535), ("nobody", PASSWORD, 535), ("old", PASSWORD, 535), ("old", "wrong", 535),
+                                     ("alice", PASSWORD + "\t", 501), ("down", PASSWORD, 454)):
+            with self.subTest(user=user, password=password):
+                self.assertEqual(session.plain(user, password), code if "\t" not in password else 535)
+                self.assertEqual(session.login_mechanism(user, password), code if "\t" not in password else 535)
+        self.assertEqual(session.say("AUTH SCRAM-SHA-256 biws")[0], 504)
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        self.assertEqual(self.session().login_mechanism("alice", PASSWORD), 235)
+        self.assertNotIn(PASSWORD, self.host.log())
+
+    def test_a_module_that_hangs_is_killed(self):
+        session = self.session()
+        began = time.monotonic()
+        self.assertEqual(session.plain("hang", PASSWORD), 454)
+        self.assertLess(time.monotonic() - began, 8)
+        self.host.wait_log("PAM took too long")
+        self.host.wait(lambda: not self.hanging())
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+
+    def test_those_who_hang_do_not_keep_others_out_for_long(self):
+        sessions = [self.session() for _ in range(5)]
+        for session in sessions:
+            session.putcmd("AUTH PLAIN " + b64(("\0hang\0" + PASSWORD).encode()))
+        self.host.wait(lambda: len(self.hanging()) == 2)
+        time.sleep(0.3)
+        self.assertEqual(len(self.hanging()), 2)
+        self.assertEqual([session.getreply()[0] for session in sessions], [454] * 5)
+        self.assertEqual(self.session().plain("alice", PASSWORD), 235)
+
+    def test_it_ends_with_auth(self):
+        session = self.session()
+        session.putcmd("AUTH PLAIN " + b64(("\0hang\0" + PASSWORD).encode()))
+        self.host.wait(self.hanging)
+        warden = self.warden()
+        os.kill(self.host.pid_of("auth"), signal.SIGKILL)
+        self.assertEqual(session.getreply()[0], 454)
+        self.host.wait(lambda: not os.path.exists("/proc/%d" % warden) and not self.hanging())
+        self.host.wait(lambda: self.session().plain("alice", PASSWORD) == 235)
+        warden = self.warden()
+        os.kill(warden, signal.SIGKILL)
+        self.host.wait_log("the process that asks PAM is gone")
+        self.host.wait(lambda: self.session().plain("alice", PASSWORD) == 235)
+        self.host.stop()
+        self.host.wait(lambda: not os.path.exists("/proc/%d" % warden))
+
+    def warden(self):
+        return int(run("ps", "-o", "pid=", "--ppid", str(self.host.pid_of("auth"))).stdout.split()[0])
+
+
+class FakeDovecot(AuthTest):
+    """A Dovecot that says what no Dovecot should."""
+
+    def before_start(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        os.chmod(self.directory, 0o755)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.listener.close)
+        self.listener.bind(os.path.join(self.directory, "auth"))
+        os.chmod(os.path.join(self.directory, "auth"), 0o666)
+        self.listener.listen(10)
+        self.answers = []  # to the next questions: bytes with %d for the number, or None: none
+        self.asked = []
+        threading.Thread(target=self.serve, daemon=True).start()
+        self.host.configure(settings=QUICK + 'auth { backend = dovecot dovecot_socket = "%s/auth" timeout = 1s failures_address = 0 failures_account = 0 }'
+                            % self.directory)
+
+    def serve(self):
+        while True:
+            try:
+                conn, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                self.talk(conn)
+            except OSError:
+                pass
+            conn.close()
+
+    def talk(self, conn):
+        conn.sendall(b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tANONYMOUS\nMECH\tSCRAM-SHA-256-PLUS\nSPID\t1\nCOOKIE\tx\nDONE\n")
+        for line in conn.makefile("rb"):
+            self.asked.append(line)
+            if line.startswith((b"AUTH", b"CONT")):
+                answer = self.answers.pop(0) if self.answers else b"FAIL\t%d\n"
+                if answer is not None:
+                    number = int(line.split(b"\t")[1])
+                    conn.sendall(answer.replace(b"%d", b"%d" % number))
+                    if answer.endswith(b"BYE"):
+                        return
+
+    def test_what_is_offered_is_what_we_know(self):
+        self.assertEqual(self.session().mechanisms(), ["PLAIN", "LOGIN"])
+
+    def test_odd_answers(self):
+        session = self.session()
+        table = [(b"FAIL\t%d\tuser=alice\n", 535), (b"FAIL\t%d\tuser=alice\ttemp\treason=x\n", 454), (b"FAIL\t%d\tcode=temp_fail\n", 454),
+                 (b"OK\t%d\n", 454), (b"OK\t%d\tuser=\n", 454), (b"OK\t%d\tuser=a\1tb\n", 454), (b"OK\t%d\tuser=" + b"x" * 300 + b"\n", 454),
+                 (b"CONT\t%d\t!!\n", 454), (b"OK\tx\tuser=alice\n", 454), (b"OK\n", 454), (b"OK\t99999999999999999999\tuser=alice\n", 454),
+                 (b"OK\t-1\tuser=alice\n", 454), (b"OK\t4000000000\tuser=alice\n", 454), (b"FAIL\t%d", 454), (b"BYE", 454), (None, 454),
+                 (b"\0" * 40000, 454), (b"VERSION\t2\t0\n", 454), (b"X\tY\n\n\t\nFAIL\t%d\n", 535)]
+        for answer, code in table:
+            with self.subTest(answer=answer):
+                self.answers = [answer]
+                self.assertEqual(session.plain("alice", PASSWORD), code)
+                self.assertEqual(session.say("MAIL FROM:<a@local.example>")[0], 530)
+                session.say("RSET")
+                if session.sock is None or len(self.asked) > 8:
+                    session = self.session()
+                time.sleep(1.1 if code == 454 else 0)  # a connection is made once a second
+        self.answers = [b"OK\t%d\tuser=alice\n"]
+        self.host.wait(lambda: self.session().plain("alice", PASSWORD) == 235)
+        self.answers = []
+
+    def test_a_late_answer_is_for_nobody(self):
+        session = self.session()
+        self.answers = [None, b"OK\t1\tuser=alice\nFAIL\t%d\n"]
+        self.assertEqual(session.plain("alice", PASSWORD), 454)
+        self.host.wait(lambda: b"CANCEL\t1\n" in self.asked)
+        self.assertEqual(session.plain("alice", PASSWORD), 535)
+
+    def test_the_name_is_what_dovecot_says(self):
+        session = self.session()
+        self.answers = [b"OK\t%d\tuser=Alice.Long@example.org\n"]
+        self.assertEqual(session.plain("al", PASSWORD), 235)
+        self.host.wait_log("user=al login=Alice.Long@example.org")
+        self.assertEqual(self.asked[2].split(b"\t")[2:6], [b"PLAIN", b"service=smtp", b"secured", b"rip=127.0.0.1"])
+        self.assertEqual(self.asked[2].split(b"resp=")[1], b64(b"\0al\0" + PASSWORD.encode()).encode() + b"\n")
 
 
 if __name__ == "__main__":

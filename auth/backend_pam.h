@@ -1,0 +1,17 @@
+/* backend_pam: the host's PAM as a back end (auth/conversation.h), for PLAIN and LOGIN, through auth/pam_warden.h.
+ *
+ * auth { pam_checks } passwords are with PAM at a time, BACKEND_PAM_LINE wait behind them, and the next ones are told to come later. When the
+ * warden dies auth ends too, and the master starts both anew. */
+#ifndef POSTINO_AUTH_BACKEND_PAM_H
+#define POSTINO_AUTH_BACKEND_PAM_H
+
+#include "auth/conversation.h"
+
+#define BACKEND_PAM_LINE 128
+
+struct event_base;
+
+int backend_pam_prepare(const struct settings *, struct error *); /* before the sandbox: starts the warden */
+const struct backend *backend_pam(struct event_base *, const struct settings *);
+
+#endif
