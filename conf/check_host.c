@@ -145,6 +145,8 @@ static void check_map(const struct check *c, unsigned line, const char *spec)
 static void check_maps(const struct check *c)
 {
     const struct settings *s = c->settings;
+    for (size_t i = 0; i < s->sender_logins.n; i++)
+        check_map(c, places_line_item(c->places, "", "sender_logins", i, s->sender_logins.n), s->sender_logins.v[i]);
     for (size_t i = 0; i < s->aliases.n; i++)
         check_map(c, places_line_item(c->places, "", "aliases", i, s->aliases.n), s->aliases.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)

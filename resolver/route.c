@@ -117,6 +117,7 @@ static void answer_rcpt(struct edge *edge, uint32_t id, const struct ruling *rul
     answer.routed = (struct message_routed){.code = (uint16_t)ruling->code,
                                             .status = span_of(ruling->status),
                                             .reply = buf_span(&ruling->reply),
+                                            .rule = span_of(ruling->rule),
                                             .recipients = ruling->targets};
     if (access != NULL) {
         answer.routed.rule = buf_span(&access->rule);
@@ -268,6 +269,8 @@ static void sandbox(const struct settings *s, struct sandbox *out)
     out->open_files = OPEN_FILES;
     for (size_t i = 0; i < s->aliases.n; i++)
         allow_directory_of(out, s->aliases.v[i]);
+    for (size_t i = 0; i < s->sender_logins.n; i++)
+        allow_directory_of(out, s->sender_logins.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
         allow_directory_of(out, s->domains[i].mailboxes);
     allow_tables_of(&s->access, out);

@@ -166,6 +166,8 @@ static enum outcome decide(struct decision *d)
 {
     const struct settings *s = d->routing->settings;
     struct address a;
+    if (senders_check(d) == OUTCOME_FAILED)
+        return OUTCOME_FAILED;
     if (!address_parse(d->rcpt->recipient, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a) || a.local.n == 0)
         return decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
     const struct settings_domain *domain = a.domain.n > 0 ? settings_domain(s, a.domain) : home_domain(s);
@@ -216,14 +218,13 @@ void ruling_free(struct ruling *out)
 
 /* ---- set-up -------------------------------------------------------------------------------------------------------------------- */
 
-static int open_aliases(struct routing *r, struct error *error)
+static int open_maps(const struct strings *list, struct map ***out, struct error *error)
 {
-    const struct strings *list = &r->settings->aliases;
-    r->aliases = calloc(list->n + 1, sizeof(struct map *));
-    for (size_t i = 0; r->aliases != NULL && i < list->n; i++)
-        if ((r->aliases[i] = map_open(list->v[i], error)) == NULL)
+    struct map **maps = *out = calloc(list->n + 1, sizeof(struct map *));
+    for (size_t i = 0; maps != NULL && i < list->n; i++)
+        if ((maps[i] = map_open(list->v[i], error)) == NULL)
             return -1;
-    return r->aliases != NULL ? 0 : error_set(error, "out of memory for maps");
+    return maps != NULL ? 0 : error_set(error, "out of memory for maps");
 }
 
 static int open_mailboxes(struct routing *r, struct error *error)
@@ -255,7 +256,7 @@ struct routing *routing_new(const struct settings *settings, user_fn *user, stru
     }
     r->settings = settings;
     r->user = user;
-    if (open_aliases(r, error) < 0 || open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
+    if (open_maps(&settings->aliases, &r->aliases, error) < 0 || open_maps(&settings->sender_logins, &r->senders, error) < 0 || open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
         routing_free(r);
         return NULL;
     }
@@ -268,9 +269,12 @@ void routing_free(struct routing *r)
         return;
     for (size_t i = 0; r->aliases != NULL && i < r->settings->aliases.n; i++)
         map_free(r->aliases[i]);
+    for (size_t i = 0; r->senders != NULL && i < r->settings->sender_logins.n; i++)
+        map_free(r->senders[i]);
     for (size_t i = 0; r->mailboxes != NULL && i < r->settings->domain_count; i++)
         map_free(r->mailboxes[i]);
     free(r->aliases);
+    free(r->senders);
     free(r->mailboxes);
     free(r->networks);
     free(r);

@@ -3,6 +3,7 @@
  *   recipient --parse--> no domain, or a domain of ours
  *      system users:  aliases (name, then name without +tag), expanded until nothing is an alias; then the user
  *      a map:         address, address without tag, local part, local part without tag, @domain
+ *   sender --sender_logins--> may this login use it? Before all else
  *   any other domain: may the client relay, or is it in relay_to? Then the `route` sections, else its MX
  *
  * postmaster, abuse and mailer-daemon always are: without an alias, user or mailbox of that name they are root's.
@@ -32,6 +33,7 @@ bool routing_client_may_relay(const struct routing *, struct span address);
 struct ruling {
     unsigned code;       /* 250, or what SMTP says */
     char status[8];      /* RFC 3463 */
+    const char *rule;    /* NULL, or the setting that refuses; then the words name what they are about */
     struct buf reply;    /* words */
     struct list targets; /* of record_recipient, when 250 */
     struct buf bytes;    /* what `targets` points to */

@@ -10,6 +10,7 @@ struct routing {
     const struct settings *settings;
     user_fn *user;
     struct map **aliases;     /* settings->aliases.n of them */
+    struct map **senders;     /* settings->sender_logins.n of them */
     struct map **mailboxes;   /* one for each domain; NULL: system users */
     struct network *networks; /* settings->relay_from.n of them */
 };
@@ -47,6 +48,9 @@ enum outcome mailboxes_map(struct decision *, const struct settings_domain *, st
 
 /* relay.c */
 bool relay_allowed(const struct routing *, const struct message_rcpt *, struct span local, struct span domain);
+
+/* senders.c: OK, or FAILED: the login may not send as this sender, or that can't be looked up. */
+enum outcome senders_check(struct decision *);
 
 /* nexthop.c */
 enum outcome nexthop_add(struct decision *, struct span address, struct span domain);

@@ -269,7 +269,7 @@ static void give_up_waiting(struct session *s)
         session_client_known(s);
     else if (what == WAIT_ROUTE)
         session_route_unknown(s);
-    else if (what == WAIT_MECHANISMS || what == WAIT_AUTH_DELAY || what == WAIT_AUTH)
+    else if (what == WAIT_MECHANISMS || what == WAIT_USAGE || what == WAIT_AUTH_DELAY || what == WAIT_AUTH)
         session_auth_waited(s, what);
     else
         intake_waited(s, what);

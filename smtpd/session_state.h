@@ -13,7 +13,7 @@
 enum session_state { SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSION_WAIT, SESSION_TEXT, SESSION_ENDED };
 
 /* What WAIT waits for. */
-enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_MECHANISMS, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_ID, WAIT_APPEND, WAIT_PUT };
+enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_MECHANISMS, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_USAGE, WAIT_ID, WAIT_APPEND, WAIT_PUT };
 
 struct intake; /* intake.c: the message that is coming in */
 
@@ -76,6 +76,7 @@ void session_ask_mechanisms(struct session *); /* session_ehlo() follows */
 void session_auth(struct session *, const struct command *);
 void session_auth_response(struct session *, struct span line);
 void session_auth_waited(struct session *, enum session_wait); /* no answer came in time, or a delay is over */
+bool session_ask_usage(struct session *); /* DATA: false: this session has no limits an hour; else intake_start() follows */
 void session_auth_cancel(struct session *);                    /* auth need not go on with it */
 
 /* ---- intake.c ---- */

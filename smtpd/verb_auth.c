@@ -10,10 +10,12 @@
 #include "smtpd/reply.h"
 #include "smtpd/tls.h"
 
+#include <ctype.h>
 #include <stdio.h>
 
 #define ANSWER_SECONDS     60   /* for a verdict: auth gives up before that */
 #define MECHANISMS_SECONDS 5    /* for what is offered: then what was offered last */
+#define USAGE_SECONDS      5    /* for a limit an hour: then there is none */
 #define RESPONSE_OCTETS    9216 /* of 12,288 in base64 */
 
 static const struct settings *settings_of(const struct session *s)
@@ -131,6 +133,10 @@ void session_auth_waited(struct session *s, enum session_wait what)
 {
     if (what == WAIT_MECHANISMS) {
         session_ehlo(s, buf_span(&s->server->mechanisms));
+        return;
+    }
+    if (what == WAIT_USAGE) {
+        intake_start(s); /* without auth nobody is beyond a limit */
         return;
     }
     session_auth_cancel(s);
@@ -268,8 +274,33 @@ void session_auth(struct session *s, const struct command *c)
     if (!may_auth(s, c))
         return;
     snprintf(s->mechanism, sizeof s->mechanism, "%.*s", SPAN_ARG(c->argument));
+    for (char *p = s->mechanism; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
     if (c->has_initial)
         begin_with(s, c->initial);
     else
         begin(s, false, span_of(""));
+}
+
+/* ---- limits an hour -------------------------------------------------------------------------------------------------------------- */
+
+static void on_used(const struct message *m, void *arg)
+{
+    struct session *s = arg;
+    session_answered(s);
+    if (m && m->type != MESSAGE_USED)
+        log_die("postino-auth answered USAGE with %s", message_name(m->type));
+    s->envelope.hold |= m && m->used.beyond != 0;
+    intake_start(s);
+    session_resume(s);
+}
+
+bool session_ask_usage(struct session *s)
+{
+    if (!s->login.len || !(settings_of(s)->auth_messages_hour || settings_of(s)->auth_recipients_hour))
+        return false;
+    struct message m = {
+        .type = MESSAGE_USAGE, .fd = -1, .usage = {.login = buf_span(&s->login), .recipients = (uint32_t)s->envelope.accepted}};
+    session_ask(s, WAIT_USAGE, s->server->auth, &m, on_used, USAGE_SECONDS);
+    return true;
 }

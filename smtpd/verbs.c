@@ -242,7 +242,7 @@ static void do_data(struct session *s, const struct command *c)
         session_refuse(s, "DATA", 554, "5.5.1", "no valid recipients");
     else if (!s->envelope.accepted)
         session_refuse(s, "DATA", 503, "5.5.1", "send RCPT first");
-    else
+    else if (!session_ask_usage(s))
         intake_start(s);
 }
 

@@ -256,6 +256,71 @@ class ScramFile(AuthTest):
         self.assertEqual(self.session().plain("alice", PASSWORD), 235)
 
 
+class Senders(AuthTest):
+    """sender_logins: who may send as whom."""
+
+    def before_start(self):
+        with open(self.host.path("owners"), "w", encoding="ascii") as f:
+            f.write("alice@local.example alice\nshared@local.example bob, alice\n@alice.example alice\nbob@local.example bob\n")
+        self.host.tool("postino", "map", "hash:" + self.host.path("owners"), check=True)
+        self.host.configure(settings=QUICK + 'sender_logins = "hash:%s"\n' % self.host.path("owners"))
+
+    def test_senders(self):
+        session = self.session()
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        for sender, code in (("alice@local.example", 250), ("shared@local.example", 250), ("x@alice.example", 250), ("", 250), ("ALICE+x@local.example", 250),
+                             ("bob@local.example", 553), ("x@unlisted.example", 553), ("alice@local.example.evil.example", 553)):
+            with self.subTest(sender=sender):
+                self.assertEqual(session.say("MAIL FROM:<%s>" % sender)[0], 250)
+                said, words = session.say("RCPT TO:<bob@local.example>")
+                self.assertEqual(said, code)
+                if code == 553:
+                    self.assertEqual(words, "5.7.1 <%s>: Sender address rejected: not owned by user alice" % sender)
+                session.say("RSET")
+        self.host.wait_log("reply=\"553 5.7.1 .*rule=sender_logins")
+        with self.host.smtp() as stranger:  # what comes from elsewhere is no matter of logins
+            stranger.ehlo("x")
+            self.assertEqual(stranger.docmd("MAIL FROM:<alice@local.example>")[0], 250)
+            self.assertEqual(stranger.docmd("RCPT TO:<bob@local.example>")[0], 250)
+
+    def test_owners_that_can_not_be_read(self):
+        os.unlink(self.host.path("owners.db"))
+        session = self.session()
+        session.plain("alice", PASSWORD)
+        session.say("MAIL FROM:<alice@local.example>")
+        self.host.wait(lambda: session.say("RCPT TO:<bob@local.example>")[0] == 451)
+
+
+class Hourly(AuthTest):
+    settings = "auth { messages_hour = 3 recipients_hour = 5 }"
+
+    def send(self, session, recipients=1):
+        return session.sendmail("alice@local.example", ["bob@local.example", "alice@local.example", "postmaster@local.example"][:recipients],
+                                b"Subject: x\r\n\r\nx\r\n")
+
+    def test_what_is_beyond_is_taken_and_told(self):
+        sessions = [self.session(), self.session()]
+        for session in sessions:
+            self.assertEqual(session.plain("alice", PASSWORD), 235)
+        for i in range(3):
+            self.send(sessions[i % 2])
+        self.assertNotIn("limit: login=alice", self.host.log())
+        for i in range(3):
+            self.send(sessions[i % 2])
+        self.host.wait_log("limit: login=alice messages_hour=3 recipients_hour=5 reason=")
+        self.assertEqual(self.host.log().count("limit: login=alice"), 1)
+
+    def test_without_auth_mail_goes_on(self):
+        session = self.session()
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        pid = self.host.pid_of("auth")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.send(session)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
 class Guessing(AuthTest):
     settings = "auth { failures_address = 5 failures_network = 40 failures_account = 12 }"
 

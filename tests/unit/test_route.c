@@ -130,6 +130,70 @@ static int set_up(void **state)
     return routing == NULL;
 }
 
+static struct ruling ruled;
+
+static const char *decide_as(const char *login, const char *sender)
+{
+    static char text[2048];
+    struct message_rcpt q = {.login = span_of(login), .sender = span_of(sender), .recipient = span_of("ann@local.example")};
+    routing_decide(routing, &q, &ruled);
+    snprintf(text, sizeof text, "%u %s%s%s", ruled.code, ruled.status, ruled.rule ? " " : "", ruled.rule ? buf_text(&ruled.reply) : "");
+    ruling_free(&ruled);
+    return text;
+}
+
+static int own_senders(void **state)
+{
+    (void)state;
+    struct error error;
+    build("owners", MAP_PLAIN, "ann@local.example ann, team\nBob@Other.Example bob\n@whole.example carol ann\nann@whole.example nobody\n");
+    routing_free(routing);
+    set("", "sender_logins", map_spec("owners"));
+    routing = routing_new(settings, user, &error);
+    return routing == NULL;
+}
+
+static int anybody_s_senders(void **state)
+{
+    (void)state;
+    struct error error;
+    routing_free(routing);
+    setting_clear(find_setting(settings_table, settings_count, "", "sender_logins"), settings);
+    routing = routing_new(settings, user, &error);
+    return routing == NULL;
+}
+
+static void a_login_sends_as_what_it_owns(void **state)
+{
+    (void)state;
+    assert_string_equal(decide_as("ann", "ann@local.example"), "250 2.1.5");
+    assert_string_equal(decide_as("team", "Ann@LOCAL.example"), "250 2.1.5");
+    assert_string_equal(decide_as("ANN", "ann+tag@local.example"), "250 2.1.5");
+    assert_string_equal(decide_as("bob", "bob@other.example"), "250 2.1.5");
+    assert_string_equal(decide_as("carol", "anything@whole.example"), "250 2.1.5");
+    assert_string_equal(decide_as("carol", "ann@whole.example"), "250 2.1.5");
+    assert_string_equal(decide_as("ann", ""), "250 2.1.5");
+    assert_string_equal(decide_as("", "ann@local.example"), "250 2.1.5");
+    assert_string_equal(decide_as("bob", "ann@local.example"),
+                        "553 5.7.1 <ann@local.example>: Sender address rejected: not owned by user bob");
+    assert_string_equal(decide_as("tea", "ann@local.example"), "553 5.7.1 <ann@local.example>: Sender address rejected: not owned by user tea");
+    assert_string_equal(decide_as("ann", "x@unlisted.example"),
+                        "553 5.7.1 <x@unlisted.example>: Sender address rejected: not owned by user ann");
+    assert_string_equal(decide_as("ann", "x@sub.whole.example"),
+                        "553 5.7.1 <x@sub.whole.example>: Sender address rejected: not owned by user ann");
+}
+
+static void owners_that_can_not_be_looked_up_are_no_refusal(void **state)
+{
+    (void)state;
+    assert_int_equal(truncate("owners.db", 100), 0);
+    routing_free(routing);
+    struct error error;
+    routing = routing_new(settings, user, &error);
+    assert_string_equal(decide_as("ann", "ann@local.example"), "451 4.3.0");
+    assert_string_equal(decide_as("", "ann@local.example"), "250 2.1.5");
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -374,6 +438,8 @@ int main(void)
         cmocka_unit_test(some_may_relay),
         cmocka_unit_test(the_longest_route_wins),
         cmocka_unit_test(clients_are_told_apart),
+        cmocka_unit_test_setup_teardown(a_login_sends_as_what_it_owns, own_senders, anybody_s_senders),
+        cmocka_unit_test_setup_teardown(owners_that_can_not_be_looked_up_are_no_refusal, own_senders, anybody_s_senders),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,83 @@
+#include "auth/usage.h"
+
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define WAYS 16
+#define HOUR ((uint64_t)3600 * 1000)
+
+struct account {
+    uint64_t key;                  /* 0: free */
+    uint64_t messages, recipients; /* milliseconds: when each count has leaked away */
+    uint64_t alarmed;              /* milliseconds; 0: never */
+};
+
+static struct {
+    struct usage_limits limits;
+    uint64_t seed;
+    struct account *accounts;
+} self;
+
+void usage_open(const struct usage_limits *limits)
+{
+    free(self.accounts);
+    self.limits = *limits;
+    self.accounts = calloc(USAGE_MOST, sizeof *self.accounts);
+    if (!self.accounts || getrandom(&self.seed, sizeof self.seed, 0) != (ssize_t)sizeof self.seed)
+        log_die("no memory or no randomness at start");
+}
+
+/* Nobody chooses names here: they are those of accounts. */
+static uint64_t key_of(struct span login)
+{
+    uint64_t key = self.seed;
+    for (size_t i = 0; i < login.n; i++)
+        key = (key ^ (unsigned char)login.p[i]) * 0x100000001b3u;
+    key ^= key >> 29;
+    return key ? key : 1;
+}
+
+static uint64_t later(const struct account *a)
+{
+    return a->messages > a->recipients ? a->messages : a->recipients;
+}
+
+static struct account *find(uint64_t key)
+{
+    struct account *first = self.accounts + key % (USAGE_MOST / WAYS) * WAYS, *least = first;
+    for (size_t i = 0; i < WAYS; i++) {
+        if (first[i].key == key)
+            return &first[i];
+        if (later(&first[i]) < later(least))
+            least = &first[i];
+    }
+    *least = (struct account){.key = key};
+    return least;
+}
+
+/* True: it no longer fits into an hour. What is beyond is not added up, so that the limit holds again as soon as the flood ends. */
+static bool add(uint64_t *empty, uint64_t n, uint64_t limit, uint64_t now_ms)
+{
+    if (!limit)
+        return false;
+    uint64_t from = *empty > now_ms ? *empty : now_ms, to = from + (HOUR * n + limit - 1) / limit;
+    bool beyond = to - now_ms > HOUR;
+    *empty = beyond ? from : to;
+    return beyond;
+}
+
+enum usage_answer usage_add(struct span login, uint32_t recipients, uint64_t now)
+{
+    uint64_t now_ms = now * 1000 + 1;
+    struct account *a = find(key_of(login));
+    bool messages = add(&a->messages, 1, self.limits.messages, now_ms);
+    bool beyond = add(&a->recipients, recipients, self.limits.recipients, now_ms) || messages;
+    if (!beyond)
+        return USAGE_OK;
+    if (a->alarmed && now_ms - a->alarmed < HOUR)
+        return USAGE_BEYOND;
+    a->alarmed = now_ms;
+    return USAGE_ALARM;
+}
