@@ -168,6 +168,42 @@ static void check_networks(const struct check *c)
     }
 }
 
+/* As auth/conversation.c knows them. */
+static bool is_mechanism(struct span text)
+{
+    static const char *const names[] = {"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (span_equal_nocase(text, span_of(names[i])))
+            return true;
+    return false;
+}
+
+static bool is_password_mechanism(struct span text)
+{
+    return span_equal_nocase(text, SPAN_LITERAL("PLAIN")) || span_equal_nocase(text, SPAN_LITERAL("LOGIN"));
+}
+
+static bool is_scram_or_password(struct span text)
+{
+    return is_password_mechanism(text) || (text.n > 5 && strncasecmp(text.p, "SCRAM", 5) == 0);
+}
+
+/* A back end that can't do a mechanism would have clients take it and fail. */
+static void check_mechanisms(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    size_t before = c->report->error_count;
+    check_list(c, "auth", "mechanisms", &s->auth_mechanisms, is_mechanism,
+               "a mechanism that is known here; write SCRAM-SHA-256-PLUS, SCRAM-SHA-256, OAUTHBEARER, XOAUTH2, PLAIN or LOGIN");
+    if (c->report->error_count != before)
+        return;
+    if (s->auth_backend == AUTH_BACKEND_PAM)
+        check_list(c, "auth", "mechanisms", &s->auth_mechanisms, is_password_mechanism, "one that PAM can do; PLAIN and LOGIN are");
+    else if (s->auth_backend == AUTH_BACKEND_FILE)
+        check_list(c, "auth", "mechanisms", &s->auth_mechanisms, is_scram_or_password,
+                   "one that a password file can do; OAuth takes backend = dovecot");
+}
+
 static void check_delimiter(const struct check *c)
 {
     const char *delimiter = c->settings->recipient_delimiter;
@@ -257,6 +293,7 @@ void check_settings(const struct check *c)
     check_networks(c);
     check_access(c);
     check_list(c, "", "relay_to", &s->relay_to, is_domain_or_below, "a domain; write example.org, or .example.org for all below it");
+    check_mechanisms(c);
     check_list(c, "", "sender_logins", &s->sender_logins, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "aliases", &s->aliases, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "admins", &s->admins, check_is_user, "a user name; write one of this host's");

@@ -1,5 +1,6 @@
 """A SASL client on an SMTP session, written for tests: it can say what no client should. SCRAM-SHA-256 from RFC 5802 and 7677 alone."""
 import base64
+import functools
 import hashlib
 import hmac
 import os
@@ -12,13 +13,16 @@ def b64(octets):
 
 
 class Session(smtplib.SMTP):
-    """Over TLS, behind EHLO; `version` is the one TLS version to use, `source` our address."""
+    """Over TLS, behind EHLO; `version` is the one TLS version to use, `source` our address, `resume` a TLS session of before."""
 
-    def __init__(self, host, port=None, version=None, source=None):
+    def __init__(self, host, port=None, version=None, source=None, options=0, resume=None):
         super().__init__("127.0.0.1", port or host.submission_port, timeout=60, source_address=(source, 0) if source else None)
         context = host.tls_context()
         if version:
             context.minimum_version = context.maximum_version = version
+        context.options |= options
+        if resume:
+            context.wrap_socket = functools.partial(context.wrap_socket, session=resume)
         self.starttls(context=context)
         self.ehlo("client.example")
 
@@ -85,4 +89,5 @@ def tls_unique(session):
     return session.sock.get_channel_binding("tls-unique")
 
 
+NO_EXTENDED_MASTER_SECRET = 1  # OpenSSL: SSL_OP_NO_EXTENDED_MASTER_SECRET
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3

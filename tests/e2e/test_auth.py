@@ -11,9 +11,11 @@ import threading
 import time
 import unittest
 
+import frames
 from dovecot import Dovecot, token
+from driven import Driven
 from host import FIRST_UID, Host, PASSWORD, program
-from scram import Scram, Session, TLS12, TLS13, b64, tls_unique
+from scram import NO_EXTENDED_MASTER_SECRET, Scram, Session, TLS12, TLS13, b64, tls_unique
 
 QUICK = "smtpd { auth_delay = 0s auth_failures = 20 }\n"
 LISTEN = {"submission": "tls = required auth = required"}
@@ -110,6 +112,8 @@ class Crypt(AuthTest):
 class ScramFile(AuthTest):
     """A password file in which everybody has a SCRAM secret; dora's is one that Dovecot made."""
 
+    settings = "smtpd_processes = 1\n"  # a TLS session is resumed by the process that made it
+
     def before_start(self):
         dora = run("doveadm", "pw", "-s", "SCRAM-SHA-256", "-p", PASSWORD).stdout
         self.assertTrue(dora.startswith("{SCRAM-SHA-256}"))
@@ -155,6 +159,31 @@ class ScramFile(AuthTest):
         self.assertEqual(self.scram(session, **dict(plus, binding=b"x" * 12)).run(), 535)
         self.assertEqual(self.scram(session, password="wrong", **plus).run(), 535)
         self.assertEqual(self.scram(session, **plus).run(), 235)
+
+    def test_channel_binding_of_a_resumed_session(self):
+        context = self.host.tls_context()
+        self.host.tls_context = lambda: context
+        first = self.session(version=TLS12)
+        resumed = self.session(version=TLS12, resume=first.sock.session)
+        self.assertTrue(resumed.sock.session_reused)
+        plus = {"header": "p=tls-unique,,", "binding": tls_unique(resumed), "mechanism": "SCRAM-SHA-256-PLUS"}
+        self.assertEqual(self.scram(resumed, **dict(plus, binding=tls_unique(first))).run(), 535)
+        self.assertEqual(self.scram(resumed, **plus).run(), 235)
+
+    def test_no_channel_binding_that_can_be_shared(self):
+        """TLS 1.2 without extended master secret (RFC 7627): another session can be made to have the same."""
+        session = self.session(version=TLS12, options=NO_EXTENDED_MASTER_SECRET)
+        self.assertEqual(session.mechanisms(), ["SCRAM-SHA-256", "PLAIN", "LOGIN"])
+        self.assertEqual(self.scram(session, header="p=tls-unique,,", binding=tls_unique(session), mechanism="SCRAM-SHA-256-PLUS").first()[0], 504)
+        self.assertEqual(self.scram(session, header="y,,").run(), 235)  # we have none, and so the client was told the truth
+
+    def test_msmtp(self):
+        for mechanism in ("scram-sha-256", "plain", "login"):
+            done = run("msmtp", "--host=127.0.0.1", "--port=%d" % self.host.submission_port, "--tls=on", "--tls-starttls=on", "--tls-certcheck=off",
+                       "--auth=" + mechanism, "--user=alice", "--passwordeval=echo '%s'" % PASSWORD, "--from=alice@local.example",
+                       "bob@local.example", input="Subject: x\n\nx\n")
+            self.assertEqual(done.returncode, 0, mechanism + done.stderr)
+        self.host.wait(lambda: len(self.host.messages("bob")) == 3)
 
     def test_tls_unique_does_not_exist_in_tls_1_3(self):
         session = self.session(version=TLS13)
@@ -254,6 +283,74 @@ class ScramFile(AuthTest):
         self.assertEqual(self.session().mechanisms(), ["PLAIN", "LOGIN"])
         self.assertEqual(self.session().plain("old", PASSWORD), 235)
         self.assertEqual(self.session().plain("alice", PASSWORD), 235)
+
+
+class HostileSmtpd(unittest.TestCase):
+    """postino-auth alone, asked by an smtpd that has been taken over."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.directory, True)
+        path = os.path.join(self.directory, "passwd")
+        with open(path, "w", encoding="ascii") as f:
+            f.write(password_line("alice"))
+        os.chmod(path, 0o600)
+        self.auth = Driven("auth", 'password_file = "%s"' % path, edges=("smtpd",))
+        self.addCleanup(self.auth.close)
+        self.edge = self.auth.edges["smtpd"]
+
+    def tearDown(self):
+        self.assertTrue(self.auth.running(), self.auth.log())
+
+    def begin(self, edge, number, mechanism="LOGIN", response=None, client="192.0.2.1"):
+        return edge.ask("AUTH", conversation=number, client=client, mechanism=mechanism, has_response=response is not None, response=response or b"")
+
+    def test_an_exchange_belongs_to_its_edge(self):
+        other = self.auth.connect("smtpd")
+        self.assertEqual(self.begin(self.edge, 1).challenge, b"Username:")
+        self.assertEqual(other.ask("RESPONSE", conversation=1, response=b"alice").verdict, frames.AUTH_NOT_NOW)
+        other.send("CANCEL", conversation=1)
+        self.assertEqual(self.begin(other, 1).challenge, b"Username:")
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=1, response=b"alice").challenge, b"Password:")
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=1, response=PASSWORD.encode()).verdict, frames.AUTH_YES)
+        other.close()
+        self.assertEqual(self.begin(self.edge, 2).verdict, frames.AUTH_MORE)
+
+    def test_numbers_out_of_turn(self):
+        for number in (0, 1, 2 ** 64 - 1):
+            self.edge.send("CANCEL", conversation=number)
+            self.assertEqual(self.edge.ask("RESPONSE", conversation=number, response=b"x").verdict, frames.AUTH_NOT_NOW)
+        self.begin(self.edge, 7)
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=7, response=b"alice").verdict, frames.AUTH_MORE)
+        self.assertEqual(self.begin(self.edge, 7).challenge, b"Username:")  # anew
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=7, response=b"alice").challenge, b"Password:")
+        self.edge.send("CANCEL", conversation=7)
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=7, response=PASSWORD.encode()).verdict, frames.AUTH_NOT_NOW)
+
+    def test_odd_values(self):
+        for mechanism in ("", "ANONYMOUS", "EXTERNAL", "PLAIN\t", "OAUTHBEARER", "x" * 100000):
+            self.assertEqual(self.begin(self.edge, 1, mechanism, b"x").verdict, frames.AUTH_UNOFFERED)
+        self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0alice\0" + b"x" * 20000).verdict, frames.AUTH_MALFORMED)
+        self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0alice\0" + b"x" * 1025).verdict, frames.AUTH_MALFORMED)
+        self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0" + b"a" * 256 + b"\0x").verdict, frames.AUTH_MALFORMED)
+        self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0\xff\0x").verdict, frames.AUTH_MALFORMED)
+        self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0alice\0" + PASSWORD.encode(), client="x" * 100000).verdict, frames.AUTH_YES)
+        self.assertEqual(self.edge.ask("MECHANISMS", binding=0).mechanisms, "SCRAM-SHA-256 PLAIN LOGIN")
+        self.assertEqual(self.edge.ask("USAGE", login="", recipients=2 ** 32 - 1).beyond, 0)
+
+    def test_more_exchanges_than_there_are_places(self):
+        def memory():
+            with open("/proc/%d/status" % self.auth.process.pid, encoding="ascii") as f:
+                return int(next(line for line in f if line.startswith("VmRSS:")).split()[1])
+        def fill(first, n):
+            for i in range(first, first + n):
+                self.assertEqual(self.begin(self.edge, i + 1, client="10.%d.%d.1" % (i // 250, i % 250)).verdict, frames.AUTH_MORE)
+        fill(0, 4200)
+        before = memory()
+        fill(4200, 4200)
+        self.assertLess(memory() - before, 2000)
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=4304, response=b"alice").verdict, frames.AUTH_NOT_NOW)
+        self.assertEqual(self.edge.ask("RESPONSE", conversation=4306, response=b"alice").verdict, frames.AUTH_MORE)
 
 
 class Senders(AuthTest):
