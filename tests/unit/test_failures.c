@@ -163,6 +163,29 @@ static void floods_do_not_wash_out_what_counts(void **state)
     assert_int_not_equal(delay, 0);
 }
 
+/* An account that is used from everywhere takes no places of accounts in its bucket; three of them, so that there is one in some bucket. */
+static void one_account_takes_from_itself_alone(void **state)
+{
+    (void)state;
+    char account[32], address[32];
+    for (int i = 0; i < 16000; i++) {
+        snprintf(account, sizeof account, "owner%d", i);
+        failures_right(span_of("198.51.100.7"), span_of(account), now);
+    }
+    now++;
+    for (int i = 0; i < 3000; i++) {
+        snprintf(account, sizeof account, "mallory%d", i % 3);
+        snprintf(address, sizeof address, "10.0.%d.%d", i / 250, i % 250);
+        failures_right(span_of(address), span_of(account), now);
+    }
+    fail_times("198.51.100.7", "nobody", 5); /* from here on only who is known may */
+    for (int i = 0; i < 16000; i++) {
+        snprintf(account, sizeof account, "owner%d", i);
+        if (try("198.51.100.7", account) != FAILURES_GO)
+            fail_msg("%s was forgotten", account);
+    }
+}
+
 static void no_limits(void **state)
 {
     (void)state;
@@ -185,6 +208,7 @@ int main(void)
         cmocka_unit_test_setup(a_known_address_may_not_guess, set_up),
         cmocka_unit_test_setup(a_success_forgives_nothing, set_up),
         cmocka_unit_test_setup(floods_do_not_wash_out_what_counts, set_up),
+        cmocka_unit_test_setup(one_account_takes_from_itself_alone, set_up),
         cmocka_unit_test_setup(no_limits, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,6 +131,12 @@ static void scram_secrets_work_for_all(void **state)
     assert_string_equal(a.salt, again.salt);
     assert_string_not_equal(a.salt, b.salt);
     assert_string_not_equal(a.stored, a.server);
+    /* Who does not know the file can't tell what is made up. */
+    write_file("ann:{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+               "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dV=\n",
+               0600);
+    assert_int_equal(passwd_scram(file, span_of("nobody"), &again, &error), 0);
+    assert_string_not_equal(a.salt, again.salt);
 }
 
 static void schemes_of_dovecot(void **state)
