@@ -25,7 +25,7 @@ static void alarm_of(const struct message_usage *u)
                (unsigned long long)settings->auth_recipients_hour);
     log_value(
         &line, "reason",
-        SPAN_LITERAL("this login sends more than it may in an hour; what is beyond is held, to be looked at: is its password stolen?"));
+        SPAN_LITERAL("this login sends more than it may in an hour: is its password stolen?"));
     log_buf(LOG_LEVEL_WARNING, &line);
     buf_free(&line);
 }
