@@ -91,6 +91,8 @@ static int copy_aside(struct spool *s, const struct spool_entry *e, const char *
     struct iovec all = {.iov_base = octets, .iov_len = (size_t)n};
     if (fd >= 0 && status == 0)
         status = disk_write(fd, &all, 1, 0);
+    if (fd >= 0 && status == 0 && disk->fdatasync(fd) != 0)
+        status = errno;
     if (fd >= 0)
         disk->close(fd);
     free(octets);

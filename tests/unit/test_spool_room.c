@@ -23,6 +23,12 @@ static void turn_until_settled(unsigned milliseconds)
         turn(5);
 }
 
+static uint64_t octets_of(const char *path)
+{
+    struct stat st;
+    return fstatat(root_fd, path, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
+}
+
 /* ---- all segments are in use ------------------------------------------------------------------------------------- */
 
 /* Each life begins a segment, and none can be freed, as nothing can be moved to a file: until there is room for files again. */
@@ -193,6 +199,31 @@ static void a_segment_that_cannot_be_read_is_set_aside(void **state)
     assert_memory_equal(text, "PSTN", 4);
 }
 
+/* What is left of a message that was damaged in the log is in bad/, flushed, before the log forgets it. */
+static void a_message_damaged_in_the_log_is_set_aside(void **state)
+{
+    (void)state;
+    char path[SPOOL_PATH];
+    spool_path(path, SPOOL_IN_BAD, ID(1));
+    open_spool(&media_ops);
+    wait_for_log();
+    assert_int_equal(put(1, 3000), 0);
+    assert_int_equal(put(2, 3000), 0);
+    const struct spool_entry *e = spool_entry_find(spool, ID(1));
+    assert_int_equal(pwrite(spool->log.segments[e->segment].fd, "x!", 2, (off_t)e->offset + 1000), 2);
+    media.flushes = 0;
+    assert_false(body_good(1));
+    assert_int_equal(media.flushes, 1);
+    assert_true(octets_of(path) > 3000);
+    assert_true(body_good(2));
+    for (int life = 0; life < 2; life++) {
+        close_spool();
+        assert_int_equal(open_spool(&media_ops), 1);
+        assert_true(known[2].found && body_good(2));
+    }
+    close_spool();
+}
+
 /* ---- segments of another size ------------------------------------------------------------------------------------ */
 
 /* The disk was larger or smaller in the life before: what those segments hold is read, and none of them is used again. */
@@ -308,12 +339,6 @@ static void settle_at_length(uint32_t attempts)
         turn(5);
 }
 
-static uint64_t octets_of(const char *path)
-{
-    struct stat st;
-    return fstatat(root_fd, path, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
-}
-
 /* A message that is deferred again and again: its file, and what is gathered while nothing can be written, stay small. */
 static void a_file_that_is_settled_for_days_stays_small(void **state)
 {
@@ -404,15 +429,11 @@ int main(void)
              LOG_TO_FILE, LOG_LEVEL_ERROR);
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, end)
     const struct CMUnitTest tests[] = {
-        T(a_log_without_a_free_segment_finds_its_way_back),
-        T(the_last_segments_reserve_is_kept_from_its_first_batch),
-        T(settlements_do_not_starve_in_a_flood_of_mail),
-        T(a_disk_of_any_size_that_gets_full_loses_nothing),
-        T(a_segment_that_cannot_be_read_is_set_aside),
-        T(a_log_of_another_size_is_read_and_replaced),
-        T(the_states_of_ten_thousand_recipients_outgrow_a_segment),
-        T(a_file_that_is_settled_for_days_stays_small),
-        T(a_file_that_is_written_anew_is_whole_after_a_cut_at_any_call),
+        T(a_log_without_a_free_segment_finds_its_way_back), T(the_last_segments_reserve_is_kept_from_its_first_batch),
+        T(settlements_do_not_starve_in_a_flood_of_mail),    T(a_disk_of_any_size_that_gets_full_loses_nothing),
+        T(a_segment_that_cannot_be_read_is_set_aside),      T(a_message_damaged_in_the_log_is_set_aside),
+        T(a_log_of_another_size_is_read_and_replaced),      T(the_states_of_ten_thousand_recipients_outgrow_a_segment),
+        T(a_file_that_is_settled_for_days_stays_small),     T(a_file_that_is_written_anew_is_whole_after_a_cut_at_any_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
