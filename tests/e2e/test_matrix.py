@@ -16,7 +16,7 @@ class Matrix(unittest.TestCase):
     def named(self):
         """Those that are run: in a unit test's table, or a method."""
         text = "".join(read(path) for path in glob.glob(os.path.join(ROOT, "tests", "unit", "test_spool*.c")))
-        names = set(re.findall(r"^ +T\((\w+)\),$", text, re.M))
+        names = set(re.findall(r"\bT\((\w+)\),", text))
         for path in glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py")):
             names |= set(re.findall(r"^    def (test_\w+)\(self", read(path), re.M))
         return names
