@@ -168,7 +168,7 @@ static size_t plain_lines(struct span in, uint64_t longest)
 static size_t take_plain_lines(struct data *d, struct span in, struct buf *out)
 {
     uint64_t room = d->limits.size > d->size ? d->limits.size - d->size : 0;
-    if (d->in_header || d->fault != DATA_OK)
+    if (d->in_header || d->fault != DATA_OK || d->limits.no_nul)
         return 0;
     struct span lines = span_make(in.p, plain_lines(span_make(in.p, in.n < room ? in.n : (size_t)room), d->limits.line));
     d->eight_bit = d->eight_bit || !span_is_ascii(lines);

@@ -8,10 +8,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define LINE 64
 
-static size_t decode(struct span in, bool normalize, const uint8_t *cuts, size_t cut_count, struct data *d, struct buf *out)
+static size_t decode(struct span in, uint8_t how, const uint8_t *cuts, size_t cut_count, struct data *d, struct buf *out)
 {
     size_t at = 0;
-    data_start(d, &(struct data_limits){.line = LINE, .size = 1000, .hops = 3, .normalize = normalize});
+    data_start(d, &(struct data_limits){.line = LINE, .size = 1000, .hops = 3, .normalize = how & 1, .no_nul = how & 2});
     for (size_t i = 0; at < in.n && !data_done(d); i++) {
         size_t n = cut_count ? cuts[i % cut_count] % 16 + 1u : in.n;
         if (n > in.n - at)
@@ -46,11 +46,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 9)
         return 0;
     struct span in = span_make(data + 9, size - 9);
-    bool normalize = data[0] & 1;
     struct data whole, cut;
     struct buf whole_out = {0}, cut_out = {0};
-    size_t a = decode(in, normalize, NULL, 0, &whole, &whole_out);
-    size_t b = decode(in, normalize, data + 1, 8, &cut, &cut_out);
+    size_t a = decode(in, data[0], NULL, 0, &whole, &whole_out);
+    size_t b = decode(in, data[0], data + 1, 8, &cut, &cut_out);
     if (a != b || whole.fault != cut.fault || whole.size != cut.size || whole.headers != cut.headers || whole.eight_bit != cut.eight_bit ||
         whole.hops != cut.hops || whole.no_header != cut.no_header || data_done(&whole) != data_done(&cut))
         abort();
@@ -58,6 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (whole.fault == DATA_OK)
         check_lines(buf_span(&whole_out));
+    if (whole.fault == DATA_OK && data[0] & 2 && whole_out.len && memchr(whole_out.data, '\0', whole_out.len))
+        abort();
     buf_free(&whole_out);
     buf_free(&cut_out);
     return 0;

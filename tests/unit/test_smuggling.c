@@ -82,7 +82,7 @@ static void look_at(struct span text, const struct data_limits *limits, struct b
 static void every_text(const struct data_limits *limits)
 {
     struct buf out = BUF_EMPTY(0);
-    char text[LENGTH + 5];
+    char room[2 + LENGTH + 5] = "\r\n", *text = room + 2; /* by itself, and behind the end of a header, where lines may go in one piece */
     for (size_t n = 0; n <= LENGTH; n++) {
         size_t count = 1;
         for (size_t i = 0; i < n; i++)
@@ -94,6 +94,7 @@ static void every_text(const struct data_limits *limits)
             memcpy(text + n, "\r\n.\r\n", 5);
             look_at(span_make(text, n), limits, &out);
             look_at(span_make(text, n + 5), limits, &out);
+            look_at(span_make(room, 2 + n + 5), limits, &out);
         }
     }
     buf_free(&out);
