@@ -94,6 +94,19 @@ $(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
 
 fuzzers: $(FUZZERS:%=build/fuzz/%)
 
+# smtpd's unit tests and fuzz targets, built to count which lines they reach.
+COVER_CFLAGS := $(filter-out -O1 -fsanitize=% -fno-sanitize-recover=%,$(FUZZ_CFLAGS)) -O0 -fprofile-instr-generate -fcoverage-mapping
+COVERED_TESTS   := $(foreach t,$(TESTS),$(if $(filter smtpd/%,$($(t)_SRC)),$(t)))
+COVERED_FUZZERS := $(foreach f,$(FUZZERS),$(if $(filter smtpd/%,$($(f)_SRC)),$(f)))
+define covered
+build/coverage/$(1): tests/$(2)/$(1).c $($(1)_SRC) $(common_SRC) $(wildcard common/*.h common/*.def conf/*.h conf/*.def)
+	@mkdir -p $$(@D)
+	@echo '  COVER $$@'
+	$$(Q)clang $$(COVER_CFLAGS) $(3) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS) -ldb-5.3 $$(smtpd_LIBS)
+endef
+$(foreach t,$(COVERED_TESTS),$(eval $(call covered,$(t),unit,-lcmocka)))
+$(foreach f,$(COVERED_FUZZERS),$(eval $(call covered,$(f),fuzz,-fsanitize=fuzzer)))
+
 # Queue managers whose flushes do nothing, or can be held: for tests/e2e/test_powercut.py and test_crash.py. The other programs beside them are $(B)'s.
 SHIMS := nosync holdsync
 define shim
@@ -137,6 +150,19 @@ conformance: need-check
 crash: need-check
 	@$(MAKE) -s shims
 	@cd tests/e2e && ROUNDS=$(or $(ROUNDS),300) SEED=$(SEED) /usr/bin/python3 -m unittest -v test_crash test_powercut
+
+# Every fuzz target for TIME seconds (600), on what former runs have kept. ONLY=session for some of them; KEEP=1 keeps what was found in tests/fuzz/corpus/.
+fuzz: need-check
+	@$(MAKE) -s fuzzers
+	@/usr/bin/python3 tests/fuzz/fuzz.py --time $(or $(TIME),600) $(if $(ONLY),--only "$(ONLY)") $(if $(KEEP),--keep)
+
+# Which lines of smtpd the unit tests and the kept corpora reach. SHOW=smtpd/verbs.c: those that nothing reaches.
+list-covered:
+	@echo $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)
+
+coverage: need-check
+	@$(MAKE) -s $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)
+	@/usr/bin/python3 tests/coverage.py $(if $(SHOW),--show $(SHOW))
 
 # All 6,046 messages of the corpus that tests/corpus/ has a sample of.
 corpus: need-check
@@ -196,5 +222,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check conformance crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
+.PHONY: all run check conformance fuzz coverage crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
 .SECONDARY:

@@ -95,7 +95,7 @@ static void begin_text(struct session *s, uint64_t id)
     data_start(&in->data, &(struct data_limits){.line = settings->limit_line,
                                                 .size = settings->limit_message_size,
                                                 .hops = settings->limit_hops,
-                                                .normalize = settings->limit_bare_newline == BARE_NORMALIZE,
+                                                .normalize = s->local || settings->limit_bare_newline == BARE_NORMALIZE,
                                                 .no_nul = settings->limit_nul == NUL_REFUSE});
     add_trace(s, in);
     session_reply(s, 354, "", "End data with <CR><LF>.<CR><LF>");

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "fuzz"))
+import fuzz  # noqa: E402
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "6"))
 E2E_SECONDS = 900
@@ -53,15 +56,8 @@ def unit_tests(results, variant):
 
 
 def fuzzers(results):
-    for target in sorted(glob.glob(os.path.join(ROOT, "build", "fuzz", "fuzz_*"))):
-        if not os.access(target, os.X_OK):
-            continue
-        name = os.path.basename(target)
-        corpus = os.path.join(ROOT, "build", "fuzz", "corpus", name)
-        os.makedirs(corpus, exist_ok=True)
-        seeds = os.path.join(ROOT, "tests", "fuzz", "seeds", name)
-        code, text = run([target, "-max_total_time=%d" % FUZZ_SECONDS, "-timeout=10", "-rss_limit_mb=2048", "-verbosity=0",
-                          "-artifact_prefix=build/fuzz/", corpus] + ([seeds] if os.path.isdir(seeds) else []), FUZZ_SECONDS + 120)
+    for name in fuzz.targets():
+        code, text = run(fuzz.command(name, "-max_total_time=%d" % FUZZ_SECONDS, "-verbosity=0") + fuzz.directories(name), FUZZ_SECONDS + 120)
         results.add("fuzz " + name, code == 0, text)
 
 

@@ -254,14 +254,12 @@ class Out(unittest.TestCase):
         self.assertEqual(len([t for t in texts if b"\r\nsmuggled\r\n" in t]), len([letter for letter in LETTERS if b"\nsmuggled\n" in letter]))
 
     def test_from_sendmail_where_bare_line_ends_are_refused(self):
+        """from the network they are: what a program of this host writes is mended all the same, not lost"""
         host = self.start(settings="limit { line = 1M }")
-        taken = 0
         for letter in LETTERS:
             done = host.tool("sendmail", "-i", "-f", "a@client.example", "x@elsewhere.example", input=letter, text=False)
-            self.assertIn(done.returncode, (0, 65, 69), (letter[:100], done.stderr))
-            taken += done.returncode == 0
-        self.assertGreater(taken, len(LETTERS) // 2)
-        self.look(taken)
+            self.assertEqual(done.returncode, 0, (letter[:100], done.stderr))
+        self.look(len(LETTERS))
 
     def test_from_the_network_and_a_submission(self):
         host = self.start()

@@ -1,8 +1,9 @@
-/* A whole session, plain, against fake route, auth and qmgr: whatever a client sends, smtpd lives, what it hands on is well formed, and the
+/* A whole session, plain or as if in TLS (for AUTH), against fake route, auth and qmgr: whatever a client sends, smtpd lives, what it hands on is well formed, and the
  * session ends with the client. */
 #include "tests/unit/session_world.h"
 
 #include "common/log.h"
+#include "smtpd/session_state.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     w.settings->limit_line = 200;
     w.settings->limit_command_line = 512;
     w.settings->limit_recipients = 5;
+    w.settings->smtpd_auth_delay = 0;
     for (int i = 0; i < 20; i++)
         world_turn(&w, 1);
     return 0;
@@ -55,10 +57,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000207)};
     w.settings->limit_bare_newline = data[0] & 1;
+    w.settings->limit_nul = data[0] >> 3 & 1;
     if (data[0] & 2)
         session_accept_local(&w.server, fd[0], 1000);
     else
         session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
+    if (data[0] & 4 && !(data[0] & 2) && !TAILQ_EMPTY(&w.server.sessions))
+        TAILQ_FIRST(&w.server.sessions)->tls_active = true;
     size_t first = 1 + data[1] * (size - 2) / 256; /* in two pieces */
     const char *p = (const char *)data + 2;
     size_t pieces[2] = {first < size - 2 ? first : size - 2, 0};
