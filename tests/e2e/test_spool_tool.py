@@ -491,6 +491,8 @@ class SpoolTool(unittest.TestCase):
         self.assertEqual((findings[0]["file"], findings[0]["offset"]), ("log/00", batch))
         self.assertEqual(sums["in_log"], 6)
         self.repair()
+        sums = self.check(0)[1]
+        self.assertEqual((sums["in_files"], sums["recipients_waiting"], sums["recipients_done"]), (10, 11, 1))
         self.assertEqual(self.aside(), ["log-00"])
         self.delivered()
 
