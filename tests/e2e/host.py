@@ -6,6 +6,7 @@
 As root every program gets its own numeric uid (64500 and up) without touching the host's user database; mailboxes belong to uid 64520.
 Otherwise everything runs as the caller, and so do the mailboxes.
 """
+import fcntl
 import os
 import pathlib
 import re
@@ -35,9 +36,22 @@ def program(name, variant=None):
     return os.path.join(bin_directory(variant), name)
 
 
+def port_range():
+    """A hundred ports that no other test on this machine has: its lock is held as long as the process lives."""
+    for i in range(200):
+        n = (os.getpid() + i) % 200
+        lock = os.open("/var/tmp/postino-test-ports-%d" % n, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return 10000 + n * 100
+        except OSError:
+            os.close(lock)
+    raise AssertionError("all ranges of ports are in use by other tests")
+
+
 def ports():
-    """Ports below those that the system gives to outgoing connections: a range for each process, and each port once, so that what is down stays down."""
-    first = 10000 + os.getpid() % 200 * 100
+    """Ports below those that the system gives to outgoing connections, each once, so that what is down stays down."""
+    first = port_range()
     while True:
         for port in range(first, first + 100):
             with socket.socket() as s:
