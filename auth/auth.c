@@ -23,9 +23,7 @@ static void alarm_of(const struct message_usage *u)
     log_value(&line, "login", u->login);
     buf_printf(&line, " messages_hour=%llu recipients_hour=%llu", (unsigned long long)settings->auth_messages_hour,
                (unsigned long long)settings->auth_recipients_hour);
-    log_value(
-        &line, "reason",
-        SPAN_LITERAL("this login sends more than it may in an hour: is its password stolen?"));
+    log_value(&line, "reason", SPAN_LITERAL("this login sends more than it may in an hour: is its password stolen?"));
     log_buf(LOG_LEVEL_WARNING, &line);
     buf_free(&line);
 }
