@@ -265,24 +265,23 @@ class Out(unittest.TestCase):
         host = self.start()
         count = 0
         for how in "smtp", "submission":
-            for letter in LETTERS:
-                if count % 2:  # as it should be
-                    text = re.sub(rb"\r?\n", b"\r\n", letter).replace(b"\n.", b"\n..")
-                    text = b"." + text if text.startswith(b".") else text
-                else:  # with its bare line ends as they are, but without an end
-                    text = (b"x: y\r\n" + letter + b"\r\n").replace(b"\r\n.\r\n", b"\r\n..\r\n")
-                with smtplib.SMTP("127.0.0.1", host.submission_port if how == "submission" else host.port) as client:
-                    if how == "submission":
-                        client.starttls(context=host.tls_context())
-                        client.login("alice", "correct horse")
-                    client.ehlo()
+            with smtplib.SMTP("127.0.0.1", host.submission_port if how == "submission" else host.port) as client:
+                if how == "submission":
+                    client.starttls(context=host.tls_context())
+                    client.login("alice", "correct horse")
+                client.ehlo()
+                for letter in LETTERS:
+                    if count % 2:  # as it should be
+                        text = re.sub(rb"\r?\n", b"\r\n", letter).replace(b"\n.", b"\n..")
+                        text = b"." + text if text.startswith(b".") else text
+                    else:  # with its bare line ends as they are, but without an end
+                        text = (b"x: y\r\n" + letter + b"\r\n").replace(b"\r\n.\r\n", b"\r\n..\r\n")
                     for line in "MAIL FROM:<a@client.example>", "RCPT TO:<x@elsewhere.example>", "DATA":
                         self.assertLess(client.docmd(line)[0], 400)
                     client.send(text + b"\r\n.\r\n")
-                    code, words = client.getreply()
-                    self.assertEqual(code, 250, (text[:80], words))
-                    self.assertEqual(client.noop()[0], 250, text[:80])
-                count += 1
+                    self.assertEqual(client.getreply()[0], 250, text[:80])
+                    count += 1
+                self.assertEqual(client.noop()[0], 250)
         self.look(count)
 
     def test_in_a_report(self):
