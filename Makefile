@@ -157,9 +157,6 @@ fuzz: need-check
 	@/usr/bin/python3 tests/fuzz/fuzz.py --time $(or $(TIME),600) $(if $(ONLY),--only "$(ONLY)") $(if $(KEEP),--keep)
 
 # Which lines of smtpd the unit tests and the kept corpora reach. SHOW=smtpd/verbs.c: those that nothing reaches.
-list-covered:
-	@echo $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)
-
 coverage: need-check
 	@$(MAKE) -s $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)
 	@/usr/bin/python3 tests/coverage.py $(if $(SHOW),--show $(SHOW))
@@ -202,6 +199,9 @@ build/lint/%.ok: %.c .clang-tidy
 	@mv $@.text $@
 lint: $(LINT_SRC:%.c=build/lint/%.ok)
 
+list-covered:
+	@echo $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)
+
 list-manuals:
 	@echo $(MANUALS)
 
@@ -222,5 +222,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check conformance fuzz coverage crash corpus bench measure simulate need-build need-check lint list-manuals install manuals units fuzzers shims clean force
+.PHONY: all run check conformance fuzz coverage crash corpus bench measure simulate need-build need-check lint list-manuals list-covered install manuals units fuzzers shims clean force
 .SECONDARY:

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define INPUT_LIMIT  ((size_t)128 << 10)
-#define BACKLOG_MOST ((size_t)64 << 10) /* of replies that a client does not read: then its commands wait too */
-#define COMMAND_MOST ((size_t)65536)    /* limit { command_line } is no larger */
-#define RESPONSE_LINE ((size_t)12290) /* of SASL, with CR LF: RFC 4954 4.3 */
-#define MILLISECONDS 1000
+#define INPUT_LIMIT   ((size_t)128 << 10)
+#define BACKLOG_MOST  ((size_t)64 << 10) /* of replies that a client does not read: then its commands wait too */
+#define COMMAND_MOST  ((size_t)65536)    /* limit { command_line } is no larger */
+#define RESPONSE_LINE ((size_t)12290)    /* of SASL, with CR LF: RFC 4954 4.3 */
+#define MILLISECONDS  1000
 
 static void process(struct session *);
 

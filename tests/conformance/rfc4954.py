@@ -120,3 +120,13 @@ def rfc4954_6_with_esmtpsa(s):
     s.text(b"Subject: with a login\r\n\r\n.\r\n")
     message = delivered(s, b"Subject: with a login\n")
     s.expect(b" with ESMTPSA id " in message.replace(b"\n\t", b" "), "not 'with ESMTPSA' (RFC 3848)")
+
+
+def rfc4954_4_responses_may_be_longer_than_commands(s):
+    s.secured()
+    s.say("AUTH PLAIN", "334")
+    s.say("A" * 12000, "5(01|35) 5")
+    s.say("AUTH PLAIN", "334")
+    s.say("A" * 20000, r"500 5\.5\.[26]")
+    s.say("NOOP", "250")
+    s.say("AUTH PLAIN " + plain(s.server.user, s.server.password), "235")

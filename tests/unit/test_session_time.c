@@ -444,6 +444,17 @@ static void auth_says_nothing(void **state)
     PLAY("> RSET", "< 250 ", "> AUTH PLAIN AGFubgBzZWNyZXQ=", "< 235 2.7.0 ");
 }
 
+static void auth_does_not_say_its_mechanisms(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> STARTTLS", "< 220 2.0.0 ");
+    stream_start_tls_client(client, client_tls, NULL, false, NULL);
+    turns(QUIET);
+    w.auth_silent = true;
+    PLAY("> EHLO x", "+ 4", "=", "+ 1", "< 250 8BITMIME", "> MAIL FROM:<>", "< 250 ");
+}
+
 static void a_response_that_does_not_come(void **state)
 {
     (void)state;
@@ -512,6 +523,7 @@ int main(void)
         TLS_TEST(a_client_that_says_nothing_over_tls),
         TLS_TEST(a_wrong_password_takes_its_time),
         TLS_TEST(auth_says_nothing),
+        TLS_TEST(auth_does_not_say_its_mechanisms),
         TLS_TEST(a_response_that_does_not_come),
         TEST(a_hundred_idle_commands_and_then_they_are_errors),
         TEST(a_message_forgives_idle_commands),
