@@ -14,7 +14,7 @@ one_by_one("rfc3461_4_2_orcpt", R, {
     "ORCPT=rfc822;bob@client.example": "250", "ORCPT=RFC822;Bob+40client.example": "250", "ORCPT=x400;/S=l/": ("501 5.5.4", "250", "Postfix is lax about xtext; '=' is none (4)"),
     "ORCPT=x400;/S+3Dl/": "250", "ORCPT=bob@client.example": "501 5.5.4", "ORCPT=rfc822;": ("501 5.5.4", "250", "Postfix takes an address without a character"), "ORCPT=": "501 5.5.4",
     "ORCPT=rfc822;a+4": "501 5.5.4", "ORCPT=rfc822;a+zzb": "501 5.5.4",
-    "ORCPT=rfc822;a+0D+0AX-Injected:+20yes": ("501 5.5.4", "250", "Postfix keeps the octets, and makes them harmless when it writes a report; here they do not come in"),
+    "ORCPT=rfc822;a+0D+0AX-Injected:+20yes": ("501 5.5.4", "250", "Postfix takes line ends in xtext; 4: what is printable, so that nothing can write a line into a report"),
     "ORCPT=;a": "501 5.5.4",
     "ORCPT=rfc822;" + "x" * 493: "250", "ORCPT=rfc822;" + "x" * 494: ("501 5.5.4", "250", "500 octets in all (4.2); Postfix has no such limit"),
     "ORCPT=rfc822;a ORCPT=rfc822;b": "501 5.5.4",
