@@ -177,7 +177,7 @@ def arguments():
     a.peers = ["postino"] if a.profile else [name.lower() for name in a.peers]
     if a.quick or a.profile:
         a.peers = [name for name in a.peers if name != "opensmtpd"]
-    a.megabytes = a.megabytes or (1024 if a.quick or a.profile else 2048 + a.deferred // 500)
+    a.megabytes = a.megabytes or (1024 if a.quick or a.profile else 2048 + a.deferred // 160)
     if not a.write and not (a.quick or a.only or a.profile or a.on != "ext4") and len(a.peers) == 3:
         a.write = PAGE
     return a

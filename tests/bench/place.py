@@ -42,7 +42,7 @@ class Place:
             for _ in range(self.megabytes):
                 f.write(block)
             os.fsync(f.fileno())
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-i", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image], check=True)
         device = subprocess.run(["losetup", "--direct-io=on", "-f", "--show", self.image], check=True, capture_output=True, text=True).stdout.strip()
         try:
             subprocess.run(["mount", "-o", "noatime", device, self.top], check=True)
