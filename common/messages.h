@@ -34,7 +34,8 @@ enum envelope_flags {
     ENVELOPE_SMTPUTF8 = 2,
     ENVELOPE_BOUNCE = 4, /* a report made here */
     ENVELOPE_HIGH = 8,   /* priority, as the listener gave it; neither: normal */
-    ENVELOPE_LOW = 16
+    ENVELOPE_LOW = 16,
+    ENVELOPE_HOLD = 32 /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
 };
 enum verdict {
     VERDICT_DELIVERED = 1,

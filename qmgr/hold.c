@@ -1,16 +1,18 @@
-/* What an administrator said about a message: it is held, or it has another priority than it came with. It is in each state that is settled
- * (docs/spool.md), so it survives a restart, and a crash.
+/* What an administrator said about a message: it is held or released, or it has another priority than it came with. It is in each state that is
+ * settled (docs/spool.md), so it survives a restart, and a crash. A message may come held (ENVELOPE_HOLD): so it stays until it is released.
  *
  * Held: none of it is tried, so none of it expires; its sender is not warned of the delay. What is under way when it is held goes on, and is
  * held when it comes back deferred. */
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
-#define PRIORITY_SHIFT 1 /* of enum priority in the orders; bit 0 is the hold */
+#define HELD           1
+#define PRIORITY_SHIFT 1 /* of enum priority */
+#define RELEASED       8 /* the envelope's hold does not count any more */
 
-bool orders_hold(uint16_t orders)
+bool orders_hold(uint16_t orders, uint16_t flags)
 {
-    return orders & 1;
+    return orders & HELD || (flags & ENVELOPE_HOLD && !(orders & RELEASED));
 }
 
 enum priority orders_priority(uint16_t orders, uint16_t flags)
@@ -30,7 +32,8 @@ int8_t orders_class(uint16_t orders, uint16_t flags)
 
 uint16_t mail_orders(const struct mail *m)
 {
-    return (uint16_t)(m->held | m->priority << PRIORITY_SHIFT);
+    bool released = !m->held && m->flags & ENVELOPE_HOLD;
+    return (uint16_t)((m->held ? HELD : 0) | m->priority << PRIORITY_SHIFT | (released ? RELEASED : 0));
 }
 
 void mail_restore_orders(struct mail *m, const struct spool_state *s)
@@ -38,7 +41,7 @@ void mail_restore_orders(struct mail *m, const struct spool_state *s)
     unsigned priority = s->orders >> PRIORITY_SHIFT & 3;
     if (s->state != RECIPIENT_WAITING)
         return;
-    m->held |= orders_hold(s->orders);
+    m->held |= orders_hold(s->orders, m->flags);
     if (priority != PRIORITY_UNSET)
         m->priority = (uint8_t)priority;
 }

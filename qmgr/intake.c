@@ -252,7 +252,7 @@ static void on_put(struct intake *in, const struct message *m)
                                .arrived = queue_now_us(),
                                .size = size,
                                .ret = p->ret <= RET_HDRS ? p->ret : RET_UNSET,
-                               .flags = p->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8 | ENVELOPE_HIGH | ENVELOPE_LOW),
+                               .flags = p->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8 | ENVELOPE_HIGH | ENVELOPE_LOW | ENVELOPE_HOLD),
                                .flow = p->flow,
                                .sender = p->sender,
                                .envid = p->envid,

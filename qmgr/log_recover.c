@@ -340,8 +340,11 @@ static void drop_misfits(struct log *log)
     for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
         struct log_segment *g = &log->segments[slot];
         uint64_t size;
-        if (g->state == LOG_FREE && (g->size != log->size || disk->size(g->fd, &size) != 0 || size != g->size))
+        bool fits = g->state != LOG_FREE || (g->size == log->size && disk->size(g->fd, &size) == 0 && size == g->size);
+        if (!fits && g->epoch == 0) /* it was never used */
             log_remove_file(log, slot);
+        else if (!fits)
+            g->state = LOG_SPENT;
     }
 }
 
@@ -374,6 +377,6 @@ int log_scan(struct log *log, log_each_fn *each, void *arg, struct error *error)
 
 void log_settle_in(struct log *log)
 {
-    log_release(log);
     drop_misfits(log);
+    log_release(log);
 }

@@ -163,23 +163,31 @@ static void set_aside(struct log *log, unsigned slot)
     log_remove_file(log, slot);
 }
 
+/* Not before that is on disk: a crash might leave an older segment, and not this one with what it says of the mail there. */
+static void drop_spent(struct log *log)
+{
+    for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
+        const struct log_segment *g = &log->segments[slot];
+        if (g->state != LOG_SPENT || g->epoch >= log->oldest_durable)
+            continue;
+        if (g->unreadable)
+            set_aside(log, slot);
+        else
+            log_remove_file(log, slot);
+    }
+}
+
 void log_release(struct log *log)
 {
     for (int oldest; (oldest = log_oldest(log)) >= 0;) {
         struct log_segment *g = &log->segments[oldest];
         if (g->alive > 0 || g->state == LOG_OPEN)
-            return;
-        if (g->unreadable) {
-            set_aside(log, (unsigned)oldest);
-            continue;
-        }
-        if (g->state == LOG_RETIRED || g->size != log->size) {
-            log_remove_file(log, (unsigned)oldest);
-            continue;
-        }
-        g->state = LOG_FREE;
+            break;
+        bool again = g->state == LOG_FULL && g->size == log->size && !g->unreadable;
+        g->state = again ? LOG_FREE : LOG_SPENT;
         g->id_count = g->id_next = 0;
     }
+    drop_spent(log);
 }
 
 /* ---- a batch ----------------------------------------------------------------------------------------------------- */

@@ -3,7 +3,9 @@
  *   (no file) --slices of zeros--> GROWING --whole, flushed--> FREE --rotation--> OPEN --no room--> FULL --nothing alive in it or before--> FREE
  *                                                               |write or flush failed
  *                                                               v
- *                                                            RETIRED: read, never written again; removed when nothing in it is alive
+ *                                                            RETIRED: read, never written again
+ *
+ *   RETIRED, or FULL and of another size than new ones --nothing alive in it or before--> SPENT --a flushed batch has said so--> removed
  *
  * One owner at a time: the writing thread while a batch is under way, the spool's thread otherwise. Nothing here locks. */
 #ifndef POSTINO_LOG_STORE_H
@@ -19,7 +21,7 @@
 #define LOG_IN_USE 4  /* with mail in them; beyond that the oldest is reclaimed */
 #define LOG_PATH   16
 
-enum log_segment_state { LOG_NONE, LOG_GROWING, LOG_FREE, LOG_OPEN, LOG_FULL, LOG_RETIRED, LOG_FOREIGN };
+enum log_segment_state { LOG_NONE, LOG_GROWING, LOG_FREE, LOG_OPEN, LOG_FULL, LOG_RETIRED, LOG_SPENT, LOG_FOREIGN };
 
 struct log_segment {
     enum log_segment_state state;

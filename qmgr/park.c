@@ -184,9 +184,9 @@ bool park_recovered(const struct spool_envelope *e, const struct spool_state *st
     p->null_sender = e->sender.n == 0;
     p->job.priority = orders_class(state->orders, e->flags);
     p->warnable =
-        !orders_hold(state->orders) && !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
+        !orders_hold(state->orders, e->flags) && !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
     p->resolving = delivery_place(&p->job, &rcpt, e->flow, due);
-    if (orders_hold(state->orders))
+    if (orders_hold(state->orders, e->flags))
         schedule_hold(queue.schedule, &p->job);
     hash_add(&table, &p->node, e->id);
     warn_later(p);

@@ -254,7 +254,8 @@ static void log_queued(const struct mail *m)
     buf_printf(&from, "<%.*s>", SPAN_ARG(m->sender));
     buf_printf(&line, "%s:", ID_TEXT(mail_id(m)));
     log_value(&line, "from", buf_span(&from));
-    buf_printf(&line, " size=%llu nrcpt=%u queued", (unsigned long long)m->size, m->count);
+    buf_printf(&line, " size=%llu nrcpt=%u queued%s", (unsigned long long)m->size, m->count,
+               m->held ? ", and held until it is released" : "");
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&line);
     buf_free(&from);
@@ -299,6 +300,7 @@ static void put(const struct spool_envelope *e, struct span last_piece, uint64_t
         return;
     }
     s->mail->size = size;
+    s->mail->held = e->flags & ENVELOPE_HOLD;
     keep_body(s->mail, last_piece);
     queue.storing++;
     spool_put_settling(queue.spool, e, last_piece, states, count, stored, s);

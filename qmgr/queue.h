@@ -164,7 +164,7 @@ bool park_expired(struct job *, uint64_t now);
 void park_reconfigure(void);
 
 /* hold.c: what an administrator said about a message, kept in its states on disk (spool_state.orders). `flags`: the envelope's. */
-bool orders_hold(uint16_t orders);
+bool orders_hold(uint16_t orders, uint16_t flags);
 enum priority orders_priority(uint16_t orders, uint16_t flags); /* never UNSET */
 int8_t orders_class(uint16_t orders, uint16_t flags);           /* job.priority */
 bool mail_hold(struct mail *);    /* false: it is held already */

@@ -36,7 +36,8 @@ struct spool_entry {
     };
     uint32_t body_crc;
     uint8_t segment, settled_segment; /* segment LOG_NOWHERE: in a file of its own */
-    bool in_flight;                   /* something about it is with the writer: nothing else goes there */
+    bool in_flight : 1;               /* something about it is with the writer: nothing else goes there */
+    bool unreadable : 1;              /* in the log, at the start: a copy of it in a file may be the only one */
 };
 
 struct spool {

@@ -71,7 +71,10 @@ static void recover_file(struct recovery *r, unsigned shelf, const char *path, u
 {
     struct spool_file f;
     char shelf_path[SPOOL_PATH];
-    if (spool_entry_find(r->spool, id)) {
+    const struct spool_entry *e = spool_entry_find(r->spool, id);
+    if (e && e->unreadable) /* the next start may read the log, and then knows whether this copy counts */
+        return;
+    if (e) {
         remove_copy(r, path, fd);
         return;
     }
@@ -235,6 +238,7 @@ static void recover_from_log(struct recovery *r, const struct spool_entry *e)
         r->count++;
         r->each(&f.envelope, f.states, f.envelope.recipients.count, r->arg);
     } else if (verdict == SPOOL_FILE_UNREADABLE) {
+        spool_entry_find(r->spool, id)->unreadable = true;
         log_error("spool: %s can't be read from the log: %s; it is looked at again at the next start", queueid_format(id).text, f.why);
     } else {
         spool_set_aside(r->spool, id, f.why);
@@ -288,11 +292,28 @@ static uint32_t log_size_for(const struct spool *s)
     return size >= SEGMENT_OCTETS_LEAST ? (uint32_t)size : 0;
 }
 
+/* A batch has said that these hold nothing alive. What seems so had its end in a segment that is gone. */
+static void forget_freed(struct spool *s)
+{
+    for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
+        struct log_segment *g = &s->log.segments[slot];
+        if (g->state != LOG_FULL || g->epoch >= s->log.oldest_durable)
+            continue;
+        for (size_t i = 0; i < g->id_count; i++) {
+            const struct spool_entry *e = spool_entry_find(s, g->ids[i]);
+            if (e && e->segment == slot)
+                spool_entry_forget(s, g->ids[i]);
+        }
+        g->alive = 0;
+    }
+}
+
 static int recover_log(struct recovery *r, struct error *error)
 {
     struct log *log = &r->spool->log;
     if (each_name(r->spool->directory, "log", each_in_log, NULL, error) != 0 || log_scan(log, log_record, r, error) != 0)
         return -1;
+    forget_freed(r->spool);
     log->size = log_size_for(r->spool);
     if (log->size == 0 && log_count_in_use(log) > 0)
         log->size = SEGMENT_OCTETS_LEAST; /* for what there is to say about the mail that is in it */

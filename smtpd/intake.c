@@ -228,7 +228,7 @@ static unsigned flags_of(const struct session *s)
 {
     int priority = s->local ? LISTENER_PRIORITY_NORMAL : s->listener->priority;
     return (s->intake->data.eight_bit ? ENVELOPE_8BIT : 0u) | (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) |
-           (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u);
+           (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) | (s->envelope.hold ? ENVELOPE_HOLD : 0u);
 }
 
 static void ask_put(struct session *s)

@@ -1,6 +1,7 @@
 """Access rules with real parts: block lists and domains on a real name server, Debian's postgrey as policy service, tables that change."""
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -164,6 +165,42 @@ class Access(unittest.TestCase):
         wait_for(lambda: any(b"with a header" in m for m in self.host.messages("alice")))
         message = [m for m in self.host.messages("alice") if b"with a header" in m][0]
         self.assertRegex(message, rb"X-Checked: for alice\nReceived: ")
+
+    def test_what_a_rule_holds_waits_for_its_release(self):
+        table = self.host.path("senders")
+        with open(table, "w") as f:
+            f.write("held@good.example HOLD have a look\n")
+        self.assertEqual(self.host.tool("postino", "map", "hash:" + table).returncode, 0)
+        self.start("check_sender_access hash:" + table)
+        for _ in range(2):
+            self.client(sender="held@good.example", body="to be looked at")
+        first, second = [match.group(1) for match in re.finditer(r"qmgr\S*: (\w+): from=<held@good\.example> .*queued, and held", self.host.log())]
+        self.assertIn(first + "!", self.host.queue())
+        os.kill(self.host.pid_of("qmgr"), signal.SIGKILL)
+        wait_for(lambda: first + "!" in self.host.queue())
+        self.assertNotIn(b"to be looked at", b"".join(self.host.messages("alice")))
+        self.assertEqual(self.host.tool("postino", "queue", "release", first).returncode, 0)
+        wait_for(lambda: any(b"to be looked at" in m for m in self.host.messages("alice")))
+        wait_for(lambda: first not in self.host.queue())
+        self.assertIn(second + "!", self.host.queue())
+        self.assertEqual(self.host.tool("postino", "queue", "delete", second).returncode, 0)
+
+    def test_a_release_outlives_a_restart(self):
+        """what came held is deferred after its release, and qmgr killed: it is tried again, and not held again"""
+        table = self.host.path("senders")
+        with open(table, "w") as f:
+            f.write("far@good.example HOLD\n")
+        self.assertEqual(self.host.tool("postino", "map", "hash:" + table).returncode, 0)
+        self.start("check_sender_access hash:" + table, settings="queue { retry_first = 1h }\nroute \"*\" { via = \"smtp:[192.0.2.9]:2525\" }\nremote { connect_timeout = 1s }")
+        self.client("192.0.2.8", sender="far@good.example", to="x@elsewhere.example", body="away")
+        queue_id = re.search(r"qmgr\S*: (\w+): from=<far@good\.example> .*queued, and held", self.host.log()).group(1)
+        self.assertEqual(self.host.tool("postino", "queue", "release", queue_id).returncode, 0)
+        self.host.wait_log(queue_id + ": to=.*status=deferred")
+        time.sleep(1.5)
+        os.kill(self.host.pid_of("qmgr"), signal.SIGKILL)
+        wait_for(lambda: queue_id in self.host.queue())
+        self.assertNotIn(queue_id + "!", self.host.queue())
+        self.assertEqual(self.host.tool("postino", "queue", "delete", queue_id).returncode, 0)
 
     def test_postgrey(self):
         """Debian's greylisting: the first attempt is put off, the second is taken and marked."""

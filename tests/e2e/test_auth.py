@@ -1,6 +1,7 @@
 """AUTH against a whole Postino: each mechanism with real clients and with one that lies; each back end; guessing, and who is locked out by it."""
 import base64
 import os
+import re
 import select
 import shutil
 import signal
@@ -14,7 +15,7 @@ import unittest
 import frames
 from dovecot import Dovecot, token
 from driven import Driven
-from host import FIRST_UID, Host, PASSWORD, program
+from host import FIRST_UID, Host, PASSWORD, program, wait_for
 from scram import NO_EXTENDED_MASTER_SECRET, Scram, Session, TLS12, TLS13, b64, tls_unique
 
 QUICK = "smtpd { auth_delay = 0s auth_failures = 20 }\n"
@@ -406,6 +407,9 @@ class Hourly(AuthTest):
             self.send(sessions[i % 2])
         self.host.wait_log("limit: login=alice messages_hour=3 recipients_hour=5 reason=")
         self.assertEqual(self.host.log().count("limit: login=alice"), 1)
+        wait_for(lambda: len(re.findall(r"^\w+!", self.host.queue(), re.M)) == 3)  # nothing is lost: it waits for the administrator
+        self.assertEqual(self.host.tool("postino", "queue", "release", "all").returncode, 0)
+        wait_for(self.host.queue_is_empty)
 
     def test_without_auth_mail_goes_on(self):
         session = self.session()
