@@ -1,0 +1,80 @@
+"""A message of 100 MiB on its whole way, to another host and to a mailbox: byte for byte, and through programs that never hold more than a piece of it."""
+import hashlib
+import os
+import re
+import smtplib
+import socket
+import sys
+import threading
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from host import Host, wait_for  # noqa: E402
+
+LINE = b"%08d " + b"abcdefghij" * 6 + b"\r\n"
+LINES = 100 * 1024 * 1024 // len(LINE % 0)
+MIB = 1024 * 1024
+
+
+class Sink:
+    """A next host that takes one message, and keeps its digest."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port, self.digest, self.octets = self.socket.getsockname()[1], None, 0
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        f = self.socket.accept()[0].makefile("rwb")
+
+        def say(words):
+            f.write(words + b"\r\n")
+            f.flush()
+        say(b"220 sink.example")
+        for line in f:
+            if line.upper().startswith(b"DATA"):
+                say(b"354 go on")
+                self.take(f)
+                say(b"250 2.0.0 taken")
+            else:
+                say(b"250 ok")
+
+    def take(self, f):
+        digest, header = hashlib.sha256(), True
+        for line in iter(f.readline, b".\r\n"):
+            if not header:
+                digest.update(line[1:] if line.startswith(b".") else line)
+                self.octets += len(line)
+            header = header and line != b"\r\n"
+        self.digest = digest.hexdigest()
+
+
+def peak(pid):
+    with open("/proc/%d/status" % pid) as f:
+        return int(re.search(r"^VmHWM:\s+(\d+) kB", f.read(), re.M).group(1)) / 1024
+
+
+class Large(unittest.TestCase):
+    def test_a_hundred_MiB_stream_through(self):
+        body = b"".join(LINE % i for i in range(LINES))
+        digest = hashlib.sha256(body).hexdigest()
+        sink = Sink()
+        self.addCleanup(sink.socket.close)
+        with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings="limit { message_size = 200M } smtpd_processes = 1") as host:
+            before = {name: peak(host.pid_of(name)) for name in ("smtpd", "qmgr", "remote", "local")}
+            with host.smtp(timeout=120) as smtp:
+                smtp.sendmail("large@local.example", ["x@elsewhere.example", "alice@local.example"], b"Subject: large\r\n\r\n" + body)
+            wait_for(lambda: sink.digest, 60)
+            wait_for(lambda: host.messages("alice"), 60)
+            wait_for(host.queue_is_empty, 30)
+            grown = {name: peak(host.pid_of(name)) - before[name] for name in before}
+            print("    peak memory of a message of 100 MiB: " + ", ".join("%s +%.1f MiB" % item for item in grown.items()))
+            self.assertEqual((sink.octets, sink.digest), (len(body), digest))
+            kept = host.messages("alice")[0]
+            self.assertEqual(hashlib.sha256(kept[kept.index(b"\n\n") + 2:].replace(b"\n", b"\r\n")).hexdigest(), digest)
+            for name, mib in grown.items():
+                self.assertLess(mib, 8, "%s: %s" % (name, grown))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
