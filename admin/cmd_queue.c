@@ -90,18 +90,27 @@ static bool print_envelope(const struct record_entry *e, void *arg)
 }
 
 /* Lines end in LF here; and a terminal is not sent what a stranger would have it do. */
+struct shown {
+    unsigned char before; /* the octet before this piece */
+};
+
+/* A stranger's text must not steer a terminal: C0, DEL, and C1 as UTF-8 has it. */
+static bool steers(unsigned char before, unsigned char c)
+{
+    return (c < 32 && c != '\n' && c != '\t' && c != '\r') || c == 127 || (before == 0xc2 && c >= 0x80 && c < 0xa0);
+}
+
 static bool print_piece(struct span piece, void *arg, struct error *error)
 {
-    bool *cr = arg, terminal = isatty(STDOUT_FILENO);
+    struct shown *shown = arg;
+    bool terminal = isatty(STDOUT_FILENO);
     for (size_t i = 0; i < piece.n; i++) {
-        unsigned char c = (unsigned char)piece.p[i];
-        if (*cr && c != '\n')
+        unsigned char c = (unsigned char)piece.p[i], before = shown->before;
+        if (before == '\r' && c != '\n')
             (void)fputc(terminal ? '?' : '\r', stdout);
-        *cr = c == '\r';
-        if (terminal && ((c < 32 && c != '\n' && c != '\t' && c != '\r') || c == 127))
-            c = '?';
-        if (!*cr)
-            (void)fputc(c, stdout);
+        shown->before = c;
+        if (c != '\r')
+            (void)fputc(terminal && steers(before, c) ? '?' : c, stdout);
     }
     if (!ferror(stdout))
         return true;
@@ -112,7 +121,7 @@ static bool print_piece(struct span piece, void *arg, struct error *error)
 static int show(struct queue_client *q, uint64_t id, struct error *error)
 {
     size_t count = 0;
-    bool cr = false;
+    struct shown shown = {0};
     int status = queue_list(q, id, print_envelope, &count, error);
     if (status != EX_OK)
         return status;
@@ -121,7 +130,7 @@ static int show(struct queue_client *q, uint64_t id, struct error *error)
         return EX_NOINPUT;
     }
     (void)fputc('\n', stdout);
-    return queue_text(q, id, print_piece, &cr, error);
+    return queue_text(q, id, print_piece, &shown, error);
 }
 
 /* ---- orders ---------------------------------------------------------------------------------------------------------------------- */

@@ -68,15 +68,15 @@ static int become(const struct spool_command *c, const struct stat *owner)
 static int lock(const struct spool_command *c, bool writes)
 {
     struct error error;
+    if (c->live) { /* without a lock: a qmgr that starts meanwhile must not be kept out */
+        (void)fprintf(
+            stderr, "postino %s: %s may be in use: what is being written now may look incomplete, and what is being removed may be shown\n",
+            c->name, c->path);
+        return EX_OK;
+    }
     if (spool_lock(c->directory, writes ? SPOOL_LOCK_ALONE : SPOOL_LOCK_TO_READ, &error) == 0)
         return EX_OK;
-    if (!c->live)
-        return admin_fail(SPOOL_NOT_LOOKED_AT, c->name, "%s: %s%s", c->path, error.text,
-                          writes ? "" : ", or look at it as it is with --live");
-    (void)fprintf(stderr,
-                  "postino %s: %s is in use: what is being written now may look incomplete, and what is being removed may be shown\n",
-                  c->name, c->path);
-    return EX_OK;
+    return admin_fail(SPOOL_NOT_LOOKED_AT, c->name, "%s: %s%s", c->path, error.text, writes ? "" : ", or look at it as it is with --live");
 }
 
 static int run(struct spool_command *c, const struct action *action)

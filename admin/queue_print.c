@@ -9,9 +9,12 @@
 
 void queue_print_text(FILE *out, struct span s)
 {
+    unsigned char before = 0;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        (void)fputc(c < 32 || c == 127 ? '?' : c, out);
+        bool control = c < 32 || c == 127 || (before == 0xc2 && c >= 0x80 && c < 0xa0); /* C1, as UTF-8 has it */
+        (void)fputc(control ? '?' : c, out);
+        before = c;
     }
 }
 

@@ -30,9 +30,8 @@ static int failed(const struct emptying *e, const char *path, const char *what, 
 static void encode_states(const struct spool_file *f, struct buf *out)
 {
     for (uint32_t i = 0; f->states && i < f->envelope.recipients.count; i++) {
-        const struct spool_state *s = &f->states[i];
-        if (s->state != RECIPIENT_WAITING || s->attempts > 0 || s->due > 0 || s->verdict > 0)
-            spool_state_encode(s, out);
+        if (spool_state_says(&f->states[i]))
+            spool_state_encode(&f->states[i], out);
     }
 }
 

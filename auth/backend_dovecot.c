@@ -163,7 +163,10 @@ static void take_mechanism(struct span name)
 static void take_challenge(struct request *r, struct span base64)
 {
     struct buf octets = BUF_EMPTY(LINE_MOST);
-    if (base64_decode(base64, &octets)) {
+    enum mechanism_kind kind = r->conversation->mechanism->kind;
+    if (kind == MECHANISM_PLAIN || kind == MECHANISM_LOGIN) { /* what the client says next would be another request */
+        end(r, AUTH_NOT_NOW, "Dovecot sent a challenge where there is none");
+    } else if (base64_decode(base64, &octets)) {
         r->due = UINT64_MAX;
         conversation_challenge(r->conversation, buf_span(&octets));
     } else {

@@ -153,10 +153,10 @@ static void make_room(struct span client)
             same++;
         }
     }
-    if (same < CONVERSATIONS_CLIENT)
-        oldest = count < CONVERSATIONS_MOST ? NULL : TAILQ_FIRST(&all);
-    if (oldest)
-        conversation_end(oldest, AUTH_NOT_NOW, "too many exchanges at a time; the oldest is given up");
+    if (same >= CONVERSATIONS_CLIENT) /* counted as a failure: else wrong guesses would be given up before they are told */
+        conversation_end(oldest, AUTH_NO, "too many exchanges of this address at a time; the oldest is given up");
+    else if (count >= CONVERSATIONS_MOST)
+        conversation_end(TAILQ_FIRST(&all), AUTH_NOT_NOW, "too many exchanges at a time; the oldest is given up");
 }
 
 static struct conversation *make(struct channel *edge, const struct message_auth *m, const struct mechanism *mechanism)
@@ -213,6 +213,7 @@ static bool is_same(struct span identity, const struct conversation *c)
 /* Keeps who the client says to be, and asks whether it may try. False: it ended here. */
 static bool take_user(struct conversation *c, struct span user, struct span identity)
 {
+    buf_clear(&c->user);
     if (!secret_prepare(user, NAME_MOST, &c->user)) {
         buf_clear(&c->user);
         conversation_end(c, AUTH_MALFORMED, "a name that nobody can have");
@@ -397,6 +398,8 @@ void conversations_take(struct channel *edge, const struct message *m)
         wipe(m->response.response);
     } else if (m->type == MESSAGE_CANCEL) {
         struct conversation *c = find(edge, m->cancel.conversation);
+        if (c && c->user.len) /* who only says names would hold their places in the line, and cost nothing */
+            failures_wrong(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000);
         if (c)
             forget(c);
     }

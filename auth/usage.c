@@ -29,13 +29,21 @@ void usage_open(const struct usage_limits *limits)
         log_die("no memory or no randomness at start");
 }
 
-/* Nobody chooses names here: they are those of accounts. */
+static unsigned char lower(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+}
+
+/* Nobody chooses names here: they are those of accounts. Some back ends take any case of a name for the same account. The low bits choose the place,
+ * and names that differ in their last letters only must not crowd there. */
 static uint64_t key_of(struct span login)
 {
     uint64_t key = self.seed;
     for (size_t i = 0; i < login.n; i++)
-        key = (key ^ (unsigned char)login.p[i]) * 0x100000001b3u;
-    key ^= key >> 29;
+        key = (key ^ lower(login.p[i])) * 0x100000001b3u;
+    key = (key ^ key >> 33) * 0xff51afd7ed558ccdu;
+    key = (key ^ key >> 33) * 0xc4ceb9fe1a85ec53u;
+    key ^= key >> 33;
     return key ? key : 1;
 }
 

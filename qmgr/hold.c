@@ -62,14 +62,25 @@ void delivery_hold(struct delivery *d)
         schedule_hold(queue.schedule, &d->job);
 }
 
+/* On disk who failed waits until his sender knows. */
+static struct spool_state state_on_disk(const struct mail *m, uint32_t index)
+{
+    struct spool_state s = mail_state(m, index, false);
+    if (m->rcpt[index].untold == BOUNCE_FAILURE) {
+        s.state = RECIPIENT_WAITING;
+        s.verdict = 0;
+    }
+    return s;
+}
+
 /* In one settlement, so that none of them is without it. */
 static void settle_all(struct mail *m)
 {
     struct spool_state *states = memory_new(m->count + 1, sizeof *states);
     size_t n = 0;
     for (uint32_t i = 0; i < m->count; i++) {
-        if (m->rcpt[i].state != RECIPIENT_DONE)
-            states[n++] = mail_state(m, i, false);
+        if (m->rcpt[i].state != RECIPIENT_DONE || m->rcpt[i].untold)
+            states[n++] = state_on_disk(m, i);
     }
     spool_settle(queue.spool, mail_id(m), states, n);
     free(states);

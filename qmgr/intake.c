@@ -215,8 +215,8 @@ static bool recipients_good(struct list list)
     for (struct record_recipient r; record_recipient_next(&list, &r);) {
         if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
             return false;
-        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && !is_one_of(r.tls, tls, 4))
-            return false;
+        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!is_one_of(r.tls, tls, 4) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
+            return false; /* names of sites are parted by blanks */
     }
     return true;
 }

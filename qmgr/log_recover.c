@@ -206,27 +206,58 @@ static unsigned read_segment(int fd, unsigned char *data, uint64_t size)
     return unreadable;
 }
 
-static int scan_segment(struct scan *s, unsigned slot, uint64_t next_first, struct error *error)
+/* NULL: the error is filled. */
+static unsigned char *load_segment(struct scan *s, unsigned slot, struct error *error)
 {
     struct log_segment *g = &s->log->segments[slot];
     char path[LOG_PATH];
     log_path(path, slot);
-    if (disk->size(g->fd, &s->size) != 0)
-        return error_set(error, "spool: %s: %s", path, strerror(errno));
+    if (disk->size(g->fd, &s->size) != 0) {
+        error_set(error, "spool: %s: %s", path, strerror(errno));
+        return NULL;
+    }
     if (s->size > g->size)
         s->size = g->size;
     unsigned char *data = malloc((size_t)s->size + 1);
     if (!data)
-        return error_set(error, "spool: %s: no memory to read it", path);
+        error_set(error, "spool: %s: no memory to read it", path);
+    s->data = data;
+    s->slot = slot;
+    s->expected = g->first;
+    return data;
+}
+
+/* The last batch of the newest segment says from where on there may be anything alive: what is older is not looked at, as what ended its mail may
+ * be gone. */
+static int learn_oldest(struct scan *s, unsigned slot, struct error *error)
+{
+    struct log_batch_header h;
+    unsigned char *data = load_segment(s, slot, error);
+    if (!data)
+        return -1;
+    read_segment(s->log->segments[slot].fd, data, s->size);
+    for (uint64_t at = LOG_BLOCK; at < s->size && batch_at(s, at, &h) && h.sequence == s->expected && records_good(s, at, &h);
+         at += log_aligned(h.length, LOG_BLOCK)) {
+        s->expected++;
+        if (h.oldest > s->oldest)
+            s->oldest = h.oldest;
+    }
+    free(data);
+    return 0;
+}
+
+static int scan_segment(struct scan *s, unsigned slot, uint64_t next_first, struct error *error)
+{
+    struct log_segment *g = &s->log->segments[slot];
+    unsigned char *data = load_segment(s, slot, error);
+    if (!data)
+        return -1;
     unsigned unreadable = read_segment(g->fd, data, s->size);
     g->unreadable = unreadable > 0;
     if (unreadable > 0)
         tell(s->log, (struct log_note){.kind = LOG_NOTE_UNREADABLE, .slot = slot, .count = unreadable});
     if (s->size < g->size)
         tell(s->log, (struct log_note){.kind = LOG_NOTE_SHORT, .slot = slot, .from = s->size, .to = g->size});
-    s->data = data;
-    s->slot = slot;
-    s->expected = g->first;
     scan_batches(s, next_first);
     free(data);
     return 0;
@@ -356,6 +387,11 @@ int log_scan(struct log *log, log_each_fn *each, void *arg, struct error *error)
         if (open_segment(log, slot, &s.oldest, error) != 0)
             return -1;
     }
+    int newest = -1;
+    for (int slot = after(log, 0); slot >= 0; slot = after(log, log->segments[slot].epoch))
+        newest = slot;
+    if (newest >= 0 && learn_oldest(&s, (unsigned)newest, error) != 0)
+        return -1;
     for (int slot = after(log, s.oldest ? s.oldest - 1 : 0); slot >= 0; slot = after(log, last)) {
         last = log->segments[slot].epoch;
         int next = after(log, last);

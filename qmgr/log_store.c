@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <time.h>
 
 #define SLICE ((uint32_t)1 << 20)
 
@@ -150,17 +151,31 @@ void log_remove_file(struct log *log, unsigned slot)
     *g = (struct log_segment){.fd = -1};
 }
 
-/* What could not be read may be readable some day: it is kept for a person to look at, out of the way. */
-static void set_aside(struct log *log, unsigned slot)
+static int flush_directory(const struct log *log, const char *path)
 {
+    int fd = disk->openat(log->directory, path, O_RDONLY | O_DIRECTORY, 0);
+    int status = fd < 0 || disk->fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0)
+        disk->close(fd);
+    return status;
+}
+
+/* What could not be read may be readable some day: it is kept for a person to look at, out of the way. That is on disk before anything says that
+ * the segment is free. False: not now. */
+static bool set_aside(const struct log *log, unsigned slot)
+{
+    static time_t told;
     char path[LOG_PATH], to[LOG_PATH + 32];
     log_path(path, slot);
     snprintf(to, sizeof to, "bad/log-%02x-%llu", slot, (unsigned long long)log->segments[slot].epoch);
-    if (disk->linkat(log->directory, path, to) == 0)
+    int status = disk->linkat(log->directory, path, to) == 0 || errno == EEXIST ? flush_directory(log, "bad") : errno;
+    if (status == 0)
         log_error("spool: %s: it could not be read in full, and has been set aside as %s: look at it, and at the disk", path, to);
-    else if (errno != EEXIST)
-        log_error("spool: %s could not be read in full, and can't be set aside as %s: %s", path, to, strerror(errno));
-    log_remove_file(log, slot);
+    else if (time(NULL) > told + 60)
+        log_error("spool: %s could not be read in full, and can't be set aside as %s: %s; it is kept until it can", path, to,
+                  strerror(status));
+    told = status == 0 ? 0 : time(NULL);
+    return status == 0;
 }
 
 /* Not before that is on disk: a crash might leave an older segment, and not this one with what it says of the mail there. */
@@ -168,11 +183,7 @@ static void drop_spent(struct log *log)
 {
     for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
         const struct log_segment *g = &log->segments[slot];
-        if (g->state != LOG_SPENT || g->epoch >= log->oldest_durable)
-            continue;
-        if (g->unreadable)
-            set_aside(log, slot);
-        else
+        if (g->state == LOG_SPENT && g->epoch < log->oldest_durable)
             log_remove_file(log, slot);
     }
 }
@@ -181,7 +192,7 @@ void log_release(struct log *log)
 {
     for (int oldest; (oldest = log_oldest(log)) >= 0;) {
         struct log_segment *g = &log->segments[oldest];
-        if (g->alive > 0 || g->state == LOG_OPEN)
+        if (g->alive > 0 || g->state == LOG_OPEN || (g->unreadable && !set_aside(log, (unsigned)oldest)))
             break;
         bool again = g->state == LOG_FULL && g->size == log->size && !g->unreadable;
         g->state = again ? LOG_FREE : LOG_SPENT;
@@ -417,16 +428,6 @@ static int begin_growing(struct log *log)
     return slot;
 }
 
-static int flush_names(const struct log *log)
-{
-    int fd = disk->openat(log->directory, "log", O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return errno;
-    int status = disk->fsync(fd) == 0 ? 0 : errno;
-    disk->close(fd);
-    return status;
-}
-
 static int grow_slice(struct log *log, struct log_segment *g)
 {
     uint32_t n = g->size - log->grown < SLICE ? g->size - log->grown : SLICE;
@@ -440,7 +441,7 @@ static int grow_slice(struct log *log, struct log_segment *g)
         status = errno;
     log->grown += n;
     if (status == 0 && log->grown == g->size)
-        status = flush_names(log);
+        status = flush_directory(log, "log");
     return status;
 }
 

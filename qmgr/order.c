@@ -24,7 +24,7 @@ struct order {
     size_t count, at;
     size_t done, left;
     bool parked_done; /* ORDER_RETRY of all: needs no mail read back */
-    uint64_t last;    /* the message that was changed last */
+    size_t changed;   /* the front of `ids`: those whose change is to be on disk */
     uint64_t give_up; /* waiting for the disk, seconds since 1970; 0: not yet */
     struct event *next;
 };
@@ -122,13 +122,10 @@ static void delete_mail(struct mail *m)
 /* False: it is left as it is. */
 static bool apply(struct order *o, struct mail *m)
 {
-    o->last = mail_id(m);
     switch (o->kind) {
     case ORDER_RETRY:
-        o->last = 0; /* nothing to be written down */
         return retry(m);
     case ORDER_DELETE:
-        o->last = 0;
         delete_mail(m);
         return true;
     case ORDER_HOLD:
@@ -171,9 +168,14 @@ static void finish(struct order *o)
 }
 
 /* Deleted meanwhile counts as well: nothing about it gathers any more. */
-static bool on_disk(const struct order *o)
+static bool on_disk(struct order *o)
 {
-    return o->last == 0 || spool_settled(queue.spool, o->last) || !mail_here(o->last);
+    for (; o->changed > 0; o->changed--) {
+        uint64_t id = o->ids[o->changed - 1];
+        if (mail_here(id) && !spool_settled(queue.spool, id))
+            return false;
+    }
+    return true;
 }
 
 static void go_on(struct order *o, suseconds_t after)
@@ -202,7 +204,6 @@ static struct fits look(const struct order *o, uint64_t id)
 
 static void one(struct order *o, uint64_t id)
 {
-    uint64_t last = o->last;
     struct fits f = look(o, id);
     if (!f.any || (o->parked_done && park_has(id)))
         return;
@@ -211,9 +212,10 @@ static void one(struct order *o, uint64_t id)
         return;
     if ((o->kind == ORDER_DELETE && !f.all) || !apply(o, m)) {
         o->left++;
-        o->last = last;
     } else {
         o->done++;
+        if (o->kind != ORDER_RETRY) /* no more than were looked at */
+            o->ids[o->changed++] = id;
     }
 }
 
@@ -295,7 +297,7 @@ void order_start(struct client *c, const struct message *m)
         } else {
             o->ids = admin_ids(&o->count);
             o->parked_done = m->order.kind == ORDER_RETRY && !selects(o);
-            o->done = o->parked_done ? park_hurry_all(queue_now()) : 0;
+            o->done = o->parked_done ? park_hurry_all(queue_now(), &o->left) : 0;
         }
         piece(-1, 0, o);
     }

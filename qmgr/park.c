@@ -183,8 +183,8 @@ bool park_recovered(const struct spool_envelope *e, const struct spool_state *st
     p->arrived = (uint32_t)(e->arrived / 1000000);
     p->null_sender = e->sender.n == 0;
     p->job.priority = orders_class(state->orders, e->flags);
-    p->warnable =
-        !orders_hold(state->orders, e->flags) && !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
+    p->warnable = !orders_hold(state->orders, e->flags) && !p->null_sender && state->verdict != VERDICT_DEFERRED &&
+                  bounce_wanted(BOUNCE_DELAY, rcpt.notify);
     p->resolving = delivery_place(&p->job, &rcpt, e->flow, due);
     if (orders_hold(state->orders, e->flags))
         schedule_hold(queue.schedule, &p->job);
@@ -295,14 +295,19 @@ size_t park_ids(uint64_t *out)
     return n;
 }
 
-size_t park_hurry_all(uint64_t now)
+size_t park_hurry_all(uint64_t now, size_t *held)
 {
+    *held = 0;
     for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
         struct parked *p = HASH_OWNER(node, struct parked, node);
+        if (p->job.state == JOB_HELD) {
+            ++*held;
+            continue;
+        }
         p->hurried = p->resolving;
         schedule_hurry(queue.schedule, &p->job, now);
     }
-    return table.count;
+    return table.count - *held;
 }
 
 bool park_expired(struct job *job, uint64_t now)

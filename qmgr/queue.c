@@ -278,7 +278,7 @@ static void stored(int status, void *arg)
 /* So that the usual message is never read from disk. */
 static void keep_body(struct mail *m, struct span body)
 {
-    if (body.n != m->size || body.n > BODY_INLINE_MAX || queue.bodies + body.n > BODIES_MOST)
+    if (m->held || body.n != m->size || body.n > BODY_INLINE_MAX || queue.bodies + body.n > BODIES_MOST)
         return;
     m->body = malloc(body.n + 1);
     if (!m->body)

@@ -159,7 +159,7 @@ bool park_has(uint64_t id);
 const struct site *park_site(uint64_t id); /* where its job is; NULL: it is not parked */
 size_t park_count(void);
 size_t park_ids(uint64_t *out /* room for park_count() */);
-size_t park_hurry_all(uint64_t now);
+size_t park_hurry_all(uint64_t now, size_t *held /* these are left */);
 bool park_expired(struct job *, uint64_t now);
 void park_reconfigure(void);
 
@@ -167,8 +167,8 @@ void park_reconfigure(void);
 bool orders_hold(uint16_t orders, uint16_t flags);
 enum priority orders_priority(uint16_t orders, uint16_t flags); /* never UNSET */
 int8_t orders_class(uint16_t orders, uint16_t flags);           /* job.priority */
-bool mail_hold(struct mail *);    /* false: it is held already */
-bool mail_release(struct mail *); /* false: it is not */
+bool mail_hold(struct mail *);                                  /* false: it is held already */
+bool mail_release(struct mail *);                               /* false: it is not */
 void mail_set_priority(struct mail *, enum priority);
 enum priority mail_priority(const struct mail *);
 uint16_t mail_orders(const struct mail *);

@@ -214,6 +214,11 @@ bool spool_states_decode(struct span in, struct spool_state *states, size_t coun
     return true;
 }
 
+bool spool_state_says(const struct spool_state *s)
+{
+    return s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0 || s->orders > 0;
+}
+
 /* Indexes stand behind the length. */
 static uint32_t recipients_in(struct span in)
 {

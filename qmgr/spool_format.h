@@ -35,6 +35,8 @@ bool spool_envelope_decode(struct span in, uint64_t id, struct spool_envelope *,
 void spool_state_encode(const struct spool_state *, struct buf *out);
 /* Any number of encoded states, each put in its place of `states`, which has `count`. */
 bool spool_states_decode(struct span in, struct spool_state *states, size_t count);
+/* It differs from what a recipient that was never settled has: it must be kept when a message is written anew. */
+bool spool_state_says(const struct spool_state *);
 /* Leaves the last of each recipient. Without memory for that all stay. */
 void spool_states_compact(struct buf *);
 

@@ -292,28 +292,11 @@ static uint32_t log_size_for(const struct spool *s)
     return size >= SEGMENT_OCTETS_LEAST ? (uint32_t)size : 0;
 }
 
-/* A batch has said that these hold nothing alive. What seems so had its end in a segment that is gone. */
-static void forget_freed(struct spool *s)
-{
-    for (unsigned slot = 0; slot < LOG_SLOTS; slot++) {
-        struct log_segment *g = &s->log.segments[slot];
-        if (g->state != LOG_FULL || g->epoch >= s->log.oldest_durable)
-            continue;
-        for (size_t i = 0; i < g->id_count; i++) {
-            const struct spool_entry *e = spool_entry_find(s, g->ids[i]);
-            if (e && e->segment == slot)
-                spool_entry_forget(s, g->ids[i]);
-        }
-        g->alive = 0;
-    }
-}
-
 static int recover_log(struct recovery *r, struct error *error)
 {
     struct log *log = &r->spool->log;
     if (each_name(r->spool->directory, "log", each_in_log, NULL, error) != 0 || log_scan(log, log_record, r, error) != 0)
         return -1;
-    forget_freed(r->spool);
     log->size = log_size_for(r->spool);
     if (log->size == 0 && log_count_in_use(log) > 0)
         log->size = SEGMENT_OCTETS_LEAST; /* for what there is to say about the mail that is in it */

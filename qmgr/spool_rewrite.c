@@ -22,9 +22,8 @@ void spool_rewrite_states(const struct spool_file *f, uint64_t offset, struct bu
     struct buf states = BUF_EMPTY(SPOOL_REST_MOST);
     unsigned char header[SPOOL_RECORD_HEADER];
     for (uint32_t i = 0; i < f->envelope.recipients.count; i++) {
-        const struct spool_state *s = &f->states[i];
-        if (s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0)
-            spool_state_encode(s, &states);
+        if (spool_state_says(&f->states[i]))
+            spool_state_encode(&f->states[i], &states);
     }
     struct spool_record r = {.type = SPOOL_SETTLE, .id = f->envelope.id, .offset = offset, .rest = (uint32_t)states.len};
     r.rest_crc = crc32c(0, states.data, states.len);

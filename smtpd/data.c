@@ -81,15 +81,17 @@ static void put_text(struct data *d, struct span piece, struct buf *out)
 {
     if (d->in_header)
         keep_head(d, piece);
-    /* Octet for octet the line may pass its limit before the message does, or after: the first counts. */
+    /* Octet for octet the line may pass its limit before the message does, or after, and a NUL may come first: the first counts. */
     uint64_t line_room = d->limits.line > d->line + 2 ? d->limits.line - d->line - 2 : 0;
     uint64_t size_room = d->limits.size > d->size ? d->limits.size - d->size : 0;
-    if (piece.n > line_room && line_room <= size_room)
+    const char *nul = d->limits.no_nul ? memchr(piece.p, '\0', piece.n) : NULL;
+    uint64_t nul_at = nul ? (uint64_t)(nul - piece.p) : UINT64_MAX;
+    if (nul_at < line_room && nul_at < size_room)
+        fault(d, DATA_NUL);
+    else if (piece.n > line_room && line_room <= size_room)
         fault(d, DATA_LINE_TOO_LONG);
     else if (piece.n > size_room)
         fault(d, DATA_TOO_LARGE);
-    if (d->limits.no_nul && memchr(piece.p, '\0', piece.n))
-        fault(d, DATA_NUL);
     d->line += piece.n;
     if (!d->eight_bit)
         d->eight_bit = !span_is_ascii(piece);

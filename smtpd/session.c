@@ -534,11 +534,21 @@ void session_accept(struct server *server, const struct settings_listener *liste
     begin(s);
 }
 
-/* The host's users get a quarter of the sessions, so that none of them can keep the network out; root is never turned away. */
+static uint64_t sessions_of(const struct server *server, uid_t uid)
+{
+    const struct session *s;
+    uint64_t n = 0;
+    TAILQ_FOREACH(s, &server->sessions, link)
+    n += s->local && s->uid == uid;
+    return n;
+}
+
+/* The host's users get a quarter of the sessions, so that none of them can keep the network out, and each of them a quarter of that; root is never
+ * turned away. */
 static bool local_is_full(const struct server *server, uid_t uid)
 {
-    uint64_t most = server->settings->limit_sessions;
-    return uid != 0 && (server->session_count >= most || server->local_count >= (most + 3) / 4);
+    uint64_t most = server->settings->limit_sessions, local = (most + 3) / 4;
+    return uid != 0 && (server->session_count >= most || server->local_count >= local || sessions_of(server, uid) >= (local + 3) / 4);
 }
 
 void session_accept_local(struct server *server, int fd, uid_t uid)

@@ -152,6 +152,8 @@ static void stored(int status, void *arg)
     *(int *)arg = status;
 }
 
+static uint16_t put_flags; /* of what is put next */
+
 static uint64_t put_to(const char *sender, const char *nexthop, unsigned count, uint16_t notify)
 {
     int status = -1;
@@ -169,6 +171,7 @@ static uint64_t put_to(const char *sender, const char *nexthop, unsigned count, 
     struct spool_envelope e = {.id = ++last,
                                .arrived = queue_now_us(),
                                .flow = SPAN_LITERAL("flow"),
+                               .flags = put_flags,
                                .sender = span_of(sender),
                                .recipients = {.count = count, .bytes = buf_span(&recipients)}};
     char body[32];
@@ -203,7 +206,7 @@ static uint64_t parked(unsigned count)
 static void deliver_rest(uint64_t id)
 {
     static const uint16_t delivered[] = {VERDICT_RELAYED, VERDICT_RELAYED, VERDICT_RELAYED};
-    park_hurry_all(queue_now());
+    park_hurry_all(queue_now(), &(size_t){0});
     turns();
     struct asked a = take_asked(MESSAGE_DELIVER);
     char body[32];
@@ -265,7 +268,7 @@ static void what_waits_is_parked_and_comes_back_as_it_was(void **state)
     mail_looked(m);
     assert_int_equal(park_count(), 1);
     assert_int_equal(queue.octets, 0);
-    park_hurry_all(queue_now());
+    park_hurry_all(queue_now(), &(size_t){0});
     m = mail_look(id);
     assert_true(m->rcpt[2].due <= queue_now());
     mail_looked(m);
@@ -332,7 +335,7 @@ static void mail_behind_a_dead_site_is_parked_with_its_body(void **state)
     park_turn(now);
     assert_int_equal(park_count(), MANY);
     assert_int_equal(queue.bodies + queue.octets, 0);
-    assert_int_equal(park_hurry_all(now), MANY);
+    assert_int_equal(park_hurry_all(now, &(size_t){0}), MANY);
     for (size_t left = MANY; left > 0; left--) {
         turns();
         answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false);
@@ -500,7 +503,7 @@ static void what_is_damaged_meanwhile_leaves_the_queue(void **state)
     assert_null(mail_look(a));
     assert_null(mail_find(b));
     assert_int_equal(park_count(), 1);
-    park_hurry_all(queue_now());
+    park_hurry_all(queue_now(), &(size_t){0});
     turns();
     assert_int_equal(park_count() + asked_count, 0);
     struct schedule_counts n = schedule_counts(queue.schedule);
@@ -526,7 +529,7 @@ static void what_cannot_be_read_stays(void **state)
     disk = &broken;
     assert_null(mail_find(id));
     assert_true(mail_here(id));
-    park_hurry_all(now);
+    park_hurry_all(now, &(size_t){0});
     turn_at(now + 110);
     assert_int_equal(asked_count, 0);
     assert_true(park_has(id));
@@ -583,7 +586,7 @@ static void what_an_administrator_said_stays(void **state)
         for (int i = 0; i < 3; i++) {
             assert_true(park_has(id));
             assert_int_equal(schedule_counts(queue.schedule).held, 1);
-            park_hurry_all(queue_now());
+            park_hurry_all(queue_now(), &(size_t){0});
             turns();
             assert_int_equal(asked_count, 0);
             const struct mail *m = mail_look(id);
@@ -723,6 +726,120 @@ static void a_flush_of_nothing_says_so(void **state)
     settled();
 }
 
+/* ---- orders outlive what the spool does with a message ------------------------------------------------------------ */
+
+static bool in_file(uint64_t id)
+{
+    char path[SPOOL_PATH];
+    spool_path(path, SPOOL_IN_MSG, id);
+    return faccessat(root, path, F_OK, 0) == 0;
+}
+
+static void forget_asked(void)
+{
+    while (asked_count)
+        take_asked(MESSAGE_DELIVER);
+}
+
+static void with_log(void)
+{
+    close_queue();
+    spool_log_size(65536);
+    open_queue();
+    for (int i = 0; i < 1000 && !spool_log_ready(queue.spool); i++)
+        turn();
+    assert_true(spool_log_ready(queue.spool));
+    for (int i = 0; i < 5; i++) /* all that the site takes: what comes behind waits */
+        put_to("alice@example.com", "[192.0.2.1]", 1, 0);
+    assert_int_equal(asked_count, 5);
+}
+
+/* Other mail comes and goes until reclaim has moved it out of the log. */
+static void move_to_file(uint64_t id)
+{
+    assert_false(in_file(id));
+    for (int i = 0; i < 300 && !in_file(id); i++) {
+        put_to("alice@example.com", "[192.0.2.2]", 1, 0);
+        struct asked a = asked[asked_count - 1];
+        asked_count--;
+        answer_delivery(a, (uint16_t[]){VERDICT_RELAYED}, false);
+        settled();
+    }
+    assert_true(in_file(id));
+    for (int i = 0; i < 20; i++)
+        turn();
+}
+
+static void start_anew(void)
+{
+    forget_asked();
+    close_queue();
+    open_queue();
+    turns();
+}
+
+static void a_hold_outlives_the_move_to_a_file(void **state)
+{
+    (void)state;
+    with_log();
+    uint64_t id = put_to("alice@example.com", "[192.0.2.1]", 1, 0);
+    assert_true(mail_hold(mail_find(id)));
+    settled();
+    move_to_file(id);
+    park_turn(queue_now());
+    assert_true(mail_find(id)->held);
+    start_anew();
+    assert_true(mail_find(id)->held);
+    forget_asked();
+}
+
+static void a_release_and_a_priority_outlive_the_move_to_a_file(void **state)
+{
+    (void)state;
+    with_log();
+    put_flags = ENVELOPE_HOLD;
+    uint64_t id = put_to("alice@example.com", "[192.0.2.1]", 1, 0);
+    put_flags = 0;
+    assert_true(mail_find(id)->held);
+    assert_true(mail_release(mail_find(id)));
+    mail_set_priority(mail_find(id), PRIORITY_HIGH);
+    settled();
+    move_to_file(id);
+    start_anew();
+    assert_false(mail_find(id)->held);
+    assert_int_equal(mail_find(id)->priority, PRIORITY_HIGH);
+    forget_asked();
+}
+
+static void a_release_counts_though_a_report_is_owed(void **state)
+{
+    (void)state;
+    uint64_t id = put_to("alice@example.com", "[192.0.2.1]", 2, NOTIFY_SUCCESS);
+    struct asked a = take_asked(MESSAGE_DELIVER);
+    assert_int_equal(a.recipients, 2);
+    mail_hold(mail_find(id));
+    answer_delivery(a, (uint16_t[]){VERDICT_RELAYED, VERDICT_DEFERRED}, false);
+    settled();
+    assert_true(mail_release(mail_find(id)));
+    settled();
+    close_queue(); /* route gives no answer */
+    open_queue();
+    assert_false(mail_find(id)->held);
+}
+
+static void a_retry_of_all_leaves_what_is_held(void **state)
+{
+    (void)state;
+    size_t held;
+    uint64_t id = parked(1);
+    mail_hold(mail_find(id));
+    settled();
+    park_turn(queue_now());
+    assert_true(park_has(id));
+    assert_int_equal(park_hurry_all(queue_now(), &held), 0);
+    assert_int_equal(held, 1);
+}
+
 int main(void)
 {
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
@@ -743,6 +860,10 @@ int main(void)
         T(an_attempt_s_end_does_not_end_held_mail),
         T(a_flush_of_a_domain_is_of_its_line_and_of_its_hosts),
         T(a_flush_of_nothing_says_so),
+        T(a_hold_outlives_the_move_to_a_file),
+        T(a_release_and_a_priority_outlive_the_move_to_a_file),
+        T(a_release_counts_though_a_report_is_owed),
+        T(a_retry_of_all_leaves_what_is_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,6 +193,7 @@ static void a_listener_s_priority_goes_with_its_mail(void **state)
         exchange("QUIT\r\n", "221 2.0.0 ");
         hear_end();
         settle();
+        hang_up();
     }
 }
 

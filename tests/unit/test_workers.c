@@ -412,7 +412,7 @@ static void it_ends_when_it_has_written_enough(void **state)
 static void it_ends_when_it_is_idle(void **state)
 {
     (void)state;
-    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 500});
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 50});
     assert_int_equal(workers_at_the_end, 1);
     run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 1500});
     assert_int_equal(workers_at_the_end, 0);
