@@ -35,7 +35,9 @@ enum envelope_flags {
     ENVELOPE_BOUNCE = 4, /* a report made here */
     ENVELOPE_HIGH = 8,   /* priority, as the listener gave it; neither: normal */
     ENVELOPE_LOW = 16,
-    ENVELOPE_HOLD = 32 /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
+    ENVELOPE_HOLD = 32, /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
+    ENVELOPE_BINARY = 64,    /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
+    ENVELOPE_REQUIRETLS = 128 /* RFC 8689: TLS, verified, at each hop, or it is returned */
 };
 enum verdict {
     VERDICT_DELIVERED = 1,

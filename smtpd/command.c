@@ -1,4 +1,5 @@
 #include "smtpd/command.h"
+#include "smtpd/parameters.h"
 
 #define HELO_MOST ((size_t)255)
 #define MANY      ((size_t)-1)
@@ -80,160 +81,7 @@ static enum verb find_verb(struct span word)
     return VERB_UNKNOWN;
 }
 
-/* ---- parameters ------------------------------------------------------------------------------------------------------------------ */
-
-/* RFC 1870: up to 20 digits. What does not fit is as large as can be. */
-static bool parse_size(struct span value, uint64_t *out)
-{
-    if (value.n == 0 || value.n > 20)
-        return false;
-    uint64_t n = 0;
-    for (size_t i = 0; i < value.n; i++) {
-        if (value.p[i] < '0' || value.p[i] > '9')
-            return false;
-        uint64_t digit = (uint64_t)(value.p[i] - '0');
-        if (__builtin_mul_overflow(n, 10, &n) || __builtin_add_overflow(n, digit, &n))
-            n = UINT64_MAX;
-        if (n == UINT64_MAX)
-            break;
-    }
-    *out = n;
-    return true;
-}
-
-static bool parse_body(struct span value, enum body *out)
-{
-    if (span_equal_nocase(value, SPAN_LITERAL("7BIT")))
-        *out = BODY_7BIT;
-    else if (span_equal_nocase(value, SPAN_LITERAL("8BITMIME")))
-        *out = BODY_8BITMIME;
-    else
-        return false;
-    return true;
-}
-
-/* ---- parameters of RFC 3461 ------------------------------------------------------------------------------------------------------ */
-
-#define ENVID_MOST ((size_t)100)
-#define ORCPT_MOST ((size_t)500)
-
-/* xtext of at least one character that hides nothing but printable ASCII: no line end, no header that is not ours. */
-static bool is_xtext(struct span value)
-{
-    struct buf decoded = BUF_EMPTY(ORCPT_MOST);
-    bool good = value.n && xtext_decode(value, &decoded);
-    for (size_t i = 0; good && i < decoded.len; i++)
-        good = decoded.data[i] >= ' ' && decoded.data[i] <= '~';
-    buf_free(&decoded);
-    return good;
-}
-
-static bool parse_ret(struct span value, struct command *c)
-{
-    c->ret = span_equal_nocase(value, SPAN_LITERAL("FULL"))   ? RET_FULL
-             : span_equal_nocase(value, SPAN_LITERAL("HDRS")) ? RET_HDRS
-                                                              : RET_UNSET;
-    return c->ret != RET_UNSET;
-}
-
-static bool parse_envid(struct span value, struct command *c)
-{
-    c->envid = value;
-    return value.n <= ENVID_MOST && is_xtext(value);
-}
-
-static uint16_t notify_of(struct span word)
-{
-    static const struct {
-        struct span word;
-        uint16_t bit;
-    } words[] = {
-        {{"NEVER", 5}, NOTIFY_NEVER}, {{"SUCCESS", 7}, NOTIFY_SUCCESS}, {{"FAILURE", 7}, NOTIFY_FAILURE}, {{"DELAY", 5}, NOTIFY_DELAY}};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        if (span_equal_nocase(word, words[i].word))
-            return words[i].bit;
-    return 0;
-}
-
-static bool parse_notify(struct span value, struct command *c)
-{
-    for (bool more = true; more;) {
-        const char *comma = value.n ? memchr(value.p, ',', value.n) : NULL;
-        struct span word = span_make(value.p, comma ? (size_t)(comma - value.p) : value.n);
-        uint16_t bit = notify_of(word);
-        if (!bit || c->notify & (bit | NOTIFY_NEVER) || (c->notify && bit == NOTIFY_NEVER))
-            return false;
-        c->notify |= bit;
-        more = comma != NULL;
-        value = skip(value, word.n + 1);
-    }
-    return true;
-}
-
-/* An address type is an atom: rfc822, utf-8, or what we never heard of. */
-static bool is_atom(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] <= ' ' || s.p[i] == 0x7f || strchr("()<>@,;:\\\".[]+=", s.p[i]))
-            return false;
-    return s.n > 0;
-}
-
-static bool parse_orcpt(struct span value, struct command *c)
-{
-    const char *semicolon = value.n ? memchr(value.p, ';', value.n) : NULL;
-    size_t type = semicolon ? (size_t)(semicolon - value.p) : value.n;
-    c->orcpt = value;
-    return semicolon && value.n <= ORCPT_MOST && is_atom(span_make(value.p, type)) && is_xtext(skip(value, type + 1));
-}
-
-/* ---- all parameters -------------------------------------------------------------------------------------------------------------- */
-
-static bool take_size(struct span value, struct command *c)
-{
-    return parse_size(value, &c->size);
-}
-
-static bool take_body(struct span value, struct command *c)
-{
-    return parse_body(value, &c->body);
-}
-
-/* RFC 4954 5: who sent it first; nothing that we would pass on. */
-static bool take_auth(struct span value, struct command *c)
-{
-    (void)c;
-    return value.n > 0;
-}
-
-static const struct parameter {
-    struct span key;
-    enum verb verb;
-    bool (*take)(struct span value, struct command *);
-    enum command_result twice;
-} parameters[] = {
-    {{"SIZE", 4}, VERB_MAIL, take_size, COMMAND_PARAMETER}, {{"BODY", 4}, VERB_MAIL, take_body, COMMAND_PARAMETER},
-    {{"AUTH", 4}, VERB_MAIL, take_auth, COMMAND_PARAMETER}, {{"RET", 3}, VERB_MAIL, parse_ret, COMMAND_VALUE},
-    {{"ENVID", 5}, VERB_MAIL, parse_envid, COMMAND_VALUE},  {{"NOTIFY", 6}, VERB_RCPT, parse_notify, COMMAND_VALUE},
-    {{"ORCPT", 5}, VERB_RCPT, parse_orcpt, COMMAND_VALUE},
-};
-
-#define PARAMETERS (sizeof parameters / sizeof parameters[0])
-
-static enum command_result take_parameter(struct command *c, struct span word, unsigned *seen)
-{
-    const char *equals = memchr(word.p, '=', word.n);
-    struct span key = equals ? span_make(word.p, (size_t)(equals - word.p)) : word;
-    size_t i = 0;
-    while (i < PARAMETERS && !(parameters[i].verb == c->verb && span_equal_nocase(key, parameters[i].key)))
-        i++;
-    if (i == PARAMETERS)
-        return COMMAND_PARAMETER;
-    if (*seen & 1u << i)
-        return parameters[i].twice;
-    *seen |= 1u << i;
-    return parameters[i].take(skip(word, key.n + 1), c) ? COMMAND_OK : COMMAND_VALUE;
-}
+/* ---- arguments ------------------------------------------------------------------------------------------------------------------- */
 
 static enum command_result parse_path(struct command *c, struct span rest, const char *keyword, int flags)
 {
@@ -250,7 +98,7 @@ static enum command_result parse_path(struct command *c, struct span rest, const
     enum command_result result = COMMAND_OK;
     for (unsigned seen = 0; rest.n && result == COMMAND_OK;) {
         struct span word = take_word(&rest);
-        result = take_parameter(c, word, &seen);
+        result = parameter_take(c, word, &seen);
     }
     return result;
 }

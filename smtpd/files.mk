@@ -1,4 +1,4 @@
-smtpd_session_SRC := smtpd/session.c smtpd/verbs.c smtpd/intake.c smtpd/command.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
+smtpd_session_SRC := smtpd/session.c smtpd/session_input.c smtpd/session_log.c smtpd/accept.c smtpd/verbs.c smtpd/verb_mail.c smtpd/intake.c smtpd/command.c smtpd/parameters.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
                      smtpd/verb_auth.c smtpd/tls_binding.c smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c
 smtpd_LIBS        := -lssl -lcrypto $(COMMON_LIBS)
 
@@ -7,7 +7,7 @@ postino-smtpd_SRC  := smtpd/smtpd.c smtpd/tls.c $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
 
 TESTS += test_command test_data test_trace test_base64
-test_command_SRC := smtpd/command.c
+test_command_SRC := smtpd/command.c smtpd/parameters.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
 test_base64_SRC  := smtpd/base64.c
@@ -17,7 +17,7 @@ test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 test_session_LIBS := $(smtpd_LIBS)
 
 FUZZERS += fuzz_command fuzz_data fuzz_session
-fuzz_command_SRC  := smtpd/command.c
+fuzz_command_SRC  := smtpd/command.c smtpd/parameters.c
 fuzz_command_LIBS := -ldb-5.3 $(smtpd_LIBS)
 fuzz_data_SRC     := smtpd/data.c
 fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)

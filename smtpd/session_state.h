@@ -1,7 +1,9 @@
-/* session_state: the inside of a session, for session.c (life, input, replies), verbs.c (commands) and intake.c (the text of a message). */
+/* session_state: the inside of a session, for session.c (life, replies), session_input.c, session_log.c, accept.c,
+ * verbs.c, verb_mail.c and verb_auth.c (commands), and intake.c (the text of a message). */
 #ifndef POSTINO_SMTPD_SESSION_STATE_H
 #define POSTINO_SMTPD_SESSION_STATE_H
 
+#include "common/log.h"
 #include "common/stream.h"
 #include "smtpd/command.h"
 #include "smtpd/data.h"
@@ -41,7 +43,7 @@ struct session {
     uint64_t conversation; /* with auth; 0: none */
     unsigned verdict;      /* of auth, while it is delayed */
     char mechanism[24];    /* that was tried last, for the log */
-    struct buf recipient; /* the RCPT that is being asked about, and what is wished for it */
+    struct buf recipient;  /* the RCPT that is being asked about, and what is wished for it */
     struct buf orcpt;
     struct span rule; /* of `access`, that refuses it; for the log, while it is refused */
     uint16_t notify;
@@ -61,14 +63,29 @@ void session_wait(struct session *, enum session_wait, uint64_t seconds); /* 0: 
 void session_answered(struct session *);                                  /* in an answer's callback, first: WAIT is over */
 void session_resume(struct session *); /* in any event's callback, last: looks at input, flushes, or frees the session */
 const char *session_protocol(const struct session *);
+void session_end_if_due(struct session *);                                              /* too many errors, or a stop of the program */
+struct session *session_new(struct server *, const struct settings_listener *, int fd); /* NULL: no memory; the descriptor is closed */
+void session_begin(struct session *);                                                   /* greets, or starts TLS */
+
+/* ---- session_input.c ---- */
+void session_input(struct session *); /* looks at what the stream has, as far as the state lets it */
+
+/* ---- session_log.c ---- */
 void session_log_client(const struct session *, struct buf *line);
+void session_log(const struct session *, enum log_level, const char *event, const char *key, const char *value);
+void session_log_refused(const struct session *, const char *about, struct span reply);
 
 /* ---- verbs.c ---- */
 void session_command(struct session *, struct span line);
 void session_ehlo(struct session *, struct span mechanisms); /* the reply to EHLO */
+void session_forget(struct session *);                       /* HELO, login, envelope: as at connect */
+void session_close_transaction(struct session *);
+
+/* ---- verb_mail.c ---- */
+void session_mail(struct session *, const struct command *);
+void session_rcpt(struct session *, const struct command *);
 void session_route_unknown(struct session *); /* no answer came */
 void session_client_known(struct session *);  /* WAIT_CLIENT is over */
-void session_forget(struct session *);        /* HELO, login, envelope: as at connect */
 
 /* ---- verb_auth.c ---- */
 bool session_auth_offered(const struct session *);
@@ -76,8 +93,8 @@ void session_ask_mechanisms(struct session *); /* session_ehlo() follows */
 void session_auth(struct session *, const struct command *);
 void session_auth_response(struct session *, struct span line);
 void session_auth_waited(struct session *, enum session_wait); /* no answer came in time, or a delay is over */
-bool session_ask_usage(struct session *); /* DATA: false: this session has no limits an hour; else intake_start() follows */
-void session_auth_cancel(struct session *);                    /* auth need not go on with it */
+bool session_ask_usage(struct session *);   /* DATA: false: this session has no limits an hour; else intake_start() follows */
+void session_auth_cancel(struct session *); /* auth need not go on with it */
 
 /* ---- intake.c ---- */
 void intake_start(struct session *);                     /* DATA was accepted */

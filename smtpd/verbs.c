@@ -7,8 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define IDLE_MOST      100
-#define ANSWER_SECONDS 60 /* for route: then the client is asked to try again later */
+#define IDLE_MOST 100
 
 static const struct settings *settings_of(const struct session *s)
 {
@@ -20,7 +19,7 @@ static bool tls_offered(const struct session *s)
     return !s->local && s->server->tls && s->listener->tls != LISTENER_TLS_NONE && !s->tls_active;
 }
 
-static void close_transaction(struct session *s)
+void session_close_transaction(struct session *s)
 {
     envelope_close(&s->envelope);
     buf_free(&s->recipient);
@@ -29,7 +28,7 @@ static void close_transaction(struct session *s)
 
 void session_forget(struct session *s)
 {
-    close_transaction(s);
+    session_close_transaction(s);
     buf_free(&s->helo);
     buf_free(&s->login);
     s->esmtp = false;
@@ -39,7 +38,7 @@ void session_forget(struct session *s)
 
 static void take_helo(struct session *s, const struct command *c)
 {
-    close_transaction(s);
+    session_close_transaction(s);
     buf_clear(&s->helo);
     buf_add_span(&s->helo, c->argument);
     s->esmtp = c->verb == VERB_EHLO;
@@ -82,153 +81,6 @@ static void do_ehlo(struct session *s, const struct command *c)
         session_ask_mechanisms(s);
     else
         session_ehlo(s, span_of(""));
-}
-
-/* ---- MAIL ------------------------------------------------------------------------------------------------------------------------ */
-
-/* False, and the refusal is said, when no mail may be sent in this state. */
-static bool may_mail(struct session *s)
-{
-    if (!s->helo.len)
-        session_refuse(s, "MAIL", 503, "5.5.1", "send EHLO or HELO first");
-    else if (s->envelope.open)
-        session_refuse(s, "MAIL", 503, "5.5.1", "a transaction is open already; end it with RSET");
-    else if (!s->local && s->listener->auth == LISTENER_AUTH_REQUIRED && !s->login.len)
-        session_refuse(s, "MAIL", 530, "5.7.0", "authentication required");
-    else
-        return true;
-    return false;
-}
-
-static bool is_null(const struct address *a)
-{
-    return a->whole.n == 0;
-}
-
-static void do_mail(struct session *s, const struct command *c)
-{
-    if (!may_mail(s))
-        return;
-    if (!is_null(&c->path) && !c->path.domain.n && !s->local) {
-        session_refuse(s, "MAIL", 501, "5.1.7", "the sender's address has no domain");
-        return;
-    }
-    if (c->size > settings_of(s)->limit_message_size) {
-        session_refuse(s, "MAIL", 552, "5.3.4", "message too large; the limit is %" PRIu64 " octets", settings_of(s)->limit_message_size);
-        return;
-    }
-    envelope_open(&s->envelope, c->path.whole);
-    if (!is_null(&c->path) && !c->path.domain.n)
-        buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
-    s->envelope.ret = c->ret;
-    xtext_decode(c->envid, &s->envelope.envid);
-    session_reply(s, 250, "2.1.0", "Ok");
-}
-
-/* ---- RCPT ------------------------------------------------------------------------------------------------------------------------ */
-
-static void on_routed(const struct message *m, void *arg);
-
-static void ask_route(struct session *s)
-{
-    struct message m = {.type = MESSAGE_RCPT,
-                        .fd = -1,
-                        .rcpt = {.listener = s->local ? (struct span){0} : span_of(s->listener->title),
-                                 .client = buf_span(&s->client),
-                                 .name = buf_span(&s->name),
-                                 .helo = buf_span(&s->helo),
-                                 .login = buf_span(&s->login),
-                                 .may_relay = s->local,
-                                 .sender = buf_span(&s->envelope.sender),
-                                 .recipient = buf_span(&s->recipient)}};
-    session_ask(s, WAIT_ROUTE, s->server->route, &m, on_routed, ANSWER_SECONDS);
-}
-
-static bool may_rcpt(struct session *s, const struct command *c)
-{
-    if (!s->envelope.open)
-        session_refuse(s, "RCPT", 503, "5.5.1", "send MAIL first");
-    else if (!s->local && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
-        session_refuse(s, "RCPT", 501, "5.1.3", "the recipient's address has no domain");
-    else if (s->envelope.accepted >= settings_of(s)->limit_recipients)
-        session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
-    else
-        return true;
-    return false;
-}
-
-static void do_rcpt(struct session *s, const struct command *c)
-{
-    if (!may_rcpt(s, c))
-        return;
-    buf_clear(&s->recipient);
-    buf_add_span(&s->recipient, c->path.whole);
-    buf_clear(&s->orcpt);
-    xtext_decode(c->orcpt, &s->orcpt);
-    s->notify = c->notify;
-    if (s->client_known)
-        ask_route(s);
-    else
-        session_wait(s, WAIT_CLIENT, ANSWER_SECONDS);
-}
-
-/* With or without a name: the address is what decides. */
-void session_client_known(struct session *s)
-{
-    s->client_known = true;
-    ask_route(s);
-}
-
-void session_route_unknown(struct session *s)
-{
-    s->envelope.refused++;
-    session_refuse(s, "RCPT", 451, "4.3.0", "the recipient can't be looked up now, try again later");
-    buf_clear(&s->recipient);
-}
-
-static void recipient_refused(struct session *s, const struct message_routed *r)
-{
-    char status[16];
-    bool fits = r->status.n && r->status.n < sizeof status;
-    snprintf(status, sizeof status, "%.*s", fits ? (int)r->status.n : 5, fits ? r->status.p : r->code < 500 ? "4.0.0" : "5.0.0");
-    s->envelope.refused++;
-    s->rule = r->rule;
-    if (r->rule.n > 0) /* it names itself what it is about */
-        session_refuse(s, "RCPT", r->code, status, "%.*s", SPAN_ARG(r->reply));
-    else
-        session_refuse(s, "RCPT", r->code, status, "<%.*s>: %.*s", SPAN_ARG(buf_span(&s->recipient)), SPAN_ARG(r->reply));
-    s->rule = (struct span){0};
-}
-
-static void take_route(struct session *s, const struct message_routed *r)
-{
-    if (r->code != 250 && (r->code < 400 || r->code > 599))
-        log_die("postino-route answered RCPT with code %u", r->code);
-    if (r->code != 250) {
-        recipient_refused(s, r);
-    } else if (!envelope_add(&s->envelope, buf_span(&s->recipient), (struct wishes){.notify = s->notify, .orcpt = buf_span(&s->orcpt)},
-                             r->recipients)) {
-        s->envelope.refused++;
-        session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
-    } else {
-        envelope_prepend(&s->envelope, r->prepend);
-        s->envelope.hold |= r->hold != 0;
-        session_reply(s, 250, "2.1.5", "Ok");
-    }
-    buf_clear(&s->recipient);
-}
-
-static void on_routed(const struct message *m, void *arg)
-{
-    struct session *s = arg;
-    session_answered(s);
-    if (m && m->type != MESSAGE_ROUTED)
-        log_die("postino-route answered RCPT with %s", message_name(m->type));
-    if (m)
-        take_route(s, &m->routed);
-    else
-        session_route_unknown(s);
-    session_resume(s);
 }
 
 /* ---- DATA ------------------------------------------------------------------------------------------------------------------------ */
@@ -278,7 +130,7 @@ static void do_starttls(struct session *s, const struct command *c)
 static void do_rset(struct session *s, const struct command *c)
 {
     (void)c;
-    close_transaction(s);
+    session_close_transaction(s);
     session_reply(s, 250, "2.0.0", "Ok");
 }
 
@@ -321,10 +173,10 @@ static const struct {
     bool before_tls; /* also where tls = required and there is none yet */
     bool idle;       /* brings no message nearer */
 } rules[] = {
-    [VERB_HELO] = {do_helo, true, true},   [VERB_EHLO] = {do_ehlo, true, true},   [VERB_MAIL] = {do_mail, false, false},
-    [VERB_RCPT] = {do_rcpt, false, false}, [VERB_DATA] = {do_data, false, false}, [VERB_RSET] = {do_rset, true, true},
-    [VERB_NOOP] = {do_noop, true, true},   [VERB_QUIT] = {do_quit, true, false},  [VERB_VRFY] = {do_vrfy, false, true},
-    [VERB_EXPN] = {do_expn, false, true},  [VERB_HELP] = {do_help, false, true},  [VERB_STARTTLS] = {do_starttls, true, true},
+    [VERB_HELO] = {do_helo, true, true},        [VERB_EHLO] = {do_ehlo, true, true},   [VERB_MAIL] = {session_mail, false, false},
+    [VERB_RCPT] = {session_rcpt, false, false}, [VERB_DATA] = {do_data, false, false}, [VERB_RSET] = {do_rset, true, true},
+    [VERB_NOOP] = {do_noop, true, true},        [VERB_QUIT] = {do_quit, true, false},  [VERB_VRFY] = {do_vrfy, false, true},
+    [VERB_EXPN] = {do_expn, false, true},       [VERB_HELP] = {do_help, false, true},  [VERB_STARTTLS] = {do_starttls, true, true},
     [VERB_AUTH] = {session_auth, false, true},
 };
 

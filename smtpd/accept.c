@@ -1,0 +1,126 @@
+/* Who gets a session, and who is sent away with a line. */
+#include "smtpd/session_state.h"
+
+#include "common/log.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void on_client_is(const struct message *m, void *arg)
+{
+    struct session *s = arg;
+    s->client_question = 0;
+    s->client_known = true;
+    if (m && m->type != MESSAGE_CLIENT_IS)
+        log_die("postino-route answered CLIENT with %s", message_name(m->type));
+    if (m && m->client_is.name.n) {
+        buf_clear(&s->name);
+        buf_add_span(&s->name, m->client_is.name);
+    }
+    if (s->state != SESSION_WAIT || s->wait != WAIT_CLIENT)
+        return;
+    session_answered(s);
+    session_client_known(s);
+    session_resume(s);
+}
+
+static void ask_client(struct session *s)
+{
+    struct message m = {
+        .type = MESSAGE_CLIENT, .fd = -1, .client = {.address = buf_span(&s->client), .listener = span_of(s->listener->title)}};
+    s->client_question = peer_ask(s->server->route, &m, on_client_is, s);
+}
+
+/* Sends a stranger away without a session. */
+static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *why)
+{
+    char reply[600];
+    int n = snprintf(reply, sizeof reply, "421 4.7.0 %s %s\r\n", server->settings->hostname, why);
+    struct buf line = BUF_EMPTY(2048), address = BUF_EMPTY(64);
+    address_of_socket(client, &address);
+    buf_add_text(&line, "reject: command=connect");
+    log_value(&line, "client", buf_span(&address));
+    log_value(&line, "reason", span_of(why));
+    log_buf(LOG_LEVEL_INFO, &line);
+    buf_free(&line);
+    buf_free(&address);
+    if (write(fd, reply, (size_t)n) < 0)
+        log_debug("reject: the client was gone before it could be told");
+    close(fd);
+}
+
+static void turn_away_local(const struct server *server, int fd, uid_t uid)
+{
+    char reply[600];
+    int n = snprintf(reply, sizeof reply, "421 4.7.0 %s too many local sessions, try again later\r\n", server->settings->hostname);
+    log_info("reject: command=connect client=\"local[uid %lu]\" reason=\"too many local sessions\"", (unsigned long)uid);
+    if (write(fd, reply, (size_t)n) < 0)
+        log_debug("reject: the client was gone before it could be told");
+    close(fd);
+}
+
+static bool is_free(const struct server *server, const struct sockaddr *client)
+{
+    for (size_t i = 0; i < server->relay_from_count; i++)
+        if (network_contains(&server->relay_from[i], client))
+            return true;
+    return false;
+}
+
+void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
+{
+    const struct settings *settings = server->settings;
+    if (server->session_count >= settings->limit_sessions) {
+        turn_away(server, fd, client, "too many sessions, try again later");
+        return;
+    }
+    bool counted = !is_free(server, client);
+    if (counted && !clients_enter(server->clients, client, settings->limit_sessions_client)) {
+        turn_away(server, fd, client, "too many sessions from your address");
+        return;
+    }
+    struct session *s = session_new(server, listener, fd);
+    if (!s) {
+        if (counted)
+            clients_leave(server->clients, client);
+        return;
+    }
+    s->counted = counted;
+    memcpy(&s->address, client, client->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    address_of_socket(client, &s->client);
+    ask_client(s);
+    session_begin(s);
+}
+
+static uint64_t sessions_of(const struct server *server, uid_t uid)
+{
+    const struct session *s;
+    uint64_t n = 0;
+    TAILQ_FOREACH(s, &server->sessions, link)
+    n += s->local && s->uid == uid;
+    return n;
+}
+
+/* The host's users get a quarter of the sessions, so that none of them can keep the network out, and each of them a quarter of that; root is never
+ * turned away. */
+static bool local_is_full(const struct server *server, uid_t uid)
+{
+    uint64_t most = server->settings->limit_sessions, local = (most + 3) / 4;
+    return uid != 0 && (server->session_count >= most || server->local_count >= local || sessions_of(server, uid) >= (local + 3) / 4);
+}
+
+void session_accept_local(struct server *server, int fd, uid_t uid)
+{
+    if (local_is_full(server, uid)) {
+        turn_away_local(server, fd, uid);
+        return;
+    }
+    struct session *s = session_new(server, NULL, fd);
+    if (!s)
+        return;
+    server->local_count++;
+    s->local = s->client_known = true;
+    s->uid = uid;
+    session_begin(s);
+}

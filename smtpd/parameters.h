@@ -1,0 +1,10 @@
+/* parameters: those of MAIL and RCPT (RFC 5321 4.1.2 Mail-parameters, and each extension's own). Pure; for command.c. */
+#ifndef POSTINO_SMTPD_PARAMETERS_H
+#define POSTINO_SMTPD_PARAMETERS_H
+
+#include "smtpd/command.h"
+
+/* One parameter, `key` or `key=value`, of c->verb. `seen` remembers which were there; 0 at first. */
+enum command_result parameter_take(struct command *c, struct span word, unsigned *seen);
+
+#endif

@@ -1,0 +1,67 @@
+/* What a session says to the log. Whatever a client said goes there by log_value(). */
+#include "smtpd/session_state.h"
+
+void session_log_client(const struct session *s, struct buf *line)
+{
+    struct buf who = BUF_EMPTY(512);
+    if (s->local)
+        buf_printf(&who, "local[uid %lu]", (unsigned long)s->uid);
+    else
+        buf_printf(&who, "%.*s[%.*s]", SPAN_ARG(buf_span(&s->name)), SPAN_ARG(buf_span(&s->client)));
+    log_value(line, "client", buf_span(&who));
+    buf_free(&who);
+}
+
+void session_log(const struct session *s, enum log_level level, const char *event, const char *key, const char *value)
+{
+    if (!log_wanted(level))
+        return;
+    struct buf line = BUF_EMPTY(4096);
+    buf_printf(&line, "%s:", event);
+    session_log_client(s, &line);
+    if (key)
+        log_value(&line, key, span_of(value));
+    log_buf(level, &line);
+    buf_free(&line);
+}
+
+static void log_path(struct buf *line, const char *key, struct span address)
+{
+    struct buf path = BUF_EMPTY(1024);
+    buf_printf(&path, "<%.*s>", SPAN_ARG(address));
+    log_value(line, key, buf_span(&path));
+    buf_free(&path);
+}
+
+void session_log_refused(const struct session *s, const char *about, struct span reply)
+{
+    struct buf line = BUF_EMPTY(8192);
+    buf_add_text(&line, "reject:");
+    log_value(&line, "command", span_of(about));
+    session_log_client(s, &line);
+    log_value(&line, "reply", reply);
+    if (s->envelope.open)
+        log_path(&line, "from", buf_span(&s->envelope.sender));
+    if (s->recipient.len)
+        log_path(&line, "to", buf_span(&s->recipient));
+    if (s->rule.n > 0)
+        log_value(&line, "rule", s->rule);
+    log_value(&line, "helo", buf_span(&s->helo));
+    log_value(&line, "proto", span_of(session_protocol(s)));
+    if (s->login.len)
+        log_value(&line, "login", buf_span(&s->login));
+    log_buf(LOG_LEVEL_INFO, &line);
+    buf_free(&line);
+}
+
+/* RFC 3848 */
+const char *session_protocol(const struct session *s)
+{
+    if (s->local)
+        return "local";
+    if (!s->esmtp)
+        return "SMTP";
+    if (s->login.len)
+        return s->tls_active ? "ESMTPSA" : "ESMTPA";
+    return s->tls_active ? "ESMTPS" : "ESMTP";
+}
