@@ -202,6 +202,7 @@ void local_jobs_open(struct event_base *base, const struct settings *s, bool unp
     self.unprivileged = unprivileged;
     workers_open(base, &(struct workers_limits){.most = (size_t)s->queue_local_deliveries,
                                                 .time = WORKERS_TIME_SECONDS,
+                                                .slow = WORKERS_SLOW_SECONDS,
                                                 .idle = WORKERS_IDLE_SECONDS,
                                                 .messages = WORKERS_LIFE_MESSAGES});
 }

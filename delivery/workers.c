@@ -13,7 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { ENDING_SECONDS = 10, MOVES_MOST = 2 };
+enum { ENDING_SECONDS = 10, MOVES_MOST = 2, LAZY = 1000 /* ms */ };
 
 enum state { WANTED, STARTING, OPEN, ENDING };
 
@@ -23,15 +23,18 @@ struct worker {
     TAILQ_ENTRY(worker) entry; /* the least recently used first */
     struct mailbox where;
     struct channel *channel;
-    struct event *timer;       /* OPEN: of the next answer, or idle; ENDING: it should have gone */
+    struct event *timer;       /* OPEN: of the next answer (slow, then too late), or idle; ENDING: it should have gone */
     struct deliveries waiting; /* not given to it yet */
     struct deliveries given;   /* in order */
-    uint64_t born;             /* ms */
-    uint32_t number;           /* the spawner's name for it */
-    unsigned messages;         /* given in its life */
-    int status;                /* of its end */
+    size_t given_count;
+    uint64_t born;     /* ms */
+    uint64_t progress; /* ms: of its last answer, or since when the first is waited for */
+    uint32_t number;   /* the spawner's name for it */
+    unsigned messages; /* given in its life */
+    int status;        /* of its end */
     enum state state;
     bool retired; /* gets nothing more, and ends when it has answered */
+    bool slow;    /* its oldest delivery has taken `slow` seconds */
     bool killed;
     bool stuck; /* for taking too long */
     bool ended; /* the spawner says so; its last words may be unread */
@@ -42,6 +45,7 @@ static struct {
     struct workers_limits limits;
     TAILQ_HEAD(worker_list, worker) all;
     size_t processes, given;
+    size_t stuck; /* of the processes */
     uint32_t last_worker, last_delivery;
 } self;
 
@@ -59,17 +63,23 @@ static void tell(struct local_delivery *d)
 static void take_given(struct worker *w, struct local_delivery *d)
 {
     TAILQ_REMOVE(&w->given, d, entry);
+    w->given_count--;
     self.given--;
 }
 
-/* All of the list have this outcome. */
-static void tell_all(struct deliveries *list, size_t *count, const struct local_outcome *o)
+static void tell_given(struct worker *w, const struct local_outcome *o)
 {
-    struct local_delivery *d;
-    while ((d = TAILQ_FIRST(list))) {
-        TAILQ_REMOVE(list, d, entry);
-        if (count)
-            (*count)--;
+    for (struct local_delivery *d; (d = TAILQ_FIRST(&w->given));) {
+        take_given(w, d);
+        d->outcome = *o;
+        tell(d);
+    }
+}
+
+static void tell_waiting(struct worker *w, const struct local_outcome *o)
+{
+    for (struct local_delivery *d; (d = TAILQ_FIRST(&w->waiting));) {
+        TAILQ_REMOVE(&w->waiting, d, entry);
         d->outcome = *o;
         tell(d);
     }
@@ -103,9 +113,14 @@ static void worker_free(struct worker *w)
     free(w);
 }
 
+static void set_timer_ms(struct worker *w, uint64_t ms)
+{
+    (void)event_add(w->timer, &(struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)});
+}
+
 static void set_timer(struct worker *w, unsigned seconds)
 {
-    (void)evtimer_add(w->timer, &(struct timeval){.tv_sec = (time_t)seconds});
+    set_timer_ms(w, seconds * (uint64_t)1000);
 }
 
 static bool has_given(const struct worker *w)
@@ -116,6 +131,13 @@ static bool has_given(const struct worker *w)
 static bool has_waiting(const struct worker *w)
 {
     return !TAILQ_EMPTY(&w->waiting);
+}
+
+/* The age in milliseconds of what it has for longest; answers come in order. */
+static uint64_t oldest(const struct worker *w)
+{
+    const struct local_delivery *d = TAILQ_FIRST(&w->given);
+    return d ? clock_monotonic_ms() - d->asked : 0;
 }
 
 static void end_worker(struct worker *w)
@@ -165,30 +187,94 @@ static void gone(struct worker *w)
     struct local_outcome o;
     say_end(w, &o);
     retire(w);
-    tell_all(&w->given, &self.given, &o);
+    tell_given(w, &o);
     self.processes--;
+    self.stuck -= w->stuck;
     worker_free(w);
     pump();
 }
 
-static void too_late(struct worker *w)
+static void too_late(struct worker *w, unsigned seconds)
 {
     struct local_outcome o;
-    log_warning("a delivery took too long and its process is ended: uid=%u seconds=%u", (unsigned)w->where.uid, self.limits.time);
-    (void)local_deferred(&o, "4.3.0", "the delivery took longer than %u seconds; see whether the mailbox's file system answers",
-                         self.limits.time);
+    log_warning("a delivery took too long and its process is ended: uid=%u seconds=%u", (unsigned)w->where.uid, seconds);
+    (void)local_deferred(&o, "4.3.0", "the delivery took longer than %u seconds; see whether the mailbox's file system answers", seconds);
+    self.stuck += !w->stuck;
     w->stuck = true;
     kill_worker(w);
-    tell_all(&w->given, &self.given, &o);
-    tell_all(&w->waiting, NULL, &o);
+    tell_given(w, &o);
+    tell_waiting(w, &o);
+}
+
+static void say_slow(const struct worker *w, struct local_outcome *o)
+{
+    (void)local_deferred(o, "4.3.0", "a delivery to %.200s has taken %u seconds and is not done; others wait until it is", w->where.base,
+                         (unsigned)(oldest(w) / 1000));
+}
+
+/* A place: a user's Maildir, or a domain's directory with all mailboxes in it, whichever workers have them. */
+static bool same_place(const struct worker *w, const struct mailbox *where)
+{
+    return w->where.uid == where->uid && strcmp(w->where.base, where->base) == 0;
+}
+
+static void defer_place(const struct worker *slow)
+{
+    struct local_outcome o;
+    struct worker *w, *next;
+    say_slow(slow, &o);
+    for (w = TAILQ_FIRST(&self.all); w; w = next) {
+        next = TAILQ_NEXT(w, entry);
+        if (!same_place(w, &slow->where))
+            continue;
+        tell_waiting(w, &o);
+        if (w->state == WANTED)
+            worker_free(w);
+    }
+}
+
+/* Many file systems that are dead, or one that many users have, hold up half of all deliveries and not more. */
+static void end_slowest(void)
+{
+    struct worker *w, *slowest = NULL;
+    size_t held = 0;
+    TAILQ_FOREACH(w, &self.all, entry)
+    {
+        if (!w->slow)
+            continue;
+        held += w->given_count;
+        if (!slowest || oldest(w) > oldest(slowest))
+            slowest = w;
+    }
+    if (slowest && held > (self.limits.most + 1) / 2)
+        too_late(slowest, self.limits.slow);
+}
+
+/* Sets the timer of one that has deliveries: when it will be slow, or too late. */
+static void watch(struct worker *w)
+{
+    uint64_t now = clock_monotonic_ms(), age = oldest(w), slow = self.limits.slow * (uint64_t)1000;
+    uint64_t next = w->progress + self.limits.time * (uint64_t)1000;
+    bool was = w->slow;
+    w->slow = slow && age >= slow;
+    if (slow && !w->slow && now + slow - age < next)
+        next = now + slow - age;
+    set_timer_ms(w, next > now ? next - now : 1);
+    if (!w->slow || was)
+        return;
+    log_warning("a delivery takes long, and others to that place are deferred until it is done: uid=%u", (unsigned)w->where.uid);
+    defer_place(w);
+    end_slowest();
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     struct worker *w = arg;
     (void)fd, (void)what;
-    if (w->state == ENDING || has_given(w))
-        too_late(w);
+    if (w->state == ENDING || (has_given(w) && clock_monotonic_ms() >= w->progress + self.limits.time * (uint64_t)1000))
+        too_late(w, self.limits.time);
+    else if (has_given(w))
+        watch(w);
     else
         retire(w);
     pump();
@@ -230,8 +316,9 @@ static void rest(struct worker *w)
 {
     if (w->state != OPEN)
         return;
+    w->progress = clock_monotonic_ms();
     if (has_given(w))
-        set_timer(w, self.limits.time);
+        watch(w);
     else if (w->retired)
         end_worker(w);
     else
@@ -301,7 +388,7 @@ static void not_made(struct worker *w, int error)
 {
     struct local_outcome o;
     (void)local_deferred(&o, "4.3.0", "no process for a delivery: %s", strerror(error));
-    tell_all(&w->waiting, NULL, &o);
+    tell_waiting(w, &o);
     self.processes--;
     worker_free(w);
 }
@@ -337,6 +424,22 @@ static bool had_enough(const struct worker *w)
     return w->messages >= self.limits.messages || clock_monotonic_ms() - w->born > WORKERS_LIFE_SECONDS * 1000;
 }
 
+static size_t share(void)
+{
+    return self.limits.most / 4 ? self.limits.most / 4 : 1;
+}
+
+/* One more may be with the workers of that place. */
+static bool has_share(const struct mailbox *where)
+{
+    const struct worker *w;
+    size_t given = 0;
+    TAILQ_FOREACH(w, &self.all, entry)
+    if (same_place(w, where))
+        given += w->given_count;
+    return given < share();
+}
+
 static void give(struct worker *w, struct local_delivery *d)
 {
     const struct maildir_letter *l = &d->letter;
@@ -355,7 +458,9 @@ static void give(struct worker *w, struct local_delivery *d)
     m.write.body = l->fd < 0 ? l->body : (struct span){0};
     d->number = m.id;
     TAILQ_INSERT_TAIL(&w->given, d, entry);
+    d->asked = clock_monotonic_ms();
     self.given++;
+    w->given_count++;
     w->messages++;
     channel_send(w->channel, &m);
 }
@@ -364,13 +469,15 @@ static void give(struct worker *w, struct local_delivery *d)
 static void give_waiting(struct worker *w)
 {
     bool had = has_given(w);
-    while (has_waiting(w) && self.given < self.limits.most && !had_enough(w)) {
+    while (has_waiting(w) && self.given < self.limits.most && !had_enough(w) && has_share(&w->where)) {
         struct local_delivery *d = TAILQ_FIRST(&w->waiting);
         TAILQ_REMOVE(&w->waiting, d, entry);
         give(w, d);
     }
-    if (!had && has_given(w))
-        set_timer(w, self.limits.time);
+    if (!had && has_given(w)) {
+        w->progress = clock_monotonic_ms();
+        watch(w);
+    }
     if (has_waiting(w) && had_enough(w))
         retire(w);
     TAILQ_REMOVE(&self.all, w, entry);
@@ -386,11 +493,18 @@ static void start(struct worker *w)
         not_made(w, error);
 }
 
+/* Those that can't be ended give up their slots, up to as many again. */
+static bool has_slot(void)
+{
+    size_t stuck = self.stuck < self.limits.most ? self.stuck : self.limits.most;
+    return self.processes - stuck < self.limits.most;
+}
+
 static struct worker *to_go(bool idle)
 {
     struct worker *w;
     TAILQ_FOREACH(w, &self.all, entry)
-    if (w->state == OPEN && !w->retired && w->messages && (idle ? !has_given(w) && !has_waiting(w) : true))
+    if (w->state == OPEN && !w->retired && !w->slow && w->messages && (idle ? !has_given(w) && !has_waiting(w) : true))
         return w;
     return NULL;
 }
@@ -402,11 +516,11 @@ static void start_wanted(void)
     struct worker *w, *next;
     for (w = TAILQ_FIRST(&self.all); w; w = next) {
         next = TAILQ_NEXT(w, entry);
-        if (w->state == WANTED && self.processes < self.limits.most)
+        if (w->state == WANTED && has_slot())
             start(w);
         else if (w->state == WANTED)
             wanted++;
-        else if (w->state == ENDING || w->retired)
+        else if (!w->stuck && !w->slow && (w->state == ENDING || w->retired))
             going++;
     }
     for (; going < wanted && ((w = to_go(true)) || (w = to_go(false))); going++)
@@ -441,6 +555,31 @@ static void pump(void)
 
 /* ---- from outside ----------------------------------------------------------------------------------------------------------------- */
 
+static size_t waiting(const struct worker *w)
+{
+    const struct local_delivery *d;
+    size_t n = 0;
+    TAILQ_FOREACH(d, &w->waiting, entry)
+    n++;
+    return n;
+}
+
+/* The worker for whose sake that place gets no more now; NULL: it may have more. */
+static const struct worker *slow_one(const struct mailbox *where)
+{
+    const struct worker *w, *slowest = NULL;
+    size_t wait = 0;
+    TAILQ_FOREACH(w, &self.all, entry)
+    {
+        if (!same_place(w, where))
+            continue;
+        wait += waiting(w);
+        if (w->state == OPEN && has_given(w) && (!slowest || oldest(w) > oldest(slowest)))
+            slowest = w;
+    }
+    return slowest && (slowest->slow || (self.limits.slow && oldest(slowest) >= LAZY && wait >= share())) ? slowest : NULL;
+}
+
 static struct worker *worker_for(const struct mailbox *where)
 {
     struct worker *w;
@@ -455,10 +594,16 @@ void workers_deliver(const struct mailbox *m, struct local_delivery *d)
     struct mailbox where = *m;
     if (m->shared && d->moves == 0)
         where.path[0] = '\0';
-    struct worker *w = worker_for(&where);
     d->path = strdup(m->path);
     if (!d->path)
         log_die("out of memory for a delivery");
+    const struct worker *slow = slow_one(&where);
+    if (slow) {
+        say_slow(slow, &d->outcome);
+        tell(d);
+        return;
+    }
+    struct worker *w = worker_for(&where);
     if (w->stuck) {
         (void)local_deferred(&d->outcome, "4.3.0", "the last delivery process for %.200s was ended and does not go; see why", m->base);
         tell(d);

@@ -412,6 +412,31 @@ class SeveralOwners(WorkerCase):
 
 
 @unittest.skipUnless(ROOT, "takes root")
+class AStoppedWorker(WorkerCase):
+    """A user may stop the processes that are his: so may a file system that does not answer."""
+
+    def test_it_holds_a_quarter_and_the_others_of_its_owner_are_deferred_soon(self):
+        before = self.deliver("alice").outcomes[0]
+        self.assertEqual(before.verdict, frames.VERDICT_DELIVERED)
+        [pid] = self.workers()
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(self.end, pid)
+        began = time.monotonic()
+        for n in range(80):
+            self.ask("alice" if n % 2 else "bob")
+        self.assertEqual(self.deliver("zoe", domain="second.example", timeout=5).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertLess(time.monotonic() - began, 5)
+        for _ in range(60):
+            self.deferred(self.edge.receive(20).outcomes[0], "4.3.0", "has taken 1")
+        self.assertIn(int(time.monotonic() - began), range(9, 15))
+        self.deferred(self.deliver("carol", timeout=1).outcomes[0], "4.3.0", "has taken 1")
+        os.kill(pid, signal.SIGCONT)
+        for _ in range(20):
+            self.assertEqual(self.edge.receive(20).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        self.assertEqual(self.deliver("carol").outcomes[0].verdict, frames.VERDICT_DELIVERED)
+
+
+@unittest.skipUnless(ROOT, "takes root")
 class OneProcess(WorkerCase):
     settings = "queue { local_deliveries = 1 }"
 

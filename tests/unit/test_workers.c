@@ -23,14 +23,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { USER = 64520, LOCAL = 64504, MOST = 64 };
 
 /* ---- a worker that misbehaves ----------------------------------------------------------------------------------------------------- */
 
-static enum { GOOD, HANGS, CRASHES, FAILS_FOR_GOOD, ANSWERS_ANOTHER, FLOODS, SILENT, STRAYS, HOLDS, REMEMBERS, SLOW } act;
-static bool is_local; /* in the process that is postino-local */
+static enum { GOOD, HANGS, CRASHES, FAILS_FOR_GOOD, ANSWERS_ANOTHER, FLOODS, SILENT, STRAYS, HOLDS, REMEMBERS, SLOW, FIRST_HANG } act;
+static bool is_local;    /* in the process that is postino-local */
+static unsigned hanging; /* users */
 static bool privileged;
 static char base[64];
 static char secret[] = "the-mail-of-somebody-else";
@@ -61,7 +63,7 @@ static bool holds_what_is_not_its_own(void)
 
 int __wrap_fdatasync(int fd)
 {
-    while (act == HANGS)
+    while (act == HANGS || (act == FIRST_HANG && geteuid() < USER + hanging))
         (void)sched_yield();
     if (act == CRASHES)
         abort();
@@ -118,6 +120,7 @@ struct plan {
     const char *words;
     bool one_by_one; /* the next is asked for when the last was told */
     bool shared;
+    unsigned hang;    /* so many of the users */
     unsigned wait_ms; /* afterwards */
     enum { HONEST, NO_TEXT, NO_COUNT, ROOTS_GROUP, IN_ROOTS_GROUP, ROOT, BARRED, CLIMBS } order;
 };
@@ -126,6 +129,7 @@ static struct event_base *events;
 static struct local_delivery deliveries[MOST];
 static const struct plan *plan;
 static size_t asked, told;
+static time_t began;
 static bool wrong;
 
 static uid_t user(size_t i)
@@ -164,9 +168,21 @@ static void ask(void)
     workers_deliver(&m, &deliveries[i]);
 }
 
+/* Of the first users nothing is done; all others have theirs long before these are given up. */
+static bool fair(const struct local_delivery *d)
+{
+    static size_t given_up; /* by those workers, who were given as much */
+    bool hangs = (size_t)(d - deliveries) % plan->users < plan->hang;
+    if (!hangs)
+        return d->outcome.verdict == VERDICT_DELIVERED && time(NULL) < began + plan->limits.time - 1;
+    given_up += strstr(d->outcome.words, "longer than") != NULL;
+    return d->outcome.verdict == VERDICT_DEFERRED && (strstr(d->outcome.words, "longer than") || strstr(d->outcome.words, "has taken")) &&
+           given_up <= plan->hang * (plan->limits.most / 4);
+}
+
 static void on_told(struct local_delivery *d)
 {
-    if (d->outcome.verdict != plan->verdict || !strstr(d->outcome.words, plan->words)) {
+    if (plan->hang ? !fair(d) : d->outcome.verdict != plan->verdict || !strstr(d->outcome.words, plan->words)) {
         fprintf(stderr, "%d %s %s\n", (int)d->outcome.verdict, d->outcome.status, d->outcome.words);
         wrong = true;
     }
@@ -205,6 +221,7 @@ static int local(void)
     }
     is_local = true;
     workers_open(events, &plan->limits);
+    began = time(NULL);
     memset(secret, 'x', sizeof secret);
     for (size_t i = 0; i < plan->count; i++)
         deliveries[i].told = on_told;
@@ -241,6 +258,7 @@ static void run(enum verdict verdict, const char *words, struct plan p)
     p.verdict = verdict;
     p.words = words;
     plan = &p;
+    hanging = p.hang;
     if (p.limits.most == 0)
         p.limits = (struct workers_limits){.most = 20, .time = 1, .idle = 1, .messages = 500};
     asked = told = 0;
@@ -434,6 +452,24 @@ static void one_that_hangs_takes_all_of_its_own_with_it(void **state)
     run(VERDICT_DEFERRED, "longer than 1 seconds", (struct plan){.count = 40, .users = 1});
 }
 
+static void one_that_hangs_holds_a_quarter(void **state)
+{
+    (void)state;
+    needs_root();
+    act = FIRST_HANG;
+    run(VERDICT_DELIVERED, "",
+        (struct plan){.count = MOST, .users = 4, .hang = 1, .limits = {.most = 8, .time = 6, .slow = 1, .idle = 1, .messages = 500}});
+}
+
+static void many_that_hang_hold_half(void **state)
+{
+    (void)state;
+    needs_root();
+    act = FIRST_HANG;
+    run(VERDICT_DELIVERED, "",
+        (struct plan){.count = MOST, .users = 8, .hang = 6, .limits = {.most = 8, .time = 10, .slow = 1, .idle = 1, .messages = 500}});
+}
+
 static void one_that_crashes(void **state)
 {
     (void)state;
@@ -588,6 +624,8 @@ int main(void)
         T(it_ends_when_it_is_idle),
         T(one_that_hangs_is_ended),
         T(one_that_hangs_takes_all_of_its_own_with_it),
+        T(one_that_hangs_holds_a_quarter),
+        T(many_that_hang_hold_half),
         T(one_that_crashes),
         T(one_that_writes_elsewhere_is_refused),
         T(one_that_holds_no_edge_of_its_maker),
