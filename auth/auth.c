@@ -30,10 +30,12 @@ static void alarm_of(const struct message_usage *u)
 
 static void take_usage(struct channel *channel, const struct message *m)
 {
+    static const uint16_t beyond[] = {
+        [USAGE_OK] = USED_FITS, [USAGE_BEYOND] = USED_HOLD, [USAGE_ALARM] = USED_HOLD, [USAGE_REFUSE] = USED_REFUSE};
     enum usage_answer answer = usage_add(m->usage.login, m->usage.recipients, clock_monotonic_ms() / 1000);
     if (answer == USAGE_ALARM)
         alarm_of(&m->usage);
-    channel_send(channel, &(struct message){.type = MESSAGE_USED, .id = m->id, .fd = -1, .used = {.beyond = answer != USAGE_OK}});
+    channel_send(channel, &(struct message){.type = MESSAGE_USED, .id = m->id, .fd = -1, .used = {.beyond = beyond[answer]}});
 }
 
 static void on_message(struct channel *channel, const struct message *m, void *arg)

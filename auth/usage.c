@@ -7,11 +7,13 @@
 
 #define WAYS 16
 #define HOUR ((uint64_t)3600 * 1000)
+#define DAY  (24 * HOUR)
 
 struct account {
-    uint64_t key;                  /* 0: free */
-    uint64_t messages, recipients; /* milliseconds: when each count has leaked away */
-    uint64_t alarmed;              /* milliseconds; 0: never */
+    uint64_t key;                            /* 0: free */
+    uint64_t messages, recipients;           /* milliseconds: when each count has leaked away */
+    uint64_t held_messages, held_recipients; /* the same for what is held */
+    uint64_t alarmed;                        /* milliseconds; 0: never */
 };
 
 static struct {
@@ -47,9 +49,14 @@ static uint64_t key_of(struct span login)
     return key ? key : 1;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 static uint64_t later(const struct account *a)
 {
-    return a->messages > a->recipients ? a->messages : a->recipients;
+    return most(most(a->messages, a->recipients), most(a->held_messages, a->held_recipients));
 }
 
 static struct account *find(uint64_t key)
@@ -76,6 +83,29 @@ static bool add(uint64_t *empty, uint64_t n, uint64_t limit, uint64_t now_ms)
     return beyond;
 }
 
+/* The last one that begins below the limit may go past it, or a message with many recipients could never be held. */
+static bool has_room(uint64_t empty, uint64_t limit, uint64_t now_ms)
+{
+    return !limit || empty <= now_ms || empty - now_ms + DAY / limit <= DAY;
+}
+
+static void add_held(uint64_t *empty, uint64_t n, uint64_t limit, uint64_t now_ms)
+{
+    uint64_t from = most(*empty, now_ms);
+    if (limit)
+        *empty = from + (n < limit ? DAY * n / limit : DAY);
+}
+
+/* False: too much is held already. */
+static bool hold(struct account *a, uint32_t recipients, uint64_t now_ms)
+{
+    if (!has_room(a->held_messages, self.limits.messages, now_ms) || !has_room(a->held_recipients, self.limits.recipients, now_ms))
+        return false;
+    add_held(&a->held_messages, 1, self.limits.messages, now_ms);
+    add_held(&a->held_recipients, recipients, self.limits.recipients, now_ms);
+    return true;
+}
+
 enum usage_answer usage_add(struct span login, uint32_t recipients, uint64_t now)
 {
     uint64_t now_ms = now * 1000 + 1;
@@ -84,6 +114,8 @@ enum usage_answer usage_add(struct span login, uint32_t recipients, uint64_t now
     bool beyond = add(&a->recipients, recipients, self.limits.recipients, now_ms) || messages;
     if (!beyond)
         return USAGE_OK;
+    if (!hold(a, recipients, now_ms))
+        return USAGE_REFUSE;
     if (a->alarmed && now_ms - a->alarmed < HOUR)
         return USAGE_BEYOND;
     a->alarmed = now_ms;

@@ -59,6 +59,7 @@ enum auth_verdict {
     AUTH_REFUSED,   /* nothing was looked at: too many failures from that network */
     AUTH_BUSY       /* the same: too many to that account, from everywhere */
 };
+enum used { USED_FITS, USED_HOLD, USED_REFUSE /* twice as much */ };
 enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2, RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */ }; /* without RESOLVE_MX the name itself is the one host */
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 

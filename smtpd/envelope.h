@@ -12,7 +12,8 @@ struct envelope {
     struct buf envid;  /* RFC 3461, decoded */
     enum ret ret;
     struct buf prepend;    /* header lines that rules of `access` want in front of it, each with CR LF */
-    bool hold;             /* such a rule wants it held in the queue */
+    bool hold;             /* such a rule wants it held in the queue, or a limit an hour does */
+    bool too_much;         /* its login has sent twice what it may in an hour */
     struct buf first;      /* the first accepted recipient, as the client said it */
     struct buf recipients; /* encoded record_recipient, without doubles */
     uint32_t count;

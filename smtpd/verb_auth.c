@@ -15,7 +15,7 @@
 
 #define ANSWER_SECONDS     60   /* for a verdict: auth gives up before that */
 #define MECHANISMS_SECONDS 5    /* for what is offered: then what was offered last */
-#define USAGE_SECONDS      5    /* for a limit an hour: then there is none */
+#define USAGE_SECONDS      5    /* for a limit an hour: then it is held */
 #define RESPONSE_OCTETS    9216 /* of 12,288 in base64 */
 
 static const struct settings *settings_of(const struct session *s)
@@ -129,6 +129,19 @@ static void tell_verdict(struct session *s, unsigned verdict)
     buf_clear(&s->login);
 }
 
+/* A limit that nobody can look at is no reason to lose mail, and an auth that is kept busy none to pass it. */
+static void start_unknown(struct session *s)
+{
+    struct buf line = BUF_EMPTY(1024);
+    buf_add_text(&line, "limit:");
+    log_value(&line, "login", buf_span(&s->login));
+    log_value(&line, "reason", SPAN_LITERAL("postino-auth did not say in time how much it has sent: its message is held"));
+    log_buf(LOG_LEVEL_WARNING, &line);
+    buf_free(&line);
+    s->envelope.hold = true;
+    intake_start(s);
+}
+
 void session_auth_waited(struct session *s, enum session_wait what)
 {
     if (what == WAIT_MECHANISMS) {
@@ -136,7 +149,7 @@ void session_auth_waited(struct session *s, enum session_wait what)
         return;
     }
     if (what == WAIT_USAGE) {
-        intake_start(s); /* without auth nobody is beyond a limit */
+        start_unknown(s);
         return;
     }
     session_auth_cancel(s);
@@ -290,8 +303,13 @@ static void on_used(const struct message *m, void *arg)
     session_answered(s);
     if (m && m->type != MESSAGE_USED)
         log_die("postino-auth answered USAGE with %s", message_name(m->type));
-    s->envelope.hold |= m && m->used.beyond != 0;
-    intake_start(s);
+    if (!m) {
+        start_unknown(s);
+    } else {
+        s->envelope.hold |= m->used.beyond == USED_HOLD;
+        s->envelope.too_much = m->used.beyond == USED_REFUSE;
+        intake_start(s);
+    }
     session_resume(s);
 }
 

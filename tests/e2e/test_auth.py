@@ -5,6 +5,7 @@ import re
 import select
 import shutil
 import signal
+import smtplib
 import socket
 import subprocess
 import tempfile
@@ -411,15 +412,35 @@ class Hourly(AuthTest):
         self.assertEqual(self.host.tool("postino", "queue", "release", "all").returncode, 0)
         wait_for(self.host.queue_is_empty)
 
-    def test_without_auth_mail_goes_on(self):
+    def held(self):
+        return len(re.findall(r"^\w+!", self.host.queue(), re.M))
+
+    def test_what_is_beyond_twice_the_limit_is_refused(self):
+        session = self.session()
+        self.assertEqual(session.plain("alice", PASSWORD), 235)
+        for _ in range(6):
+            self.send(session)
+        for _ in range(3):
+            with self.assertRaises(smtplib.SMTPDataError) as refused:
+                self.send(session)
+            self.assertEqual(refused.exception.smtp_code, 452)
+            self.assertRegex(refused.exception.smtp_error, rb"^4\.7\.1 .*twice")
+        wait_for(lambda: self.held() == 3)
+        self.host.wait_log("reply=\"452 4.7.1 this login has sent more than twice")
+
+    def test_without_auth_mail_waits_in_the_queue(self):
         session = self.session()
         self.assertEqual(session.plain("alice", PASSWORD), 235)
         pid = self.host.pid_of("auth")
         os.kill(pid, signal.SIGSTOP)
         try:
             self.send(session)
+            self.assertEqual(self.held(), 1)
+            self.host.wait_log("limit: login=alice reason=.*did not say in time")
         finally:
             os.kill(pid, signal.SIGCONT)
+        self.assertEqual(self.host.tool("postino", "queue", "release", "all").returncode, 0)
+        wait_for(self.host.queue_is_empty)
 
 
 class Guessing(AuthTest):

@@ -41,8 +41,39 @@ static void recipients(void **state)
     assert_int_equal(add("ann", 1, START), USAGE_OK); /* what was beyond does not count against what fits */
     assert_int_equal(add("ann", 1, START), USAGE_BEYOND);
     assert_int_equal(add("bob", 1001, START), USAGE_ALARM);
-    assert_int_equal(add("bob", UINT32_MAX, START), USAGE_BEYOND);
+    assert_int_equal(add("bob", UINT32_MAX, START), USAGE_REFUSE);
     assert_int_equal(add("bob", 1000, START), USAGE_OK);
+}
+
+static void what_is_held_has_a_limit_too(void **state)
+{
+    (void)state;
+    usage_open(&(struct usage_limits){.messages = 24});
+    for (int i = 0; i < 24; i++)
+        assert_int_equal(add("ann", 1, START), USAGE_OK);
+    assert_int_equal(add("ann", 1, START), USAGE_ALARM);
+    for (int i = 1; i < 24; i++)
+        assert_int_equal(add("ann", 1, START), USAGE_BEYOND);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(add("ann", 1, START), USAGE_REFUSE);
+    assert_int_equal(add("bob", 1, START), USAGE_OK);
+    for (int i = 0; i < 24; i++) /* an hour later: as many as ever, and one of the others' places is free again */
+        assert_int_equal(add("ann", 1, START + 3601), USAGE_OK);
+    assert_int_equal(add("ann", 1, START + 3601), USAGE_ALARM);
+    assert_int_equal(add("ann", 1, START + 3601), USAGE_REFUSE);
+}
+
+static void recipients_that_are_held_have_a_limit_too(void **state)
+{
+    (void)state;
+    usage_open(&(struct usage_limits){.messages = 1000, .recipients = 100});
+    assert_int_equal(add("ann", 5000, START), USAGE_ALARM);
+    assert_int_equal(add("ann", 5000, START), USAGE_REFUSE);
+    assert_int_equal(add("ann", 100, START), USAGE_OK);
+    assert_int_equal(add("bob", 60, START), USAGE_OK);
+    assert_int_equal(add("bob", 60, START), USAGE_ALARM);
+    assert_int_equal(add("bob", 60, START), USAGE_BEYOND);
+    assert_int_equal(add("bob", 60, START), USAGE_REFUSE);
 }
 
 static void no_limits(void **state)
@@ -81,6 +112,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages),
         cmocka_unit_test(recipients),
+        cmocka_unit_test(what_is_held_has_a_limit_too),
+        cmocka_unit_test(recipients_that_are_held_have_a_limit_too),
         cmocka_unit_test(no_limits),
         cmocka_unit_test(many_logins),
         cmocka_unit_test(one_account_in_any_case),
