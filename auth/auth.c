@@ -68,7 +68,7 @@ static void fill_sandbox(const struct settings *s, struct sandbox *sandbox)
 {
     if (s->auth_backend == AUTH_BACKEND_FILE) {
         sandbox_directory_of(sandbox, s->password_file, SANDBOX_READ);
-        sandbox->calls = SANDBOX_FILES_READ;
+        sandbox->calls = SANDBOX_FILES_READ | SANDBOX_THREADS;
     } else if (s->auth_backend == AUTH_BACKEND_DOVECOT) {
         sandbox->calls = SANDBOX_UNIX_OUT;
     }
@@ -94,7 +94,7 @@ static const struct backend *open_backend(const struct settings *s)
     case AUTH_BACKEND_PAM:
         return backend_pam(program_base(), s);
     default:
-        return backend_file(s);
+        return backend_file(program_base(), s);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "auth/backend_file.h"
 
+#include "auth/hasher.h"
 #include "auth/passwd.h"
 #include "auth/scram.h"
 
@@ -12,11 +13,30 @@ static bool offers(enum mechanism_kind kind)
     return (kind == MECHANISM_SCRAM || kind == MECHANISM_SCRAM_PLUS) && passwd_all_scram(passwords);
 }
 
+static bool is_tried(const struct conversation *c)
+{
+    return c->mechanism->kind == MECHANISM_PLAIN || c->mechanism->kind == MECHANISM_LOGIN;
+}
+
+static void on_tried(bool right, void *arg)
+{
+    struct conversation *c = arg;
+    c->own = NULL;
+    conversation_end(c, right ? AUTH_YES : AUTH_NO, "");
+}
+
 static void check(struct conversation *c, struct span password)
 {
     struct error error = {.text = ""};
-    enum auth_verdict verdict = passwd_check(passwords, buf_span(&c->user), password, &error);
-    conversation_end(c, verdict, error.text);
+    struct passwd_work work;
+    if (passwd_look(passwords, buf_span(&c->user), &work, &error) != 0) {
+        conversation_end(c, AUTH_NOT_NOW, error.text);
+        return;
+    }
+    c->own = hasher_start(&work, password, c->client_key, on_tried, c);
+    explicit_bzero(&work, sizeof work);
+    if (!c->own)
+        conversation_end(c, AUTH_NOT_NOW, "too many passwords are being tried, here or by its address");
 }
 
 static void go_on(struct conversation *c, struct span response)
@@ -51,13 +71,17 @@ static void begin(struct conversation *c, struct span response)
 
 static void gone(struct conversation *c)
 {
-    scram_free(c->own);
+    if (is_tried(c) && c->own)
+        hasher_abandon(c->own);
+    else if (!is_tried(c))
+        scram_free(c->own);
     c->own = NULL;
 }
 
-const struct backend *backend_file(const struct settings *settings)
+const struct backend *backend_file(struct event_base *base, const struct settings *settings)
 {
     static const struct backend file = {.offers = offers, .check = check, .begin = begin, .go_on = go_on, .gone = gone};
     passwords = passwd_open(settings->password_file);
+    hasher_open(base);
     return &file;
 }

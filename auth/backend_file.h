@@ -4,6 +4,6 @@
 
 #include "auth/conversation.h"
 
-const struct backend *backend_file(const struct settings *);
+const struct backend *backend_file(struct event_base *, const struct settings *);
 
 #endif

@@ -170,6 +170,7 @@ static struct conversation *make(struct channel *edge, const struct message_auth
     c->user.limit = c->login.limit = NAME_MOST + 1;
     c->unique.limit = c->exporter.limit = 256;
     buf_add_span(&c->client, m->client);
+    c->client_key = failures_address(m->client);
     buf_add_span(&c->unique, m->unique);
     buf_add_span(&c->exporter, m->exporter);
     TAILQ_INSERT_TAIL(&all, c, link);

@@ -39,6 +39,7 @@ struct conversation {
     bool asked;             /* there is one */
     bool begun;             /* the back end has this exchange */
     unsigned steps;
+    uint64_t client_key; /* the same for all of one address (IPv6: /64) */
     const struct mechanism *mechanism;
     struct buf client, user, unique, exporter; /* user: prepared; "" as long as nobody knows */
     struct buf login;                          /* what the back end calls that user; "" when the same */

@@ -140,6 +140,11 @@ static struct keys keys_of(struct span client, struct span account)
     return k;
 }
 
+uint64_t failures_address(struct span client)
+{
+    return keys_of(client, span_of("")).address;
+}
+
 /* ---- counts ---------------------------------------------------------------------------------------------------------------------- */
 
 static size_t bucket(uint64_t key, size_t buckets)

@@ -1,4 +1,4 @@
-auth_SRC := auth/conversation.c auth/response.c auth/secret.c auth/passwd.c auth/scram.c auth/failures.c auth/usage.c auth/backend_file.c \
+auth_SRC := auth/conversation.c auth/response.c auth/secret.c auth/passwd.c auth/hasher.c auth/scram.c auth/failures.c auth/usage.c auth/backend_file.c \
             auth/backend_dovecot.c auth/dovecot_reply.c auth/backend_pam.c auth/pam_warden.c smtpd/base64.c
 
 PROGRAMS          += postino-auth

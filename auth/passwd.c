@@ -2,7 +2,6 @@
 
 #include "common/log.h"
 
-#include <crypt.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -29,8 +28,9 @@ struct passwd_file {
     char *path;
     char *text;
     size_t size;
-    struct stat seen; /* of the file when it was read */
-    struct crypt_data scratch;
+    struct stat seen;         /* of the file when it was read */
+    struct span crypt, scram; /* the first of each kind, for those who have none; empty: the file has none */
+    bool all_scram;
 };
 
 struct passwd_file *passwd_open(const char *path)
@@ -49,6 +49,8 @@ static void forget(struct passwd_file *f)
     f->text = NULL;
     f->size = 0;
     f->seen = (struct stat){0};
+    f->crypt = f->scram = (struct span){0};
+    f->all_scram = false;
 }
 
 void passwd_close(struct passwd_file *f)
@@ -96,6 +98,8 @@ static int read_text(struct passwd_file *f, int fd, size_t size, struct error *e
     return 0;
 }
 
+static void survey(struct passwd_file *f);
+
 static int refresh_from(struct passwd_file *f, int fd, struct error *error)
 {
     struct stat st;
@@ -111,6 +115,7 @@ static int refresh_from(struct passwd_file *f, int fd, struct error *error)
         return -1;
     }
     f->seen = st;
+    survey(f);
     return 0;
 }
 
@@ -158,27 +163,64 @@ static bool next_entry(struct span *rest, struct span *name, struct span *hash)
     return false;
 }
 
-static bool can_match(struct span hash)
+/* {SHA512-CRYPT}$6$...: the scheme is told by the hash itself. */
+static struct span without_scheme(struct span hash)
 {
-    return *hash.p == '$' || *hash.p == '{';
+    static const char end[] = "CRYPT}";
+    const char *brace = *hash.p == '{' ? memchr(hash.p, '}', hash.n) : NULL;
+    size_t n = brace ? (size_t)(brace - hash.p) + 1 : 0;
+    if (n < sizeof end || memcmp(hash.p + n - (sizeof end - 1), end, sizeof end - 1) != 0)
+        return hash;
+    return span_make(hash.p + n, hash.n - n);
 }
 
-/* The user's hash; or, with false, any hash of the file, so that trying it takes as long. */
+static void copy_text(char *to, size_t size, struct span text)
+{
+    size_t n = text.n < size ? text.n : 0;
+    if (n)
+        memcpy(to, text.p, n);
+    to[n] = '\0';
+}
+
+/* PASSWD_NONE: locked. */
+static enum passwd_own kind_of(struct span hash)
+{
+    struct secret secret;
+    char setting[HASH_MOST];
+    if (secret_parse(hash, &secret))
+        return PASSWD_SCRAM;
+    copy_text(setting, sizeof setting, without_scheme(hash));
+    enum passwd_own kind = crypt_checksalt(setting) == CRYPT_SALT_INVALID ? PASSWD_NONE : PASSWD_CRYPT;
+    explicit_bzero(setting, sizeof setting);
+    return kind;
+}
+
+/* Once for each reading of the file. */
+static void survey(struct passwd_file *f)
+{
+    struct span rest = span_make(f->text, f->size), name, hash;
+    while (next_entry(&rest, &name, &hash)) {
+        enum passwd_own kind = kind_of(hash);
+        if (kind == PASSWD_CRYPT && !f->crypt.n)
+            f->crypt = without_scheme(hash);
+        else if (kind == PASSWD_SCRAM && !f->scram.n)
+            f->scram = hash;
+    }
+    f->all_scram = f->scram.n && !f->crypt.n;
+}
+
+/* To the end of the file, wherever the user stands. False: not there. */
 static bool find(const struct passwd_file *f, struct span user, struct span *hash)
 {
     struct span rest = span_make(f->text, f->size), name, other;
-    *hash = span_of(NOBODY);
-    bool any = false;
+    bool there = false;
     while (next_entry(&rest, &name, &other)) {
-        if (span_equal(name, user)) {
+        if (!there && span_equal(name, user)) {
             *hash = other;
-            return true;
+            there = true;
         }
-        if (!any && can_match(other))
-            *hash = other;
-        any = any || can_match(other);
     }
-    return false;
+    return there;
 }
 
 /* ---- check ----------------------------------------------------------------------------------------------------------------------- */
@@ -193,48 +235,40 @@ static bool equal_in_constant_time(const char *a, struct span b)
     return differ == 0;
 }
 
-/* {SHA512-CRYPT}$6$...: the scheme is told by the hash itself. */
-static struct span without_scheme(struct span hash)
+static bool matches_crypt(const char *setting, struct span password, struct crypt_data *scratch)
 {
-    static const char end[] = "CRYPT}";
-    const char *brace = *hash.p == '{' ? memchr(hash.p, '}', hash.n) : NULL;
-    size_t n = brace ? (size_t)(brace - hash.p) + 1 : 0;
-    if (n < sizeof end || memcmp(hash.p + n - (sizeof end - 1), end, sizeof end - 1) != 0)
-        return hash;
-    return span_make(hash.p + n, hash.n - n);
-}
-
-static bool matches_crypt(struct passwd_file *f, struct span password, struct span hash)
-{
-    char setting[HASH_MOST], key[CRYPT_MOST];
-    if (password.n >= sizeof key || hash.n >= sizeof setting || memchr(password.p, '\0', password.n))
+    char key[CRYPT_MOST];
+    if (password.n >= sizeof key || memchr(password.p, '\0', password.n))
         return false;
-    memcpy(setting, hash.p, hash.n);
-    setting[hash.n] = '\0';
-    memcpy(key, password.p, password.n);
-    key[password.n] = '\0';
-    const char *made = crypt_r(key, setting, &f->scratch);
-    bool yes = made && *made != '*' && equal_in_constant_time(made, hash);
+    copy_text(key, sizeof key, password);
+    const char *made = crypt_r(key, setting, scratch);
+    bool yes = made && *made != '*' && equal_in_constant_time(made, span_of(setting));
     explicit_bzero(key, sizeof key);
-    explicit_bzero(setting, sizeof setting);
-    explicit_bzero(&f->scratch, sizeof f->scratch);
+    explicit_bzero(scratch, sizeof *scratch);
     return yes;
 }
 
-static bool matches(struct passwd_file *f, struct span password, struct span hash)
-{
-    struct secret secret;
-    return secret_parse(hash, &secret) ? secret_matches(&secret, password) : matches_crypt(f, password, without_scheme(hash));
-}
-
-enum auth_verdict passwd_check(struct passwd_file *f, struct span user, struct span password, struct error *error)
+int passwd_look(struct passwd_file *f, struct span user, struct passwd_work *work, struct error *error)
 {
     struct span hash;
     if (refresh(f, error) != 0)
-        return AUTH_NOT_NOW;
-    bool there = find(f, user, &hash);
-    bool right = password.n && matches(f, password, hash);
-    return there && right ? AUTH_YES : AUTH_NO;
+        return -1;
+    work->own = find(f, user, &hash) ? kind_of(hash) : PASSWD_NONE;
+    copy_text(work->crypt, sizeof work->crypt, work->own == PASSWD_CRYPT ? without_scheme(hash) : f->crypt);
+    copy_text(work->scram, sizeof work->scram, work->own == PASSWD_SCRAM ? hash : f->scram);
+    if (!*work->crypt && !*work->scram)
+        copy_text(work->crypt, sizeof work->crypt, span_of(NOBODY));
+    return 0;
+}
+
+bool passwd_right(const struct passwd_work *work, struct span password, struct crypt_data *scratch)
+{
+    struct secret secret;
+    if (!password.n)
+        return false;
+    bool crypt = *work->crypt && matches_crypt(work->crypt, password, scratch);
+    bool scram = secret_parse(span_of(work->scram), &secret) && secret_matches(&secret, password);
+    return (work->own == PASSWD_CRYPT && crypt) || (work->own == PASSWD_SCRAM && scram);
 }
 
 /* ---- SCRAM ----------------------------------------------------------------------------------------------------------------------- */
@@ -242,29 +276,7 @@ enum auth_verdict passwd_check(struct passwd_file *f, struct span user, struct s
 bool passwd_all_scram(struct passwd_file *f)
 {
     struct error error;
-    struct secret secret;
-    if (refresh(f, &error) != 0)
-        return false;
-    struct span rest = span_make(f->text, f->size), name, hash;
-    bool any = false;
-    while (next_entry(&rest, &name, &hash)) {
-        if (!can_match(hash))
-            continue; /* locked */
-        if (!secret_parse(hash, &secret))
-            return false;
-        any = true;
-    }
-    return any;
-}
-
-/* The first SCRAM secret of the file: those who are not there look like it. */
-static bool find_example(const struct passwd_file *f, struct secret *secret)
-{
-    struct span rest = span_make(f->text, f->size), name, hash;
-    while (next_entry(&rest, &name, &hash))
-        if (secret_parse(hash, secret))
-            return true;
-    return false;
+    return refresh(f, &error) == 0 && f->all_scram;
 }
 
 static void make_up(const unsigned char *key, size_t key_size, struct span user, char use, size_t n, char *base64)
@@ -283,7 +295,7 @@ static void make_up(const unsigned char *key, size_t key_size, struct span user,
 static void make_up_secret(const struct passwd_file *f, struct span user, struct passwd_scram *out)
 {
     struct secret example;
-    bool any = find_example(f, &example);
+    bool any = secret_parse(f->scram, &example); /* those who are not there look like it */
     const unsigned char *key = any ? (const unsigned char *)example.server.p : f->seed;
     size_t key_size = any ? example.server.n : sizeof f->seed;
     size_t salt = any ? example.salt.n / 4 * 3 - (example.salt.p[example.salt.n - 1] == '=') - (example.salt.p[example.salt.n - 2] == '=')
@@ -293,13 +305,6 @@ static void make_up_secret(const struct passwd_file *f, struct span user, struct
     make_up(key, key_size, user, 'a', salt, out->salt);
     make_up(key, key_size, user, 'b', SECRET_KEY, out->stored);
     make_up(key, key_size, user, 'c', SECRET_KEY, out->server);
-}
-
-static void copy_text(char *to, size_t size, struct span text)
-{
-    size_t n = text.n < size ? text.n : 0;
-    memcpy(to, text.p, n);
-    to[n] = '\0';
 }
 
 int passwd_scram(struct passwd_file *f, struct span user, struct passwd_scram *out, struct error *error)

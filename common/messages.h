@@ -14,15 +14,23 @@
 
 #include <stdint.h>
 
-#define FRAME_HEADER 12
-#define FRAME_MAX ((size_t)4 << 20) /* 10,000 recipients, or a body of BODY_INLINE_MAX */
-#define BODY_INLINE_MAX ((size_t)256 << 10)
+#define FRAME_HEADER             12
+#define FRAME_MAX                ((size_t)4 << 20) /* 10,000 recipients, or a body of BODY_INLINE_MAX */
+#define BODY_INLINE_MAX          ((size_t)256 << 10)
 #define ENVELOPE_RECIPIENTS_MOST 20000 /* of one PUT */
 
 /* Sets of messages; an edge speaks one or more of them. */
 enum protocol {
-    PROTOCOL_CONTROL, PROTOCOL_SMTPD_ROUTE, PROTOCOL_ROUTING, PROTOCOL_SMTPD_AUTH, PROTOCOL_SMTPD_QMGR, PROTOCOL_QMGR_DELIVERY,
-    PROTOCOL_RESOLVING, PROTOCOL_ROUTE_DNS, PROTOCOL_ADMIN_QMGR, PROTOCOL_LOCAL_WORKER
+    PROTOCOL_CONTROL,
+    PROTOCOL_SMTPD_ROUTE,
+    PROTOCOL_ROUTING,
+    PROTOCOL_SMTPD_AUTH,
+    PROTOCOL_SMTPD_QMGR,
+    PROTOCOL_QMGR_DELIVERY,
+    PROTOCOL_RESOLVING,
+    PROTOCOL_ROUTE_DNS,
+    PROTOCOL_ADMIN_QMGR,
+    PROTOCOL_LOCAL_WORKER
 };
 enum side { SIDE_CLIENT, SIDE_SERVER };
 
@@ -35,8 +43,8 @@ enum envelope_flags {
     ENVELOPE_BOUNCE = 4, /* a report made here */
     ENVELOPE_HIGH = 8,   /* priority, as the listener gave it; neither: normal */
     ENVELOPE_LOW = 16,
-    ENVELOPE_HOLD = 32, /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
-    ENVELOPE_BINARY = 64,    /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
+    ENVELOPE_HOLD = 32,       /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
+    ENVELOPE_BINARY = 64,     /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
     ENVELOPE_REQUIRETLS = 128 /* RFC 8689: TLS, verified, at each hop, or it is returned */
 };
 enum verdict {
@@ -60,7 +68,11 @@ enum auth_verdict {
     AUTH_BUSY       /* the same: too many to that account, from everywhere */
 };
 enum used { USED_FITS, USED_HOLD, USED_REFUSE /* twice as much */ };
-enum resolve_want { RESOLVE_MX = 1, RESOLVE_ADDRESSES = 2, RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */ }; /* without RESOLVE_MX the name itself is the one host */
+enum resolve_want {
+    RESOLVE_MX = 1,
+    RESOLVE_ADDRESSES = 2,
+    RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */
+};                      /* without RESOLVE_MX the name itself is the one host */
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum message_type {
@@ -81,18 +93,18 @@ typedef uint64_t field_u64;
 typedef struct span field_text;
 typedef struct span field_bytes;
 
-#define FIELD_MEMBER(type, name) field_##type name;
+#define FIELD_MEMBER(type, name)  field_##type name;
 #define LIST_MEMBER(record, name) struct list name;
 
-#define RECORD(name)                                                                                                                     \
-    struct record_##name {                                                                                                               \
-        RECORD_##name(FIELD_MEMBER)                                                                                                      \
-    };                                                                                                                                   \
-    void record_##name##_add(struct buf *, const struct record_##name *);                                                                \
+#define RECORD(name)                                                                                                                       \
+    struct record_##name {                                                                                                                 \
+        RECORD_##name(FIELD_MEMBER)                                                                                                        \
+    };                                                                                                                                     \
+    void record_##name##_add(struct buf *, const struct record_##name *);                                                                  \
     bool record_##name##_next(struct list *, struct record_##name *); /* false at the end; the list forgets what was walked */
-#define MESSAGE(NAME, name, number, protocol, side, flags)                                                                               \
-    struct message_##name {                                                                                                              \
-        FIELDS_##NAME(FIELD_MEMBER, LIST_MEMBER)                                                                                         \
+#define MESSAGE(NAME, name, number, protocol, side, flags)                                                                                 \
+    struct message_##name {                                                                                                                \
+        FIELDS_##NAME(FIELD_MEMBER, LIST_MEMBER)                                                                                           \
     };
 #include "common/messages.def"
 #undef MESSAGE

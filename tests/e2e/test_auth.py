@@ -355,6 +355,59 @@ class HostileSmtpd(unittest.TestCase):
         self.assertEqual(self.edge.ask("RESPONSE", conversation=4306, response=b"alice").verdict, frames.AUTH_MORE)
 
 
+class SlowHashes(unittest.TestCase):
+    """A hash that takes a quarter of a second and more: auth's other answers do not wait for it."""
+    HASH = "$6$rounds=%d$saltsalt$" + "x" * 86
+
+    def start(self, rounds):
+        directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, directory, True)
+        path = os.path.join(directory, "passwd")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("alice:%s\n" % (self.HASH % rounds))
+        os.chmod(path, 0o600)
+        self.auth = Driven("auth", 'password_file = "%s"\nauth { messages_hour = 5 failures_address = 0 failures_network = 0 failures_account = 0 }' % path,
+                           edges=("smtpd",))
+        self.addCleanup(self.auth.close)
+        self.edge = self.auth.edges["smtpd"]
+
+    def tearDown(self):
+        self.assertTrue(self.auth.running(), self.auth.log())
+
+    def try_one(self, number, client="192.0.2.1"):
+        return self.edge.send("AUTH", conversation=number, client=client, mechanism="PLAIN", has_response=True, response=b"\0alice\0secret")
+
+    def test_usage_is_answered_while_passwords_are_tried(self):
+        self.start(1000000)
+        tries = [self.try_one(n, "192.0.2.%d" % n) for n in range(1, 7)]
+        usage = self.edge.send("USAGE", login="alice", recipients=1)
+        mechanisms = self.edge.send("MECHANISMS", binding=0)
+        answers = [self.edge.receive(60) for _ in range(8)]
+        self.assertEqual([a.request for a in answers[:2]], [usage, mechanisms])
+        self.assertEqual(sorted(a.request for a in answers[2:]), sorted(tries))
+        self.assertEqual({a.verdict for a in answers[2:]}, {frames.AUTH_NO})
+
+    def test_one_address_has_its_share_of_the_line(self):
+        self.start(200000)
+        for n in range(1, 41):
+            self.try_one(n, "2001:db8::%d" % n)
+        other = self.try_one(50)
+        answers = [self.edge.receive(60) for _ in range(41)]
+        self.assertEqual([a.verdict for a in answers[:24]], [frames.AUTH_NOT_NOW] * 24)
+        self.assertEqual([a.verdict for a in answers[24:]], [frames.AUTH_NO] * 17)
+        self.assertIn(other, [a.request for a in answers[24:]])
+
+    def test_what_is_cancelled_makes_room(self):
+        self.start(200000)
+        for n in range(1, 17):
+            self.try_one(n)
+        for n in range(1, 17):
+            self.edge.send("CANCEL", conversation=n)
+        last = self.try_one(20)
+        answer = self.edge.receive(60)
+        self.assertEqual((answer.request, answer.verdict), (last, frames.AUTH_NO))
+
+
 class Senders(AuthTest):
     """sender_logins: who may send as whom."""
 

@@ -1,7 +1,6 @@
 /* The password file: who may log in, and which files are not used. */
 #include "auth/passwd.h"
 
-#include <crypt.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,10 +38,19 @@ static void write_users(void)
     write_file(text, 0640);
 }
 
+static enum auth_verdict check_in(struct passwd_file *f, const char *user, const char *password, struct error *error)
+{
+    static struct crypt_data scratch;
+    struct passwd_work work;
+    if (passwd_look(f, span_of(user), &work, error) != 0)
+        return AUTH_NOT_NOW;
+    return passwd_right(&work, span_of(password), &scratch) ? AUTH_YES : AUTH_NO;
+}
+
 static enum auth_verdict check(const char *user, const char *password)
 {
     struct error error = {.text = ""};
-    enum auth_verdict verdict = passwd_check(file, span_of(user), span_of(password), &error);
+    enum auth_verdict verdict = check_in(file, user, password, &error);
     assert_int_equal(verdict == AUTH_NOT_NOW, error.text[0] != '\0');
     return verdict;
 }
@@ -96,11 +104,11 @@ static void a_missing_or_odd_file_is_not_a_no(void **state)
     (void)state;
     struct error error;
     struct passwd_file *other = passwd_open("/nowhere/passwd");
-    assert_int_equal(passwd_check(other, span_of("a"), span_of("b"), &error), AUTH_NOT_NOW);
+    assert_int_equal(check_in(other, "a", "b", &error), AUTH_NOT_NOW);
     assert_non_null(strstr(error.text, "/nowhere/passwd"));
     passwd_close(other);
     other = passwd_open("/tmp");
-    assert_int_equal(passwd_check(other, span_of("a"), span_of("b"), &error), AUTH_NOT_NOW);
+    assert_int_equal(check_in(other, "a", "b", &error), AUTH_NOT_NOW);
     passwd_close(other);
 }
 
@@ -174,6 +182,53 @@ static void who_is_not_there_costs_as_much(void **state)
     assert_true(not_there > there / 3 && there > not_there / 3);
 }
 
+/* The file has both kinds, of which each takes long. */
+static void nobody_is_told_by_the_time(void **state)
+{
+    (void)state;
+    char text[1000];
+    struct buf secret = BUF_EMPTY(500);
+    struct error error;
+    assert_int_equal(secret_make(span_of("new"), 20000, &secret, &error), 0);
+    snprintf(text, sizeof text, "ann:%s\nbob:%s\nlocked:!\nstarred:*\n", hash("new", "$6$rounds=20000$salt$"), buf_text(&secret));
+    buf_free(&secret);
+    write_file(text, 0600);
+    static const char *const users[] = {"ann", "bob", "locked", "starred", "nobody"};
+    double least = 1e9, most = 0;
+    for (size_t i = 0; i < sizeof users / sizeof *users; i++) {
+        double seconds = seconds_of(users[i]);
+        least = seconds < least ? seconds : least;
+        most = seconds > most ? seconds : most;
+    }
+    assert_true(most < 1.5 * least);
+    assert_int_equal(check("ann", "new"), AUTH_YES);
+    assert_int_equal(check("bob", "new"), AUTH_YES);
+    assert_int_equal(check("locked", "new"), AUTH_NO); /* though it is the password of what it was tried against */
+    assert_int_equal(check("nobody", "new"), AUTH_NO);
+}
+
+/* EHLO asks this, of a file with many users. */
+static void whether_all_can_scram_is_found_out_once(void **state)
+{
+    (void)state;
+    struct buf text = BUF_EMPTY(0);
+    struct timespec a, b, c;
+    for (int i = 0; i < 5000; i++)
+        buf_printf(&text, "user%d:" PENCIL "\n", i);
+    write_file(buf_text(&text), 0600);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    assert_true(passwd_all_scram(file));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    for (int i = 0; i < 20; i++)
+        assert_true(passwd_all_scram(file));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &c);
+    assert_true((c.tv_sec - b.tv_sec) * 1000000000 + c.tv_nsec - b.tv_nsec < (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec);
+    buf_add_text(&text, "x:$6$rounds=1000$salt$x\n");
+    write_file(buf_text(&text), 0600);
+    assert_false(passwd_all_scram(file));
+    buf_free(&text);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -197,6 +252,8 @@ int main(void)
         cmocka_unit_test(a_file_for_everybody_is_not_used),
         cmocka_unit_test(a_missing_or_odd_file_is_not_a_no),
         cmocka_unit_test(who_is_not_there_costs_as_much),
+        cmocka_unit_test(nobody_is_told_by_the_time),
+        cmocka_unit_test(whether_all_can_scram_is_found_out_once),
         cmocka_unit_test(scram_secrets_work_for_all),
         cmocka_unit_test(schemes_of_dovecot),
     };
