@@ -87,6 +87,11 @@ uint64_t program_now(void)
     return program_now_us() / 1000000;
 }
 
+void program_replace(void)
+{
+    channel_send(self.control, &(struct message){.type = MESSAGE_REPLACE, .fd = -1, .replace = {.instance = self.instance}});
+}
+
 static void fail(int status, const char *what, const char *why)
 {
     log_error("%s: %s", what, why);

@@ -13,6 +13,7 @@
  *     | PEER, LOG at any time; CONFIG again only to a program with reconfigure(), which answers CONFIGURED
  *     | DRAIN -> drain()
  *     |        <- DRAINING: it takes no new work
+ *     | <- REPLACE, once: DRAIN comes when another is ready
  *     | the program calls program_end() when its work is done; at `seconds` it is ended anyway
  *     v end of the control channel (the master is gone): exit at once
  */
@@ -49,7 +50,10 @@ uint32_t program_instance(void);
 bool program_unprivileged(void);
 bool program_draining(void);
 uint32_t program_drain_seconds(void); /* 0: no bound, as other processes take the work over (a reload): no session need be dropped */
-void program_end(void);               /* leaves the event loop after this turn, exit status 0 */
+/* This process has served long enough. The master starts another in its place, and sends DRAIN when that one is ready; until then, which may be
+ * long, work goes on. Once in a life. */
+void program_replace(void);
+void program_end(void); /* leaves the event loop after this turn, exit status 0 */
 
 /* Seconds and microseconds since 1970, read once a turn. */
 uint64_t program_now(void);

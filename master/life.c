@@ -8,6 +8,7 @@
 #include "master/logs.h"
 #include "master/notify.h"
 #include "master/reload.h"
+#include "master/replace.h"
 #include "master/stop.h"
 
 #include <errno.h>
@@ -80,6 +81,7 @@ void life_ready(struct process *p)
 {
     log_debug("%s is ready", process_name(p));
     start_what_may(p->generation);
+    replace_ready(p);
     if (master.state == MASTER_STARTING && all_are_ready(master.current->generation)) {
         master.state = MASTER_RUNNING;
         tell_started();
@@ -95,6 +97,7 @@ void life_progress(void)
         stop_continue();
     else
         reload_continue();
+    replace_continue();
 }
 
 void life_begin(void)
@@ -108,23 +111,32 @@ void life_begin(void)
 
 /* ---- a process dies ------------------------------------------------------------------------------------------------------------ */
 
-static void relaunch(struct process *p)
+static void time_to_launch(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    if (master.state != MASTER_STOPPING)
+        life_launch(arg);
+}
+
+static void launch_later(struct process *p, unsigned seconds)
+{
+    if (p->timer == NULL)
+        p->timer = evtimer_new(master.base, time_to_launch, p);
+    if (p->timer == NULL)
+        log_die("out of memory for a timer");
+    evtimer_add(p->timer, &(struct timeval){.tv_sec = seconds});
+}
+
+void life_launch(struct process *p)
 {
     struct error error;
     if (process_launch(p, master.current, &error) != 0) {
         log_error("%s; trying again", error.text);
-        evtimer_add(p->timer, &(struct timeval){.tv_sec = 1});
+        launch_later(p, 1);
         return;
     }
     edges_wire();
     start_what_may(p->generation);
-}
-
-static void time_to_relaunch(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    if (master.state != MASTER_STOPPING)
-        relaunch(arg);
 }
 
 static void restart(struct process *p, const char *name, const char *words)
@@ -133,18 +145,14 @@ static void restart(struct process *p, const char *name, const char *words)
     unsigned delay = death_delay(p->quick_deaths);
     process_down(p);
     life_progress();
-    if (p->timer == NULL)
-        p->timer = evtimer_new(master.base, time_to_relaunch, p);
-    if (p->timer == NULL)
-        log_die("out of memory for a timer");
     if (delay == 0) {
         log_error("%s %s; starting it anew", name, words);
-        relaunch(p);
+        life_launch(p);
         return;
     }
     log_error("%s %s; the last %u lives of it were shorter than %d s, so it is started anew in %u s", name, words, p->quick_deaths,
               DEATH_QUICK_MS / 1000, delay / 1000);
-    evtimer_add(p->timer, &(struct timeval){.tv_sec = delay / 1000});
+    launch_later(p, delay / 1000);
     edges_wire();
 }
 
@@ -154,6 +162,14 @@ static void drained(struct process *p, int status, const char *name, const char 
         log_info("%s has finished", name);
     else
         log_warning("%s %s while it was finishing", name, words);
+    process_free(p);
+    life_progress();
+}
+
+/* Another is on its way already, to take its place. */
+static void died_when_replaced(struct process *p, const char *name, const char *words)
+{
+    log_error("%s %s; the one that replaces it is being started", name, words);
     process_free(p);
     life_progress();
 }
@@ -179,6 +195,8 @@ static void ended(struct process *p, int status, const char *name, const char *w
         reload_failed(why.text);
     } else if (master.state == MASTER_STARTING && !p->was_ready) {
         first_start_failed(p, status, name, words);
+    } else if (p->worn && replace_successor(p)) {
+        died_when_replaced(p, name, words);
     } else {
         restart(p, name, words);
     }

@@ -21,6 +21,9 @@ void life_begin(void);
 /* Makes places for all programs of a plan (but those that stay, if `all` is false), launches and wires them. -1: one can't be launched. */
 int life_launch_generation(const struct plan *, bool all, struct error *);
 
+/* A process of the current generation that is DOWN; if it can't be launched now, it is tried again. */
+void life_launch(struct process *);
+
 void life_ready(struct process *);
 void life_progress(void); /* a process did what it was told, DRAIN or another CONFIG, or ended over it */
 void life_reap(void);     /* SIGCHLD */

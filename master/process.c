@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "master/life.h"
 #include "master/logs.h"
+#include "master/replace.h"
 #include "master/spawn.h"
 
 #include <errno.h>
@@ -99,7 +100,7 @@ void process_down(struct process *p)
     p->channel = NULL;
     p->pid = 0;
     p->state = PROCESS_DOWN;
-    p->start_sent = p->configuring = false;
+    p->start_sent = p->configuring = p->worn = false;
     p->killed_for = NULL;
     p->serial = ++last_serial;
     memset(p->connected, 0, sizeof p->connected);
@@ -119,6 +120,11 @@ static void from_process(struct channel *c, const struct message *m, void *arg)
     if (m->type == MESSAGE_CONFIGURED && p->configuring) {
         p->configuring = false;
         life_progress();
+        return;
+    }
+    if (m->type == MESSAGE_REPLACE && p->state == PROCESS_READY && programs[p->program].many && !p->worn) {
+        p->worn = true;
+        replace_continue();
         return;
     }
     if (m->type != MESSAGE_READY || p->state != PROCESS_STARTING || !p->start_sent) {

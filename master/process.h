@@ -5,7 +5,7 @@
  *       +---------- it died -------+------------------+                          +-- it died --> (freed)
  *
  * This is the mechanism; life.h decides what is done when. From a process the master reads READY, once, CONFIGURED when it was
- * sent another configuration, and DRAINING when it was told to drain: whatever else comes from it ends it. */
+ * sent another configuration, DRAINING when it was told to drain, and REPLACE, once, from one of many: whatever else comes from it ends it. */
 #ifndef POSTINO_PROCESS_H
 #define POSTINO_PROCESS_H
 
@@ -32,10 +32,11 @@ struct process {
     enum process_state state;
     bool start_sent, was_ready; /* was_ready: in some life of it */
     bool configuring;           /* READY, and it has not taken over the CONFIG that it was sent */
+    bool worn;                  /* READY, and it asked for another in its place (replace.h) */
     bool quiet;                 /* DRAINING, and it says that it takes no new work */
     pid_t pid;                  /* 0 while DOWN */
     struct channel *channel;    /* NULL while DOWN, and when it hung up */
-    struct event *timer;        /* to launch it again; the owner's (life.c) */
+    struct event *timer;        /* to launch it again, or for the end of a replaced one; the owner's (life.c, replace.c) */
     struct event *hangup;       /* its channel has ended, and it has not yet */
     uint64_t launched;          /* clock_monotonic_ms() */
     unsigned quick_deaths;

@@ -6,6 +6,7 @@
 #include "master/life.h"
 #include "master/logs.h"
 #include "master/notify.h"
+#include "master/replace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,6 +79,7 @@ static void over(const char *status)
     master.state = MASTER_RUNNING;
     notify_send(NOTIFY_EVENT_READY, status);
     reload_pending();
+    replace_continue();
 }
 
 static void serves(void)

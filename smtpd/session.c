@@ -292,6 +292,7 @@ struct session *session_new(struct server *server, const struct settings_listene
     buf_add_text(&s->name, "unknown");
     TAILQ_INSERT_TAIL(&server->sessions, s, link);
     server->session_count++;
+    server->session_total++;
     return s;
 }
 

@@ -43,6 +43,7 @@ struct server {
     size_t relay_from_count;
     TAILQ_HEAD(, session) sessions;
     size_t session_count, local_count;
+    uint64_t session_total; /* since the start */
     bool draining;                    /* no new mail: 421 between transactions */
     void (*emptied)(struct server *); /* NULL, or called when the last session has ended */
 };

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define OTHER_FILES    64 /* descriptors beside the sessions' */
@@ -138,6 +139,48 @@ static void take_peer(const char *role, uint32_t instance, int fd)
         close(fd);
 }
 
+/* ---- age: a foothold in this process lasts no longer than its life ------------------------------------------------------------------ */
+
+#define SPREAD 8 /* a life is up to 1/8 shorter, so that not all end at the same time */
+
+static bool asked_to_be_replaced;
+static uint64_t sessions_of_life; /* 0: no bound */
+
+static void ask_to_be_replaced(void)
+{
+    if (!asked_to_be_replaced && !program_draining())
+        program_replace();
+    asked_to_be_replaced = true;
+}
+
+static void time_is_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    ask_to_be_replaced();
+}
+
+static uint64_t shorter(uint64_t most)
+{
+    uint64_t random = 0;
+    if (most < SPREAD || getrandom(&random, sizeof random, 0) != sizeof random)
+        return most;
+    return most - random % (most / SPREAD + 1);
+}
+
+static int bound_life(const struct settings *settings)
+{
+    uint64_t seconds = shorter(settings->smtpd_process_time);
+    sessions_of_life = shorter(settings->smtpd_process_sessions);
+    return seconds ? event_base_once(program_base(), -1, EV_TIMEOUT, time_is_over, NULL, &(struct timeval){.tv_sec = (time_t)seconds}) : 0;
+}
+
+static void turn(void)
+{
+    streams_flush();
+    if (sessions_of_life && server.session_total >= sessions_of_life)
+        ask_to_be_replaced();
+}
+
 /* ---- program --------------------------------------------------------------------------------------------------------------------- */
 
 static void fill_sandbox(const struct settings *settings, struct sandbox *sandbox)
@@ -163,6 +206,8 @@ static int start(const struct settings *settings, struct error *error)
     for (struct listener *l = listeners; l; l = l->next)
         if (open_listener(l, settings, error) != 0)
             return -1;
+    if (bound_life(settings) < 0)
+        return error_set(error, "out of memory for a timer");
     return 0;
 }
 
@@ -191,7 +236,7 @@ static const struct program smtpd_program = {
     .listener = take_listener,
     .peer = take_peer,
     .drain = drain,
-    .turn = streams_flush,
+    .turn = turn,
 };
 
 int main(int argc, char **argv)

@@ -4,6 +4,7 @@
 Beside it (named postino-smtpd and so on by links) lie:
     part-smtpd     words: "deaf" (never ready), "refuse" (ends with 78 at START), "garbage" (sends a bad frame when ready), "early" (READY before
                    START), "other" (sends a message of another edge), "crash" (killed by SIGSEGV at START), "stubborn" (does not end at DRAIN), "undead" (does not end when the master hangs up)
+At SIGUSR1 it asks to be replaced.
     told-smtpd     one line of JSON for each message: pid, type, and its fields
 """
 import json
@@ -60,6 +61,7 @@ def main():
     control = frames.Channel(socket.socket(fileno=3))
     note(type="BORN", open=OPEN, environment=dict(os.environ), argv0=sys.argv[0])
     instance, kept, up = 0, [], False
+    signal.signal(signal.SIGUSR1, lambda number, frame: control.send("REPLACE", instance=instance))
     if "early" in PARTS:
         control.send("READY")
     while True:
