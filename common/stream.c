@@ -29,6 +29,7 @@ static char *spare;
 static size_t spare_size;
 static TAILQ_HEAD(, stream) dirty = TAILQ_HEAD_INITIALIZER(dirty);
 static unsigned flush_round;
+static size_t open_streams;
 
 static void flush(struct stream *);
 static void read_open(struct stream *);
@@ -74,6 +75,12 @@ static void destroy(struct stream *s)
     release_output(s);
     close(s->fd);
     free(s);
+    open_streams--;
+}
+
+size_t streams_open(void)
+{
+    return open_streams;
 }
 
 void stream_enter(struct stream *s)
@@ -503,6 +510,15 @@ void stream_close_after_flush(struct stream *s)
     stream_flush_later(s);
 }
 
+void stream_close_at_once(struct stream *s)
+{
+    if (s->state == STREAM_OPEN && !s->write_failed && !s->output.failed) {
+        send_some(s);
+        stream_tls_close(s, true);
+    }
+    stream_free(s);
+}
+
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
 
 static void handshake(struct stream *s)
@@ -585,6 +601,7 @@ static struct stream *stream_new(struct event_base *base, int fd, size_t input_l
         close(fd);
         return NULL;
     }
+    open_streams++;
     s->base = base;
     s->fd = fd;
     s->handler = handler;

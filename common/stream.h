@@ -39,6 +39,9 @@ struct stream *stream_connect(struct event_base *, const struct sockaddr *, sock
 void stream_free(struct stream *); /* closes at once */
 /* Sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again. */
 void stream_close_after_flush(struct stream *);
+/* Sends what the socket takes at once of what is gathered, and closes. Not from a handler of its own. */
+void stream_close_at_once(struct stream *);
+size_t streams_open(void); /* of this process, those that still close included: so many descriptors */
 /* The peer has promised to send nothing more (QUIT): a close does not have to wait for its end of input. */
 void stream_promised_silence(struct stream *);
 

@@ -71,16 +71,16 @@ static bool is_free(const struct server *server, const struct sockaddr *client)
 void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
 {
     const struct settings *settings = server->settings;
-    if (server->session_count >= settings->limit_sessions) {
-        turn_away(server, fd, client, "too many sessions, try again later");
-        return;
-    }
     bool counted = !is_free(server, client);
     if (counted && !clients_enter(server->clients, client, settings->limit_sessions_client)) {
         turn_away(server, fd, client, "too many sessions from your address");
         return;
     }
-    struct session *s = session_new(server, listener, fd);
+    struct session *s = NULL;
+    if (shed_make_room(server, counted ? client : NULL))
+        s = session_new(server, listener, fd);
+    else
+        turn_away(server, fd, client, "too many sessions, try again later");
     if (!s) {
         if (counted)
             clients_leave(server->clients, client);
@@ -104,15 +104,15 @@ static uint64_t sessions_of(const struct server *server, uid_t uid)
 
 /* The host's users get a quarter of the sessions, so that none of them can keep the network out, and each of them a quarter of that; root is never
  * turned away. */
-static bool local_is_full(const struct server *server, uid_t uid)
+static bool has_too_many_local(const struct server *server, uid_t uid)
 {
-    uint64_t most = server->settings->limit_sessions, local = (most + 3) / 4;
-    return uid != 0 && (server->session_count >= most || server->local_count >= local || sessions_of(server, uid) >= (local + 3) / 4);
+    uint64_t local = (server->settings->limit_sessions + 3) / 4;
+    return uid != 0 && (server->local_count >= local || sessions_of(server, uid) >= (local + 3) / 4);
 }
 
 void session_accept_local(struct server *server, int fd, uid_t uid)
 {
-    if (local_is_full(server, uid)) {
+    if (has_too_many_local(server, uid) || (!shed_make_room(server, NULL) && uid != 0)) {
         turn_away_local(server, fd, uid);
         return;
     }

@@ -1,5 +1,5 @@
 smtpd_session_SRC := smtpd/session.c smtpd/session_input.c smtpd/session_log.c smtpd/accept.c smtpd/verbs.c smtpd/verb_mail.c smtpd/intake.c smtpd/command.c smtpd/parameters.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
-                     smtpd/verb_auth.c smtpd/tls_binding.c smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c
+                     smtpd/verb_auth.c smtpd/tls_binding.c smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c smtpd/shed.c
 smtpd_LIBS        := -lssl -lcrypto $(COMMON_LIBS)
 
 PROGRAMS           += postino-smtpd
@@ -32,3 +32,7 @@ test_smuggling_SRC := smtpd/data.c delivery/stuff.c
 TESTS += test_session_time
 test_session_time_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fake_clock.c
 test_session_time_LIBS := $(smtpd_LIBS)
+
+TESTS += test_shed
+test_shed_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fake_clock.c
+test_shed_LIBS := $(smtpd_LIBS)

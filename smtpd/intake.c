@@ -29,6 +29,7 @@ struct intake {
     size_t front;    /* where the client's text begins in the body, until a piece has left */
     bool appended;   /* qmgr has pieces */
     uint64_t before; /* octets of the pieces that have left */
+    size_t handed;   /* of the last one, with a qmgr that has not answered */
     unsigned failed; /* the code that qmgr refused a piece with */
     struct buf why;
     time_t now;
@@ -254,6 +255,7 @@ static void ask_put(struct session *s)
                                 .body = buf_span(&in->body)}};
     session_ask(s, WAIT_PUT, s->server->qmgr, &m, on_stored, 0);
     buf_free(&flow);
+    in->handed = in->body.len;
     buf_free(&in->body);
 }
 
@@ -345,13 +347,30 @@ static bool is_lost(const struct intake *in)
     return in->failed || in->data.fault != DATA_OK;
 }
 
+static void lose_if_too_much(struct session *s)
+{
+    if (!is_lost(s->intake) && shed_takes_too_much(s))
+        piece_refused(s->intake, 452, SPAN_LITERAL("not enough memory now, try again later"));
+}
+
+size_t intake_memory(const struct session *s)
+{
+    return s->intake ? s->intake->body.cap + s->intake->handed : 0;
+}
+
+uint64_t intake_octets(const struct session *s)
+{
+    return s->intake ? s->intake->data.size : 0;
+}
+
 void intake_take(struct session *s)
 {
     struct intake *in = s->intake;
     struct span input = stream_input(s->stream);
+    lose_if_too_much(s);
     while (input.n && s->state == SESSION_TEXT) {
         if (is_lost(in))
-            buf_clear(&in->body);
+            buf_free(&in->body);
         size_t room = input_room(in);
         if (room < PIECE_LEAST) {
             ask_append(s);

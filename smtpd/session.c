@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "smtpd/reply.h"
 
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,6 +77,7 @@ static void greet(struct session *s)
 static void free_session(struct session *s)
 {
     struct server *server = s->server;
+    shed_forget(s);
     peer_cancel(server->route, s->client_question);
     session_auth_cancel(s);
     if (s->asked)
@@ -121,11 +123,24 @@ void session_end_if_due(struct session *s)
         session_end(s, 421, "4.3.2", "%s is shutting down, try again", settings->hostname);
 }
 
+void session_shed(struct session *s)
+{
+    const char *host = s->server->settings->hostname;
+    char waited[64];
+    snprintf(waited, sizeof waited, "waited %" PRIu64 " s", (clock_monotonic_ms() - s->place.since) / MILLISECONDS);
+    session_log(s, LOG_LEVEL_INFO, "shed", "reason", waited);
+    if (s->state != SESSION_HANDSHAKE)
+        session_reply(s, 421, "4.3.2", "%s has too many clients now, try again later", host);
+    stream_close_at_once(s->stream);
+    s->stream = NULL;
+    free_session(s);
+}
+
 /* A command has its time as a whole, a text each time that something of it came; nothing is later than the end of the session. */
 static uint64_t timeout_ms(struct session *s, uint64_t seconds)
 {
     uint64_t now = clock_monotonic_ms();
-    if (!s->due || s->state == SESSION_TEXT)
+    if (!s->due || (s->state == SESSION_TEXT && shed_earns_time(s, intake_octets(s))))
         s->due = now + seconds * MILLISECONDS;
     uint64_t end = s->due < s->ends ? s->due : s->ends;
     return end > now ? end - now : 1;
@@ -137,7 +152,7 @@ static void await_client(struct session *s)
     uint64_t seconds = s->state == SESSION_HANDSHAKE ? settings->smtpd_tls_timeout
                        : s->state == SESSION_TEXT    ? settings->smtpd_data_timeout
                                                      : settings->smtpd_command_timeout;
-    stream_timeout(s->stream, timeout_ms(s, seconds));
+    stream_timeout(s->stream, timeout_ms(s, shed_seconds(s->server, seconds)));
     if (s->state == SESSION_HANDSHAKE)
         return;
     if (stream_backlog(s->stream))
@@ -152,12 +167,15 @@ void session_resume(struct session *s)
     else if (s->state != SESSION_WAIT)
         s->state = SESSION_ENDED;
     session_end_if_due(s);
-    if (s->state == SESSION_ENDED)
+    if (s->state == SESSION_ENDED) {
         free_session(s);
-    else if (s->stream && s->state == SESSION_WAIT)
+        return;
+    }
+    if (s->stream && s->state == SESSION_WAIT)
         stream_want_input(s->stream, false);
     else if (s->stream)
         await_client(s);
+    shed_update(s);
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------------------------------- */
@@ -307,6 +325,7 @@ void session_begin(struct session *s)
         s->greeted = true;
     }
     await_client(s);
+    shed_update(s);
 }
 
 /* ---- server ---------------------------------------------------------------------------------------------------------------------- */
@@ -315,6 +334,7 @@ void server_init(struct server *server)
 {
     const struct strings *networks = &server->settings->relay_from;
     TAILQ_INIT(&server->sessions);
+    shed_init(server);
     server->relay_from = calloc(networks->n ? networks->n : 1, sizeof *server->relay_from);
     if (!server->relay_from)
         log_die("out of memory at start");

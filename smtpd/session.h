@@ -22,6 +22,7 @@
 #include "conf/settings.h"
 #include "smtpd/clients.h"
 #include "smtpd/ids.h"
+#include "smtpd/shed.h"
 
 #include <openssl/ssl.h>
 #include <sys/queue.h>
@@ -42,8 +43,9 @@ struct server {
     struct network *relay_from; /* whose sessions are not counted by client */
     size_t relay_from_count;
     TAILQ_HEAD(, session) sessions;
+    struct shed shed;
     size_t session_count, local_count;
-    uint64_t session_total; /* since the start */
+    uint64_t session_total;           /* since the start */
     bool draining;                    /* no new mail: 421 between transactions */
     void (*emptied)(struct server *); /* NULL, or called when the last session has ended */
 };

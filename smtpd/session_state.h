@@ -32,6 +32,7 @@ struct session {
     uid_t uid;
     uint64_t ends; /* the session as a whole; monotonic milliseconds */
     uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
+    struct shed_place place;
     uint64_t errors, auth_failures;
     unsigned idle; /* commands since the last message that bring none nearer */
     struct peer *asked;
@@ -67,6 +68,8 @@ void session_end_if_due(struct session *);                                      
 struct session *session_new(struct server *, const struct settings_listener *, int fd); /* NULL: no memory; the descriptor is closed */
 void session_begin(struct session *);                                                   /* greets, or starts TLS */
 
+void session_shed(struct session *); /* 421, and it is gone. From outside of its own events */
+
 /* ---- session_input.c ---- */
 void session_input(struct session *); /* looks at what the stream has, as far as the state lets it */
 
@@ -100,6 +103,8 @@ void session_auth_cancel(struct session *); /* auth need not go on with it */
 void intake_start(struct session *);                     /* DATA was accepted */
 void intake_take(struct session *);                      /* looks at input in TEXT */
 void intake_waited(struct session *, enum session_wait); /* no answer came in time */
+size_t intake_memory(const struct session *);            /* of the text that is here, or with a qmgr that has not answered */
+uint64_t intake_octets(const struct session *);          /* of the text that have come */
 void intake_free(struct session *);
 
 #endif

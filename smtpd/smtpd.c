@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-#define OTHER_FILES    64 /* descriptors beside the sessions' */
+#define OTHER_FILES    64 /* descriptors beside the sessions' and the listeners' */
 #define ACCEPTS_A_TURN 16
 #define PAUSE_SECONDS  1 /* without accept(), when it failed for lack of something */
 
@@ -183,15 +185,40 @@ static void turn(void)
 
 /* ---- program --------------------------------------------------------------------------------------------------------------------- */
 
+static size_t files_needed(const struct settings *settings)
+{
+    size_t n = OTHER_FILES + shed_descriptors(settings->limit_sessions);
+    for (const struct listener *l = listeners; l; l = l->next)
+        n++;
+    return n;
+}
+
 static void fill_sandbox(const struct settings *settings, struct sandbox *sandbox)
 {
     sandbox->root = settings->directory_empty;
     sandbox->calls = SANDBOX_ACCEPT;
-    sandbox->open_files = settings->limit_sessions + OTHER_FILES;
+    sandbox->open_files = files_needed(settings);
+}
+
+static int check_files(const struct settings *settings, struct error *error)
+{
+    rlim_t need = files_needed(settings);
+    struct rlimit have;
+    if (getrlimit(RLIMIT_NOFILE, &have) != 0)
+        return error_set(error, "the limit of open files can't be read: %s", strerror(errno));
+    if (have.rlim_max >= need || setrlimit(RLIMIT_NOFILE, &(struct rlimit){need, need}) == 0)
+        return 0;
+    return error_set(error,
+                     "limit { sessions = %" PRIu64
+                     " } needs %llu open files in each smtpd process, and the hard limit is %llu: raise it for the "
+                     "master (ulimit -Hn, LimitNOFILE= of its service), or allow fewer sessions",
+                     settings->limit_sessions, (unsigned long long)need, (unsigned long long)have.rlim_max);
 }
 
 static int prepare(const struct settings *settings, struct error *error)
 {
+    if (check_files(settings, error) != 0)
+        return -1;
     server.clients = clients_new();
     return tls_open(settings, &server.tls, error);
 }

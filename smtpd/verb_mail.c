@@ -79,6 +79,8 @@ static bool may_rcpt(struct session *s, const struct command *c)
         session_refuse(s, "RCPT", 503, "5.5.1", "send MAIL first");
     else if (!s->local && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
         session_refuse(s, "RCPT", 501, "5.1.3", "the recipient's address has no domain");
+    else if (shed_takes_too_much(s))
+        session_refuse(s, "RCPT", 452, "4.3.1", "not enough memory now, try again later");
     else if (s->envelope.accepted >= settings_of(s)->limit_recipients)
         session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
     else

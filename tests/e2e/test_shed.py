@@ -1,0 +1,68 @@
+#!/usr/bin/python3
+"""A full smtpd process: who waits goes for who comes, and what it needs to be so full is there or it does not start."""
+import os
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from host import DOMAIN, Host, program, wait_for  # noqa: E402
+
+
+def hear(sock):
+    sock.settimeout(5)
+    try:
+        return sock.recv(4096).decode()
+    except ConnectionError:
+        return ""
+
+
+def connect(host, address):
+    sock = socket.create_connection(("127.0.0.1", host.port), source_address=(address, 0), timeout=5)
+    return sock, hear(sock)
+
+
+class Shed(unittest.TestCase):
+    def host(self, settings, **more):
+        host = Host(settings="smtpd_processes = 1 " + settings, relay_from=(), **more)
+        self.addCleanup(host.close)
+        return host
+
+    def test_who_waits_longest_makes_room(self):
+        host = self.host("limit { sessions = 20 } smtpd { stress_timeout = 1m }").start()
+        held = []
+        for i in range(20):
+            sock, greeting = connect(host, "127.0.%d.1" % i)
+            self.assertEqual(greeting[:4], "220 ")
+            sock.sendall(b"EHLO x\r\n")
+            self.assertIn("250 ", hear(sock))
+            held.append(sock)
+        self.addCleanup(lambda: [sock.close() for sock in held])
+        writer = held[0]
+        writer.sendall(b"MAIL FROM:<x@client.example>\r\nRCPT TO:<alice@%s>\r\nDATA\r\n" % DOMAIN.encode())
+        wait_for(lambda: "354 " in hear(writer))
+        time.sleep(1.1)
+        sock, greeting = connect(host, "127.1.0.1")
+        self.assertEqual(greeting[:4], "220 ")
+        self.assertIn("421 4.3.2 ", hear(held[1]))
+        self.assertEqual(hear(held[1]), "")
+        writer.sendall(b"Subject: in the middle\r\n\r\nx\r\n.\r\n")
+        self.assertIn("250 2.0.0 ", hear(writer))
+        host.wait_log(r"shed: client=\S*127\.0\.1\.1\S* .*reason=\"waited 1 s\"")
+        host.wait_log(r"stress begins: sessions=18 of 20")
+        sock.close()
+
+    def test_a_limit_without_descriptors_is_refused_in_words(self):
+        host = self.host("limit { sessions = 10000 }")
+        less = ["prlimit", "--nofile=5000:5000"]
+        if os.geteuid() == 0:
+            less = ["setpriv", "--bounding-set", "-sys_resource"] + less
+        done = subprocess.run(less + [program("postino-master"), "-c", host.config, "-f"], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr, r"limit \{ sessions = 10000 \} needs 125\d\d open files .* the hard limit is 5000: raise it")
+
+
+if __name__ == "__main__":
+    unittest.main()
