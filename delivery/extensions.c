@@ -35,9 +35,40 @@ static uint64_t number(struct span word)
     return value;
 }
 
+/* RFC 9422 4: one to six digits, the first of them not 0. Anything else is no limit: a server can't bring us to a halt, or to nonsense. */
+static uint32_t limit_value(struct span word)
+{
+    uint64_t value = word.n > 0 && word.n <= 6 && word.p[0] != '0' ? number(word) : 0;
+    return (uint32_t)value;
+}
+
+/* One that comes twice is what the stricter says. */
+static void take_limit(uint32_t *limit, uint32_t value)
+{
+    if (value > 0 && (*limit == 0 || value < *limit))
+        *limit = value;
+}
+
+static void take_limits(struct limits *limits, struct span line)
+{
+    for (struct span word; (word = next_word(&line)).n > 0;) {
+        const char *equals = memchr(word.p, '=', word.n);
+        struct span name = span_make(word.p, equals ? (size_t)(equals - word.p) : word.n);
+        uint32_t value = equals ? limit_value(span_make(equals + 1, word.n - name.n - 1)) : 0;
+        if (span_equal_nocase(name, SPAN_LITERAL("RCPTMAX")))
+            take_limit(&limits->recipients, value);
+        else if (span_equal_nocase(name, SPAN_LITERAL("MAILMAX")))
+            take_limit(&limits->transactions, value);
+        else if (span_equal_nocase(name, SPAN_LITERAL("RCPTDOMAINMAX")))
+            take_limit(&limits->domains, value);
+    }
+}
+
 static void take(struct extensions *e, struct span line)
 {
     struct span keyword = next_word(&line);
+    if (span_equal_nocase(keyword, SPAN_LITERAL("LIMITS")))
+        take_limits(&e->limits, line);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (!span_equal_nocase(keyword, known[i].keyword))
             continue;

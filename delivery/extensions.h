@@ -17,8 +17,13 @@ enum extension {
 };
 
 struct extensions {
-    unsigned offered;    /* enum extension bits */
-    uint64_t size_limit; /* octets; 0: none is told */
+    unsigned offered;          /* enum extension bits */
+    uint64_t size_limit;       /* octets; 0: none is told */
+    struct limits {            /* RFC 9422; 0: none is told */
+        uint32_t recipients;   /* RCPTMAX: in a transaction */
+        uint32_t transactions; /* MAILMAX: in a session */
+        uint32_t domains;      /* RCPTDOMAINMAX: of recipients, in a session */
+    } limits;
 };
 
 struct extensions extensions_parse(const struct reply *);

@@ -12,7 +12,8 @@ struct job_recipient {
     struct span orcpt; /* RFC 3461, decoded */
     uint16_t notify;
     uint16_t verdict; /* enum verdict; 0: undecided */
-    bool accepted;    /* by the server of the transaction under way */
+    bool chosen;      /* part of the transaction under way */
+    bool accepted;    /* by its server */
     char status[STATUS_MAX];
     char *words; /* what goes into outcome.reply */
 };

@@ -63,6 +63,7 @@ static void destroy(struct session *s)
     hosts_free(&s->hosts);
     reply_free(&s->reply);
     buf_free(&s->security);
+    buf_free(&s->domains);
     event_free(s->starter);
     free(s);
 }
@@ -179,6 +180,8 @@ void session_connect(struct session *s)
     s->secured = false;
     s->messages = 0;
     s->messages_most = UINT64_MAX;
+    s->domain_count = 0;
+    buf_clear(&s->domains);
     s->extensions = (struct extensions){0};
     buf_clear(&s->security);
     reply_begin(&s->reply);
@@ -220,6 +223,13 @@ static void quit(struct session *s)
 {
     session_command(s, SESSION_QUIT, remote.settings->remote_quit_timeout, "QUIT");
     detach(s);
+}
+
+void session_too_full(struct session *s)
+{
+    site_give_back(s->site, s->job);
+    s->job = NULL;
+    quit(s);
 }
 
 static void idle(struct session *s)

@@ -59,7 +59,9 @@ struct session {
     struct extensions extensions;
     struct reply reply;
     uint64_t messages;      /* transactions */
-    uint64_t messages_most; /* as the jobs that it had want it */
+    uint64_t messages_most; /* as the jobs that it had want it, and the server's MAILMAX */
+    struct buf domains;     /* of recipients so far, where the server limits them */
+    uint32_t domain_count;
     struct job *job;
     struct transaction transaction;
     struct buf security;
@@ -69,6 +71,7 @@ struct session {
 void session_await(struct session *, enum session_phase, uint64_t seconds);                     /* the reply to something that was said */
 void session_command(struct session *, enum session_phase, uint64_t seconds, const char *line); /* says it, and waits for its reply */
 void session_ready(struct session *);                                                           /* takes the next job, or idles, or quits */
+void session_too_full(struct session *);                                                        /* its job goes to a fresh one; it quits */
 void session_finish_job(struct session *, bool site_failed);                                    /* all recipients are decided */
 void session_drop(struct session *); /* closes the connection; the session is gone */
 /* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
@@ -102,6 +105,12 @@ void transaction_reply(struct session *); /* MAIL to RSET: a reply is whole */
 void transaction_lost(struct session *, const char *how /* "lost connection with" */, const char *why /* ": Connection reset", or "" */);
 /* Has the server decided on a recipient of the job yet? */
 bool transaction_decided(const struct session *);
+
+/* portion.c */
+size_t portion_choose(struct session *); /* marks the recipients of the next transaction; how many, 0: this session may have none of them */
+size_t portion_next(const struct job *, size_t i); /* the next of them from `i` on that is undecided; the job's count: none */
+void portion_decide_rest(struct job *, enum verdict, const char *status, struct span words);
+void portion_over(struct session *, bool site_failed); /* all of them are decided: so is the job, or it goes on with the others */
 
 /* body.c */
 void body_continue(struct session *); /* writes the next piece; after the last one the phase is END */

@@ -124,15 +124,26 @@ struct job *site_take(struct site *s, uint64_t messages)
     return NULL;
 }
 
-void site_give_back(struct site *s, struct job *j)
+static void put_first(struct site *s, struct job *j)
 {
-    j->fresh_only = true;
     j->next = s->first;
     if (!s->first)
         s->last = &j->next;
     s->first = j;
     s->waiting++;
     waiting++;
+}
+
+void site_give_back(struct site *s, struct job *j)
+{
+    j->fresh_only = true;
+    put_first(s, j);
+}
+
+void site_go_on(struct site *s, struct job *j)
+{
+    j->fresh_only = false;
+    put_first(s, j);
 }
 
 void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)

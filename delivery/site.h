@@ -34,6 +34,8 @@ void site_deliver(struct job *, struct span nexthop, struct span tls);
 struct job *site_take(struct site *, uint64_t messages /* that the session had already */);
 /* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
 void site_give_back(struct site *, struct job *);
+/* A part of its recipients is decided: it waits for a transaction with the others, ahead of all jobs, in this session or another. */
+void site_go_on(struct site *, struct job *);
 /* Why a session could not be had: the end of one waiting job, unless enough other sessions are still being opened. */
 void site_unreachable(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer);
 /* To be called when a session opened, ended, or left a job: opens what is missing, forgets a site that has nothing. The site may be gone

@@ -101,14 +101,6 @@ static void await_data(struct session *s)
     session_await(s, SESSION_DATA, remote.settings->remote_data_timeout);
 }
 
-/* The next recipient from `i` on that is undecided. */
-static size_t next_open(const struct job *j, size_t i)
-{
-    while (i < j->count && j->recipients[i].verdict)
-        i++;
-    return i;
-}
-
 /* What needs no server to be known. */
 static bool refused_here(struct session *s)
 {
@@ -133,18 +125,22 @@ void transaction_begin(struct session *s)
     s->messages++;
     if (s->messages_most > j->session_messages)
         s->messages_most = j->session_messages;
+    if (s->extensions.limits.transactions && s->messages_most > s->extensions.limits.transactions)
+        s->messages_most = s->extensions.limits.transactions;
     if (refused_here(s)) {
         session_finish_job(s, false);
         session_ready(s);
         return;
     }
-    *t = (struct transaction){.pipelined = offers(s, EXTENSION_PIPELINING), .left = j->undecided, .open_before = j->undecided};
-    t->recipient = next_open(j, 0);
-    for (size_t i = 0; i < j->count; i++)
-        j->recipients[i].accepted = false;
+    *t = (struct transaction){.pipelined = offers(s, EXTENSION_PIPELINING), .left = portion_choose(s), .open_before = j->undecided};
+    if (t->left == 0) {
+        session_too_full(s);
+        return;
+    }
+    t->recipient = portion_next(j, 0);
     say_mail(s);
     if (t->pipelined) {
-        for (size_t i = t->recipient; i < j->count; i = next_open(j, i + 1))
+        for (size_t i = t->recipient; i < j->count; i = portion_next(j, i + 1))
             say_rcpt(s, i);
         say_data(s);
     }
@@ -190,8 +186,8 @@ static void refuse_rest(struct session *s, const char *in_reply_to)
     bool final = class_of(s) == 5;
     session_words(s, in_reply_to, &words);
     reply_status(&s->reply, final ? '5' : '4', false, status);
-    job_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
-    session_finish_job(s, false);
+    portion_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    portion_over(s, false);
     buf_free(&words);
 }
 
@@ -243,14 +239,14 @@ static void judge_recipient(struct session *s)
     } else {
         refuse_recipient(s);
     }
-    t->recipient = next_open(s->job, t->recipient + 1);
+    t->recipient = portion_next(s->job, t->recipient + 1);
 }
 
 static void after_last_recipient(struct session *s)
 {
     struct transaction *t = &s->transaction;
-    if (s->job && s->job->undecided == 0)
-        session_finish_job(s, false);
+    if (s->job && portion_next(s->job, 0) == s->job->count)
+        portion_over(s, false);
     if (!t->pipelined && t->accepted == 0) {
         reset(s);
         return;
@@ -325,8 +321,8 @@ static void relayed(struct session *s)
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
-    job_decide_rest(s->job, offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED, status, buf_span(&words));
-    session_finish_job(s, false);
+    portion_decide_rest(s->job, offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED, status, buf_span(&words));
+    portion_over(s, false);
     buf_free(&words);
 }
 
@@ -417,8 +413,8 @@ static void lost_after_dot(struct session *s, const char *how, const char *why)
     bool decided = transaction_decided(s);
     buf_printf(&words, "%s %s after the end of the message was sent%s: it may have been taken, and be delivered twice", how, s->peer, why);
     session_log(s, buf_span(&words));
-    job_decide_rest(s->job, VERDICT_DEFERRED, "4.4.2", buf_span(&words));
-    session_finish_job(s, !decided);
+    portion_decide_rest(s->job, VERDICT_DEFERRED, "4.4.2", buf_span(&words));
+    portion_over(s, !decided);
     session_drop(s);
     buf_free(&words);
 }

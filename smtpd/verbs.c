@@ -57,11 +57,13 @@ static void ehlo_line(struct session *s, bool last, const char *text)
 
 void session_ehlo(struct session *s, struct span mechanisms)
 {
-    char size[40];
+    char size[40], limits[60];
     snprintf(size, sizeof size, "SIZE %" PRIu64, settings_of(s)->limit_message_size);
+    snprintf(limits, sizeof limits, "LIMITS RCPTMAX=%" PRIu64, settings_of(s)->limit_recipients);
     ehlo_line(s, false, settings_of(s)->hostname);
     ehlo_line(s, false, "PIPELINING");
     ehlo_line(s, false, size);
+    ehlo_line(s, false, limits);
     if (tls_offered(s))
         ehlo_line(s, false, "STARTTLS");
     if (mechanisms.n) {

@@ -21,6 +21,8 @@ static void look_at(const struct reply *r)
             abort();
     reply_status(r, '5', r->line_count % 2 == 0, status);
     struct extensions e = extensions_parse(r);
+    if (e.limits.recipients > 999999 || e.limits.transactions > 999999 || e.limits.domains > 999999)
+        abort();
     if (e.offered > 127 || extensions_name(r).n > REPLY_LINE_MAX)
         abort();
     buf_free(&text);

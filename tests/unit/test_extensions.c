@@ -7,6 +7,8 @@
 
 #include "delivery/extensions.h"
 
+#include <stdio.h>
+
 static struct reply reply;
 
 static struct extensions parse(const char *text)
@@ -58,13 +60,49 @@ static void size_limits(void **state)
     reply_free(&reply);
 }
 
+static struct limits limits(const char *words)
+{
+    char text[300];
+    snprintf(text, sizeof text, "250-x\r\n250-DSN\r\n250 LIMITS %s\r\n", words);
+    return parse(text).limits;
+}
+
+static void limits_of_a_server(void **state)
+{
+    (void)state;
+    struct limits l = limits("rcptmax=10  MAILMAX=999999 X=1 RCPTDOMAINMAX=1 FLAG");
+    assert_int_equal(l.recipients, 10);
+    assert_int_equal(l.transactions, 999999);
+    assert_int_equal(l.domains, 1);
+    l = limits("RCPTMAX=10 RCPTMAX=7 RCPTMAX=9");
+    assert_int_equal(l.recipients, 7);
+    static const char *const none[] = {"RCPTMAX=0",
+                                       "RCPTMAX=1000000",
+                                       "RCPTMAX=1000000000000000000000000000000",
+                                       "RCPTMAX=-1",
+                                       "RCPTMAX=",
+                                       "RCPTMAX",
+                                       "RCPTMAX=1x",
+                                       "RCPTMAX=05",
+                                       "RCPTMAX=+5",
+                                       "RCPTMAX==5",
+                                       "=5",
+                                       "RCPTMAXX=5",
+                                       "",
+                                       "RCPTMAX =5"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(limits(none[i]).recipients, 0);
+    assert_int_equal(parse("250-x\r\n250 LIMITS\r\n").limits.recipients, 0);
+    assert_int_equal(parse("250-LIMITS RCPTMAX=1\r\n250 DSN\r\n").limits.recipients, 0);
+    reply_free(&reply);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_of_them),
-        cmocka_unit_test(the_first_line_is_no_extension),
-        cmocka_unit_test(odd_ones_are_skipped),
-        cmocka_unit_test(size_limits),
+        cmocka_unit_test(all_of_them),          cmocka_unit_test(the_first_line_is_no_extension),
+        cmocka_unit_test(odd_ones_are_skipped), cmocka_unit_test(size_limits),
+        cmocka_unit_test(limits_of_a_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
