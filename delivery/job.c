@@ -71,6 +71,7 @@ struct job *job_new(struct channel *channel, const struct message *m, uint32_t s
         *j = (struct job){.channel = channel, .request = m->id, .id = d->id, .fd = m->fd, .offset = d->offset};
         j->session_messages = session_messages_of(d, session_messages);
         j->has_8bit = (d->flags & ENVELOPE_8BIT) != 0;
+        j->binary = (d->flags & ENVELOPE_BINARY) != 0;
         j->memory = malloc(d->sender.n + d->envid.n + d->recipients.bytes.n + d->body.n + 1);
         j->recipients = fits ? calloc(d->recipients.count, sizeof *j->recipients) : NULL;
     }

@@ -24,6 +24,7 @@ struct job {
     uint32_t request;
     uint64_t id;
     bool has_8bit;
+    bool binary;     /* BODY=BINARYMIME: not of lines, and for BDAT alone (RFC 3030) */
     bool needs_utf8; /* SMTPUTF8: asked for, or an address is not ASCII */
     bool fresh_only; /* a reused session broke under it: it gets a new one */
     struct span sender;

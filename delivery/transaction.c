@@ -109,6 +109,9 @@ static bool refused_here(struct session *s)
     if (j->needs_utf8 && !offers(s, EXTENSION_SMTPUTF8)) {
         buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.6.7", buf_span(&words));
+    } else if (j->binary) {
+        buf_printf(&words, "BINARYMIME is required, but was not offered by host %s", s->peer);
+        job_decide_rest(j, VERDICT_FAILED, "5.6.3", buf_span(&words));
     } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {
         buf_printf(&words, "message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s", j->size, s->extensions.size_limit,
                    s->peer);

@@ -237,6 +237,8 @@ static const char *put_fault(const struct intake *in, const struct message_put *
     return NULL;
 }
 
+#define FLAGS_TAKEN (ENVELOPE_8BIT | ENVELOPE_BINARY | ENVELOPE_SMTPUTF8 | ENVELOPE_HIGH | ENVELOPE_LOW | ENVELOPE_HOLD)
+
 static void on_put(struct intake *in, const struct message *m)
 {
     const struct message_put *p = &m->put;
@@ -252,7 +254,7 @@ static void on_put(struct intake *in, const struct message *m)
                                .arrived = queue_now_us(),
                                .size = size,
                                .ret = p->ret <= RET_HDRS ? p->ret : RET_UNSET,
-                               .flags = p->flags & (ENVELOPE_8BIT | ENVELOPE_SMTPUTF8 | ENVELOPE_HIGH | ENVELOPE_LOW | ENVELOPE_HOLD),
+                               .flags = p->flags & FLAGS_TAKEN,
                                .flow = p->flow,
                                .sender = p->sender,
                                .envid = p->envid,

@@ -150,7 +150,7 @@ static bool build(const struct mail *m, const struct report *r, size_t *count, s
                        .smtputf8 = m->flags & ENVELOPE_SMTPUTF8,
                        .random = r->id ^ queue_now_us() << 20,
                        .recipients = recipients,
-                       .headers_only = m->ret == RET_HDRS || m->size > queue.settings->queue_bounce_size};
+                       .headers_only = m->ret == RET_HDRS || m->flags & ENVELOPE_BINARY || m->size > queue.settings->queue_bounce_size};
     b.count = *count = collect(m, recipients);
     char *original = read_original(m, b.headers_only, &b.original);
     bool eight_bit = bounce_build(&b, out);

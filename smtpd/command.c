@@ -8,10 +8,10 @@ static const struct {
     const char *name;
     enum verb verb;
 } verbs[] = {
-    {"HELO", VERB_HELO}, {"EHLO", VERB_EHLO},         {"MAIL", VERB_MAIL},    {"RCPT", VERB_RCPT},    {"DATA", VERB_DATA},
-    {"RSET", VERB_RSET}, {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT},    {"VRFY", VERB_VRFY},    {"EXPN", VERB_EXPN},
-    {"HELP", VERB_HELP}, {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH},    {"GET", VERB_HTTP},     {"POST", VERB_HTTP},
-    {"HEAD", VERB_HTTP}, {"PUT", VERB_HTTP},          {"CONNECT", VERB_HTTP}, {"OPTIONS", VERB_HTTP},
+    {"HELO", VERB_HELO}, {"EHLO", VERB_EHLO}, {"MAIL", VERB_MAIL},         {"RCPT", VERB_RCPT},    {"DATA", VERB_DATA},
+    {"BDAT", VERB_BDAT}, {"RSET", VERB_RSET}, {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT},    {"VRFY", VERB_VRFY},
+    {"EXPN", VERB_EXPN}, {"HELP", VERB_HELP}, {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH},    {"GET", VERB_HTTP},
+    {"POST", VERB_HTTP}, {"HEAD", VERB_HTTP}, {"PUT", VERB_HTTP},          {"CONNECT", VERB_HTTP}, {"OPTIONS", VERB_HTTP},
 };
 
 #define VERBS (sizeof verbs / sizeof verbs[0])
@@ -119,6 +119,20 @@ static enum command_result parse_auth(struct command *c, struct span rest)
     return c->argument.n && !rest.n ? COMMAND_OK : COMMAND_SYNTAX;
 }
 
+/* RFC 3030 2: what would be another number to another reader (no number, a sign, leading zeros, too many digits) is none here. */
+static enum command_result parse_bdat(struct command *c, struct span rest)
+{
+    struct span size = take_word(&rest), last = take_word(&rest);
+    c->last = last.n > 0;
+    if (!size.n || rest.n || (last.n && !span_equal_nocase(last, SPAN_LITERAL("LAST"))) || (*size.p == '0' && size.n > 1))
+        return COMMAND_SYNTAX;
+    for (size_t i = 0; i < size.n; i++)
+        if (size.p[i] < '0' || size.p[i] > '9' || __builtin_mul_overflow(c->size, 10, &c->size) ||
+            __builtin_add_overflow(c->size, (uint64_t)(size.p[i] - '0'), &c->size))
+            return COMMAND_SYNTAX;
+    return COMMAND_OK;
+}
+
 static enum command_result parse_text(struct command *c, struct span rest, size_t least, size_t most)
 {
     c->argument = rest;
@@ -137,6 +151,8 @@ static enum command_result parse_arguments(struct command *c, struct span rest)
         return parse_path(c, rest, "TO:", ADDRESS_ALLOW_BARE);
     case VERB_AUTH:
         return parse_auth(c, rest);
+    case VERB_BDAT:
+        return parse_bdat(c, rest);
     case VERB_VRFY:
     case VERB_EXPN:
         return parse_text(c, rest, 1, MANY);

@@ -1,4 +1,4 @@
-/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3461, 4954, 6152). Pure: spans into the line, no
+/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3030, 3461, 4954, 6152). Pure: spans into the line, no
  * state.
  *
  * The line comes without its line end. Octets that are not printable ASCII or a blank are refused in all of it, so that nothing a client
@@ -18,6 +18,7 @@ enum verb {
     VERB_MAIL,
     VERB_RCPT,
     VERB_DATA,
+    VERB_BDAT,
     VERB_RSET,
     VERB_NOOP,
     VERB_QUIT,
@@ -38,7 +39,7 @@ enum command_result {
     COMMAND_VALUE,      /* MAIL, RCPT: a parameter with a value that can't be; one of RFC 3461 that is there twice */
 };
 
-enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME };
+enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 
 struct command {
     enum verb verb;
@@ -47,7 +48,8 @@ struct command {
     struct span initial;  /* AUTH: the initial response */
     bool has_initial;
     struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */
-    uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that */
+    uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that. BDAT: of the chunk */
+    bool last;           /* BDAT LAST */
     enum body body;
     enum ret ret;      /* MAIL RET= */
     struct span envid; /* MAIL ENVID=, and */

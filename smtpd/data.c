@@ -45,6 +45,8 @@ static void look_at_header(struct data *d)
     } else if (d->first_line && !is_header_line(head, whole)) {
         d->no_header = true;
         d->in_header = false;
+        if (d->limits.binary)
+            fault(d, DATA_NO_HEADER);
     } else if (is_field(head, "Received:")) {
         if (++d->hops > d->limits.hops)
             fault(d, DATA_LOOP);
@@ -77,12 +79,17 @@ static void put(struct data *d, struct span piece, struct buf *out)
         buf_add_span(out, piece);
 }
 
+static bool is_octets(const struct data *d)
+{
+    return d->limits.binary && !d->in_header;
+}
+
 static void put_text(struct data *d, struct span piece, struct buf *out)
 {
     if (d->in_header)
         keep_head(d, piece);
     /* Octet for octet the line may pass its limit before the message does, or after, and a NUL may come first: the first counts. */
-    uint64_t line_room = d->limits.line > d->line + 2 ? d->limits.line - d->line - 2 : 0;
+    uint64_t line_room = is_octets(d) ? UINT64_MAX : d->limits.line > d->line + 2 ? d->limits.line - d->line - 2 : 0;
     uint64_t size_room = d->limits.size > d->size ? d->limits.size - d->size : 0;
     const char *nul = d->limits.no_nul ? memchr(piece.p, '\0', piece.n) : NULL;
     uint64_t nul_at = nul ? (uint64_t)(nul - piece.p) : UINT64_MAX;
@@ -152,11 +159,12 @@ static size_t take_text(struct data *d, struct span in, struct buf *out)
     return n;
 }
 
-/* How many octets of whole lines there are that need no change: they end with CR LF, begin with no dot, keep to the limit. */
-static size_t plain_lines(struct span in, uint64_t longest)
+/* How many octets of whole lines there are that need no change: they end with CR LF, begin with no dot where that means something, keep to
+ * the limit. */
+static size_t plain_lines(struct span in, uint64_t longest, bool dots_too)
 {
     size_t n = 0;
-    while (n < in.n && in.p[n] != '.') {
+    while (n < in.n && (in.p[n] != '.' || dots_too)) {
         const char *line = in.p + n, *lf = memchr(line, '\n', in.n - n);
         size_t text = lf ? (size_t)(lf - line) : 0;
         if (text == 0 || line[text - 1] != '\r' || text + 1 > longest || memchr(line, '\r', text - 1))
@@ -172,7 +180,7 @@ static size_t take_plain_lines(struct data *d, struct span in, struct buf *out)
     uint64_t room = d->limits.size > d->size ? d->limits.size - d->size : 0;
     if (d->in_header || d->fault != DATA_OK || d->limits.no_nul)
         return 0;
-    struct span lines = span_make(in.p, plain_lines(span_make(in.p, in.n < room ? in.n : (size_t)room), d->limits.line));
+    struct span lines = span_make(in.p, plain_lines(span_make(in.p, in.n < room ? in.n : (size_t)room), d->limits.line, d->limits.chunked));
     d->eight_bit = d->eight_bit || !span_is_ascii(lines);
     put(d, lines, out);
     return lines.n;
@@ -180,7 +188,7 @@ static size_t take_plain_lines(struct data *d, struct span in, struct buf *out)
 
 static size_t take_line_start(struct data *d, struct span in, struct buf *out)
 {
-    if (*in.p != '.') {
+    if (*in.p != '.' || d->limits.chunked) {
         size_t n = take_plain_lines(d, in, out);
         return n ? n : take_text(d, in, out);
     }
@@ -215,6 +223,10 @@ size_t data_take(struct data *d, struct span in, struct buf *out)
     size_t taken = 0;
     while (taken < in.n && d->state != DATA_DONE) {
         struct span rest = span_make(in.p + taken, in.n - taken);
+        if (is_octets(d)) {
+            put_text(d, rest, out);
+            return in.n;
+        }
         switch (d->state) {
         case DATA_LINE_START:
             taken += take_line_start(d, rest, out);
@@ -234,4 +246,13 @@ size_t data_take(struct data *d, struct span in, struct buf *out)
         }
     }
     return taken;
+}
+
+void data_finish(struct data *d, struct buf *out)
+{
+    if (d->state == DATA_CR)
+        bare_cr(d, out);
+    if (d->line > 0 && !is_octets(d)) /* not behind a LF that was normalized either */
+        put_line_end(d, out);
+    d->state = DATA_DONE;
 }

@@ -6,6 +6,7 @@
 
 struct envelope {
     bool open;         /* MAIL was accepted */
+    bool binary;       /* BODY=BINARYMIME (RFC 3030) */
     uint32_t accepted; /* RCPTs that were answered with 250 */
     uint32_t refused;
     struct buf sender; /* "" for the null reverse-path */

@@ -1,4 +1,4 @@
-smtpd_session_SRC := smtpd/session.c smtpd/session_input.c smtpd/session_log.c smtpd/accept.c smtpd/verbs.c smtpd/verb_mail.c smtpd/intake.c smtpd/command.c smtpd/parameters.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
+smtpd_session_SRC := smtpd/session.c smtpd/session_input.c smtpd/session_log.c smtpd/accept.c smtpd/verbs.c smtpd/verb_mail.c smtpd/verb_bdat.c smtpd/intake.c smtpd/command.c smtpd/parameters.c smtpd/data.c smtpd/reply.c smtpd/trace.c smtpd/base64.c \
                      smtpd/verb_auth.c smtpd/tls_binding.c smtpd/envelope.c smtpd/complete.c smtpd/ids.c smtpd/clients.c smtpd/shed.c
 smtpd_LIBS        := -lssl -lcrypto $(COMMON_LIBS)
 
@@ -16,11 +16,17 @@ TESTS += test_session
 test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 test_session_LIBS := $(smtpd_LIBS)
 
-FUZZERS += fuzz_command fuzz_data fuzz_session
+TESTS += test_bdat
+test_bdat_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_client.c
+test_bdat_LIBS := $(smtpd_LIBS)
+
+FUZZERS += fuzz_command fuzz_data fuzz_bdat fuzz_session
 fuzz_command_SRC  := smtpd/command.c smtpd/parameters.c
 fuzz_command_LIBS := -ldb-5.3 $(smtpd_LIBS)
 fuzz_data_SRC     := smtpd/data.c
 fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)
+fuzz_bdat_SRC     := smtpd/data.c delivery/stuff.c
+fuzz_bdat_LIBS    := -ldb-5.3 $(smtpd_LIBS)
 fuzz_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 fuzz_session_LIBS := -ldb-5.3 $(smtpd_LIBS)
 

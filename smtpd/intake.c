@@ -1,8 +1,8 @@
-/* A message on its way from DATA to qmgr.
+/* A message on its way from DATA or BDAT to qmgr.
  *
- *   DATA: a queue id (WAIT_ID when none is in stock), 354, the trace line into the body
+ *   DATA, or the first BDAT: a queue id (WAIT_ID when none is in stock), the trace line into the body; DATA: 354
  *   TEXT: decoded text gathers in the body; each time it is BODY_INLINE_MAX long it goes to qmgr (WAIT_APPEND), and the client waits
- *   end:  a fault is answered, pieces are dropped; else PUT with the envelope and the rest (WAIT_PUT), and its answer is the client's
+ *   end:  (a dot, or the end of the last chunk) a fault is answered, pieces are dropped; else PUT with the envelope and the rest (WAIT_PUT), and its answer is the client's
  *
  * When qmgr refuses a piece the rest is read and thrown away, since the reply belongs to the end of the text. */
 #include "smtpd/session_state.h"
@@ -79,11 +79,22 @@ static void add_trace(struct session *s, struct intake *in)
 
 static void on_id(uint64_t id, void *arg);
 
+static void cannot_begin(struct session *s, const struct refusal *why)
+{
+    if (s->chunk.reading) {
+        session_bdat_refuse(s, why);
+    } else {
+        session_refuse(s, "DATA", why->code, why->status, "%s", why->text);
+        envelope_close(&s->envelope);
+    }
+}
+
 static void begin_text(struct session *s, uint64_t id)
 {
+    static const struct refusal no_memory = {451, "4.3.0", "out of memory, try again later"};
     struct intake *in = calloc(1, sizeof *in);
     if (!in) {
-        session_refuse(s, "DATA", 451, "4.3.0", "out of memory, try again later");
+        cannot_begin(s, &no_memory);
         return;
     }
     s->intake = in;
@@ -97,9 +108,12 @@ static void begin_text(struct session *s, uint64_t id)
                                                 .size = settings->limit_message_size,
                                                 .hops = settings->limit_hops,
                                                 .normalize = s->local || settings->limit_bare_newline == BARE_NORMALIZE,
-                                                .no_nul = settings->limit_nul == NUL_REFUSE});
+                                                .no_nul = settings->limit_nul == NUL_REFUSE,
+                                                .chunked = s->chunk.reading,
+                                                .binary = s->envelope.binary});
     add_trace(s, in);
-    session_reply(s, 354, "", "End data with <CR><LF>.<CR><LF>");
+    if (!s->chunk.reading)
+        session_reply(s, 354, "", "End data with <CR><LF>.<CR><LF>");
     s->state = SESSION_TEXT;
 }
 
@@ -160,6 +174,9 @@ static void refuse_fault(struct session *s, enum data_fault fault)
         break;
     case DATA_LOOP:
         session_refuse(s, "end of data", 554, "5.4.6", "too many hops: a mail loop");
+        break;
+    case DATA_NO_HEADER:
+        session_refuse(s, "end of data", 550, "5.6.0", "BODY=BINARYMIME, but the message has no header");
         break;
     case DATA_OK:
         break;
@@ -233,8 +250,9 @@ static void add_flow(const struct session *s, struct buf *out)
 static unsigned flags_of(const struct session *s)
 {
     int priority = s->local ? LISTENER_PRIORITY_NORMAL : s->listener->priority;
-    return (s->intake->data.eight_bit ? ENVELOPE_8BIT : 0u) | (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) |
-           (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) | (s->envelope.hold ? ENVELOPE_HOLD : 0u);
+    return (s->intake->data.eight_bit ? ENVELOPE_8BIT : 0u) | (s->envelope.binary ? ENVELOPE_BINARY : 0u) |
+           (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) | (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) |
+           (s->envelope.hold ? ENVELOPE_HOLD : 0u);
 }
 
 static void ask_put(struct session *s)
@@ -342,15 +360,36 @@ static size_t input_room(const struct intake *in)
     return in->data.limits.normalize ? room / 2 : room;
 }
 
-static bool is_lost(const struct intake *in)
+bool intake_is_lost(const struct session *s)
 {
-    return in->failed || in->data.fault != DATA_OK;
+    return s->intake->failed || s->intake->data.fault != DATA_OK;
 }
 
 static void lose_if_too_much(struct session *s)
 {
-    if (!is_lost(s->intake) && shed_takes_too_much(s))
+    if (!intake_is_lost(s) && shed_takes_too_much(s))
         piece_refused(s->intake, 452, SPAN_LITERAL("not enough memory now, try again later"));
+}
+
+size_t intake_add(struct session *s, struct span input)
+{
+    struct intake *in = s->intake;
+    lose_if_too_much(s);
+    if (intake_is_lost(s))
+        buf_free(&in->body);
+    size_t room = input_room(in);
+    if (room < PIECE_LEAST) {
+        ask_append(s);
+        return 0;
+    }
+    return data_take(&in->data, span_make(input.p, input.n < room ? input.n : room), &in->body);
+}
+
+void intake_end(struct session *s)
+{
+    if (!intake_is_lost(s))
+        data_finish(&s->intake->data, &s->intake->body);
+    end_of_text(s);
 }
 
 size_t intake_memory(const struct session *s)
@@ -365,20 +404,10 @@ uint64_t intake_octets(const struct session *s)
 
 void intake_take(struct session *s)
 {
-    struct intake *in = s->intake;
     struct span input = stream_input(s->stream);
-    lose_if_too_much(s);
     while (input.n && s->state == SESSION_TEXT) {
-        if (is_lost(in))
-            buf_free(&in->body);
-        size_t room = input_room(in);
-        if (room < PIECE_LEAST) {
-            ask_append(s);
-            break;
-        }
-        size_t taken = data_take(&in->data, span_make(input.p, input.n < room ? input.n : room), &in->body);
-        stream_consume(s->stream, taken);
-        if (data_done(&in->data)) {
+        stream_consume(s->stream, intake_add(s, input));
+        if (data_done(&s->intake->data)) {
             end_of_text(s);
             break;
         }
@@ -388,9 +417,9 @@ void intake_take(struct session *s)
 
 void intake_waited(struct session *s, enum session_wait what)
 {
+    static const struct refusal no_id = {451, "4.3.0", "the queue is not available, try again later"};
     if (what == WAIT_ID) {
-        session_refuse(s, "DATA", 451, "4.3.0", "the queue is not available, try again later");
-        envelope_close(&s->envelope);
+        cannot_begin(s, &no_id);
     } else if (what == WAIT_APPEND) {
         piece_refused(s->intake, 451, SPAN_LITERAL("the queue is not available, try again later"));
         s->state = SESSION_TEXT;

@@ -30,6 +30,8 @@ static bool parse_body(struct span value, enum body *out)
         *out = BODY_7BIT;
     else if (span_equal_nocase(value, SPAN_LITERAL("8BITMIME")))
         *out = BODY_8BITMIME;
+    else if (span_equal_nocase(value, SPAN_LITERAL("BINARYMIME")))
+        *out = BODY_BINARYMIME;
     else
         return false;
     return true;

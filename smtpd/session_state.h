@@ -1,5 +1,5 @@
 /* session_state: the inside of a session, for session.c (life, replies), session_input.c, session_log.c, accept.c,
- * verbs.c, verb_mail.c and verb_auth.c (commands), and intake.c (the text of a message). */
+ * verbs.c, verb_mail.c and verb_auth.c (commands), verb_bdat.c and intake.c (the text of a message). */
 #ifndef POSTINO_SMTPD_SESSION_STATE_H
 #define POSTINO_SMTPD_SESSION_STATE_H
 
@@ -16,6 +16,20 @@ enum session_state { SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSI
 
 /* What WAIT waits for. */
 enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_MECHANISMS, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_USAGE, WAIT_ID, WAIT_APPEND, WAIT_PUT };
+
+/* BDAT: the chunk whose octets are being read, or were read last. */
+struct chunk {
+    bool reading, last;
+    uint64_t size, left;
+    uint64_t before;               /* octets of the message's earlier chunks */
+    const struct refusal *refused; /* its octets are thrown away, and then this is said */
+};
+
+/* What a chunk, or the beginning of a text, is refused with. */
+struct refusal {
+    unsigned code;
+    const char *status, *text;
+};
 
 struct intake; /* intake.c: the message that is coming in */
 
@@ -50,6 +64,7 @@ struct session {
     uint16_t notify;
     struct envelope envelope;
     struct intake *intake;
+    struct chunk chunk;
 };
 
 /* ---- session.c ---- */
@@ -80,8 +95,9 @@ void session_log_refused(const struct session *, const char *about, struct span 
 
 /* ---- verbs.c ---- */
 void session_command(struct session *, struct span line);
-void session_ehlo(struct session *, struct span mechanisms); /* the reply to EHLO */
-void session_forget(struct session *);                       /* HELO, login, envelope: as at connect */
+bool session_offers(const struct session *, const char *keyword); /* unless the listener hides it */
+void session_ehlo(struct session *, struct span mechanisms);      /* the reply to EHLO */
+void session_forget(struct session *);                            /* HELO, login, envelope: as at connect */
 void session_close_transaction(struct session *);
 
 /* ---- verb_mail.c ---- */
@@ -99,9 +115,17 @@ void session_auth_waited(struct session *, enum session_wait); /* no answer came
 bool session_ask_usage(struct session *);   /* DATA: false: this session has no limits an hour; else intake_start() follows */
 void session_auth_cancel(struct session *); /* auth need not go on with it */
 
+/* ---- verb_bdat.c ---- */
+void session_bdat(struct session *, const struct command *);
+void session_bdat_refuse(struct session *, const struct refusal *); /* the chunk whose octets are still to come */
+void session_chunk(struct session *);                               /* looks at input in TEXT, while a chunk is read */
+
 /* ---- intake.c ---- */
-void intake_start(struct session *);                     /* DATA was accepted */
-void intake_take(struct session *);                      /* looks at input in TEXT */
+void intake_start(struct session *);                     /* DATA or the first BDAT was accepted */
+void intake_take(struct session *);                      /* looks at input in TEXT behind DATA */
+size_t intake_add(struct session *, struct span);        /* takes some of the text; 0: the session waits for qmgr */
+bool intake_is_lost(const struct session *);             /* it will be refused, whatever follows */
+void intake_end(struct session *);                       /* no chunk follows: stores it, or refuses it */
 void intake_waited(struct session *, enum session_wait); /* no answer came in time */
 size_t intake_memory(const struct session *);            /* of the text that is here, or with a qmgr that has not answered */
 uint64_t intake_octets(const struct session *);          /* of the text that have come */

@@ -46,7 +46,12 @@ void session_mail(struct session *s, const struct command *c)
         session_refuse(s, "MAIL", 552, "5.3.4", "message too large; the limit is %" PRIu64 " octets", settings_of(s)->limit_message_size);
         return;
     }
+    if (c->body == BODY_BINARYMIME && !(session_offers(s, "CHUNKING") && session_offers(s, "BINARYMIME"))) {
+        session_refuse(s, "MAIL", 555, "5.5.4", "BINARYMIME is not offered here");
+        return;
+    }
     envelope_open(&s->envelope, c->path.whole);
+    s->envelope.binary = c->body == BODY_BINARYMIME;
     if (!is_null(&c->path) && !c->path.domain.n)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
     s->envelope.ret = c->ret;
@@ -77,6 +82,8 @@ static bool may_rcpt(struct session *s, const struct command *c)
 {
     if (!s->envelope.open)
         session_refuse(s, "RCPT", 503, "5.5.1", "send MAIL first");
+    else if (s->intake)
+        session_refuse(s, "RCPT", 503, "5.5.1", "the message comes already");
     else if (!s->local && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
         session_refuse(s, "RCPT", 501, "5.1.3", "the recipient's address has no domain");
     else if (shed_takes_too_much(s))

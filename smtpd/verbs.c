@@ -21,6 +21,7 @@ static bool tls_offered(const struct session *s)
 
 void session_close_transaction(struct session *s)
 {
+    intake_free(s); /* chunks of a message that is not whole */
     envelope_close(&s->envelope);
     buf_free(&s->recipient);
     buf_free(&s->orcpt);
@@ -50,30 +51,55 @@ static void do_helo(struct session *s, const struct command *c)
     session_reply(s, 250, "", "%s", settings_of(s)->hostname);
 }
 
-static void ehlo_line(struct session *s, bool last, const char *text)
+static bool is_hidden(const struct session *s, struct span keyword)
 {
-    reply_add_line(stream_output(s->stream), 250, last, span_of(text));
+    const struct strings none = {0}, *hide = s->local ? &none : &s->listener->hide;
+    for (size_t i = 0; i < hide->n; i++)
+        if (span_equal_nocase(keyword, span_of(hide->v[i])))
+            return true;
+    return false;
+}
+
+bool session_offers(const struct session *s, const char *keyword)
+{
+    return !is_hidden(s, span_of(keyword));
+}
+
+/* A line is said when the next one comes, as the last has another form. */
+static void ehlo_line(struct session *s, struct buf *line, const char *next)
+{
+    size_t keyword = next ? strcspn(next, " ") : 0;
+    if (next && is_hidden(s, span_make(next, keyword)))
+        return;
+    reply_add_line(stream_output(s->stream), 250, next == NULL, buf_span(line));
+    buf_clear(line);
+    if (next)
+        buf_add_text(line, next);
 }
 
 void session_ehlo(struct session *s, struct span mechanisms)
 {
-    char size[40], limits[60];
+    struct buf line = BUF_EMPTY(1024);
+    char size[40], limits[60], auth[512];
     snprintf(size, sizeof size, "SIZE %" PRIu64, settings_of(s)->limit_message_size);
     snprintf(limits, sizeof limits, "LIMITS RCPTMAX=%" PRIu64, settings_of(s)->limit_recipients);
-    ehlo_line(s, false, settings_of(s)->hostname);
-    ehlo_line(s, false, "PIPELINING");
-    ehlo_line(s, false, size);
-    ehlo_line(s, false, limits);
+    snprintf(auth, sizeof auth, "AUTH %.*s", SPAN_ARG(mechanisms));
+    buf_add_text(&line, settings_of(s)->hostname);
+    ehlo_line(s, &line, "PIPELINING");
+    ehlo_line(s, &line, size);
+    ehlo_line(s, &line, limits);
     if (tls_offered(s))
-        ehlo_line(s, false, "STARTTLS");
-    if (mechanisms.n) {
-        char auth[512];
-        snprintf(auth, sizeof auth, "AUTH %.*s", SPAN_ARG(mechanisms));
-        ehlo_line(s, false, auth);
-    }
-    ehlo_line(s, false, "ENHANCEDSTATUSCODES");
-    ehlo_line(s, false, "DSN");
-    ehlo_line(s, true, "8BITMIME");
+        ehlo_line(s, &line, "STARTTLS");
+    if (mechanisms.n)
+        ehlo_line(s, &line, auth);
+    ehlo_line(s, &line, "ENHANCEDSTATUSCODES");
+    ehlo_line(s, &line, "DSN");
+    ehlo_line(s, &line, "CHUNKING");
+    if (session_offers(s, "CHUNKING"))
+        ehlo_line(s, &line, "BINARYMIME");
+    ehlo_line(s, &line, "8BITMIME");
+    ehlo_line(s, &line, NULL);
+    buf_free(&line);
 }
 
 static void do_ehlo(struct session *s, const struct command *c)
@@ -96,6 +122,10 @@ static void do_data(struct session *s, const struct command *c)
         session_refuse(s, "DATA", 554, "5.5.1", "no valid recipients");
     else if (!s->envelope.accepted)
         session_refuse(s, "DATA", 503, "5.5.1", "send RCPT first");
+    else if (s->intake)
+        session_refuse(s, "DATA", 503, "5.5.1", "the message comes by BDAT; go on so, or send RSET");
+    else if (s->envelope.binary)
+        session_refuse(s, "DATA", 503, "5.5.1", "BODY=BINARYMIME takes BDAT");
     else if (!session_ask_usage(s))
         intake_start(s);
 }
@@ -165,7 +195,7 @@ static void do_expn(struct session *s, const struct command *c)
 static void do_help(struct session *s, const struct command *c)
 {
     (void)c;
-    session_reply(s, 214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP STARTTLS AUTH; see RFC 5321");
+    session_reply(s, 214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH; see RFC 5321");
 }
 
 typedef void verb_fn(struct session *, const struct command *);
@@ -175,11 +205,11 @@ static const struct {
     bool before_tls; /* also where tls = required and there is none yet */
     bool idle;       /* brings no message nearer */
 } rules[] = {
-    [VERB_HELO] = {do_helo, true, true},        [VERB_EHLO] = {do_ehlo, true, true},   [VERB_MAIL] = {session_mail, false, false},
-    [VERB_RCPT] = {session_rcpt, false, false}, [VERB_DATA] = {do_data, false, false}, [VERB_RSET] = {do_rset, true, true},
-    [VERB_NOOP] = {do_noop, true, true},        [VERB_QUIT] = {do_quit, true, false},  [VERB_VRFY] = {do_vrfy, false, true},
-    [VERB_EXPN] = {do_expn, false, true},       [VERB_HELP] = {do_help, false, true},  [VERB_STARTTLS] = {do_starttls, true, true},
-    [VERB_AUTH] = {session_auth, false, true},
+    [VERB_HELO] = {do_helo, true, true},        [VERB_EHLO] = {do_ehlo, true, true},       [VERB_MAIL] = {session_mail, false, false},
+    [VERB_RCPT] = {session_rcpt, false, false}, [VERB_DATA] = {do_data, false, false},     [VERB_RSET] = {do_rset, true, true},
+    [VERB_NOOP] = {do_noop, true, true},        [VERB_QUIT] = {do_quit, true, false},      [VERB_VRFY] = {do_vrfy, false, true},
+    [VERB_EXPN] = {do_expn, false, true},       [VERB_HELP] = {do_help, false, true},      [VERB_STARTTLS] = {do_starttls, true, true},
+    [VERB_AUTH] = {session_auth, false, true},  [VERB_BDAT] = {session_bdat, true, false}, /* there is no MAIL, and its octets must go */
 };
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */
@@ -193,7 +223,9 @@ static const char *status_of(const struct command *c, const char *status)
 static void refuse_malformed(struct session *s, const struct command *c, enum command_result why)
 {
     const char *verb = command_verb_name(c->verb);
-    if (why == COMMAND_UNKNOWN)
+    if (c->verb == VERB_BDAT)
+        session_end(s, 501, "5.5.4", "BDAT takes a number of octets, and LAST; what follows can't be told from commands");
+    else if (why == COMMAND_UNKNOWN)
         session_refuse(s, verb, 500, "5.5.2", "unknown command");
     else if (why == COMMAND_CHARACTERS)
         session_refuse(s, verb, 500, status_of(c, "5.5.2"), "octets that no command has");

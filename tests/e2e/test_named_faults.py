@@ -165,6 +165,17 @@ class Numbers(Case):
         self.assertEqual(self.last(b"MAIL FROM:<a@client.example> SIZE=00000000000000000001\r\n")[:3], b"250")
         self.assertEqual(self.last(b"MAIL FROM:<a@client.example> SIZE=000000000000000000001\r\n")[:3], b"501")
 
+    def test_CVE_2020_28017_sizes_of_chunks_that_overflow(self):
+        """4294967297 is not 1, nor is 2**64 + 1: what follows would be read as commands"""
+        evil = b"xMAIL FROM:<evil@client.example>\r\nRCPT TO:<alice@local.example>\r\nBDAT 21 LAST\r\nSubject: smuggled\r\n\r\nQUIT\r\n"
+        for envelope in b"", ENVELOPE:
+            for size in (b"4294967297", b"4294967297 LAST", b"18446744073709551617", b"18446744073709551617 LAST", b"18446744073709551615", b"-1", b"-4294967295 LAST", b"+1", b"01", b"1e0", b"0x1", b""):
+                lines = self.say(HELLO + envelope + b"BDAT " + size + b"\r\n" + evil)
+                self.assertRegex(lines[-1], rb"^(501 5\.5\.4|503 5\.5\.1|552 5\.3\.4) ", size)
+                self.assertFalse([line for line in lines if line.startswith((b"354", b"221"))], size)
+        self.works()
+        self.assertFalse([m for m in self.host.messages("alice") if m.startswith(b"Return-Path: <evil")])
+
     def test_CVE_2020_28017_ten_thousand_recipients_and_more(self):
         before = resident(self.first["smtpd"])
         lines = self.say(HELLO + b"MAIL FROM:<>\r\n" + b"".join(b"RCPT TO:<r%d@other.example>\r\n" % i for i in range(12000)) + b"DATA\r\nSubject: many\r\n\r\n.\r\nQUIT\r\n")
@@ -176,6 +187,40 @@ class Numbers(Case):
         if "asan" not in self.host.variant:
             self.assertLess(resident(self.first["smtpd"]) - before, 30000)
         self.works()
+
+
+class Chunks(Case):
+    """CVE-2017-16943, -16944 and kin: what BDAT leaves behind when something else comes than the next chunk."""
+    options = dict(settings="limit { errors = 10000 message_size = 1M }\ndns { client_names = no }", relay_from=())
+
+    def test_CVE_2017_16943_BDAT_behind_an_error_or_a_RSET(self):
+        first = HELLO + ENVELOPE + b"BDAT 6\r\nevil: " + b"BDAT 300000\r\n" + b"x: " + b"e" * 299995 + b"\r\n"
+        between = (b"RSET\r\n", HELLO, b"HELO x\r\n", b"STARTTLS x\r\nRSET\r\n", b"BDAT 999999\r\n" + b"MAIL FROM:<evil@client.example>\r\n".ljust(999999, b"y"),
+                   b"BDAT 2\r\n\n\n", b"BDAT 1\r\n\rBDAT 1\r\nx", b"DATA\r\nRCPT TO:<bob@local.example>\r\nMAIL FROM:<>\r\nVRFY x\r\n\x80\r\nRSET\r\n")
+        good = b"MAIL FROM:<good@client.example>\r\nRCPT TO:<alice@local.example>\r\nBDAT 16\r\nSubject: good\r\n\r" + b"BDAT 6 LAST\r\n\n.\r\n\r\nQUIT\r\n"
+        before = len(self.host.messages("alice"))
+        for words in between:
+            for step in (0, 1021):
+                lines = self.say(first + words + good, step)
+                self.assertEqual(len([line for line in lines if b"queued as" in line]), 1, (words[:40], lines))
+        wait_for(lambda: len(self.host.messages("alice")) == before + 2 * len(between))
+        self.assertEqual({without_trace(m) for m in self.host.messages("alice")[before:]}, {b"Subject: good\n\n.\n\n"})
+
+    def test_CVE_2017_16944_a_dot_ends_nothing_in_a_chunk(self):
+        before = len(self.host.messages("bob"))
+        text = b"Subject: dots\r\n\r\n.\r\nQUIT\r\n.\r\n"
+        lines = self.say(HELLO + ENVELOPE.replace(b"alice", b"bob") + b"BDAT %d LAST\r\n" % len(text) + text + b"NOOP\r\nQUIT\r\n")
+        self.assertEqual([line[:3] for line in lines[-5:]], [b"250"] * 4 + [b"221"])
+        wait_for(lambda: len(self.host.messages("bob")) > before)
+        self.assertEqual(without_trace(self.host.messages("bob")[-1]), text.replace(b"\r\n", b"\n"))
+
+    def test_a_client_that_vanishes_between_chunks_leaves_nothing(self):
+        for end in (b"", b"BDAT 5\r\nab", b"QUIT\r\n"):
+            for size in (10, 600000):
+                self.say(HELLO + ENVELOPE + b"BDAT %d\r\n" % size + (b"z" * 98 + b"\r\n") * (size // 100) + b"y" * (size % 100) + end)
+        self.works()
+        self.assertFalse([m for m in self.host.messages("alice") if b"zzz" in m])
+        wait_for(self.host.queue_is_empty)
 
 
 class Octets(Case):

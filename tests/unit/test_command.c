@@ -42,7 +42,24 @@ static const struct expectation table[] = {
     {"MAIL FROM:<a@example.org> SIZE=-1", COMMAND_VALUE, VERB_MAIL, NULL},
     {"MAIL FROM:<a@example.org> SIZE=1x", COMMAND_VALUE, VERB_MAIL, NULL},
     {"MAIL FROM:<a@example.org> SIZE=1 SIZE=2", COMMAND_PARAMETER, VERB_MAIL, NULL},
-    {"MAIL FROM:<a@example.org> BODY=BINARYMIME", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> BODY=BINARYMIME", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<a@example.org> BODY=BINARY", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"BDAT 0", COMMAND_OK, VERB_BDAT, NULL},
+    {"bdat 86 last", COMMAND_OK, VERB_BDAT, NULL},
+    {"BDAT 4294967297", COMMAND_OK, VERB_BDAT, NULL},
+    {"BDAT 18446744073709551615 LAST", COMMAND_OK, VERB_BDAT, NULL},
+    {"BDAT 18446744073709551616", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 36893488147419103233", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT -1", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT +1", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 01", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 00", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 0x10", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 1 0", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 1 LAST LAST", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT 1 LASTLY", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT LAST", COMMAND_SYNTAX, VERB_BDAT, NULL},
+    {"BDAT", COMMAND_SYNTAX, VERB_BDAT, NULL},
     {"MAIL FROM:<a@example.org> SMTPUTF8", COMMAND_PARAMETER, VERB_MAIL, NULL},
     {"MAIL FROM:<a@example.org> AUTH=<>", COMMAND_OK, VERB_MAIL, "a@example.org"},
     {"MAIL FROM:<a@example.org> AUTH=", COMMAND_VALUE, VERB_MAIL, NULL},
@@ -114,6 +131,18 @@ static const struct expectation table[] = {
     {"NOOP \x01", COMMAND_CHARACTERS, VERB_NOOP, NULL},
     {"NOOP \x7f", COMMAND_CHARACTERS, VERB_NOOP, NULL},
 };
+
+static void a_chunk_s_size_is_what_it_says(void **state)
+{
+    (void)state;
+    struct command c;
+    command_parse(SPAN_LITERAL("BDAT 4294967297 LAST"), &c);
+    assert_true(c.size == 4294967297 && c.last);
+    command_parse(SPAN_LITERAL("BDAT 18446744073709551615"), &c);
+    assert_true(c.size == UINT64_MAX && !c.last);
+    command_parse(SPAN_LITERAL("BDAT 0"), &c);
+    assert_true(c.size == 0 && !c.last);
+}
 
 static void lines_are_taken_apart(void **state)
 {
@@ -205,11 +234,9 @@ static void parameters_of_reports_have_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_are_taken_apart),
-        cmocka_unit_test(sizes_do_not_overflow),
-        cmocka_unit_test(parameters_and_responses_are_found),
-        cmocka_unit_test(parameters_of_reports_are_found),
-        cmocka_unit_test(parameters_of_reports_have_limits),
+        cmocka_unit_test(lines_are_taken_apart),           cmocka_unit_test(a_chunk_s_size_is_what_it_says),
+        cmocka_unit_test(sizes_do_not_overflow),           cmocka_unit_test(parameters_and_responses_are_found),
+        cmocka_unit_test(parameters_of_reports_are_found), cmocka_unit_test(parameters_of_reports_have_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,71 @@ static void whole_lines_and_single_octets_give_the_same(void **state)
     }
 }
 
+/* A text in chunks, cut by `step`, to its end. */
+static void take_chunks(struct span in, size_t step, const struct data_limits *limits, struct data *d, struct buf *out)
+{
+    data_start(d, limits);
+    for (size_t at = 0; at < in.n; at += step)
+        assert_int_equal(data_take(d, span_make(in.p + at, in.n - at < step ? in.n - at : step), out), in.n - at < step ? in.n - at : step);
+    assert_false(data_done(d));
+    data_finish(d, out);
+    assert_true(data_done(d));
+}
+
+static void chunks_have_no_dots_and_no_end_of_their_own(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+        enum data_fault fault;
+        bool normalize;
+    } texts[] = {
+        {"", "", DATA_OK, false},
+        {".\r\n", ".\r\n", DATA_OK, false},
+        {"a\r\n.\r\nb\r\n", "a\r\n.\r\nb\r\n", DATA_OK, false},
+        {"a: b\r\n\r\n..\r\n.\r\n.c\r\n", "a: b\r\n\r\n..\r\n.\r\n.c\r\n", DATA_OK, false},
+        {"a", "a\r\n", DATA_OK, false},
+        {"a: b\r\n\r\nc", "a: b\r\n\r\nc\r\n", DATA_OK, false},
+        {"a\r", "", DATA_BARE_CR, false},
+        {"a\r", "a \r\n", DATA_OK, true},
+        {"a\n", "", DATA_BARE_LF, false},
+        {"a\n", "a\r\n", DATA_OK, true},
+        {"a\n.\n", "", DATA_BARE_LF, false},
+        {"a\n.\r\n", "a\r\n.\r\n", DATA_OK, true},
+        {"123456789012345678", "123456789012345678\r\n", DATA_OK, false},
+        {"1234567890123456789", "", DATA_LINE_TOO_LONG, false},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        for (size_t step = 1; step <= strlen(texts[i].in) + 1; step++) {
+            struct data_limits limits = {.line = 20, .size = 60, .hops = 2, .normalize = texts[i].normalize, .chunked = true};
+            struct data d;
+            struct buf out = {0};
+            take_chunks(span_of(texts[i].in), step, &limits, &d, &out);
+            if (d.fault != texts[i].fault || (d.fault == DATA_OK && strcmp(buf_text(&out), texts[i].out) != 0))
+                fail_msg("text %zu cut by %zu: fault %d, %s", i, step, d.fault, buf_text(&out));
+            buf_free(&out);
+        }
+    }
+}
+
+static void binary_texts_are_octets_behind_their_header(void **state)
+{
+    (void)state;
+    static const char text[] = "a: b\r\n\r\n\r.\n\0\r\r\n.\r\n0123456789012345678901234567890\r";
+    struct data_limits limits = {.line = 20, .size = 100, .hops = 2, .chunked = true, .binary = true};
+    for (size_t n = 8; n < sizeof text; n++) {
+        for (size_t step = 1; step <= n; step++) {
+            struct data d;
+            struct buf out = {0};
+            take_chunks(span_make(text, n), step, &limits, &d, &out);
+            assert_int_equal(d.fault, DATA_OK);
+            assert_true(span_equal(buf_span(&out), span_make(text, n)));
+            assert_int_equal(d.size, n);
+            buf_free(&out);
+        }
+    }
+}
+
 /* 16 MiB of it: looked through anew at each CR it would be hours. */
 static void many_bare_line_ends_cost_no_more_than_others(void **state)
 {
@@ -196,6 +261,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_decoded_however_they_are_cut),
         cmocka_unit_test(whole_lines_and_single_octets_give_the_same),
+        cmocka_unit_test(chunks_have_no_dots_and_no_end_of_their_own),
+        cmocka_unit_test(binary_texts_are_octets_behind_their_header),
         cmocka_unit_test(many_bare_line_ends_cost_no_more_than_others),
         cmocka_unit_test(what_follows_the_end_is_left),
         cmocka_unit_test(header_fields_are_seen),

@@ -166,9 +166,43 @@ static int close_world(void **state)
     return 0;
 }
 
-/* ---- commands -------------------------------------------------------------------------------------------------------------------- */
+/* ---- BDAT ------------------------------------------------------------------------------------------------------------------------ */
 
 #define TIMEOUT "< 421 4.4.2 mx.example timeout exceeded"
+#define TO_B    "> MAIL FROM:<>", "< 250 ", "> RCPT TO:<b@example.org>", "< 250 "
+
+static void a_chunk_that_does_not_end(void **state)
+{
+    (void)state;
+    begin();
+    PLAY(TO_B, "> BDAT 10", "+ 299", "=", ">> abc", "+ 299", "=", "+ 1", TIMEOUT, ".");
+    assert_int_equal(w.puts, 0);
+}
+
+static void a_refused_chunk_that_does_not_end(void **state)
+{
+    (void)state;
+    begin();
+    PLAY("> BDAT 10", "+ 299", "=", ">> abc", "+ 299", "=", "+ 1", TIMEOUT, ".");
+}
+
+static void no_chunk_follows(void **state)
+{
+    (void)state;
+    begin();
+    PLAY(TO_B, "> BDAT 3", ">> abc", "< 250 ", "+ 299", "=", "+ 1", TIMEOUT, ".");
+    assert_int_equal(w.puts, 0);
+}
+
+static void no_queue_id_for_a_chunk(void **state)
+{
+    (void)state;
+    w.lease_silent = true;
+    begin();
+    PLAY(TO_B, "> BDAT 6", ">> QUIT\r\n", "+ 59", "=", "+ 1", "< 451 4.3.0 ", "> BDAT 0 LAST", "< 503 ");
+}
+
+/* ---- commands -------------------------------------------------------------------------------------------------------------------- */
 
 static void a_client_that_says_nothing(void **state)
 {
@@ -500,6 +534,10 @@ static int open_world_without_ids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_chunk_that_does_not_end),
+        TEST(a_refused_chunk_that_does_not_end),
+        TEST(no_chunk_follows),
+        TEST(no_queue_id_for_a_chunk),
         TEST(a_client_that_says_nothing),
         TEST(a_client_that_says_no_more),
         TEST(half_a_command),

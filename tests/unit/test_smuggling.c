@@ -2,6 +2,7 @@
  * in behind DATA, in every two pieces, and what comes out goes on to the next host.
  *
  *   in    the text ends where the first CR LF . CR LF is (the CR LF of the DATA command counts), and nowhere else
+ *   bdat  the same in chunks, where nothing in the text ends it: what comes out is a text that DATA could have brought
  *   out   CR and LF stand only as CR LF, and the first CR LF . CR LF is the end, so that no server can find another one, however it reads */
 #include "delivery/stuff.h"
 #include "smtpd/data.h"
@@ -100,6 +101,38 @@ static void every_text(const struct data_limits *limits)
     buf_free(&out);
 }
 
+/* In two chunks, and a last one of nothing. */
+static void look_at_chunks(struct span text, bool normalize_too, struct buf *out)
+{
+    struct data_limits limits = normalize_too ? normalize : refuse;
+    limits.chunked = true;
+    for (size_t first = 0; first <= text.n; first++) {
+        struct data d;
+        assert_int_equal(take(&d, &limits, text, first, out), text.n);
+        data_finish(&d, out);
+        assert_int_equal(d.fault == DATA_OK, normalize_too || pairs_only(text));
+        if (d.fault == DATA_OK)
+            look_at_output(buf_span(out));
+    }
+}
+
+static void no_chunks_make_what_data_could_not(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    char text[LENGTH];
+    for (size_t which = 0; which < 78125; which++) {
+        size_t rest = which;
+        for (size_t i = 0; i < LENGTH; i++, rest /= sizeof octets)
+            text[i] = octets[rest % sizeof octets];
+        for (size_t n = 0; n <= LENGTH; n += LENGTH / 2) {
+            look_at_chunks(span_make(text, n), false, &out);
+            look_at_chunks(span_make(text, n), true, &out);
+        }
+    }
+    buf_free(&out);
+}
+
 static void only_one_end_when_bare_line_ends_are_refused(void **state)
 {
     (void)state;
@@ -142,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_one_end_when_bare_line_ends_are_refused),
         cmocka_unit_test(only_one_end_when_bare_line_ends_are_normalized),
+        cmocka_unit_test(no_chunks_make_what_data_could_not),
         cmocka_unit_test(nothing_else_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
