@@ -68,11 +68,18 @@ enum auth_verdict {
     AUTH_BUSY       /* the same: too many to that account, from everywhere */
 };
 enum used { USED_FITS, USED_HOLD, USED_REFUSE /* twice as much */ };
-enum resolve_want {
+enum resolve_want { /* without RESOLVE_MX the name itself is the one host */
     RESOLVE_MX = 1,
     RESOLVE_ADDRESSES = 2,
-    RESOLVE_LISTING = 4 /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */
-};                      /* without RESOLVE_MX the name itself is the one host */
+    RESOLVE_LISTING = 4, /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */
+    RESOLVE_TLSA = 8     /* with ADDRESSES: what DANE has for each host */
+};
+enum dane_verdict {
+    DANE_UNASKED,
+    DANE_NONE, /* no records, or no proof of any */
+    DANE_RECORDS,
+    DANE_TROUBLE /* can't be had now: this host must not be used (RFC 7672 2.1) */
+};
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum message_type {

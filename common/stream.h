@@ -61,8 +61,11 @@ void stream_timeout(struct stream *, uint64_t milliseconds); /* from now; 0: non
 /* TLS. What was read but not consumed before the handshake is thrown away (CVE-2011-0411); the count of such bytes is returned. The
  * SSL_CTX stays the caller's. */
 size_t stream_start_tls_server(struct stream *, SSL_CTX *);
-/* `name`: for SNI, and the name to verify; NULL: none. */
-size_t stream_start_tls_client(struct stream *, SSL_CTX *, const char *name, bool verify, SSL_SESSION *resume);
+/* For stream_start_tls_client(), where more may be demanded of it before. `name`: for SNI, and the name to verify; NULL: none. `resume` stays the
+ * caller's. NULL: no memory, or a name that can't be. */
+SSL *stream_tls_client(SSL_CTX *, const char *name, bool verify, SSL_SESSION *resume);
+/* The SSL becomes the stream's; NULL: the handshake fails, through ended(). */
+size_t stream_start_tls_client(struct stream *, SSL *);
 SSL *stream_tls(const struct stream *);                           /* NULL: plain */
 void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
 

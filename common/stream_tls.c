@@ -119,18 +119,12 @@ void stream_tls_close(struct stream *s, bool notify)
 
 /* ---- start ----------------------------------------------------------------------------------------------------------------------- */
 
-static SSL *make(struct stream *s, SSL_CTX *context)
+static bool adopt(const struct stream *s, SSL *ssl)
 {
-    SSL *ssl = SSL_new(context);
-    if (!ssl)
-        return NULL;
     SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
     SSL_set_read_ahead(ssl, 1);
-    if (SSL_set_fd(ssl, s->fd) == 1)
-        return ssl;
-    SSL_free(ssl);
-    return NULL;
+    return SSL_set_fd(ssl, s->fd) == 1;
 }
 
 /* Without `ssl` the handshake fails at once, through ended(). */
@@ -151,7 +145,11 @@ static size_t start(struct stream *s, SSL *ssl)
 
 size_t stream_start_tls_server(struct stream *s, SSL_CTX *context)
 {
-    SSL *ssl = make(s, context);
+    SSL *ssl = SSL_new(context);
+    if (ssl && !adopt(s, ssl)) {
+        SSL_free(ssl);
+        ssl = NULL;
+    }
     if (ssl)
         SSL_set_accept_state(ssl);
     return start(s, ssl);
@@ -170,19 +168,27 @@ static bool set_name(SSL *ssl, const char *name, bool verify)
     return SSL_set_tlsext_host_name(ssl, name) == 1 && (!verify || SSL_set1_host(ssl, name) == 1);
 }
 
-size_t stream_start_tls_client(struct stream *s, SSL_CTX *context, const char *name, bool verify, SSL_SESSION *resume)
+SSL *stream_tls_client(SSL_CTX *context, const char *name, bool verify, SSL_SESSION *resume)
 {
-    SSL *ssl = make(s, context);
-    if (ssl && ((verify && !name) || (name && !set_name(ssl, name, verify)))) {
+    SSL *ssl = SSL_new(context);
+    if (!ssl || (verify && !name) || (name && !set_name(ssl, name, verify))) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_verify(ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (resume)
+        SSL_set_session(ssl, resume);
+    return ssl;
+}
+
+size_t stream_start_tls_client(struct stream *s, SSL *ssl)
+{
+    if (ssl && !adopt(s, ssl)) {
         SSL_free(ssl);
         ssl = NULL;
     }
-    if (ssl) {
-        SSL_set_verify(ssl, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (ssl)
         SSL_set_connect_state(ssl);
-        if (resume)
-            SSL_set_session(ssl, resume);
-    }
     return start(s, ssl);
 }
 

@@ -101,7 +101,7 @@ static void check_authorities(const struct check *c)
 {
     const struct settings *s = c->settings;
     for (size_t i = 0; i < s->route_count; i++)
-        if (s->routes[i].tls == ROUTE_TLS_VERIFY && access(s->tls_authorities, R_OK) < 0) {
+        if (s->routes[i].tls == TLSPOLICY_VERIFY && access(s->tls_authorities, R_OK) < 0) {
             report_error(c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
                          "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set "
                          "authorities",

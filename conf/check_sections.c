@@ -6,6 +6,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
+#define FINGERPRINTS_MOST 15 /* TLSPOLICY_TEXT */
+
 static unsigned line_in(const struct check *c, enum settings_kind kind, size_t index, const char *name)
 {
     return places_line_in(c->places, kind, index, name);
@@ -219,8 +221,31 @@ static bool is_via(const char *via)
     return rest.n == 0 || (rest.p[0] == ':' && is_port(span_make(rest.p + 1, rest.n - 1)));
 }
 
+/* As many as go with a recipient. */
+static void check_fingerprints(const struct check *c, size_t i)
+{
+    const struct settings_route *r = &c->settings->routes[i];
+    unsigned line = line_in(c, SETTINGS_ROUTES, i, "fingerprints");
+    unsigned char sum[32];
+    for (size_t k = 0; k < r->fingerprints.n; k++) {
+        struct span text = span_of(r->fingerprints.v[k]);
+        if (!tlspolicy_fingerprint(&text, sum) || text.n)
+            report_error(c->report, line,
+                         "route \"%s\": fingerprint \"%s\" is no SHA-256 sum; write its 64 hexadecimal digits, without colons", r->title,
+                         r->fingerprints.v[k]);
+    }
+    if (r->fingerprints.n > FINGERPRINTS_MOST)
+        report_error(c->report, line, "route \"%s\" has more than %d fingerprints; take some out", r->title, FINGERPRINTS_MOST);
+    if (r->tls == TLSPOLICY_FINGERPRINT && !r->fingerprints.n)
+        report_error(c->report, line_in(c, SETTINGS_ROUTES, i, "tls"),
+                     "route \"%s\" demands a fingerprint, and has none; add fingerprints = { SHA-256 of the certificate }", r->title);
+    if (r->tls != TLSPOLICY_FINGERPRINT && r->fingerprints.n)
+        report_warning(c->report, line, "route \"%s\" has fingerprints that are not looked at; write tls = fingerprint", r->title);
+}
+
 static void check_route(const struct check *c, size_t i)
 {
+    check_fingerprints(c, i);
     const struct settings_route *r = &c->settings->routes[i];
     unsigned line = line_in(c, SETTINGS_ROUTES, i, "via");
     if (places_refused(c->places, SETTINGS_ROUTES, i, "route", "via"))

@@ -1,13 +1,14 @@
 /* settings: the configuration in memory, and the slice of it that a program gets.
  *
  * The struct comes from settings.def: `queue { lifetime }` is settings.queue_lifetime. TIME is in seconds, SIZE in octets, CHOICE an
- * index into its words (the enums below). Only the master and `postino` link the parser (conf/parse.h); the others get a slice, in which
+ * index into its words (the enums below; of a route's `tls`: enum tlspolicy). Only the master and `postino` link the parser (conf/parse.h); the others get a slice, in which
  * settings that are not theirs have their defaults. Settings are read-only once decoded, and live until settings_free(). */
 #ifndef POSTINO_SETTINGS_H
 #define POSTINO_SETTINGS_H
 
 #include "common/buf.h"
 #include "common/error.h"
+#include "common/tlspolicy.h"
 
 #include <stdint.h>
 
@@ -33,7 +34,6 @@ enum { LISTENER_AUTH_NONE, LISTENER_AUTH_MAY, LISTENER_AUTH_REQUIRED };
 enum { LISTENER_PRIORITY_HIGH, LISTENER_PRIORITY_NORMAL, LISTENER_PRIORITY_LOW };
 enum { AUTH_BACKEND_FILE, AUTH_BACKEND_PAM, AUTH_BACKEND_DOVECOT };
 enum { DELIVER_MAILDIR };
-enum { ROUTE_TLS_NONE, ROUTE_TLS_MAY, ROUTE_TLS_REQUIRED, ROUTE_TLS_VERIFY };
 
 #define SETTING_CHOICE(section, name, dflt, words, programs, help)
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help)

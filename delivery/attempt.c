@@ -114,7 +114,9 @@ void session_resolve(struct session *s)
         first_address(s);
         return;
     }
+    bool dane = s->site->tls == TLSPOLICY_DANE || s->site->tls == TLSPOLICY_DANE_ONLY;
     m.resolve.name = span_of(hop->name);
-    m.resolve.want = RESOLVE_ADDRESSES | (hop->kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0);
+    m.resolve.port = (uint16_t)hop->port;
+    m.resolve.want = RESOLVE_ADDRESSES | (hop->kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0) | (dane ? RESOLVE_TLSA : 0);
     s->question = peer_ask(remote.dns, &m, on_resolved, s);
 }

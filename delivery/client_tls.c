@@ -2,6 +2,8 @@
 
 #include "common/crc32c.h"
 #include "common/log.h"
+#include "common/stream.h"
+#include "delivery/tlsa.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -9,7 +11,7 @@
 #include <unistd.h>
 
 #define SLOTS   512
-#define KEY_MAX 400
+#define KEY_MAX 500
 
 /* One slot a key: a newer key drives out the older one. */
 struct slot {
@@ -54,6 +56,8 @@ struct client_tls *client_tls_new(const char *authorities, bool needed, struct e
     SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION);
     SSL_CTX_set_session_cache_mode(t->context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(t->context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    if (SSL_CTX_dane_enable(t->context) != 1)
+        log_die("OpenSSL can't do DANE: %s", reason());
     if (load_authorities(t->context, authorities, needed, e) == 0)
         return t;
     client_tls_free(t);
@@ -74,10 +78,81 @@ void client_tls_free(struct client_tls *t)
     free(t);
 }
 
-SSL_CTX *client_tls_context(struct client_tls *t)
+/* ---- a handshake ----------------------------------------------------------------------------------------------------------------- */
+
+/* DANE-EE looks at no names and no dates (RFC 7672 3.1.1); DANE-TA wants the base domain, or the next hop (3.2.2). */
+static bool demand_dane(SSL *ssl, const struct host *h, const char *nexthop)
 {
-    return t->context;
+    static struct tlsa r;
+    struct span records = span_of(h->tlsa);
+    bool any = false;
+    if (SSL_dane_enable(ssl, h->base) != 1)
+        return false;
+    SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    SSL_add1_host(ssl, nexthop);
+    while (tlsa_next(&records, &r))
+        any |= SSL_dane_tlsa_add(ssl, r.usage, r.selector, r.matching, r.data, r.length) > 0;
+    if (!any)
+        log_warning("TLSA records of %s: none that OpenSSL can use", h->base);
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    return true;
 }
+
+SSL *client_tls_start(struct client_tls *t, enum security level, const struct host *h, const char *nexthop, SSL_SESSION *resume)
+{
+    if (level != SECURITY_DANE)
+        return stream_tls_client(t->context, h->name, level == SECURITY_VERIFY, resume);
+    SSL *ssl = stream_tls_client(t->context, h->base, false, resume);
+    if (ssl && demand_dane(ssl, h, nexthop))
+        return ssl;
+    SSL_free(ssl);
+    return NULL;
+}
+
+static bool has_sum(const unsigned char *sum, struct span fingerprints)
+{
+    unsigned char wanted[32];
+    while (tlspolicy_fingerprint(&fingerprints, wanted))
+        if (memcmp(sum, wanted, sizeof wanted) == 0)
+            return true;
+    return false;
+}
+
+static bool fingerprint_good(X509 *certificate, struct span fingerprints)
+{
+    unsigned char sum[32], *key = NULL;
+    if (X509_digest(certificate, EVP_sha256(), sum, NULL) == 1 && has_sum(sum, fingerprints))
+        return true;
+    int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key);
+    bool good = n > 0 && EVP_Digest(key, (size_t)n, sum, NULL, EVP_sha256(), NULL) == 1 && has_sum(sum, fingerprints);
+    OPENSSL_free(key);
+    return good;
+}
+
+static void add_dane_record(SSL *ssl, const struct host *h, struct buf *how)
+{
+    uint8_t usage, selector, matching;
+    if (SSL_get0_dane_tlsa(ssl, &usage, &selector, &matching, NULL, NULL) >= 0)
+        buf_printf(how, " %u %u %u", usage, selector, matching);
+    buf_printf(how, " of %s", h->base);
+}
+
+bool client_tls_proved(SSL *ssl, enum security level, const struct host *h, struct span fingerprints, struct buf *how)
+{
+    X509 *certificate = SSL_get0_peer_certificate(ssl);
+    bool proved = level == SECURITY_FINGERPRINT ? certificate && fingerprint_good(certificate, fingerprints)
+                                                : certificate && SSL_get_verify_result(ssl) == X509_V_OK;
+    if (level == SECURITY_MAY || level == SECURITY_ENCRYPT) {
+        buf_printf(how, ", %s, not verified", security_word(level));
+        return true;
+    }
+    buf_printf(how, ", %s, %s", security_word(level), proved ? "verified" : "not verified");
+    if (proved && level == SECURITY_DANE)
+        add_dane_record(ssl, h, how);
+    return proved;
+}
+
+/* ---- sessions -------------------------------------------------------------------------------------------------------------------- */
 
 static struct slot *slot_of(struct client_tls *t, struct span key)
 {

@@ -18,7 +18,7 @@ test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettim
 # postino-remote
 PROGRAMS += postino-remote
 remote_PARTS := delivery/session.c delivery/attempt.c delivery/hello.c delivery/transaction.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
-                delivery/client_tls.c delivery/reply.c delivery/extensions.c delivery/stuff.c
+                delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c
 postino-remote_SRC := delivery/remote.c $(remote_PARTS)
 postino-remote_LIBS = $(COMMON_LIBS) -lssl -lcrypto
 MANUALS += delivery/postino-remote.8
@@ -30,3 +30,8 @@ test_nexthop_SRC := delivery/nexthop.c
 FUZZERS += fuzz_reply
 fuzz_reply_SRC := delivery/reply.c delivery/extensions.c
 fuzz_reply_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+TESTS += test_tlsa
+test_tlsa_SRC := delivery/tlsa.c
+FUZZERS += fuzz_tlsa
+fuzz_tlsa_SRC := delivery/tlsa.c
+fuzz_tlsa_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3

@@ -46,14 +46,18 @@ static void loops_back(struct session *s)
     buf_free(&words);
 }
 
+/* What was proved in a session holds for its resumption, if the same is demanded. */
 static void add_tls_key(const struct session *s, struct buf *key)
 {
-    buf_printf(key, "%s:%u%s", s->peer, s->site->nexthop.port, s->site->tls == SITE_TLS_VERIFY ? " verify" : "");
+    buf_printf(key, "%s:%u %s", s->peer, s->site->nexthop.port, security_word(s->level));
+    if (s->level == SECURITY_DANE)
+        buf_printf(key, " %s %s", session_host(s)->base, session_host(s)->tlsa);
+    buf_add_span(key, s->site->fingerprints);
 }
 
 static void keep_tls(const struct session *s)
 {
-    struct buf key = BUF_EMPTY(400);
+    struct buf key = BUF_EMPTY(64 << 10);
     add_tls_key(s, &key);
     client_tls_keep(remote.tls, buf_span(&key), stream_tls(s->stream));
     buf_free(&key);
@@ -61,12 +65,12 @@ static void keep_tls(const struct session *s)
 
 static void after_hello(struct session *s)
 {
-    bool wanted = s->site->tls != SITE_TLS_NONE && !s->secured && !s->plain_only;
+    bool wanted = s->level != SECURITY_NONE && !s->secured && !s->plain_only;
     if (is_ourselves(s)) {
         loops_back(s);
     } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
         session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
-    } else if (wanted && s->site->tls != SITE_TLS_MAY) {
+    } else if (wanted && !security_allows_plain(s->level)) {
         session_troublef(s, "4.7.4", "TLS is required, but was not offered by host %s", s->peer);
     } else {
         if (s->secured)
@@ -92,7 +96,7 @@ static void ehlo_reply(struct session *s)
 /* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
 void hello_tls_failed(struct session *s, const char *why)
 {
-    if (s->site->tls != SITE_TLS_MAY) {
+    if (!security_allows_plain(s->level)) {
         session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
         return;
     }
@@ -108,13 +112,13 @@ void hello_tls_failed(struct session *s, const char *why)
 
 static void start_tls(struct session *s)
 {
-    struct buf key = BUF_EMPTY(400);
+    struct buf key = BUF_EMPTY(64 << 10);
     add_tls_key(s, &key);
     SSL_SESSION *resume = client_tls_take(remote.tls, buf_span(&key));
     buf_free(&key);
     session_await(s, SESSION_HANDSHAKE, remote.settings->remote_tls_timeout);
     size_t dropped =
-        stream_start_tls_client(s->stream, client_tls_context(remote.tls), session_host(s)->name, s->site->tls == SITE_TLS_VERIFY, resume);
+        stream_start_tls_client(s->stream, client_tls_start(remote.tls, s->level, session_host(s), s->site->nexthop.name, resume));
     SSL_SESSION_free(resume);
     if (dropped)
         hello_tls_failed(s, "something was sent in plain behind the reply to STARTTLS");
@@ -125,7 +129,7 @@ static void starttls_reply(struct session *s)
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     if (s->reply.code / 100 == 2) {
         start_tls(s);
-    } else if (s->site->tls == SITE_TLS_MAY && s->reply.code != 421) {
+    } else if (security_allows_plain(s->level) && s->reply.code != 421) {
         s->plain_only = true;
         session_ready(s);
     } else {
@@ -138,14 +142,14 @@ static void starttls_reply(struct session *s)
 
 void hello_secured(struct session *s)
 {
-    SSL *ssl = stream_tls(s->stream);
-    if (s->site->tls == SITE_TLS_VERIFY && (!SSL_get0_peer_certificate(ssl) || SSL_get_verify_result(ssl) != X509_V_OK)) {
-        session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not trusted", s->peer);
+    stream_tls_describe(s->stream, &s->security);
+    if (!client_tls_proved(stream_tls(s->stream), s->level, session_host(s), s->site->fingerprints, &s->security)) {
+        session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not %s", s->peer,
+                         s->level == SECURITY_FINGERPRINT ? "one of the route's fingerprints" : "trusted");
         return;
     }
     s->secured = true;
     s->extensions = (struct extensions){0};
-    stream_tls_describe(s->stream, &s->security);
     reply_begin(&s->reply);
     say_hello(s, SESSION_EHLO);
 }

@@ -6,33 +6,41 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct span name,
+static char *copy(struct span text)
+{
+    char *c = strndup(text.n ? text.p : "", text.n);
+    if (!c)
+        log_die("out of memory for the hosts of a site");
+    return c;
+}
+
+static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record,
                 const struct sockaddr_storage *address, socklen_t length)
 {
-    struct host host = {.address = *address, .address_length = length};
+    struct host host = {.address = *address, .address_length = length, .dane = (enum dane_verdict)record->dane};
     struct buf text = BUF_EMPTY(sizeof host.text - 1);
     address_of_socket((const struct sockaddr *)address, &text);
     snprintf(host.text, sizeof host.text, "%s", buf_text(&text));
     buf_free(&text);
     const char *why = nexthop_forbids(hop, settings, (const struct sockaddr *)address);
     if (why) {
-        snprintf(h->left_out, sizeof h->left_out, "%.*s[%s]: %s", SPAN_ARG(name), host.text, why);
+        snprintf(h->left_out, sizeof h->left_out, "%.*s[%s]: %s", SPAN_ARG(record->name), host.text, why);
         return;
     }
     struct host *more = h->n < HOSTS_MAX ? realloc(h->v, (h->n + 1) * sizeof *more) : NULL;
     if (!more)
         return;
     h->v = more;
-    host.name = strndup(name.p, name.n);
-    if (!host.name)
-        log_die("out of memory for the hosts of a site");
+    host.name = copy(record->name);
+    host.base = copy(record->base);
+    host.tlsa = copy(record->tlsa);
     h->v[h->n++] = host;
 }
 
 void hosts_of_address(struct hosts *h, const struct nexthop *hop, const struct settings *settings)
 {
     *h = (struct hosts){0};
-    add(h, hop, settings, span_of(hop->name), &hop->address, hop->address_length);
+    add(h, hop, settings, &(struct record_host){.name = span_of(hop->name)}, &hop->address, hop->address_length);
 }
 
 static struct span next_word(struct span *in)
@@ -45,19 +53,21 @@ static struct span next_word(struct span *in)
 }
 
 /* dns is asked, yet what it says comes from strangers: a name or an address that is none is left out. */
-static void add_host(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record)
+static void add_host(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct record_host *record)
 {
-    struct span addresses = record->addresses, name = record->name;
-    if (name.n && name.p[name.n - 1] == '.')
-        name.n--;
-    if (!address_is_domain(name, true))
+    struct span addresses = record->addresses;
+    if (record->name.n && record->name.p[record->name.n - 1] == '.')
+        record->name.n--;
+    if (!address_is_domain(record->name, true))
         return;
+    if (record->dane > DANE_TROUBLE || (record->dane == DANE_RECORDS && !address_is_domain(record->base, false)))
+        record->dane = DANE_TROUBLE;
     h->unresolved |= addresses.n == 0;
     while (addresses.n) {
         struct sockaddr_storage address;
         socklen_t length;
         if (address_to_socket(next_word(&addresses), hop->port, &address, &length))
-            add(h, hop, settings, name, &address, length);
+            add(h, hop, settings, record, &address, length);
     }
 }
 
@@ -71,8 +81,11 @@ void hosts_of_answer(struct hosts *h, const struct nexthop *hop, const struct se
 
 void hosts_free(struct hosts *h)
 {
-    for (size_t i = 0; i < h->n; i++)
+    for (size_t i = 0; i < h->n; i++) {
         free(h->v[i].name);
+        free(h->v[i].base);
+        free(h->v[i].tlsa);
+    }
     free(h->v);
     *h = (struct hosts){0};
 }

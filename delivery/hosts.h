@@ -12,6 +12,8 @@ struct host {
     struct sockaddr_storage address;
     socklen_t address_length;
     char text[64]; /* of the address, without port */
+    enum dane_verdict dane;
+    char *base, *tlsa; /* as in RECORD_host; "" when there is none */
 };
 
 struct hosts {

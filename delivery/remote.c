@@ -87,7 +87,7 @@ static void sandbox(const struct settings *settings, struct sandbox *s)
 static bool verifies(const struct settings *settings)
 {
     for (size_t i = 0; i < settings->route_count; i++)
-        if (settings->routes[i].tls == ROUTE_TLS_VERIFY)
+        if (settings->routes[i].tls == TLSPOLICY_VERIFY)
             return true;
     return false;
 }

@@ -186,6 +186,12 @@ void session_connect(struct session *s)
     buf_clear(&s->security);
     reply_begin(&s->reply);
     snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
+    const char *why;
+    s->level = security_of(s->site->tls, h, &why);
+    if (s->level == SECURITY_UNUSABLE) {
+        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
+        return;
+    }
     s->stream = stream_connect(remote.base, (const struct sockaddr *)&h->address, h->address_length, INPUT_LIMIT, &handler, s, &error);
     if (s->stream)
         stream_timeout(s->stream, remote.settings->remote_connect_timeout * 1000);

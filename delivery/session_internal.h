@@ -6,6 +6,7 @@
 #include "common/stream.h"
 #include "delivery/extensions.h"
 #include "delivery/hosts.h"
+#include "delivery/security.h"
 #include "delivery/session.h"
 #include "delivery/stuff.h"
 
@@ -46,8 +47,9 @@ struct session {
     struct site *site;           /* NULL in QUIT */
     struct stream *stream;
     enum session_phase phase;
-    bool opening;    /* counted in site->opening */
-    bool plain_only; /* STARTTLS failed at this address */
+    bool opening;        /* counted in site->opening */
+    bool plain_only;     /* STARTTLS failed at this address */
+    enum security level; /* what this address must be */
     bool secured;
     bool gone;         /* to be freed when its handler returns */
     int depth;         /* of handlers */

@@ -17,29 +17,18 @@ static struct site **bucket_of(const char *key, size_t n)
     return &buckets[crc32c(0, key, n) % BUCKETS];
 }
 
-static bool parse_tls(struct span text, enum site_tls *out)
-{
-    static const char *const words[] = {"none", "may", "required", "verify"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (span_equal(text, span_of(words[i]))) {
-            *out = (enum site_tls)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static struct site *new_site(struct span nexthop, struct span tls, struct buf *key)
 {
     struct site *s = calloc(1, sizeof *s);
     if (!s)
         log_die("out of memory for a site");
-    if (!nexthop_parse(nexthop, remote.settings, &s->nexthop) || !parse_tls(tls, &s->tls)) {
+    if (!nexthop_parse(nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(tls, &s->tls, &s->fingerprints)) {
         free(s);
         return NULL;
     }
     s->key = key->data;
     s->key_length = key->len;
+    s->fingerprints = span_make(s->key + s->key_length - s->fingerprints.n, s->fingerprints.n); /* it ends the key */
     *key = (struct buf){0};
     s->last = &s->first;
     struct site **bucket = bucket_of(s->key, s->key_length);

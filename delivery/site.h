@@ -8,10 +8,9 @@
 #ifndef POSTINO_SITE_H
 #define POSTINO_SITE_H
 
+#include "common/tlspolicy.h"
 #include "delivery/job.h"
 #include "delivery/nexthop.h"
-
-enum site_tls { SITE_TLS_NONE, SITE_TLS_MAY, SITE_TLS_REQUIRED, SITE_TLS_VERIFY };
 
 struct session;
 
@@ -20,7 +19,8 @@ struct site {
     char *key;         /* "nexthop", NUL, "tls" */
     size_t key_length;
     struct nexthop nexthop;
-    enum site_tls tls;
+    enum tlspolicy tls;
+    struct span fingerprints; /* in key */
     struct job *first, **last;
     size_t waiting, opening;
     struct session *idle; /* newest first */

@@ -1,6 +1,7 @@
 /* The edges to smtpd. Each is a stranger's: its ids must be from ranges that were leased to it (or to whom it talked before this process
  * began: a restart of qmgr does not disturb it) and not used yet; sizes, counts and words are checked here, once. */
 #include "common/program.h"
+#include "common/tlspolicy.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -207,15 +208,21 @@ static bool texts_fit(const struct record_recipient *r)
            r->mailbox.n <= PATH_MOST;
 }
 
+static bool tls_good(struct span tls)
+{
+    enum tlspolicy policy;
+    return tlspolicy_parse(tls, &policy, NULL);
+}
+
 static bool recipients_good(struct list list)
 {
-    static const char *const transports[] = {"smtp", "local", "error"}, *const tls[] = {"none", "may", "required", "verify"};
+    static const char *const transports[] = {"smtp", "local", "error"};
     if (list.count < 1 || list.count > RECIPIENTS_MOST)
         return false;
     for (struct record_recipient r; record_recipient_next(&list, &r);) {
         if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
             return false;
-        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!is_one_of(r.tls, tls, 4) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
+        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!tls_good(r.tls) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
             return false; /* names of sites are parted by blanks */
     }
     return true;

@@ -77,7 +77,7 @@ static void named(struct span name, void *arg)
 static void take_resolve(struct edge *edge, const struct message *m)
 {
     struct job *job = job_new(edge, m->id);
-    struct resolve *r = resolve_start(&self.rules, m->resolve.name, m->resolve.want, resolved, job);
+    struct resolve *r = resolve_start(&self.rules, m->resolve.name, m->resolve.want, m->resolve.port, resolved, job);
     if (r != NULL)
         job->resolve = r;
 }

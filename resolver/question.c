@@ -28,7 +28,9 @@ struct question {
     bool joinable, asked;
     struct event *timer;
     struct question_answer answer;
-    struct wire_record *records;
+    struct wire_record *records; /* may point into: */
+    void *packet;
+    char canonical[WIRE_NAME];
     char why[160];
 };
 TAILQ_HEAD(questions, question);
@@ -55,6 +57,7 @@ static void question_free(struct question *q)
     if (q->timer != NULL)
         event_free(q->timer);
     free(q->records);
+    free(q->packet);
     free(q->name);
     free(q);
 }
@@ -133,8 +136,14 @@ static const char *rcode_word(unsigned rcode)
 
 static void read_packet(struct question *q, const void *packet, size_t n)
 {
-    struct wire wire;
-    if (!wire_open(&wire, packet, n) || strcasecmp(wire.asked, q->name) != 0 || wire.asked_type != q->type) {
+    struct wire wire = {0};
+    q->packet = malloc(n ? n : 1);
+    if (q->packet == NULL) {
+        defer(q, "out of memory");
+        return;
+    }
+    memcpy(q->packet, packet, n);
+    if (!wire_open(&wire, q->packet, n) || strcasecmp(wire.asked, q->name) != 0 || wire.asked_type != q->type) {
         defer(q, "malformed answer");
     } else if (wire.rcode == WIRE_NXDOMAIN) {
         set_result(q, QUESTION_NO_NAME, "Host not found");
@@ -147,6 +156,8 @@ static void read_packet(struct question *q, const void *packet, size_t n)
     } else {
         set_result(q, QUESTION_OK, "");
     }
+    memcpy(q->canonical, wire.canonical, sizeof q->canonical);
+    q->answer.canonical = q->canonical;
 }
 
 /* `rcode` is what became of the question inside libunbound; the rcode of the answer stands in the packet. */

@@ -20,9 +20,10 @@ enum question_result { QUESTION_OK, QUESTION_NO_DATA, QUESTION_NO_NAME, QUESTION
 
 struct question_answer {
     enum question_result result;
-    bool secure;     /* proved by DNSSEC */
-    const char *why; /* the result in words, when not OK */
-    size_t count;    /* when OK: at least one */
+    bool secure;           /* proved by DNSSEC */
+    const char *why;       /* the result in words, when not OK */
+    const char *canonical; /* OK, NO_DATA: where the CNAMEs end */
+    size_t count;          /* when OK: at least one */
     const struct wire_record *records;
 };
 

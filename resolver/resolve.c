@@ -3,6 +3,7 @@
 #include "common/address.h"
 #include "common/log.h"
 #include "conf/settings.h"
+#include "resolver/dane.h"
 #include "resolver/question.h"
 
 #include <idn2.h>
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#define HOST_ADDRESSES 20 /* addresses of one host, at most */
+#define HOSTS_MOST     ((size_t)3 << 20) /* octets of an answer: less than a frame may have */
+#define HOST_ADDRESSES 20                /* addresses of one host, at most */
 
 struct host {
     uint16_t preference;
@@ -18,13 +20,21 @@ struct host {
     char name[256];
     struct question_wait *wait[2]; /* A, AAAA */
     struct buf addresses[2];
+    unsigned families; /* that are asked for, and not answered yet */
+    bool insecure;     /* DNSSEC does not prove its addresses */
+    char canonical[256];
+    struct dane *dane;
+    enum dane_verdict verdict;
+    char base[256];
+    struct buf tlsa;
     struct resolve *owner;
 };
 
 struct resolve {
     const struct resolve_rules *rules;
     char name[256];
-    unsigned want;
+    unsigned want, port;
+    bool secure;
     resolve_fn *done;
     void *arg;
     struct question_wait *mx;
@@ -38,11 +48,14 @@ struct resolve {
 static void resolve_free(struct resolve *r)
 {
     question_cancel(r->mx);
-    for (size_t i = 0; i < r->count; i++)
+    for (size_t i = 0; i < r->count; i++) {
         for (int family = 0; family < 2; family++) {
             question_cancel(r->hosts[i].wait[family]);
             buf_free(&r->hosts[i].addresses[family]);
         }
+        dane_cancel(r->hosts[i].dane);
+        buf_free(&r->hosts[i].tlsa);
+    }
     free(r->hosts);
     free(r);
 }
@@ -72,17 +85,22 @@ static void add_host(struct buf *out, struct host *h)
     if (h->addresses[0].len > 0 && addresses.len > 0)
         buf_add_char(&addresses, ' ');
     buf_add_span(&addresses, buf_span(&h->addresses[0]));
-    struct record_host record = {.preference = h->preference, .name = span_of(h->name), .addresses = buf_span(&addresses)};
+    struct record_host record = {.preference = h->preference,
+                                 .name = span_of(h->name),
+                                 .addresses = buf_span(&addresses),
+                                 .dane = (uint16_t)h->verdict,
+                                 .base = span_of(h->base),
+                                 .tlsa = buf_span(&h->tlsa)};
     record_host_add(out, &record);
     buf_free(&addresses);
 }
 
 static void succeed(struct resolve *r)
 {
-    struct buf hosts = BUF_EMPTY(1 << 20);
+    struct buf hosts = BUF_EMPTY(HOSTS_MOST);
     for (size_t i = 0; i < r->count; i++)
         add_host(&hosts, &r->hosts[i]);
-    struct message_resolved m = {.verdict = RESOLVE_OK, .hosts = {(uint32_t)r->count, buf_span(&hosts)}};
+    struct message_resolved m = {.verdict = RESOLVE_OK, .secure = r->secure, .hosts = {(uint32_t)r->count, buf_span(&hosts)}};
     r->done(&m, r->arg);
     buf_free(&hosts);
     resolve_free(r);
@@ -124,17 +142,54 @@ static void add_address(struct buf *out, const struct wire_record *record, int f
     address_of_socket((struct sockaddr *)&ss, out);
 }
 
+/* ---- what DANE has for a host ------------------------------------------------------------------------------------------------------ */
+
+static void host_done(struct resolve *r)
+{
+    if (--r->waiting == 0)
+        finish_hosts(r);
+}
+
+static void dane_known(const struct dane_answer *a, void *arg)
+{
+    struct host *h = arg;
+    h->dane = NULL;
+    h->verdict = a->verdict;
+    snprintf(h->base, sizeof h->base, "%s", a->verdict == DANE_RECORDS ? a->base : "");
+    h->tlsa.limit = HOSTS_MOST / 100; /* mx_hosts is no more */
+    buf_add_span(&h->tlsa, a->records);
+    if (h->tlsa.failed)
+        h->verdict = DANE_TROUBLE;
+    host_done(h->owner);
+}
+
+/* RFC 7672 2.1.1, 2.1.3: only behind proved MX records, and for a host whose addresses are proved, or whose alias is. */
+static void addresses_known(struct host *h)
+{
+    struct resolve *r = h->owner;
+    bool found = h->addresses[0].len > 0 || h->addresses[1].len > 0;
+    if (r->want & RESOLVE_TLSA && r->secure && found) {
+        h->verdict = DANE_NONE;
+        h->dane = dane_start(h->name, h->canonical, !h->insecure, r->port, dane_known, h);
+    }
+    if (h->dane == NULL)
+        host_done(r);
+}
+
 static void host_answer(struct host *h, const struct question_answer *a, int family)
 {
     struct resolve *r = h->owner;
     h->wait[family] = NULL;
-    r->waiting--;
     for (size_t i = 0; a->result == QUESTION_OK && i < a->count && i < HOST_ADDRESSES; i++)
         add_address(&h->addresses[family], &a->records[i], family);
-    if (a->result != QUESTION_OK)
+    if (a->result != QUESTION_OK) {
         note_failure(r, h, a, family);
-    if (r->waiting == 0)
-        finish_hosts(r);
+    } else {
+        h->insecure |= !a->secure;
+        snprintf(h->canonical, sizeof h->canonical, "%s", strlen(a->canonical) < sizeof h->canonical ? a->canonical : h->name);
+    }
+    if (--h->families == 0)
+        addresses_known(h);
 }
 
 static void host_answer_a(const struct question_answer *a, void *arg)
@@ -150,13 +205,14 @@ static void host_answer_aaaa(const struct question_answer *a, void *arg)
 static void ask_host(struct resolve *r, struct host *h)
 {
     h->owner = r;
+    r->waiting++;
     bool listing = r->want & RESOLVE_LISTING;
     if (listing || r->rules->family != FAMILY_IPV6) {
-        r->waiting++;
+        h->families++;
         h->wait[0] = question_ask(h->name, WIRE_A, host_answer_a, h);
     }
     if (!listing && r->rules->family != FAMILY_IPV4) {
-        r->waiting++;
+        h->families++;
         h->wait[1] = question_ask(h->name, WIRE_AAAA, host_answer_aaaa, h);
     }
 }
@@ -251,6 +307,7 @@ static void leave_out_ourselves(struct resolve *r)
 static void take_mx(struct resolve *r, const struct question_answer *a)
 {
     char reason[512];
+    r->secure = a->secure;
     if (is_null_mx(a)) {
         snprintf(reason, sizeof reason, "Domain %s does not accept mail (nullMX)", r->name);
         fail(r, RESOLVE_FAILED, "5.1.10", reason);
@@ -286,6 +343,7 @@ static void mx_answer(const struct question_answer *a, void *arg)
         take_mx(r, a);
         break;
     case QUESTION_NO_DATA:
+        r->secure = a->secure;
         use_name_itself(r);
         break;
     case QUESTION_NO_NAME:
@@ -362,12 +420,13 @@ static void use_literal(struct resolve *r, struct buf *text)
     succeed(r);
 }
 
-struct resolve *resolve_start(const struct resolve_rules *rules, struct span name, unsigned want, resolve_fn *done, void *arg)
+struct resolve *resolve_start(const struct resolve_rules *rules, struct span name, unsigned want, unsigned port, resolve_fn *done,
+                              void *arg)
 {
     struct resolve *r = calloc(1, sizeof *r);
     if (r == NULL)
         log_die("out of memory for a next hop");
-    *r = (struct resolve){.rules = rules, .want = want, .done = done, .arg = arg, .status = ""};
+    *r = (struct resolve){.rules = rules, .want = want, .port = port, .done = done, .arg = arg, .status = ""};
     struct buf text = BUF_EMPTY(64);
     bool pending = false;
     if (literal(name, &text)) {
@@ -379,6 +438,7 @@ struct resolve *resolve_start(const struct resolve_rules *rules, struct span nam
         pending = true;
     } else {
         pending = (r->want & RESOLVE_ADDRESSES) != 0;
+        r->secure = true; /* the administrator said which host it is */
         use_name_itself(r);
     }
     buf_free(&text);

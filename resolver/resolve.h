@@ -1,6 +1,6 @@
 /* resolve: which hosts take the mail of a next hop, and at which addresses (RFC 5321 5.1, RFC 7505).
  *
- *   START --MX wanted--> MX --records, or none: the name itself--> HOSTS (A and AAAA of all at once) --all answered--> done
+ *   START --MX wanted--> MX --records, or none: the name itself--> HOSTS (A and AAAA, then TLSA, of all at once) --all answered--> done
  *     \---not wanted, or an address----------------------------------^
  *
  * Equal preferences are shuffled. An MX that is an address, or the root, is passed over. If we are among the MX hosts, we and all hosts
@@ -25,7 +25,8 @@ struct resolve_rules {
 typedef void resolve_fn(const struct message_resolved *, void *arg);
 
 /* NULL: `done` was called already. Else it will be, once, unless resolve_cancel() comes first. `rules` must live as long. */
-struct resolve *resolve_start(const struct resolve_rules *rules, struct span name, unsigned want, resolve_fn *done, void *arg);
+struct resolve *resolve_start(const struct resolve_rules *rules, struct span name, unsigned want, unsigned port /* TLSA */,
+                              resolve_fn *done, void *arg);
 void resolve_cancel(struct resolve *);
 
 #endif

@@ -256,7 +256,8 @@ struct routing *routing_new(const struct settings *settings, user_fn *user, stru
     }
     r->settings = settings;
     r->user = user;
-    if (open_maps(&settings->aliases, &r->aliases, error) < 0 || open_maps(&settings->sender_logins, &r->senders, error) < 0 || open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
+    if (open_maps(&settings->aliases, &r->aliases, error) < 0 || open_maps(&settings->sender_logins, &r->senders, error) < 0 ||
+        open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
         routing_free(r);
         return NULL;
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 enum { HEADER = 12, QUESTION_TAIL = 4, RECORD_TAIL = 10, CLASS_IN = 1 };
+enum { TLSA_FRONT = 3 /* usage, selector, matching type: RFC 6698 2.1 */ };
 enum { LABEL_MAX = 63, NAME_MAX_OCTETS = 255, POINTER = 0xc0 };
 
 static bool get16(const struct wire *w, size_t at, uint16_t *v)
@@ -141,7 +142,13 @@ static bool read_record(const struct wire *w, const struct raw *r, struct wire_r
     case WIRE_MX:
         return get16(w, r->data, &record->preference) && read_data_name(w, r, 2, record->name);
     case WIRE_PTR:
+    case WIRE_CNAME:
         return read_data_name(w, r, 0, record->name);
+    case WIRE_TXT:
+    case WIRE_TLSA:
+        record->data = w->p + r->data;
+        record->length = r->length;
+        return r->length >= (r->type == WIRE_TXT ? 1 : TLSA_FRONT);
     default:
         return false;
     }
@@ -166,12 +173,12 @@ static int follow(const struct wire *w, char *name)
     return 0;
 }
 
-/* Any order of the records is taken: the chain is walked first, then what belongs to its end is gathered. */
-bool wire_answers(const struct wire *w, wire_each_fn *each, void *arg)
+/* Any order of the records is taken: the chain is walked first (but for who asked for a CNAME), then what belongs to its end is gathered. */
+bool wire_answers(struct wire *w, wire_each_fn *each, void *arg)
 {
-    char owner[WIRE_NAME];
-    memcpy(owner, w->asked, sizeof owner);
-    int step = 1;
+    char *owner = w->canonical;
+    memcpy(owner, w->asked, sizeof w->canonical);
+    int step = w->asked_type == WIRE_CNAME ? 0 : 1;
     for (int hops = 0; step == 1; hops++) {
         if (hops > WIRE_CHAIN)
             return false;

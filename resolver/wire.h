@@ -13,7 +13,7 @@
 #define WIRE_NAME  1025 /* text of 255 octets, at worst 4 for each, and a NUL */
 #define WIRE_CHAIN 16   /* the most CNAMEs that are followed */
 
-enum wire_type { WIRE_A = 1, WIRE_CNAME = 5, WIRE_PTR = 12, WIRE_MX = 15, WIRE_AAAA = 28 };
+enum wire_type { WIRE_A = 1, WIRE_CNAME = 5, WIRE_PTR = 12, WIRE_MX = 15, WIRE_TXT = 16, WIRE_AAAA = 28, WIRE_TLSA = 52 };
 enum wire_rcode { WIRE_NOERROR = 0, WIRE_SERVFAIL = 2, WIRE_NXDOMAIN = 3 };
 
 struct wire {
@@ -24,13 +24,16 @@ struct wire {
     size_t answers_at;
     uint16_t asked_type;
     char asked[WIRE_NAME];
+    char canonical[WIRE_NAME]; /* after wire_answers(): where the CNAMEs end; `asked` when there are none */
 };
 
 /* One answer of the type asked for, that belongs to the name asked for or to what its CNAMEs lead to. */
 struct wire_record {
     uint16_t preference;  /* MX */
-    char name[WIRE_NAME]; /* MX: exchange; PTR: target; else "" */
+    char name[WIRE_NAME]; /* MX: exchange; PTR, CNAME: target; else "" */
     uint8_t address[16];  /* A: 4 octets; AAAA: 16 */
+    const uint8_t *data;  /* TXT, TLSA: all of it, in the packet; else NULL */
+    uint16_t length;
 };
 
 /* Header and question. False: not an answer to one question of class IN. */
@@ -39,6 +42,6 @@ bool wire_open(struct wire *, const void *packet, size_t n);
 /* Calls `each` for every record that answers the question; true when the section was well formed, and the CNAMEs no loop.
  * NXDOMAIN with a CNAME in front is an NXDOMAIN of the last name: look at rcode first. */
 typedef void wire_each_fn(const struct wire_record *, void *arg);
-bool wire_answers(const struct wire *, wire_each_fn *, void *arg);
+bool wire_answers(struct wire *, wire_each_fn *, void *arg);
 
 #endif

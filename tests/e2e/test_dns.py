@@ -10,7 +10,7 @@ import time
 import unittest
 
 from driven import Driven
-from frames import RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK
+from frames import DANE_NONE, DANE_RECORDS, DANE_TROUBLE, DANE_UNASKED, RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK, RESOLVE_TLSA
 from host import free_port, wait_for
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
@@ -67,7 +67,36 @@ loop2   CNAME loop
 6   PTR six.many.example.
 """,
     "8.b.d.0.1.0.0.2.ip6.arpa": "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0 PTR mx1.good.example.\n",
-    "many.example": "six A 192.0.2.6\n" + "".join("@ MX 10 h%d\nh%d A 192.0.2.%d\n" % (i, i, i + 1) for i in range(60)),
+    "dane.example": """
+@       MX 10 has
+@       MX 20 none
+@       MX 30 outside.many.example.
+has     A 192.0.2.31
+has     AAAA 2001:db8::31
+none    A 192.0.2.32
+there   MX 10 alias
+alias   CNAME target
+target  A 192.0.2.33
+here    MX 10 ownalias
+ownalias CNAME plain
+plain   A 192.0.2.34
+away    MX 10 awayalias
+awayalias CNAME six.many.example.
+forged  MX 10 hidden
+hidden  A 192.0.2.35
+huge    A 192.0.2.36
+nomx    A 192.0.2.37
+_25._tcp.has TLSA 3 1 1 %s
+_25._tcp.has TLSA 2 0 1 %s
+_2525._tcp.has TLSA 3 1 2 %s
+_25._tcp.target TLSA 3 1 1 %s
+_25._tcp.ownalias TLSA 3 1 1 %s
+_25._tcp.awayalias TLSA 3 1 1 %s
+_25._tcp.hidden TLSA 3 1 1 %s
+_25._tcp.nomx TLSA 3 1 1 %s
+""" % ("11" * 32, "22" * 32, "33" * 64, "44" * 32, "55" * 32, "66" * 32, "ab" * 32, "77" * 32) +
+    "".join("_25._tcp.huge TLSA 3 0 0 %s\n" % ("%02x" % i * 1900) for i in range(20)),
+    "many.example": "outside A 192.0.2.38\n_25._tcp.outside TLSA 3 1 1 %s\nsigned MX 10 has.dane.example.\n" % ("88" * 32) + "six A 192.0.2.6\n" + "".join("@ MX 10 h%d\nh%d A 192.0.2.%d\n" % (i, i, i + 1) for i in range(60)),
 }
 
 
@@ -101,14 +130,17 @@ class NameServer:
             raise AssertionError("nsd did not start: " + self.log.read()) from None
 
     def sign(self, name):
-        """Signs a zone, and then changes one signed address of it behind the signature's back."""
+        """Signs a zone, and then changes a signed record of it behind the signature's back."""
         key = subprocess.run(["ldns-keygen", "-k", "-a", "ECDSAP256SHA256", name], cwd=self.directory, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
         subprocess.run(["ldns-signzone", "-f", name + ".signed", name, key], cwd=self.directory, check=True)
         with open(os.path.join(self.directory, name + ".signed"), encoding="ascii") as file:
             text = file.read()
-        assert "192.0.2.22" in text
+        forgeries = {"192.0.2.22": "192.0.2.23", "ab" * 32: "ac" * 32}
+        assert any(true in text for true in forgeries)
+        for true, false in forgeries.items():
+            text = text.replace(true, false)
         with open(os.path.join(self.directory, name), "w", encoding="ascii") as file:
-            file.write(text.replace("192.0.2.22", "192.0.2.23"))
+            file.write(text)
         with open(os.path.join(self.directory, key + ".key"), encoding="ascii") as file, open(self.anchor, "a", encoding="ascii") as anchor:
             anchor.write(file.read())
 
@@ -394,6 +426,74 @@ class Trouble(unittest.TestCase):
                 wait_for(lambda: ask("RESOLVE", name="good.example", want=BOTH).verdict == RESOLVE_OK, 30, 0.5)
             finally:
                 server.close()
+
+
+class Dane(unittest.TestCase):
+    """RFC 7672 2: which TLSA records hold for which host, in a zone that is signed and one that is not."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = NameServer(signed=["dane.example"])
+        cls.dns = dns(cls.server.port, 'trust_anchor = "%s"' % cls.server.anchor)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.dns.close()
+        cls.server.close()
+
+    def resolve(self, name, want=BOTH | RESOLVE_TLSA, port=25):
+        answer = self.dns.edges["qmgr"].ask("RESOLVE", name=name, want=want, port=port)
+        self.assertEqual(answer.verdict, RESOLVE_OK, answer)
+        return answer
+
+    def one(self, name, verdict, base="", tlsa="", **more):
+        [host] = self.resolve(name, **more).hosts
+        self.assertEqual((host.dane, host.base, host.tlsa), (verdict, base, tlsa))
+
+    def test_each_host_has_its_own_records(self):
+        answer = self.resolve("dane.example")
+        self.assertEqual(answer.secure, 1)
+        has, none, outside = answer.hosts
+        self.assertEqual((has.dane, has.base), (DANE_RECORDS, "has.dane.example"))
+        self.assertEqual(sorted(has.tlsa.split(", ")), ["2 0 1 " + "22" * 32, "3 1 1 " + "11" * 32])
+        self.assertEqual([(h.dane, h.base, h.tlsa) for h in (none, outside)], [(DANE_NONE, "", "")] * 2)
+
+    def test_the_port_is_the_services(self):
+        self.one("[has.dane.example]", DANE_RECORDS, "has.dane.example", "3 1 2 " + "33" * 64, port=2525)
+        self.one("[has.dane.example]", DANE_NONE, port=26)
+
+    def test_what_is_not_wanted_is_not_asked(self):
+        self.assertEqual({h.dane for h in self.resolve("dane.example", want=BOTH).hosts}, {DANE_UNASKED})
+
+    def test_where_the_alias_leads_comes_first(self):
+        self.one("there.dane.example", DANE_RECORDS, "target.dane.example", "3 1 1 " + "44" * 32)
+
+    def test_then_the_name_of_the_alias(self):
+        self.one("here.dane.example", DANE_RECORDS, "ownalias.dane.example", "3 1 1 " + "55" * 32)
+
+    def test_a_proved_alias_to_what_is_not_proved_counts_by_its_own_name(self):
+        self.one("away.dane.example", DANE_RECORDS, "awayalias.dane.example", "3 1 1 " + "66" * 32)
+
+    def test_records_that_fail_validation_forbid_the_host(self):
+        self.one("forged.dane.example", DANE_TROUBLE)
+
+    def test_behind_mx_records_that_are_not_proved_there_is_no_dane(self):
+        answer = self.resolve("signed.many.example")
+        self.assertEqual((answer.secure, [(h.name, h.dane) for h in answer.hosts]), (0, [("has.dane.example", DANE_UNASKED)]))
+
+    def test_a_domain_that_provably_has_no_mx_has_dane_by_its_own_name(self):
+        self.one("nomx.dane.example", DANE_RECORDS, "nomx.dane.example", "3 1 1 " + "77" * 32)
+
+    def test_a_host_that_is_named_itself_has_dane(self):
+        self.one("[nomx.dane.example]", DANE_RECORDS, "nomx.dane.example", "3 1 1 " + "77" * 32)
+
+    def test_many_and_huge_records_are_bounded_and_still_demand_tls(self):
+        [host] = self.resolve("[huge.dane.example]").hosts
+        records = host.tlsa.split(", ")
+        self.assertEqual((host.dane, len(records)), (DANE_RECORDS, 16))
+        self.assertLess(len(host.tlsa), 25 << 10)
+        self.assertEqual(len([r for r in records if r == "3 0 255 "]), 16 - len([r for r in records if len(r) == 6 + 3800]))
+        self.assertTrue(any(r == "3 0 255 " for r in records))
 
 
 if __name__ == "__main__":

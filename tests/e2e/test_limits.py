@@ -324,7 +324,7 @@ class Orders(Case):
         self.assertEqual(held("--recipient", "@a.example"), set())
         self.assertEqual(held("--site", "[127.0.0.1]:%d" % other.port), {three, both})
         self.assertEqual(held("--site", "127.0.0.1"), {one, two, three, four, both})
-        self.assertEqual(held("--site", "smtp:[127.0.0.1]:%d may" % sink.port, "--sender", "alice@" + DOMAIN), {one, two})
+        self.assertEqual(held("--site", "smtp:[127.0.0.1]:%d dane" % sink.port, "--sender", "alice@" + DOMAIN), {one, two})
         self.assertIn("1 left", self.queue(host, "delete", "--recipient", "@b.example"))
         self.assertEqual(set(self.listing(host)), {one, two, four, both})
         self.queue(host, "delete", "all", status=65)
@@ -380,7 +380,7 @@ class Orders(Case):
         host = self.host({"a.example": sink, "*": other}, self.LATER)
         ids = self.send(host, *["x@a.example", "x@b.example"] * 3)
         self.deferred(host, *ids)
-        name = "smtp:[127.0.0.1]:%d may" % sink.port
+        name = "smtp:[127.0.0.1]:%d dane" % sink.port
         self.assertEqual([self.sites(host)[name][n] for n in ("jobs", "waiting", "ready", "held", "active")], [3, 3, 0, 0, 0])
         sink.rcpt = other.rcpt = "250 ok"
         self.assertIn("no site of that name", self.queue(host, "flush", "nowhere.example", status=66))
@@ -389,7 +389,7 @@ class Orders(Case):
         time.sleep(1)
         self.assertEqual(len(other.taken), 0)
         self.assertEqual(len(self.listing(host)), 3)
-        self.assertIn("(3)", self.queue(host, "flush", "smtp:[127.0.0.1]:%d may" % other.port))
+        self.assertIn("(3)", self.queue(host, "flush", "smtp:[127.0.0.1]:%d dane" % other.port))
         self.taken(3, other)
 
     def test_a_dead_site_is_seen_and_flushed(self):
@@ -398,7 +398,7 @@ class Orders(Case):
         (held,) = self.send(host, "x@a.example")
         self.deferred(host, held)
         self.queue(host, "hold", held)
-        name, count = "smtp:[127.0.0.1]:%d may" % port, 8
+        name, count = "smtp:[127.0.0.1]:%d dane" % port, 8
         self.send(host, *["x@a.example"] * count)
         wait_for(lambda: self.sites(host)[name]["dead"], 20)
         site = self.sites(host)[name]
@@ -406,7 +406,7 @@ class Orders(Case):
         self.assertTrue(time.time() < site["probe"] < time.time() + 4000, site)
         self.assertEqual(site["ready"] + site["waiting"], count)
         table = host.tool("postino", "sites").stdout
-        self.assertRegex(table, r"(?m) 1 of 7 +600 +100  dead until .* smtp:\[127\.0\.0\.1\]:%d may$" % port)
+        self.assertRegex(table, r"(?m) 1 of 7 +600 +100  dead until .* smtp:\[127\.0\.0\.1\]:%d dane$" % port)
         sink = self.sink(port=port)
         self.queue(host, "flush", "127.0.0.1")
         self.taken(count, sink)

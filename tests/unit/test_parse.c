@@ -102,7 +102,7 @@ static void all_of_the_grammar_is_taken(void **state)
     assert_string_equal(s->domains[0].owner, "vmail");
     assert_int_equal(s->route_count, 2);
     assert_string_equal(s->routes[0].title, "*");
-    assert_int_equal(s->routes[0].tls, ROUTE_TLS_VERIFY);
+    assert_int_equal(s->routes[0].tls, TLSPOLICY_VERIFY);
     settings_free(s);
 }
 

@@ -123,7 +123,7 @@ static int set_up(void **state)
     add_domain("catch.example", map_spec("catch"));
     add_domain("broken.example", map_spec("not-there"));
     add_route("exact.example", "smtp:[10.0.0.1]:2525", "verify");
-    add_route(".example", "smtp:gate.example", "required");
+    add_route(".example", "smtp:gate.example", "encrypt");
     add_route(".deep.example", "smtp:", "none");
     add_route("port.deep.example", "smtp::2526", "may");
     routing = routing_new(settings, user, &error);
@@ -269,7 +269,7 @@ static void aliases_are_expanded(void **state)
     assert_string_equal(stranger("webmaster@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
     assert_string_equal(stranger("team@local.example"),
                         "250 2.1.5" LOCAL("ann@local.example", "ann") LOCAL("bob@local.example", "bob")
-                            LOCAL("carol@local.example", "carol") "; far@elsewhere.example smtp gate.example||required");
+                            LOCAL("carol@local.example", "carol") "; far@elsewhere.example smtp gate.example||encrypt");
     assert_string_equal(stranger("bob@local.example"), "250 2.1.5" LOCAL("bob@local.example", "bob") LOCAL("carol@local.example", "carol"));
     assert_string_equal(stranger("me@local.example"), "250 2.1.5" LOCAL("me@local.example", "me"));
     assert_string_equal(stranger("virtual@local.example"), "250 2.1.5; info@virtual.example local virtual.example|people/info|");
@@ -383,7 +383,7 @@ static void strangers_may_not_relay(void **state)
 static void some_may_relay(void **state)
 {
     (void)state;
-    const char *want = "250 2.1.5; x@far.test smtp far.test||may";
+    const char *want = "250 2.1.5; x@far.test smtp far.test||dane";
     assert_string_equal(insider("x@Far.Test"), want);
     question = (struct message_rcpt){.client = SPAN_LITERAL("192.0.2.77"), .login = SPAN_LITERAL("ann")};
     assert_string_equal(decide_with("x@far.test"), want);
@@ -391,11 +391,11 @@ static void some_may_relay(void **state)
     assert_string_equal(decide_with("x@far.test"), want);
     question = (struct message_rcpt){.client = SPAN_LITERAL("::ffff:127.0.0.1")};
     assert_string_equal(decide_with("x@far.test"), want);
-    assert_string_equal(insider("x@[192.0.2.9]"), "250 2.1.5; x@[192.0.2.9] smtp [192.0.2.9]||may");
-    assert_string_equal(stranger("x@backup.example"), "250 2.1.5; x@backup.example smtp gate.example||required");
+    assert_string_equal(insider("x@[192.0.2.9]"), "250 2.1.5; x@[192.0.2.9] smtp [192.0.2.9]||dane");
+    assert_string_equal(stranger("x@backup.example"), "250 2.1.5; x@backup.example smtp gate.example||encrypt");
     assert_string_equal(stranger("x%y@backup.example"), "554 5.7.1 Relay access denied");
     assert_string_equal(stranger("x@sub.backup.example"), "554 5.7.1 Relay access denied");
-    assert_string_equal(stranger("x@a.below.example"), "250 2.1.5; x@a.below.example smtp gate.example||required");
+    assert_string_equal(stranger("x@a.below.example"), "250 2.1.5; x@a.below.example smtp gate.example||encrypt");
     assert_string_equal(stranger("x@below.example"), "554 5.7.1 Relay access denied");
 }
 
@@ -403,12 +403,12 @@ static void the_longest_route_wins(void **state)
 {
     (void)state;
     assert_string_equal(insider("x@exact.example"), "250 2.1.5; x@exact.example smtp [10.0.0.1]:2525||verify");
-    assert_string_equal(insider("x@other.example"), "250 2.1.5; x@other.example smtp gate.example||required");
+    assert_string_equal(insider("x@other.example"), "250 2.1.5; x@other.example smtp gate.example||encrypt");
     assert_string_equal(insider("x@a.deep.example"), "250 2.1.5; x@a.deep.example smtp a.deep.example||none");
     assert_string_equal(insider("x@port.deep.example"), "250 2.1.5; x@port.deep.example smtp port.deep.example:2526||may");
-    assert_string_equal(insider("x@deep.example"), "250 2.1.5; x@deep.example smtp gate.example||required");
-    assert_string_equal(insider("x@example"), "250 2.1.5; x@example smtp example||may");
-    assert_string_equal(insider("\303\274@b\303\274cher.test"), "250 2.1.5; \303\274@b\303\274cher.test smtp b\303\274cher.test||may");
+    assert_string_equal(insider("x@deep.example"), "250 2.1.5; x@deep.example smtp gate.example||encrypt");
+    assert_string_equal(insider("x@example"), "250 2.1.5; x@example smtp example||dane");
+    assert_string_equal(insider("\303\274@b\303\274cher.test"), "250 2.1.5; \303\274@b\303\274cher.test smtp b\303\274cher.test||dane");
 }
 
 static void clients_are_told_apart(void **state)

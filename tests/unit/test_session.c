@@ -536,7 +536,7 @@ static int close_tls_world(void **state)
 
 static void secure(void)
 {
-    stream_start_tls_client(c.stream, client_tls, NULL, false, NULL);
+    stream_start_tls_client(c.stream, stream_tls_client(client_tls, NULL, false, NULL));
     for (int i = 0; i < TURNS && !c.secured; i++)
         world_turn(&w, 5);
     assert_true(c.secured);

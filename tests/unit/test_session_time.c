@@ -427,7 +427,7 @@ static void begin_tls(void)
 {
     begin();
     PLAY("> STARTTLS", "< 220 2.0.0 ");
-    stream_start_tls_client(client, client_tls, NULL, false, NULL);
+    stream_start_tls_client(client, stream_tls_client(client_tls, NULL, false, NULL));
     turns(QUIET);
     PLAY("> EHLO x", "< 250 8BITMIME");
 }
@@ -483,7 +483,7 @@ static void auth_does_not_say_its_mechanisms(void **state)
     (void)state;
     begin();
     PLAY("> STARTTLS", "< 220 2.0.0 ");
-    stream_start_tls_client(client, client_tls, NULL, false, NULL);
+    stream_start_tls_client(client, stream_tls_client(client_tls, NULL, false, NULL));
     turns(QUIET);
     w.auth_silent = true;
     PLAY("> EHLO x", "+ 4", "=", "+ 1", "< 250 8BITMIME", "> MAIL FROM:<>", "< 250 ");

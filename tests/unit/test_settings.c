@@ -77,7 +77,7 @@ static void enums_name_the_words_of_the_table(void **state)
     assert_true(span_equal(setting_word(tls, LISTENER_TLS_IMPLICIT), SPAN_LITERAL("implicit")));
     assert_true(span_equal(setting_word(&settings_listener_table[3], LISTENER_AUTH_REQUIRED), SPAN_LITERAL("required")));
     assert_true(span_equal(setting_word(&settings_listener_table[5], LISTENER_PRIORITY_LOW), SPAN_LITERAL("low")));
-    assert_true(span_equal(setting_word(&settings_route_table[1], ROUTE_TLS_VERIFY), SPAN_LITERAL("verify")));
+    assert_true(span_equal(setting_word(&settings_route_table[1], TLSPOLICY_VERIFY), SPAN_LITERAL("verify")));
     assert_true(span_equal(setting_word(global("log", "level"), LOG_LEVELS_DEBUG), SPAN_LITERAL("debug")));
     assert_true(span_equal(setting_word(global("remote", "address_family"), FAMILY_IPV6), SPAN_LITERAL("ipv6")));
     assert_true(span_equal(setting_word(global("limit", "bare_newline"), BARE_NORMALIZE), SPAN_LITERAL("normalize")));
@@ -409,14 +409,14 @@ static void a_choice_out_of_its_words_is_refused(void **state)
     struct error e;
     assert_non_null(settings_append(s, SETTINGS_ROUTES, SPAN_LITERAL("*")));
     settings_encode(s, 'O', &slice);
-    char *choice = slice.data + slice.len - 32;
-    *choice = ROUTE_TLS_VERIFY;
+    char *choice = slice.data + slice.len - 36;
+    *choice = TLSPOLICY_VERIFY;
     assert_non_null(got = settings_decode(buf_span(&slice), &e));
-    assert_int_equal(got->routes[0].tls, ROUTE_TLS_VERIFY);
+    assert_int_equal(got->routes[0].tls, TLSPOLICY_VERIFY);
     settings_free(got);
-    *choice = ROUTE_TLS_VERIFY + 1;
+    *choice = TLSPOLICY_FINGERPRINT + 1;
     assert_null(settings_decode(buf_span(&slice), &e));
-    assert_non_null(strstr(e.text, "tls has the value 4"));
+    assert_non_null(strstr(e.text, "tls has the value 7"));
     buf_free(&slice);
     settings_free(s);
 }

@@ -189,7 +189,7 @@ static void make_tls_pair(struct end *server, struct end *client)
     open_end(server, fd[0]);
     open_end(client, fd[1]);
     stream_start_tls_server(server->stream, server_context);
-    stream_start_tls_client(client->stream, client_context, "mx.example", true, NULL);
+    stream_start_tls_client(client->stream, stream_tls_client(client_context, "mx.example", true, NULL));
     RUN_UNTIL(server->secured && client->secured);
 }
 
@@ -521,7 +521,7 @@ static void bytes_behind_starttls_are_dropped(void **state)
     write_text(&server, "220 go\r\n");
     assert_int_equal(stream_start_tls_server(server.stream, server_context), 26);
     RUN_UNTIL(got(&client, "220 go\r\n")); /* in clear, before the handshake */
-    assert_int_equal(stream_start_tls_client(client.stream, client_context, NULL, false, NULL), 0);
+    assert_int_equal(stream_start_tls_client(client.stream, stream_tls_client(client_context, NULL, false, NULL)), 0);
     RUN_UNTIL(server.secured && client.secured);
     assert_int_equal(server.got.len, 0);
     write_text(&client, "EHLO b\r\n");
@@ -574,7 +574,7 @@ static void wrong_name_is_refused_when_verified(void **state)
     open_end(&server, fd[0]);
     open_end(&client, fd[1]);
     stream_start_tls_server(server.stream, server_context);
-    stream_start_tls_client(client.stream, client_context, "other.example", true, NULL);
+    stream_start_tls_client(client.stream, stream_tls_client(client_context, "other.example", true, NULL));
     RUN_UNTIL(client.ended && server.ended);
     assert_false(client.secured);
     assert_non_null(strstr(client.why, "certificate: hostname mismatch"));
@@ -597,7 +597,7 @@ static void one_session_serves_twice(void **state)
     open_end(&server, fd[0]);
     open_end(&client, fd[1]);
     stream_start_tls_server(server.stream, server_context);
-    stream_start_tls_client(client.stream, client_context, "mx.example", true, session);
+    stream_start_tls_client(client.stream, stream_tls_client(client_context, "mx.example", true, session));
     RUN_UNTIL(server.secured && client.secured);
     assert_true(SSL_session_reused(stream_tls(client.stream)));
     SSL_SESSION_free(session);

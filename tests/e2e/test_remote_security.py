@@ -1,0 +1,236 @@
+"""What postino-remote demands of a next host's TLS: DANE (RFC 7672), fingerprints. qmgr and dns are played by the test; dns' own part is in test_dns.Dane."""
+import hashlib
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+import unittest
+
+import frames
+import host
+from hostile import DROP, Raw
+from test_remote import BODY, DEFERRED, RELAYED, TIMES, Base
+
+BASE = "mx0.a.example"
+
+
+def openssl(*arguments, data=None):
+    return subprocess.run(["openssl", *arguments], input=data, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+
+
+def sum_of(data, bits=256):
+    return hashlib.new("sha%d" % bits, data).hexdigest()
+
+
+class Certificates:
+    """An authority that nobody trusts, and what it signed; and a self-signed one."""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-")
+        os.chmod(self.directory, 0o755)
+        self.alone = host.certificate(self.directory, "alone.example")
+        self.authority = self.path("authority.crt"), self.path("authority.key")
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=authority", "-keyout", self.authority[1],
+                "-out", self.authority[0])
+        self.signed, self.elsewhere = self.sign(BASE), self.sign("elsewhere.example")
+        self.of_domain, self.expired = self.sign("a.example"), self.sign("old." + BASE, days="-1")
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def sign(self, name, days="30"):
+        key, request, leaf, chain = (self.path(name + end) for end in (".key", ".csr", ".leaf", ".crt"))
+        with open(self.path("extensions"), "w", encoding="ascii") as out:
+            out.write("subjectAltName=DNS:%s\n" % name)
+        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=" + name, "-keyout", key, "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", self.authority[0], "-CAkey", self.authority[1], "-CAcreateserial", "-days", days, "-extfile", self.path("extensions"),
+                "-out", leaf)
+        with open(chain, "wb") as out:
+            for part in (leaf, self.authority[0]):
+                with open(part, "rb") as f:
+                    out.write(f.read())
+        return chain, key
+
+    @staticmethod
+    def der(pair):
+        return openssl("x509", "-in", pair[0], "-outform", "DER")
+
+    @staticmethod
+    def key(pair):
+        return openssl("pkey", "-pubin", "-outform", "DER", data=openssl("x509", "-in", pair[0], "-noout", "-pubkey"))
+
+    def close(self):
+        shutil.rmtree(self.directory)
+
+
+class Security(Base):
+    settings = 'idle_timeout = "0" ' + TIMES
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.made = Certificates()
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        cls.made.close()
+
+    def publish(self, *records, dane=frames.DANE_RECORDS, base=BASE, address="127.0.0.2"):
+        """What dns says of the one host of a.example."""
+        def answer(name, plain=type(self.remote.names).answer):
+            found = plain(self.remote.names, name)
+            for h in found.get("hosts", ()):
+                h.update(dane=dane, base=base if dane == frames.DANE_RECORDS else "", tlsa=", ".join(records))
+            return found
+        self.remote.names.answer = answer
+        self.addCleanup(self.remote.names.__dict__.pop, "answer", None)
+
+    def delivered(self, certificate, *proof, tls="dane", **more):
+        with self.remote.server(certificate=certificate, **more) as server:
+            result = self.remote.deliver(tls=tls)
+            self.check(result, (RELAYED, "2.0.0", ""))
+            self.assertEqual([(m.body, m.secured) for m in server.messages], [(BODY, "TLSv1.3")])
+            for words in proof:
+                self.assertIn(words, result.security)
+        return result
+
+    def deferred(self, certificate, words, status="4.7.5", tls="dane", **more):
+        with self.remote.server(certificate=certificate, **more) as server:
+            result = self.remote.deliver(tls=tls)
+            self.check(result, (DEFERRED, status, words), site_failed=1)
+            self.assertEqual(server.received, [])
+            self.assertNotIn("MAIL", " ".join(c for s in server.sessions for c in s.commands))
+        return server
+
+
+class Dane(Security):
+    def test_the_key_or_the_certificate_itself_by_every_sum(self):
+        for selector, data in ((0, self.made.der(self.made.alone)), (1, self.made.key(self.made.alone))):
+            for matching, text in ((0, data.hex()), (1, sum_of(data)), (2, sum_of(data, 512))):
+                with self.subTest(selector=selector, matching=matching):
+                    record = "3 %d %d %s" % (selector, matching, text)
+                    self.publish(record)
+                    self.delivered(self.made.alone, ", dane, verified 3 %d %d of %s" % (selector, matching, BASE))
+
+    def test_names_and_dates_do_not_matter_for_the_key_itself(self):
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.expired)))
+        self.delivered(self.made.expired, "verified 3 1 1")
+
+    def test_an_authority_with_the_right_name(self):
+        for data, selector in ((self.made.der(self.made.authority), 0), (self.made.key(self.made.authority), 1)):
+            self.publish("2 %d 1 %s" % (selector, sum_of(data)))
+            self.delivered(self.made.signed, "dane, verified 2 %d 1" % selector)
+            self.delivered(self.made.of_domain, "dane, verified 2 %d 1" % selector)
+
+    def test_an_authority_with_another_name_or_an_old_certificate(self):
+        self.publish("2 1 1 " + sum_of(self.made.key(self.made.authority)))
+        self.deferred(self.made.elsewhere, "certificate: hostname mismatch")
+        self.publish("2 1 1 " + sum_of(self.made.key(self.made.authority)), base="old." + BASE)
+        self.deferred(self.made.expired, "certificate: certificate has expired")
+
+    def test_another_key_is_refused_and_no_mail_is_said(self):
+        self.publish("3 1 1 " + sum_of(b"another"))
+        server = self.deferred(self.made.alone, "certificate: no matching DANE TLSA records")
+        self.assertEqual(len(server.sessions), 1)
+
+    def test_one_of_several_records_is_enough(self):
+        self.publish("3 1 1 " + sum_of(b"old"), "3 1 1 " + sum_of(self.made.key(self.made.alone)), "2 1 1 " + sum_of(b"x"))
+        self.delivered(self.made.alone, "verified 3 1 1")
+
+    def test_there_is_no_way_back_to_plain(self):
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)))
+        self.deferred(None, "TLS is required, but was not offered", "4.7.4")
+        self.deferred(self.made.alone, "in reply to STARTTLS", "4.7.4", STARTTLS="454 4.7.0 not now")
+        self.deferred(self.made.alone, "TLS with host", STARTTLS=DROP)
+        self.deferred(self.made.alone, "TLS with host", STARTTLS=Raw(b"220 go on\r\n250 injected\r\n"))
+        self.deferred(self.made.alone, "TLS is required, but was not offered", "4.7.4", EHLO="502 what?")
+
+    def test_records_that_are_of_no_use_demand_tls_and_no_more(self):
+        for record in ("0 0 1 " + "00" * 32, "1 1 1 " + "00" * 32, "3 1 1 00", "3 9 1 " + "00" * 32, "3 1 9 00", "3 0 255 ", "nonsense", "3 1 1 zz", "3 1 0 ", "33 1 1 " + "00" * 32):
+            self.publish(record)
+            self.delivered(self.made.alone, ", encrypt, not verified")
+            self.deferred(None, "TLS is required, but was not offered", "4.7.4")
+
+    def test_a_full_certificate_that_is_none_is_of_no_use_for_openssl_and_defers(self):
+        self.publish("3 0 0 " + "ff" * 100)
+        self.deferred(self.made.alone, "TLS with host")
+
+    def test_a_host_whose_records_can_not_be_had_is_not_used(self):
+        self.publish(dane=frames.DANE_TROUBLE)
+        server = self.deferred(self.made.alone, "its TLSA records can't be had now")
+        self.assertEqual(server.sessions, [])
+
+    def test_what_dns_can_not_have_said_is_trouble(self):
+        self.publish("3 1 1 " + "00" * 32, base="no domain")
+        self.deferred(self.made.alone, "its TLSA records can't be had now")
+        self.publish(dane=77)
+        self.deferred(self.made.alone, "its TLSA records can't be had now")
+
+    def test_without_records_it_is_opportunistic(self):
+        for dane in (frames.DANE_NONE, frames.DANE_UNASKED):
+            self.publish(dane=dane)
+            self.delivered(self.made.alone, ", may, not verified")
+            with self.remote.server() as server:
+                self.check(self.remote.deliver(tls="dane"), (RELAYED, "2.0.0", ""))
+                self.assertIsNone(server.messages[0].secured)
+
+    def test_dane_only_waits_for_records(self):
+        self.publish(dane=frames.DANE_NONE)
+        self.deferred(self.made.alone, "has no TLSA records that DNSSEC proves", tls="dane-only")
+        self.publish("1 1 1 " + "00" * 32)
+        self.deferred(self.made.alone, "none of its TLSA records is of use", tls="dane-only")
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)))
+        self.delivered(self.made.alone, "dane, verified", tls="dane-only")
+
+    def test_the_next_host_is_tried(self):
+        self.remote.names.table["v.example"] = [("mx1.example", "127.0.0.2"), ("mx2.example", "127.0.0.3")]
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.signed)), base="mx.example")
+        with self.remote.server(certificate=self.made.alone) as first, self.remote.server("127.0.0.3", certificate=self.made.signed) as second:
+            self.check(self.remote.deliver(nexthop="v.example", tls="dane"), (RELAYED, "2.0.0", ""))
+            self.assertEqual((len(first.messages), len(second.messages)), (0, 1))
+
+    def test_the_base_of_the_records_is_told_as_the_name(self):
+        seen = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.made.alone)
+        context.sni_callback = lambda sock, name, ctx: seen.append(name)
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)), base="target.example")
+        with self.remote.server(context=context):
+            self.check(self.remote.deliver(tls="dane"), (RELAYED, "2.0.0", ""))
+        self.assertEqual(seen, ["target.example"])
+
+    def test_a_session_is_resumed_under_the_same_records_only(self):
+        good = "3 1 1 " + sum_of(self.made.key(self.made.alone))
+        with self.remote.server(certificate=self.made.alone) as server:
+            for records in ((good,), (good,), (good, "3 1 1 " + "00" * 32), ("3 1 1 " + "00" * 32,)):
+                self.publish(*records)
+                result = self.remote.deliver(tls="dane")
+                self.assertEqual(result.outcomes[0].verdict, RELAYED if good in records else DEFERRED)
+            self.assertEqual([s.resumed for s in server.sessions], [False, True, False, None])  # the last handshake fails
+
+    def test_they_are_asked_for_where_they_count_alone(self):
+        for tls, wanted in (("dane", True), ("dane-only", True), ("may", False), ("none", False), ("encrypt", False), ("verify", False)):
+            del self.remote.names.asked[:]
+            with self.remote.server(certificate=self.made.alone):
+                self.remote.deliver(tls=tls)
+            self.assertEqual([bool(want & frames.RESOLVE_TLSA) for _, want in self.remote.names.asked], [wanted], tls)
+
+
+class Fingerprints(Security):
+    def test_the_certificate_or_its_key(self):
+        for data in (self.made.der(self.made.alone), self.made.key(self.made.alone)):
+            self.delivered(self.made.alone, ", fingerprint, verified", tls="fingerprint:%s,%s" % ("00" * 32, sum_of(data).upper()))
+
+    def test_another_one(self):
+        self.deferred(self.made.alone, "not one of the route's fingerprints", tls="fingerprint:" + "00" * 32)
+        self.deferred(None, "TLS is required, but was not offered", "4.7.4", tls="fingerprint:" + "00" * 32)
+
+    def test_what_is_none_is_no_policy(self):
+        for text in ("fingerprint", "fingerprint:", "fingerprint:00", "fingerprint:" + "zz" * 32, "fingerprint:%s,," % ("00" * 32), "dane:" + "00" * 32):
+            self.check(self.remote.deliver(tls=text), (frames.VERDICT_FAILED, "5.4.4", "no valid route"))
+
+
+if __name__ == "__main__":
+    unittest.main()
