@@ -17,6 +17,11 @@
 #define QUESTION_MOST ((size_t)32768)
 #define MAJOR         1
 
+/* What waits to be sent. New questions end where there is still room for what goes on and for what is cancelled. */
+#define OUT_MOST ((size_t)1 << 20)
+#define OUT_GO   (OUT_MOST - ((size_t)128 << 10))
+#define OUT_NEW  ((size_t)256 << 10)
+
 /* One question, from AUTH to OK or FAIL. */
 struct request {
     TAILQ_ENTRY(request) link;
@@ -37,6 +42,10 @@ static struct {
     TAILQ_HEAD(, request) requests;
     char in[LINE_MOST];
     size_t in_size;
+    struct event *writable; /* waited for while something is in `out` */
+    uint64_t sent;          /* monotonic milliseconds: when something last went, or `out` was empty */
+    char out[OUT_MOST];
+    size_t out_size;
 } self;
 
 /* ---- requests -------------------------------------------------------------------------------------------------------------------- */
@@ -79,23 +88,56 @@ static void hang_up(const char *what, const char *why)
         return;
     complain(what, why);
     event_free(self.event);
+    event_free(self.writable);
     close(self.fd);
-    self.event = NULL;
+    self.event = self.writable = NULL;
     self.in_size = 0;
+    explicit_bzero(self.out, self.out_size);
+    self.out_size = 0;
     struct request *r;
     while ((r = TAILQ_FIRST(&self.requests)))
         end(r, AUTH_NOT_NOW, "Dovecot hung up");
 }
 
-/* All or nothing: a server that does not read what fits into a socket is as good as gone. */
-static void tell(struct buf *text)
+/* It may end all requests. */
+static void send_out(void)
 {
-    ssize_t n = self.event && !text->failed ? send(self.fd, text->data, text->len, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
-    bool ok = n >= 0 && (size_t)n == text->len;
-    int saved = errno;
-    if (self.event && !text->failed && !ok)
-        hang_up("send", n < 0 ? strerror(saved) : "it does not read");
+    ssize_t n = send(self.fd, self.out, self.out_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        hang_up("send", strerror(errno));
+        return;
+    }
+    if (n > 0) {
+        memmove(self.out, self.out + n, self.out_size - (size_t)n);
+        self.out_size -= (size_t)n;
+        explicit_bzero(self.out + self.out_size, (size_t)n);
+        self.sent = clock_monotonic_ms();
+    }
+    if (self.out_size)
+        event_add(self.writable, NULL);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    if (self.out_size)
+        send_out();
+}
+
+/* False: it waits for so much already that there is no room below `most`. If it is true, all requests may have ended. */
+static bool tell(struct buf *text, size_t most)
+{
+    bool fits = self.event && !text->failed && self.out_size + text->len <= most;
+    if (fits) {
+        if (!self.out_size)
+            self.sent = clock_monotonic_ms();
+        memcpy(self.out + self.out_size, text->data, text->len);
+        self.out_size += text->len;
+    }
     secret_wipe(text);
+    if (fits)
+        send_out();
+    return fits;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg);
@@ -124,7 +166,7 @@ static void greet(void)
     struct buf hello = BUF_EMPTY(256);
     buf_printf(&hello, "VERSION\t%d\t0\nCPID\t%ld\n", MAJOR, (long)getpid());
     self.coming = 0;
-    tell(&hello);
+    (void)tell(&hello, OUT_MOST);
 }
 
 static void reach(void)
@@ -139,7 +181,8 @@ static void reach(void)
         return;
     }
     self.event = event_new(self.base, self.fd, EV_READ | EV_PERSIST, on_readable, NULL);
-    if (!self.event || event_add(self.event, NULL) != 0)
+    self.writable = event_new(self.base, self.fd, EV_WRITE, on_writable, NULL);
+    if (!self.event || !self.writable || event_add(self.event, NULL) != 0)
         log_die("out of memory for the connection to Dovecot");
     greet();
 }
@@ -176,7 +219,7 @@ static void take_challenge(struct request *r, struct span base64)
 }
 
 /* A name with an escape in it (NUL, tab, LF) is none that we hand on. */
-static void take_ok(struct request *r, struct span user)
+static bool take_login(struct request *r, struct span user)
 {
     struct buf *login = &r->conversation->login;
     bool plain = user.n && user.n <= NAME_MOST;
@@ -185,12 +228,19 @@ static void take_ok(struct request *r, struct span user)
     buf_clear(login);
     if (plain)
         buf_add_span(login, user);
+    return plain;
+}
+
+static void take_ok(struct request *r, struct span user)
+{
+    bool plain = take_login(r, user);
     end(r, plain ? AUTH_YES : AUTH_NOT_NOW, plain ? "" : "Dovecot said yes to a name that can't be");
 }
 
 static void take_fail(struct request *r, const struct dovecot_reply *reply)
 {
     struct buf why = BUF_EMPTY(600);
+    (void)take_login(r, reply->user);
     if (reply->temporary)
         buf_printf(&why, "Dovecot can't tell now: %.*s", reply->reason.n > 400 ? 400 : (int)reply->reason.n,
                    reply->reason.p ? reply->reason.p : "");
@@ -302,7 +352,8 @@ static void ask(struct conversation *c, struct span response)
     buf_printf(&line, "AUTH\t%u\t%s\tservice=smtp\tsecured\trip=%.*s\tresp=", r->id, mechanism_name(c), SPAN_ARG(buf_span(&c->client)));
     base64_encode(response, &line);
     buf_add_char(&line, '\n');
-    tell(&line); /* if it fails, all requests have ended, and `c` is gone */
+    if (!tell(&line, OUT_NEW))
+        end(r, AUTH_NOT_NOW, "Dovecot does not read as fast as logins come");
 }
 
 static void begin(struct conversation *c, struct span response)
@@ -334,14 +385,16 @@ static void go_on(struct conversation *c, struct span response)
     buf_printf(&line, "CONT\t%u\t", r->id);
     base64_encode(response, &line);
     buf_add_char(&line, '\n');
-    tell(&line);
+    if (!tell(&line, OUT_GO))
+        end(r, AUTH_NOT_NOW, "Dovecot does not read");
 }
 
 static void cancel(uint32_t id)
 {
     struct buf line = BUF_EMPTY(64);
     buf_printf(&line, "CANCEL\t%u\n", id);
-    tell(&line);
+    if (!tell(&line, OUT_MOST))
+        hang_up("send", "it does not read");
 }
 
 static void gone(struct conversation *c)
@@ -361,6 +414,8 @@ static void tick(void)
     uint64_t now = clock_monotonic_ms();
     struct request *r, *next;
     reach();
+    if (self.event && self.out_size && now - self.sent > self.settings->auth_timeout * 1000)
+        hang_up("send", "it does not read");
     for (r = TAILQ_FIRST(&self.requests); r; r = next) {
         next = TAILQ_NEXT(r, link);
         if (r->due > now)

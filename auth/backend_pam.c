@@ -14,6 +14,7 @@ struct request {
     TAILQ_ENTRY(request) link;
     struct conversation *conversation; /* NULL: gone, and the answer is for nobody */
     bool sent;
+    uint64_t client;
     uint64_t due; /* monotonic milliseconds, while it is not sent */
     struct pam_request text;
 };
@@ -115,6 +116,15 @@ static void copy_text(char *to, size_t size, struct span text)
     to[n] = '\0';
 }
 
+static bool has_share(uint64_t client)
+{
+    const struct request *r;
+    size_t n = 0;
+    TAILQ_FOREACH(r, &self.requests, link)
+    n += !r->sent && r->client == client;
+    return n < BACKEND_PAM_SHARE;
+}
+
 static void check(struct conversation *c, struct span password)
 {
     struct request *r = NULL;
@@ -122,13 +132,15 @@ static void check(struct conversation *c, struct span password)
         conversation_end(c, AUTH_NO, "");
         return;
     }
-    if (self.waiting < BACKEND_PAM_LINE)
+    if (self.waiting < BACKEND_PAM_LINE && has_share(c->client_key))
         r = calloc(1, sizeof *r);
     if (!r) {
-        conversation_end(c, AUTH_NOT_NOW, "too many wait for PAM; raise auth { pam_checks }, or see why its modules are slow");
+        conversation_end(c, AUTH_NOT_NOW,
+                         "too many wait for PAM, or too many of its address; raise auth { pam_checks }, or see why its modules are slow");
         return;
     }
     r->conversation = c;
+    r->client = c->client_key;
     r->due = clock_monotonic_ms() + self.timeout;
     r->text.id = ++self.last_id;
     copy_text(r->text.user, sizeof r->text.user, buf_span(&c->user));

@@ -16,6 +16,8 @@ static const struct mechanism mechanisms[] = {
     {"LOGIN", MECHANISM_LOGIN},
 };
 
+static const char TOO_MANY[] = "too many failed logins to this account, and it was never used from this address";
+
 #define MECHANISMS (sizeof mechanisms / sizeof mechanisms[0])
 
 static const struct backend *backend;
@@ -123,14 +125,39 @@ static void log_verdict(const struct conversation *c, enum auth_verdict verdict,
     buf_free(&line);
 }
 
+static struct span account_of(const struct conversation *c)
+{
+    return buf_span(c->login.len ? &c->login : &c->user);
+}
+
+static uint64_t now(void)
+{
+    return clock_monotonic_ms() / 1000;
+}
+
+/* False: the account that the back end has named has too many guesses already, and nobody hears whether this one was right. */
+static bool account_has_turn(struct conversation *c)
+{
+    if (!c->login.len || span_equal_nocase(buf_span(&c->login), buf_span(&c->user)))
+        return true;
+    uint32_t before = c->delay;
+    bool has = failures_take_turn(buf_span(&c->client), buf_span(&c->login), now(), &c->delay) == FAILURES_GO;
+    c->delay = c->delay > before ? c->delay : before;
+    return has;
+}
+
 void conversation_end(struct conversation *c, enum auth_verdict verdict, const char *why)
 {
     struct buf login = BUF_EMPTY(NAME_MOST);
-    buf_add_span(&login, buf_span(c->login.len ? &c->login : &c->user));
+    if ((verdict == AUTH_YES || verdict == AUTH_NO) && !account_has_turn(c)) {
+        verdict = AUTH_BUSY;
+        why = TOO_MANY;
+    }
+    buf_add_span(&login, account_of(c));
     if (verdict == AUTH_YES)
-        failures_right(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000);
+        failures_right(buf_span(&c->client), account_of(c), now());
     else if (verdict == AUTH_NO)
-        failures_wrong(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000);
+        failures_wrong(buf_span(&c->client), account_of(c), now());
     log_verdict(c, verdict, why);
     struct message_authed authed = {.verdict = (uint16_t)verdict, .delay = c->delay, .login = buf_span(&login)};
     struct channel *edge = c->edge;
@@ -195,9 +222,9 @@ void conversations_tick(void)
 {
     if (backend->tick)
         backend->tick();
-    uint64_t now = clock_monotonic_ms();
+    uint64_t now_ms = clock_monotonic_ms();
     struct conversation *c;
-    while ((c = TAILQ_FIRST(&all)) && now - c->began > CONVERSATION_SECONDS * 1000)
+    while ((c = TAILQ_FIRST(&all)) && now_ms - c->began > CONVERSATION_SECONDS * 1000)
         conversation_end(c, AUTH_NOT_NOW, "the exchange took too long");
 }
 
@@ -209,6 +236,15 @@ static bool is_same(struct span identity, const struct conversation *c)
     bool same = !identity.n || (secret_prepare(identity, NAME_MOST, &prepared) && span_equal(buf_span(&prepared), buf_span(&c->user)));
     buf_free(&prepared);
     return same;
+}
+
+static bool is_let(struct conversation *c, enum failures_answer answer)
+{
+    if (answer == FAILURES_REFUSE)
+        conversation_end(c, AUTH_REFUSED, "too many failed logins from its network");
+    else if (answer == FAILURES_BUSY)
+        conversation_end(c, AUTH_BUSY, TOO_MANY);
+    return answer == FAILURES_GO;
 }
 
 /* Keeps who the client says to be, and asks whether it may try. False: it ended here. */
@@ -224,17 +260,16 @@ static bool take_user(struct conversation *c, struct span user, struct span iden
         conversation_end(c, AUTH_NO, "nobody may act for somebody else here");
         return false;
     }
-    switch (failures_may_try(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000, &c->delay)) {
-    case FAILURES_GO:
+    return is_let(c, failures_may_try(buf_span(&c->client), buf_span(&c->user), now()));
+}
+
+/* What the client says now is a guess. False: it ended here. */
+static bool take_turn(struct conversation *c)
+{
+    if (c->turn)
         return true;
-    case FAILURES_REFUSE:
-        conversation_end(c, AUTH_REFUSED, "too many failed logins from its network");
-        return false;
-    case FAILURES_BUSY:
-        break;
-    }
-    conversation_end(c, AUTH_BUSY, "too many failed logins to this account, and it was never used from this address");
-    return false;
+    c->turn = true;
+    return is_let(c, failures_take_turn(buf_span(&c->client), buf_span(&c->user), now(), &c->delay));
 }
 
 /* ---- mechanisms ------------------------------------------------------------------------------------------------------------------ */
@@ -245,6 +280,8 @@ static void check(struct conversation *c, struct span password)
         conversation_end(c, AUTH_MALFORMED, "an empty password, or a longer one than may be");
         return;
     }
+    if (!take_turn(c))
+        return;
     c->begun = true;
     backend->check(c, password);
 }
@@ -319,8 +356,9 @@ static void take_other(struct conversation *c, struct span response)
 {
     bool scram = c->mechanism->kind == MECHANISM_SCRAM || c->mechanism->kind == MECHANISM_SCRAM_PLUS;
     if (c->begun) {
-        backend->go_on(c, response);
-    } else if (scram ? take_scram_first(c, response) : take_oauth_first(c, response)) {
+        if (take_turn(c))
+            backend->go_on(c, response);
+    } else if (scram ? take_scram_first(c, response) : take_oauth_first(c, response) && take_turn(c)) {
         c->begun = true;
         backend->begin(c, response);
     }
@@ -399,8 +437,8 @@ void conversations_take(struct channel *edge, const struct message *m)
         wipe(m->response.response);
     } else if (m->type == MESSAGE_CANCEL) {
         struct conversation *c = find(edge, m->cancel.conversation);
-        if (c && c->user.len) /* who only says names would hold their places in the line, and cost nothing */
-            failures_wrong(buf_span(&c->client), buf_span(&c->user), clock_monotonic_ms() / 1000);
+        if (c && c->turn) /* else guesses would be given up before they are told */
+            failures_wrong(buf_span(&c->client), account_of(c), now());
         if (c)
             forget(c);
     }

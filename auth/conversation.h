@@ -5,6 +5,9 @@
  *              +------- challenge -----+   +-- asked of the back end, which answers at once or later
  *   any --CANCEL, the edge ends, too old, too many--> gone (a back end that was asked is told)
  *
+ * A guess is counted under the name that the back end gives the account, if it gives one: whoever has many spellings (case, with and without a
+ * domain) has no more guesses for that. So where it is another name than the client's, it is looked at once more before a verdict is told.
+ *
  * Numbers are smtpd's, and hold on their edge only: one smtpd can't reach the exchanges of another. There are no more than CONVERSATIONS_MOST
  * in all and CONVERSATIONS_CLIENT of one address (the oldest goes), each of CONVERSATION_STEPS responses and CONVERSATION_SECONDS. */
 #ifndef POSTINO_AUTH_CONVERSATION_H
@@ -38,6 +41,7 @@ struct conversation {
     uint32_t question;      /* to be answered next */
     bool asked;             /* there is one */
     bool begun;             /* the back end has this exchange */
+    bool turn;              /* its guess was let through, and counts whatever becomes of it */
     unsigned steps;
     uint64_t client_key; /* the same for all of one address (IPv6: /64) */
     const struct mechanism *mechanism;

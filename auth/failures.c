@@ -260,21 +260,23 @@ static bool count_is_full(struct count *t, uint64_t key, uint64_t limit, uint64_
     return c && is_full(c->empty, limit, now_ms);
 }
 
+/* `delay` NULL: no place is taken. */
 static enum failures_answer wait_in_line(struct account *a, uint64_t now_ms, uint32_t *delay)
 {
     uint64_t at = a->next > now_ms ? a->next : now_ms;
     if (at - now_ms >= FAILURES_LINE * FAILURES_PACE * 1000)
         return FAILURES_BUSY;
+    if (!delay)
+        return FAILURES_GO;
     a->next = at + FAILURES_PACE * 1000;
     *delay = (uint32_t)((a->next - now_ms) / 1000);
     return FAILURES_GO;
 }
 
-enum failures_answer failures_may_try(struct span client, struct span account, uint64_t now, uint32_t *delay)
+static enum failures_answer look(struct span client, struct span account, uint64_t now, uint32_t *delay)
 {
     struct keys k = keys_of(client, account);
     uint64_t now_ms = now * 1000;
-    *delay = 0;
     const struct known *known = find_known(&k, now);
     if (known)
         return is_full(known->empty, self.limits.address, now_ms) ? FAILURES_REFUSE : FAILURES_GO;
@@ -283,4 +285,15 @@ enum failures_answer failures_may_try(struct span client, struct span account, u
         return FAILURES_REFUSE;
     struct account *a = find_account(k.account, false);
     return a && is_full(a->count.empty, self.limits.account, now_ms) ? wait_in_line(a, now_ms, delay) : FAILURES_GO;
+}
+
+enum failures_answer failures_may_try(struct span client, struct span account, uint64_t now)
+{
+    return look(client, account, now, NULL);
+}
+
+enum failures_answer failures_take_turn(struct span client, struct span account, uint64_t now, uint32_t *delay)
+{
+    *delay = 0;
+    return look(client, account, now, delay);
 }

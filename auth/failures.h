@@ -33,7 +33,10 @@ enum failures_answer {
 void failures_open(const struct failures_limits *);
 /* The same number for all clients of one IPv4 address or IPv6 /64, and another one for the others. */
 uint64_t failures_address(struct span client);
-enum failures_answer failures_may_try(struct span client, struct span account, uint64_t now, uint32_t *delay);
+/* Before there is a password: whether one would be looked at. Takes no place in the account's line. */
+enum failures_answer failures_may_try(struct span client, struct span account, uint64_t now);
+/* With the password: takes a place in the account's line, if it has one. */
+enum failures_answer failures_take_turn(struct span client, struct span account, uint64_t now, uint32_t *delay);
 void failures_wrong(struct span client, struct span account, uint64_t now);
 void failures_right(struct span client, struct span account, uint64_t now);
 

@@ -164,7 +164,8 @@ static void take_verdict(struct session *s, const struct message_authed *authed)
     s->conversation = 0;
     buf_clear(&s->login);
     buf_add_span(&s->login, authed->login);
-    if (authed->verdict == AUTH_NO && delay < settings_of(s)->smtpd_auth_delay)
+    bool paced = authed->verdict == AUTH_NO || authed->verdict == AUTH_NOT_NOW || authed->verdict == AUTH_BUSY;
+    if (paced && delay < settings_of(s)->smtpd_auth_delay)
         delay = settings_of(s)->smtpd_auth_delay;
     s->verdict = authed->verdict;
     if (delay)

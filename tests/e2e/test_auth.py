@@ -297,7 +297,8 @@ class HostileSmtpd(unittest.TestCase):
         with open(path, "w", encoding="ascii") as f:
             f.write(password_line("alice"))
         os.chmod(path, 0o600)
-        self.auth = Driven("auth", 'password_file = "%s"' % path, edges=("smtpd",))
+        self.settings = 'password_file = "%s"' % path
+        self.auth = Driven("auth", self.settings, edges=("smtpd",))
         self.addCleanup(self.auth.close)
         self.edge = self.auth.edges["smtpd"]
 
@@ -339,6 +340,22 @@ class HostileSmtpd(unittest.TestCase):
         self.assertEqual(self.begin(self.edge, 1, "PLAIN", b"\0alice\0" + PASSWORD.encode(), client="x" * 100000).verdict, frames.AUTH_YES)
         self.assertEqual(self.edge.ask("MECHANISMS", binding=0).mechanisms, "SCRAM-SHA-256 PLAIN LOGIN")
         self.assertEqual(self.edge.ask("USAGE", login="", recipients=2 ** 32 - 1).beyond, 0)
+
+    def test_one_that_is_given_up_for_another_was_a_guess(self):
+        """64 of one address: else wrong guesses would be given up before they are told."""
+        self.auth.close()
+        self.auth = Driven("auth", self.settings + "\nauth { failures_address = 5 }", edges=("smtpd",))
+        self.addCleanup(self.auth.close)
+        edge = self.auth.edges["smtpd"]
+        for n in range(1, 65):
+            self.assertEqual(self.begin(edge, n).verdict, frames.AUTH_MORE)
+        plain = b"\0alice\0" + PASSWORD.encode()
+        self.assertEqual(self.begin(edge, 100, "PLAIN", plain, "192.0.2.9").verdict, frames.AUTH_YES)
+        for n in range(65, 70):
+            edge.send("AUTH", conversation=n, client="192.0.2.1", mechanism="LOGIN", has_response=False, response=b"")
+        answers = [edge.receive(20) for _ in range(5)]
+        self.assertEqual({a.verdict for a in answers}, {frames.AUTH_MORE})
+        self.assertEqual(self.begin(edge, 200, "PLAIN", plain).verdict, frames.AUTH_REFUSED)
 
     def test_more_exchanges_than_there_are_places(self):
         def memory():
@@ -406,6 +423,114 @@ class SlowHashes(unittest.TestCase):
         last = self.try_one(20)
         answer = self.edge.receive(60)
         self.assertEqual((answer.request, answer.verdict), (last, frames.AUTH_NO))
+
+
+class DovecotByHand(unittest.TestCase):
+    """postino-auth alone, between an smtpd and a Dovecot that are both this test."""
+
+    def setUp(self):
+        directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, directory, True)
+        path = os.path.join(directory, "auth")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.listener.close)
+        self.listener.bind(path)
+        self.listener.listen(5)
+        self.listener.settimeout(20)
+        self.auth = Driven("auth", 'auth { backend = dovecot dovecot_socket = "%s" timeout = 20s failures_account = 3 failures_address = 0 failures_network = 0 }' % path,
+                           edges=("smtpd",))
+        self.addCleanup(self.auth.close)
+        self.edge = self.auth.edges["smtpd"]
+        self.dovecot, _ = self.listener.accept()
+        self.addCleanup(self.dovecot.close)
+        self.dovecot.settimeout(20)
+        self.lines = self.dovecot.makefile("rb")
+        self.dovecot.sendall(b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tSCRAM-SHA-256\nSPID\t1\nDONE\n")
+        self.assertEqual([self.lines.readline().split(b"\t")[0] for _ in range(2)], [b"VERSION", b"CPID"])
+        wait_for(lambda: "PLAIN" in self.edge.ask("MECHANISMS", binding=0).mechanisms)
+
+    def tearDown(self):
+        self.assertTrue(self.auth.running(), self.auth.log())
+
+    def begin(self, number, user="alice", password="wrong", client=None, mechanism="PLAIN", response=None):
+        return self.edge.send("AUTH", conversation=number, client=client or "192.0.%d.%d" % (number // 200, number % 200 + 1), mechanism=mechanism,
+                              has_response=True, response=response or ("\0%s\0%s" % (user, password)).encode())
+
+    def question(self):
+        return self.lines.readline().rstrip(b"\n").split(b"\t")
+
+    def answer(self, text):
+        """To the next question."""
+        number = self.question()[1]
+        self.dovecot.sendall(text.replace(b"%d", number))
+
+    def guess(self, number, user, text):
+        self.begin(number, user)
+        self.answer(text)
+        return self.edge.receive(20)
+
+    def test_a_dovecot_that_reads_late_loses_nobody(self):
+        asked = {self.begin(n, "user%d" % n, "x" * 1000) for n in range(200)}  # more than a socket takes
+        time.sleep(0.5)
+        for _ in range(200):
+            self.answer(b"FAIL\t%d\tuser=x\n")
+        answers = [self.edge.receive(20) for _ in range(200)]
+        self.assertEqual({a.request for a in answers}, asked)
+        self.assertEqual([a.verdict for a in answers].count(frames.AUTH_NO), 9)  # all are x for Dovecot: three, and six in line
+        self.assertEqual({a.verdict for a in answers}, {frames.AUTH_NO, frames.AUTH_BUSY})
+
+    def test_a_dovecot_that_does_not_read_refuses_newcomers_alone(self):
+        asked = [self.begin(n, "user%d" % n, "x" * 1000) for n in range(800)]
+        refused = []
+        self.edge.send("MECHANISMS", binding=0)
+        for answer in iter(lambda: self.edge.receive(20), None):
+            if not hasattr(answer, "verdict"):
+                break
+            self.assertEqual(answer.verdict, frames.AUTH_NOT_NOW)
+            refused.append(answer.request)
+        self.assertGreater(len(refused), 100)
+        self.assertEqual(refused, asked[-len(refused):])
+        taken = asked[:-len(refused)]
+        self.assertGreater(len(taken), 150)
+        for n in range(len(taken)):
+            self.answer(b"FAIL\t%%d\tuser=user%d\n" % n)
+        answers = [self.edge.receive(20) for _ in taken]
+        self.assertEqual([(a.request, a.verdict) for a in answers], [(request, frames.AUTH_NO) for request in taken])
+
+    def test_spellings_of_an_account_are_counted_as_one(self):
+        verdicts = [self.guess(n, "ann@%d.example" % n, b"FAIL\t%d\tuser=ann\n").verdict for n in range(1, 4)]
+        self.assertEqual(verdicts, [frames.AUTH_NO] * 3)
+        answers = [self.guess(n, "ANN@%d.example" % n, b"FAIL\t%d\tuser=ann\n") for n in range(4, 14)]
+        self.assertEqual([(a.verdict, a.delay > 0) for a in answers[:6]], [(frames.AUTH_NO, True)] * 6)
+        self.assertEqual({a.verdict for a in answers[6:]}, {frames.AUTH_BUSY})
+        # Whether a guess was right is not told either.
+        self.assertEqual(self.guess(20, "ann@x.example", b"OK\t%d\tuser=ann\n").verdict, frames.AUTH_BUSY)
+        self.assertEqual(self.guess(21, "bob@x.example", b"OK\t%d\tuser=bob\n").verdict, frames.AUTH_YES)
+
+    def test_an_account_that_dovecot_does_not_name_is_counted_in_any_case(self):
+        for n, name in enumerate(("carl", "Carl", "CARL")):
+            self.assertEqual(self.guess(n + 1, name, b"FAIL\t%d\n").verdict, frames.AUTH_NO)
+        self.assertGreater(self.guess(9, "cArL", b"FAIL\t%d\n").delay, 0)
+
+    def test_a_challenge_to_a_password_ends_it(self):
+        """What Dovecot says about it afterwards is about nobody."""
+        for text in (b"CONT\t%d\t\n", b"CONT\t%d\teA==\n"):
+            self.assertEqual(self.guess(1, "dan", text + b"OK\t%d\tuser=dan\nCONT\t%d\teA==\n").verdict, frames.AUTH_NOT_NOW)
+            answer = self.edge.ask("RESPONSE", conversation=1, response=b"x")
+            self.assertEqual(answer.verdict, frames.AUTH_NOT_NOW)
+        self.assertEqual(self.guess(1, "dan", b"OK\t%d\tuser=dan\n").verdict, frames.AUTH_YES)
+
+    def test_a_place_in_line_is_taken_with_the_proof(self):
+        for n in range(1, 4):
+            self.guess(n, "eve", b"FAIL\t%d\tuser=eve\n")
+        for n in range(10, 30):  # names alone
+            self.begin(n, mechanism="SCRAM-SHA-256", response=b"n,,n=eve,r=abc")
+            self.answer(b"CONT\t%d\teA==\n")
+            self.assertEqual(self.edge.receive(20).verdict, frames.AUTH_MORE)
+        self.assertEqual(self.guess(30, "eve", b"FAIL\t%d\tuser=eve\n").delay, 5)
+        self.edge.send("RESPONSE", conversation=10, response=b"c=biws,r=abcd,p=eA==")
+        self.answer(b"FAIL\t%d\tuser=eve\n")
+        self.assertEqual(self.edge.receive(20).delay, 10)
 
 
 class Senders(AuthTest):
@@ -690,6 +815,17 @@ account required pam_listfile.so item=user sense=deny file={d}/expired onerr=suc
         self.assertEqual(len(self.hanging()), 2)
         self.assertEqual([session.getreply()[0] for session in sessions], [454] * 5)
         self.assertEqual(self.session().plain("alice", PASSWORD), 235)
+
+    def test_one_address_has_its_share_of_the_line(self):
+        sessions = [self.session(source="127.0.5.1") for _ in range(20)]
+        for session in sessions:
+            session.putcmd("AUTH PLAIN " + b64(("\0hang\0" + PASSWORD).encode()))
+        ready = select.select([session.sock for session in sessions], [], [], 1)[0]
+        self.assertEqual(len(ready), 2)  # two are with PAM, sixteen wait
+        self.host.wait_log("too many of its address")
+        other = self.session(source="127.0.5.2")
+        other.putcmd("AUTH PLAIN " + b64(("\0alice\0" + PASSWORD).encode()))
+        self.assertEqual(select.select([other.sock], [], [], 0.3)[0], [])
 
     def test_it_ends_with_auth(self):
         session = self.session()

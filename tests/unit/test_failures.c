@@ -17,7 +17,7 @@ static uint32_t delay;
 
 static enum failures_answer try(const char *client, const char *account)
 {
-    return failures_may_try(span_of(client), span_of(account), now, &delay);
+    return failures_take_turn(span_of(client), span_of(account), now, &delay);
 }
 
 static void fail_times(const char *client, const char *account, int times)
@@ -49,6 +49,24 @@ static void an_address_that_fails_is_refused_for_a_while(void **state)
     assert_int_equal(try("192.0.2.1", "c"), FAILURES_GO);
     fail_times("192.0.2.1", "c", 1);
     assert_int_equal(try("192.0.2.1", "c"), FAILURES_REFUSE);
+}
+
+static void a_name_alone_takes_no_place_in_line(void **state)
+{
+    (void)state;
+    char address[64];
+    for (int i = 0; i < 10; i++) {
+        snprintf(address, sizeof address, "192.0.%d.1", i);
+        fail_times(address, "ann", 1);
+    }
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(failures_may_try(span_of("198.51.100.1"), span_of("ann"), now), FAILURES_GO);
+    assert_int_equal(try("198.51.100.1", "ann"), FAILURES_GO);
+    assert_int_equal(delay, FAILURES_PACE);
+    for (int i = 1; i < FAILURES_LINE; i++)
+        assert_int_equal(try("198.51.100.1", "Ann"), FAILURES_GO);
+    assert_int_equal(try("198.51.100.1", "ann"), FAILURES_BUSY);
+    assert_int_equal(failures_may_try(span_of("198.51.100.1"), span_of("ann"), now), FAILURES_BUSY);
 }
 
 static void an_ipv6_customer_is_one(void **state)
@@ -201,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_address_that_fails_is_refused_for_a_while, set_up),
+        cmocka_unit_test_setup(a_name_alone_takes_no_place_in_line, set_up),
         cmocka_unit_test_setup(an_ipv6_customer_is_one, set_up),
         cmocka_unit_test_setup(a_network_that_fails_is_refused, set_up),
         cmocka_unit_test_setup(an_attack_from_everywhere_does_not_lock_the_owner_out, set_up),

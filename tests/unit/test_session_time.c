@@ -465,6 +465,8 @@ static void a_wrong_password_takes_its_time(void **state)
 {
     (void)state;
     begin_tls();
+    PLAY("> AUTH PLAIN AGFubgBkb3du", "+ 1.8", "=", "+ 0.2", "< 454 4.7.0 ", "> AUTH PLAIN AGFubgBidXN5", "+ 1.8", "=", "+ 0.2",
+         "< 454 4.7.0 ");
     PLAY("> AUTH PLAIN AGFubgB3cm9uZw==", "=", "+ 1.8", "=", "+ 0.2", "< 535 5.7.8 ", "> AUTH PLAIN AGFubgBzZWNyZXQ=", "< 235 2.7.0 ");
 }
 
