@@ -1,11 +1,11 @@
 #include "auth/failures.h"
 
 #include "common/log.h"
+#include "common/siphash.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #define WAYS          16
 #define COUNT_BUCKETS 1024 /* of address, network, account: 16,384 counts each */
@@ -31,7 +31,7 @@ struct known {
 
 static struct {
     struct failures_limits limits;
-    uint64_t seed[2];
+    struct siphash_key seed;
     struct count *addresses, *networks;
     struct account *accounts;
     struct known *known;
@@ -52,8 +52,7 @@ void failures_open(const struct failures_limits *limits)
     free(self.accounts);
     free(self.known);
     self.limits = *limits;
-    if (getrandom(self.seed, sizeof self.seed, 0) != (ssize_t)sizeof self.seed)
-        log_die("no randomness at start");
+    siphash_key_new(&self.seed);
     self.addresses = table(COUNT_BUCKETS, sizeof *self.addresses);
     self.networks = table(COUNT_BUCKETS, sizeof *self.networks);
     self.accounts = table(COUNT_BUCKETS, sizeof *self.accounts);
@@ -62,49 +61,9 @@ void failures_open(const struct failures_limits *limits)
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t turn(uint64_t x, int bits)
-{
-    return x << bits | x >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1], v[2] += v[3];
-    v[1] = turn(v[1], 13) ^ v[0], v[3] = turn(v[3], 16) ^ v[2];
-    v[0] = turn(v[0], 32);
-    v[2] += v[1], v[0] += v[3];
-    v[1] = turn(v[1], 17) ^ v[2], v[3] = turn(v[3], 21) ^ v[0];
-    v[2] = turn(v[2], 32);
-}
-
-static void sip_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    sip_round(v);
-    sip_round(v);
-    v[0] ^= word;
-}
-
-/* SipHash-2-4 (Aumasson, Bernstein), so that nobody can choose names that share a count or a bucket. Never 0. */
 static uint64_t hash(const void *data, size_t n)
 {
-    uint64_t v[4] = {self.seed[0] ^ 0x736f6d6570736575u, self.seed[1] ^ 0x646f72616e646f6du, self.seed[0] ^ 0x6c7967656e657261u,
-                     self.seed[1] ^ 0x7465646279746573u};
-    const unsigned char *p = data;
-    for (; n >= 8; p += 8, n -= 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        sip_word(v, word);
-    }
-    uint64_t last = (uint64_t)n << 56;
-    for (size_t i = 0; i < n; i++)
-        last |= (uint64_t)p[i] << (8 * i);
-    sip_word(v, last);
-    v[2] ^= 0xff;
-    for (int i = 0; i < 4; i++)
-        sip_round(v);
-    uint64_t key = v[0] ^ v[1] ^ v[2] ^ v[3];
-    return key ? key : 1;
+    return siphash(&self.seed, data, n);
 }
 
 /* Whether ann and Ann are one is for the back end to say; one count for both is no worse. */

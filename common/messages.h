@@ -80,6 +80,7 @@ enum dane_verdict {
     DANE_RECORDS,
     DANE_TROUBLE /* can't be had now: this host must not be used (RFC 7672 2.1) */
 };
+enum count { COUNT_MESSAGE = 1, COUNT_TLS, COUNT_AUTH };
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum message_type {

@@ -160,6 +160,7 @@ static void check_networks(const struct check *c)
 {
     const struct strings *list = &c->settings->relay_from;
     check_list(c, "", "relay_from", list, is_network, "a network; write an address, or one with a prefix length, as in 10.0.0.0/8");
+    check_list(c, "client", "exempt", &c->settings->client_exempt, is_network, "a network; write an address, or one with a prefix length");
     for (size_t i = 0; i < list->n; i++) {
         struct network network;
         if (network_parse(span_of(list->v[i]), &network) && network.bits == 0)

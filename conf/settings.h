@@ -27,6 +27,7 @@ typedef struct strings setting_LIST;
 
 enum { LOG_LEVELS_ERROR, LOG_LEVELS_WARNING, LOG_LEVELS_INFO, LOG_LEVELS_DEBUG };
 enum { BARE_REFUSE, BARE_NORMALIZE };
+enum { GREET_IGNORE, GREET_ENFORCE, GREET_DROP };
 enum { NUL_PASS, NUL_REFUSE };
 enum { FAMILY_ANY, FAMILY_IPV4, FAMILY_IPV6 };
 enum { LISTENER_TLS_NONE, LISTENER_TLS_MAY, LISTENER_TLS_REQUIRED, LISTENER_TLS_IMPLICIT };
@@ -108,6 +109,7 @@ struct settings_site {
 #define SETTINGS_IN_policy(name) policy_##name
 #define SETTINGS_IN_limit(name) limit_##name
 #define SETTINGS_IN_smtpd(name) smtpd_##name
+#define SETTINGS_IN_client(name) client_##name
 #define SETTINGS_IN_auth(name) auth_##name
 #define SETTINGS_IN_remote(name) remote_##name
 #define SETTINGS_IN_queue(name) queue_##name

@@ -29,8 +29,12 @@ test_access_LIBS = -ldb-5.3
 FUZZERS += fuzz_access
 fuzz_access_SRC := $(access_SRC)
 fuzz_access_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
+door_SRC := resolver/door.c resolver/throttle.c resolver/passed.c resolver/fairtable.c
+TESTS += test_throttle test_door
+test_throttle_SRC = $(door_SRC)
+test_door_SRC  = $(door_SRC) tests/unit/fake_clock.c
 PROGRAMS += postino-route
-postino-route_SRC  = resolver/route.c resolver/screen.c resolver/policy.c resolver/users.c $(access_SRC) $(routing_SRC)
+postino-route_SRC  = $(door_SRC) resolver/route.c resolver/screen.c resolver/policy.c resolver/users.c $(access_SRC) $(routing_SRC)
 postino-route_LIBS = $(COMMON_LIBS) -ldb-5.3
 MANUALS += resolver/postino-route.8
 

@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/peer.h"
 #include "common/program.h"
+#include "resolver/door.h"
 #include "resolver/routing.h"
 #include "resolver/screen.h"
 #include "resolver/users.h"
@@ -34,6 +35,7 @@ struct rcpt {
 
 struct edge {
     struct channel *channel;
+    struct doorway *doorway; /* NULL before its first question */
     LIST_HEAD(, client) clients;
     LIST_HEAD(, rcpt) rcpts;
 };
@@ -41,6 +43,7 @@ struct edge {
 static struct {
     const struct settings *settings;
     struct routing *routing;
+    struct door *door;
     struct screens *screens;
     struct peer *dns;
     size_t open; /* clients and rcpts */
@@ -162,10 +165,31 @@ static void screen(struct edge *edge, const struct message *m, struct ruling *ru
         r->screen = open;
 }
 
+static struct doorway *doorway_of(struct edge *edge)
+{
+    if (edge->doorway == NULL)
+        edge->doorway = doorway_new(self.door);
+    return edge->doorway;
+}
+
+/* False, and the answer is said: the client has named too many. */
+static bool may_ask(struct edge *edge, const struct message *m)
+{
+    struct message answer;
+    struct buf text = BUF_EMPTY(1024);
+    bool may = doorway_rcpt(doorway_of(edge), m, &answer, &text);
+    if (!may)
+        channel_send(edge->channel, &answer);
+    buf_free(&text);
+    return may;
+}
+
 /* Who may not relay, or writes to nobody, costs no question to others. */
 static void take_rcpt(struct edge *edge, const struct message *m)
 {
     struct ruling ruling;
+    if (!may_ask(edge, m))
+        return;
     routing_decide(self.routing, &m->rcpt, &ruling);
     if (ruling.code == 250 && screens_rules_for(self.screens, m->rcpt.listener)) {
         screen(edge, m, &ruling);
@@ -173,6 +197,20 @@ static void take_rcpt(struct edge *edge, const struct message *m)
     }
     answer_rcpt(edge, m->id, &ruling, NULL);
     ruling_free(&ruling);
+}
+
+/* ---- the door ------------------------------------------------------------------------------------------------------------------ */
+
+static void take_question(struct edge *edge, const struct message *m)
+{
+    struct message answer;
+    struct buf text = BUF_EMPTY(1024);
+    if (m->type == MESSAGE_ADMIT)
+        doorway_admit(doorway_of(edge), m, &answer, &text);
+    else
+        doorway_count(doorway_of(edge), m, &answer, &text);
+    channel_send(edge->channel, &answer);
+    buf_free(&text);
 }
 
 /* ---- edges --------------------------------------------------------------------------------------------------------------------- */
@@ -184,6 +222,10 @@ static void edge_message(struct channel *c, const struct message *m, void *arg)
         take_client(arg, m);
     else if (m->type == MESSAGE_RCPT)
         take_rcpt(arg, m);
+    else if (m->type == MESSAGE_ADMIT || m->type == MESSAGE_COUNT)
+        take_question(arg, m);
+    else
+        doorway_notice(doorway_of(arg), m);
 }
 
 static void edge_closed(struct channel *c, void *arg)
@@ -197,6 +239,7 @@ static void edge_closed(struct channel *c, void *arg)
         screen_cancel(r->screen);
         rcpt_free(r);
     }
+    doorway_free(edge->doorway);
     channel_free(c);
     free(edge);
 }
@@ -282,6 +325,7 @@ static int start(const struct settings *s, struct error *error)
 {
     self.settings = s;
     dns();
+    self.door = door_new(s);
     self.routing = routing_new(s, users_find, error);
     if (self.routing != NULL)
         self.screens = screens_new(program_base(), s, dns(), error);

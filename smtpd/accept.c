@@ -87,6 +87,7 @@ void session_accept(struct server *server, const struct settings_listener *liste
         return;
     }
     s->counted = counted;
+    s->stranger = session_is_stranger(server, client);
     memcpy(&s->address, client, client->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     address_of_socket(client, &s->client);
     ask_client(s);

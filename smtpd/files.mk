@@ -36,9 +36,13 @@ TESTS += test_smuggling
 test_smuggling_SRC := smtpd/data.c delivery/stuff.c
 
 TESTS += test_session_time
-test_session_time_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fake_clock.c
+test_session_time_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
 test_session_time_LIBS := $(smtpd_LIBS)
 
 TESTS += test_shed
 test_shed_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fake_clock.c
 test_shed_LIBS := $(smtpd_LIBS)
+
+TESTS += test_strangers
+test_strangers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_strangers_LIBS := $(smtpd_LIBS)

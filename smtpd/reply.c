@@ -1,6 +1,7 @@
 #include "smtpd/reply.h"
 
-#define LINE_MOST ((size_t)510)
+#define LINE_MOST   ((size_t)510)
+#define STATUS_MOST ((size_t)16)
 
 static void add_harmless(struct buf *out, struct span text, size_t most)
 {
@@ -22,7 +23,7 @@ void reply_add(struct buf *out, unsigned code, struct span status, struct span t
     size_t start = out->len;
     add_code(out, code, ' ');
     if (status.n) {
-        buf_add_span(out, status);
+        add_harmless(out, status, STATUS_MOST);
         buf_add_char(out, ' ');
     }
     add_harmless(out, text, LINE_MOST - (out->len - start));

@@ -49,7 +49,7 @@ void session_refuse(struct session *s, const char *about, unsigned code, const c
         s->errors++;
 }
 
-static void leave(struct session *s)
+void session_leave(struct session *s)
 {
     if (s->stream)
         stream_close_after_flush(s->stream);
@@ -63,12 +63,13 @@ void session_end(struct session *s, unsigned code, const char *status, const cha
     put_reply(s, code, status, text);
     if (code >= 400)
         session_log(s, LOG_LEVEL_INFO, "ended", "reason", text);
-    leave(s);
+    session_leave(s);
 }
 
-static void greet(struct session *s)
+void session_greet(struct session *s)
 {
     s->state = SESSION_COMMAND;
+    s->greeted = true;
     session_reply(s, 220, "", "%s ESMTP Postino", s->server->settings->hostname);
 }
 
@@ -80,6 +81,7 @@ static void free_session(struct session *s)
     shed_forget(s);
     peer_cancel(server->route, s->client_question);
     session_auth_cancel(s);
+    session_left(s);
     if (s->asked)
         peer_cancel(s->asked, s->question);
     ids_cancel(server->ids, &s->id_waiter);
@@ -88,7 +90,7 @@ static void free_session(struct session *s)
     if (s->counted)
         clients_leave(server->clients, (struct sockaddr *)&s->address);
     stream_free(s->stream);
-    struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt};
+    struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
     TAILQ_REMOVE(&server->sessions, s, link);
@@ -149,15 +151,16 @@ static uint64_t timeout_ms(struct session *s, uint64_t seconds)
 static void await_client(struct session *s)
 {
     const struct settings *settings = s->server->settings;
-    uint64_t seconds = s->state == SESSION_HANDSHAKE ? settings->smtpd_tls_timeout
-                       : s->state == SESSION_TEXT    ? settings->smtpd_data_timeout
-                                                     : settings->smtpd_command_timeout;
-    stream_timeout(s->stream, timeout_ms(s, shed_seconds(s->server, seconds)));
+    uint64_t seconds = s->state == SESSION_QUIET       ? settings->smtpd_greet_delay
+                       : s->state == SESSION_HANDSHAKE ? settings->smtpd_tls_timeout
+                       : s->state == SESSION_TEXT      ? settings->smtpd_data_timeout
+                                                       : settings->smtpd_command_timeout;
+    stream_timeout(s->stream, timeout_ms(s, s->state == SESSION_QUIET ? seconds : shed_seconds(s->server, seconds)));
     if (s->state == SESSION_HANDSHAKE)
         return;
     if (stream_backlog(s->stream))
         stream_flush_later(s->stream);
-    stream_want_input(s->stream, !s->stalled);
+    stream_want_input(s->stream, !s->stalled && !(s->state == SESSION_QUIET && s->early));
 }
 
 void session_resume(struct session *s)
@@ -211,7 +214,11 @@ static void give_up_waiting(struct session *s)
         peer_cancel(s->asked, s->question);
     ids_cancel(s->server->ids, &s->id_waiter);
     session_answered(s);
-    if (what == WAIT_CLIENT)
+    if (what == WAIT_ADMITTED)
+        session_not_admitted(s);
+    else if (what == WAIT_COUNTED)
+        session_not_counted(s);
+    else if (what == WAIT_CLIENT)
         session_client_known(s);
     else if (what == WAIT_ROUTE)
         session_route_unknown(s);
@@ -226,7 +233,10 @@ static void give_up_waiting(struct session *s)
 static void on_readable(struct stream *stream, void *arg)
 {
     (void)stream;
-    session_resume(arg);
+    struct session *s = arg;
+    if (s->state == SESSION_QUIET)
+        session_spoke(s);
+    session_resume(s);
 }
 
 static void on_drained(struct stream *stream, void *arg)
@@ -249,8 +259,7 @@ static void on_secured(struct stream *stream, void *arg)
     if (s->greeted)
         s->state = SESSION_COMMAND;
     else
-        greet(s);
-    s->greeted = true;
+        session_greet(s);
     session_resume(s);
 }
 
@@ -259,9 +268,11 @@ static void timed_out(struct session *s)
     const char *host = s->server->settings->hostname;
     if (s->state == SESSION_WAIT) {
         give_up_waiting(s);
+    } else if (s->state == SESSION_QUIET && clock_monotonic_ms() < s->ends) {
+        session_waited_quietly(s);
     } else if (s->state == SESSION_HANDSHAKE) {
         session_log(s, LOG_LEVEL_INFO, "tls-failed", "reason", "timeout");
-        leave(s);
+        session_leave(s);
     } else if (clock_monotonic_ms() >= s->ends) {
         session_end(s, 421, "4.4.2", "%s the session took too long", host);
     } else {
@@ -317,30 +328,37 @@ struct session *session_new(struct server *server, const struct settings_listene
 void session_begin(struct session *s)
 {
     session_log(s, LOG_LEVEL_DEBUG, "connect", NULL, NULL);
-    if (!s->local && s->listener->tls == LISTENER_TLS_IMPLICIT) {
-        s->state = SESSION_HANDSHAKE;
-        stream_start_tls_server(s->stream, s->server->tls);
+    if (session_ask_admission(s)) {
+        stream_want_input(s->stream, false);
     } else {
-        greet(s);
-        s->greeted = true;
+        session_welcome(s);
+        await_client(s);
     }
-    await_client(s);
     shed_update(s);
 }
 
 /* ---- server ---------------------------------------------------------------------------------------------------------------------- */
 
+static size_t read_networks(const struct strings *list, struct network **out)
+{
+    size_t n = 0;
+    *out = calloc(list->n ? list->n : 1, sizeof **out);
+    if (!*out)
+        log_die("out of memory at start");
+    for (size_t i = 0; i < list->n; i++)
+        n += network_parse(span_of(list->v[i]), &(*out)[n]);
+    return n;
+}
+
 void server_init(struct server *server)
 {
-    const struct strings *networks = &server->settings->relay_from;
+    const struct settings *set = server->settings;
     TAILQ_INIT(&server->sessions);
     shed_init(server);
-    server->relay_from = calloc(networks->n ? networks->n : 1, sizeof *server->relay_from);
-    if (!server->relay_from)
-        log_die("out of memory at start");
-    for (size_t i = 0; i < networks->n; i++)
-        if (network_parse(span_of(networks->v[i]), &server->relay_from[server->relay_from_count]))
-            server->relay_from_count++;
+    server->relay_from_count = read_networks(&set->relay_from, &server->relay_from);
+    server->exempt_count = read_networks(&set->client_exempt, &server->exempt);
+    server->has_door = set->smtpd_greet_delay || set->client_sessions || set->client_connections || set->client_messages ||
+                       set->client_recipients || set->client_errors || set->client_tls || set->client_auth;
 }
 
 void server_free(struct server *server)
@@ -350,6 +368,7 @@ void server_free(struct server *server)
     while ((s = TAILQ_FIRST(&server->sessions)))
         free_session(s);
     free(server->relay_from);
+    free(server->exempt);
     buf_free(&server->mechanisms);
 }
 

@@ -1,6 +1,9 @@
 /* session: one SMTP client, from connect to end: the state machine, the verbs, and the message on its way to qmgr.
  *
- *   accept --(implicit TLS)--> HANDSHAKE --> COMMAND            a line is awaited
+ *   accept --(door.c: ADMIT)--> WAIT --(greet_delay)--> QUIET    who speaks now is a robot
+ *     |                          |                       |       (each only for strangers, and where it is set)
+ *     v                          v                       v
+ *     +------(implicit TLS)--> HANDSHAKE --> COMMAND <-----        a line is awaited
  *                                 ^  ^          |
  *                                 |  +-STARTTLS-+               what was said and pipelined before is forgotten
  *                                 |             +--AUTH-------> RESPONSE      auth wants a line with the next response
@@ -42,6 +45,10 @@ struct server {
     struct clients *clients;
     struct network *relay_from; /* whose sessions are not counted by client */
     size_t relay_from_count;
+    struct network *exempt; /* nor are these, by route */
+    size_t exempt_count;
+    bool has_door;    /* strangers are admitted by route */
+    uint64_t numbers; /* of sessions at the door, so far */
     TAILQ_HEAD(, session) sessions;
     struct shed shed;
     size_t session_count, local_count;
@@ -57,6 +64,7 @@ void server_free(struct server *); /* what server_init() made */
 void session_accept(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client);
 void session_accept_local(struct server *, int fd, uid_t uid); /* over the submit socket */
 
+void sessions_tell(struct server *);  /* to a route that was started anew: which there are */
 void sessions_drain(struct server *); /* 421 to those between transactions, now and later */
 
 #endif

@@ -1,5 +1,5 @@
 /* session_state: the inside of a session, for session.c (life, replies), session_input.c, session_log.c, accept.c,
- * verbs.c, verb_mail.c and verb_auth.c (commands), verb_bdat.c and intake.c (the text of a message). */
+ * door.c (before the greeting), verbs.c, verb_mail.c and verb_auth.c (commands), verb_bdat.c and intake.c (the text of a message). */
 #ifndef POSTINO_SMTPD_SESSION_STATE_H
 #define POSTINO_SMTPD_SESSION_STATE_H
 
@@ -12,10 +12,22 @@
 
 #include <time.h>
 
-enum session_state { SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSION_WAIT, SESSION_TEXT, SESSION_ENDED };
+enum session_state { SESSION_QUIET, SESSION_HANDSHAKE, SESSION_COMMAND, SESSION_RESPONSE, SESSION_WAIT, SESSION_TEXT, SESSION_ENDED };
 
 /* What WAIT waits for. */
-enum session_wait { WAIT_CLIENT, WAIT_ROUTE, WAIT_MECHANISMS, WAIT_AUTH, WAIT_AUTH_DELAY, WAIT_USAGE, WAIT_ID, WAIT_APPEND, WAIT_PUT };
+enum session_wait {
+    WAIT_ADMITTED,
+    WAIT_COUNTED,
+    WAIT_CLIENT,
+    WAIT_ROUTE,
+    WAIT_MECHANISMS,
+    WAIT_AUTH,
+    WAIT_AUTH_DELAY,
+    WAIT_USAGE,
+    WAIT_ID,
+    WAIT_APPEND,
+    WAIT_PUT
+};
 
 /* BDAT: the chunk whose octets are being read, or were read last. */
 struct chunk {
@@ -33,6 +45,8 @@ struct refusal {
 
 struct intake; /* intake.c: the message that is coming in */
 
+typedef void session_go_on(struct session *);
+
 struct session {
     struct server *server;
     const struct settings_listener *listener; /* NULL: the submit socket */
@@ -42,7 +56,15 @@ struct session {
     enum session_state state;
     enum session_wait wait;
     bool local, counted, esmtp, greeted, client_known, draining, stalled, skipping_line, tls_active;
-    bool acted; /* a command was looked at */
+    bool acted;           /* a command was looked at */
+    bool stranger;        /* the limits of client { } are for it */
+    bool early;           /* it spoke before the greeting */
+    uint64_t number;      /* at the door; 0: it is not known there */
+    bool passed;          /* it need not wait for the greeting */
+    session_go_on *go_on; /* COUNTED: it was not too much */
+    const char *go_on_verb;
+    struct buf initial; /* AUTH's response, while it is counted; wiped */
+    bool has_initial;
     uid_t uid;
     uint64_t ends; /* the session as a whole; monotonic milliseconds */
     uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
@@ -84,6 +106,21 @@ struct session *session_new(struct server *, const struct settings_listener *, i
 void session_begin(struct session *);                                                   /* greets, or starts TLS */
 
 void session_shed(struct session *); /* 421, and it is gone. From outside of its own events */
+void session_greet(struct session *);
+void session_leave(struct session *); /* what was said is sent; then the connection ends */
+
+/* ---- door.c ---- */
+bool session_is_stranger(const struct server *, const struct sockaddr *);
+bool session_ask_admission(struct session *);  /* false: nobody need be asked; else session_welcome() follows, or the end */
+void session_not_admitted(struct session *);   /* no answer came */
+void session_welcome(struct session *);        /* the greeting, now or later, or TLS */
+void session_spoke(struct session *);          /* in QUIET */
+void session_waited_quietly(struct session *); /* QUIET is over: the greeting */
+bool session_refused_early(struct session *);  /* RCPT: it spoke early, and the refusal is said */
+/* Counts what the client wants to do against client { }; then `go_on`, or the refusal of `verb`. */
+void session_count(struct session *, enum count, const char *verb, session_go_on *);
+void session_not_counted(struct session *); /* no answer came */
+void session_left(struct session *);
 
 /* ---- session_input.c ---- */
 void session_input(struct session *); /* looks at what the stream has, as far as the state lets it */

@@ -131,9 +131,10 @@ static void take_peer(const char *role, uint32_t instance, int fd)
 {
     (void)instance;
     make_peers();
-    if (strcmp(role, "route") == 0)
+    if (strcmp(role, "route") == 0) {
         peer_connect(server.route, fd);
-    else if (strcmp(role, "auth") == 0)
+        sessions_tell(&server);
+    } else if (strcmp(role, "auth") == 0)
         peer_connect(server.auth, fd);
     else if (strcmp(role, "qmgr") == 0)
         peer_connect(server.qmgr, fd);

@@ -28,8 +28,16 @@ bool session_auth_offered(const struct session *s)
     return !s->local && s->listener->auth != LISTENER_AUTH_NONE && s->tls_active;
 }
 
+static void wipe(struct buf *secret)
+{
+    if (secret->data)
+        explicit_bzero(secret->data, secret->cap);
+    buf_free(secret);
+}
+
 void session_auth_cancel(struct session *s)
 {
+    wipe(&s->initial);
     if (s->conversation)
         peer_tell(s->server->auth, &(struct message){.type = MESSAGE_CANCEL, .fd = -1, .cancel = {.conversation = s->conversation}});
     s->conversation = 0;
@@ -207,13 +215,6 @@ static void refuse_response(struct session *s, const char *status, const char *w
     session_refuse(s, "AUTH", 501, status, "%s", why);
 }
 
-static void wipe(struct buf *secret)
-{
-    if (secret->data)
-        explicit_bzero(secret->data, secret->cap);
-    buf_free(secret);
-}
-
 static void ask(struct session *s, struct message *m)
 {
     m->fd = -1;
@@ -236,17 +237,23 @@ static void begin(struct session *s, bool has_response, struct span response)
     ask(s, &m);
 }
 
-/* RFC 4954 4: "=" is an initial response without octets. */
-static void begin_with(struct session *s, struct span initial)
+static void begin_counted(struct session *s)
 {
-    struct buf response = BUF_EMPTY(RESPONSE_OCTETS);
-    if (span_equal(initial, SPAN_LITERAL("=")))
-        begin(s, true, span_of(""));
-    else if (buf_reserve(&response, initial.n / 4 * 3) && base64_decode(initial, &response)) /* at once: growing would leave copies */
-        begin(s, true, buf_span(&response));
-    else
-        refuse_response(s, "5.5.2", "the response is not base64");
-    wipe(&response);
+    begin(s, s->has_initial, buf_span(&s->initial));
+    wipe(&s->initial);
+}
+
+/* RFC 4954 4: "=" is an initial response without octets. */
+static bool take_initial(struct session *s, const struct command *c)
+{
+    s->initial = BUF_EMPTY(RESPONSE_OCTETS);
+    s->has_initial = c->has_initial;
+    if (!c->has_initial || span_equal(c->initial, SPAN_LITERAL("=")))
+        return true;
+    if (buf_reserve(&s->initial, c->initial.n / 4 * 3) && base64_decode(c->initial, &s->initial)) /* at once: growing would leave copies */
+        return true;
+    wipe(&s->initial);
+    return false;
 }
 
 void session_auth_response(struct session *s, struct span line)
@@ -290,10 +297,10 @@ void session_auth(struct session *s, const struct command *c)
     snprintf(s->mechanism, sizeof s->mechanism, "%.*s", SPAN_ARG(c->argument));
     for (char *p = s->mechanism; *p; p++)
         *p = (char)toupper((unsigned char)*p);
-    if (c->has_initial)
-        begin_with(s, c->initial);
+    if (take_initial(s, c))
+        session_count(s, COUNT_AUTH, "AUTH", begin_counted);
     else
-        begin(s, false, span_of(""));
+        refuse_response(s, "5.5.2", "the response is not base64");
 }
 
 /* ---- limits an hour -------------------------------------------------------------------------------------------------------------- */

@@ -34,6 +34,11 @@ static bool is_null(const struct address *a)
     return a->whole.n == 0;
 }
 
+static void mail_accepted(struct session *s)
+{
+    session_reply(s, 250, "2.1.0", "Ok");
+}
+
 void session_mail(struct session *s, const struct command *c)
 {
     if (!may_mail(s))
@@ -56,7 +61,7 @@ void session_mail(struct session *s, const struct command *c)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
     s->envelope.ret = c->ret;
     xtext_decode(c->envid, &s->envelope.envid);
-    session_reply(s, 250, "2.1.0", "Ok");
+    session_count(s, COUNT_MESSAGE, "MAIL", mail_accepted);
 }
 
 /* ---- RCPT ------------------------------------------------------------------------------------------------------------------------ */
@@ -74,7 +79,8 @@ static void ask_route(struct session *s)
                                  .login = buf_span(&s->login),
                                  .may_relay = s->local,
                                  .sender = buf_span(&s->envelope.sender),
-                                 .recipient = buf_span(&s->recipient)}};
+                                 .recipient = buf_span(&s->recipient),
+                                 .count = s->stranger && settings_of(s)->client_recipients}};
     session_ask(s, WAIT_ROUTE, s->server->route, &m, on_routed, ANSWER_SECONDS);
 }
 
@@ -104,6 +110,8 @@ void session_rcpt(struct session *s, const struct command *c)
     buf_clear(&s->orcpt);
     xtext_decode(c->orcpt, &s->orcpt);
     s->notify = c->notify;
+    if (session_refused_early(s))
+        return;
     if (s->client_known)
         ask_route(s);
     else

@@ -132,17 +132,8 @@ static void do_data(struct session *s, const struct command *c)
 
 /* ---- STARTTLS -------------------------------------------------------------------------------------------------------------------- */
 
-static void do_starttls(struct session *s, const struct command *c)
+static void start_tls(struct session *s)
 {
-    (void)c;
-    if (s->tls_active) {
-        session_refuse(s, "STARTTLS", 503, "5.5.1", "TLS is active already");
-        return;
-    }
-    if (!tls_offered(s)) {
-        session_refuse(s, "STARTTLS", 502, "5.5.1", "TLS is not offered here");
-        return;
-    }
     session_forget(s);
     session_reply(s, 220, "2.0.0", "Ready to start TLS");
     s->state = SESSION_HANDSHAKE;
@@ -155,6 +146,20 @@ static void do_starttls(struct session *s, const struct command *c)
         log_buf(LOG_LEVEL_WARNING, &line);
         buf_free(&line);
     }
+}
+
+static void do_starttls(struct session *s, const struct command *c)
+{
+    (void)c;
+    if (s->tls_active) {
+        session_refuse(s, "STARTTLS", 503, "5.5.1", "TLS is active already");
+        return;
+    }
+    if (!tls_offered(s)) {
+        session_refuse(s, "STARTTLS", 502, "5.5.1", "TLS is not offered here");
+        return;
+    }
+    session_count(s, COUNT_TLS, "STARTTLS", start_tls);
 }
 
 /* ---- the others ------------------------------------------------------------------------------------------------------------------ */

@@ -37,6 +37,11 @@ static void answer_rcpt(struct channel *c, const struct message *m)
         a.routed = (struct message_routed){.code = 550, .status = span_of("5.1.1"), .reply = span_of("no such user")};
     } else if (starts(to, "later@")) {
         a.routed = (struct message_routed){.code = 451, .status = span_of("4.4.3"), .reply = span_of("try later")};
+    } else if (m->rcpt.count && starts(to, "toomany@")) {
+        a.routed = (struct message_routed){.code = 450,
+                                           .status = span_of("4.7.1"),
+                                           .reply = span_of("Error: too many recipients"),
+                                           .rule = span_of("client { recipients }: 5 of 5 by x")};
     } else if (starts(to, "alias@")) {
         add_recipient(&list, "a", domain, to);
         add_recipient(&list, "b", domain, to);
@@ -49,9 +54,51 @@ static void answer_rcpt(struct channel *c, const struct message *m)
     buf_free(&list);
 }
 
+/* The door: 198.51.100.1 has too many sessions, .2 sends too much, .3 waited lately. */
+static void answer_door(struct world *w, struct channel *c, const struct message *m)
+{
+    struct message admitted = {.type = MESSAGE_ADMITTED, .id = m->id, .fd = -1}, counted = {.type = MESSAGE_COUNTED, .id = m->id, .fd = -1};
+    const char *words = w->hostile_words ? w->hostile_words : "mx.example Error: too many connections from 198.51.100.1";
+    if (m->type == MESSAGE_ADMIT) {
+        w->admits++;
+        admitted.admitted.passed = span_equal(m->admit.address, SPAN_LITERAL("198.51.100.3"));
+        if (span_equal(m->admit.address, SPAN_LITERAL("198.51.100.1")))
+            admitted.admitted = (struct message_admitted){.code = 421,
+                                                          .status = span_of(w->hostile_status ? w->hostile_status : "4.7.0"),
+                                                          .reply = span_of(words),
+                                                          .rule = span_of("client { sessions }: 5 of 5 by 198.51.100.1")};
+        channel_send(c, &admitted);
+    } else {
+        w->counts++;
+        w->what = m->count.what;
+        if (span_equal(m->count.address, SPAN_LITERAL("198.51.100.2")))
+            counted.counted = (struct message_counted){.code = m->count.what == COUNT_TLS ? 421 : 450,
+                                                       .status = span_of(w->hostile_status ? w->hostile_status : "4.7.1"),
+                                                       .reply = span_of(w->hostile_words ? w->hostile_words : "Error: too much"),
+                                                       .rule = span_of("client { messages }: 5 of 5 by 198.51.100.2")};
+        channel_send(c, &counted);
+    }
+}
+
+static void on_door(struct world *w, struct channel *c, const struct message *m)
+{
+    if (m->type == MESSAGE_GUEST)
+        w->guests++;
+    else if (m->type == MESSAGE_PASSED)
+        w->passed++;
+    else if (m->type == MESSAGE_LEFT)
+        w->left++, w->errors = m->left.errors;
+    else if (!w->door_silent)
+        answer_door(w, c, m);
+}
+
 static void on_route(struct channel *c, const struct message *m, void *arg)
 {
     struct world *w = arg;
+    if (m->type != MESSAGE_CLIENT && m->type != MESSAGE_RCPT) {
+        on_door(w, c, m);
+        return;
+    }
     w->questions++;
     if (m->type == MESSAGE_CLIENT && w->client_silent)
         return;

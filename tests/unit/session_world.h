@@ -16,14 +16,18 @@ struct world {
     bool route_silent, qmgr_silent;                               /* RCPT, PUT get no answer */
     bool client_silent, auth_silent, lease_silent, append_silent; /* CLIENT, AUTH, LEASE, APPEND get none */
     unsigned store_code;                                          /* 250, 452, 451 */
+    bool door_silent;                                             /* ADMIT, COUNT */
+    const char *hostile_words, *hostile_status;                   /* of a refusal at the door */
     /* what they saw */
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
     uint16_t flags;
     unsigned puts, appends, drops, questions, cancels;
+    unsigned admits, counts, what, guests, passed, left, errors; /* at the door */
 };
 
 /*   route   nouser@: 550 5.1.1; later@: 451 4.4.3; alias@: a@ and b@ of the same domain; any other: itself
+ *           toomany@: 450 4.7.1, where recipients are counted. At the door 198.51.100.1 is refused, and .2 when it is counted; .3 need not wait.
  *   auth    a response that ends in "secret": yes; "down": not now; "refused", "busy"; "odd": malformed; else no. Without one: "go on".
  *           Mechanism NONE is not offered. */
 void world_open(struct world *);

@@ -1,10 +1,6 @@
-/* Time in a session: every wait of smtpd's has its end, tried in milliseconds with a clock that jumps. Scripts of what a client does:
- *
- *     "> EHLO x"      says the line             "< 250 "     hears a reply with this in it, and nothing behind that
- *     ">> a piece"    says this without an end  "= "         hears nothing
- *     "+ 299"         lets seconds pass         "."          the connection has ended, and the session with it */
+/* Time in a session: every wait of smtpd's has its end, tried in milliseconds with a clock that jumps (tests/unit/session_script.h). */
 #include "tests/unit/fake_clock.h"
-#include "tests/unit/session_world.h"
+#include "tests/unit/session_script.h"
 
 #include "common/stream.h"
 
@@ -15,139 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include <cmocka.h>
-
-#define TURNS 300
-#define QUIET 25
-
-static struct world w;
-static struct stream *client;
-static struct buf heard;
-static bool ended;
-
-/* ---- the client ------------------------------------------------------------------------------------------------------------------ */
-
-static void on_secured(struct stream *s, void *arg)
-{
-    (void)s, (void)arg;
-}
-
-static void on_readable(struct stream *s, void *arg)
-{
-    (void)arg;
-    buf_add_span(&heard, stream_input(s));
-    stream_consume(s, stream_input(s).n);
-}
-
-static void on_ended(struct stream *s, enum stream_end how, const char *why, void *arg)
-{
-    (void)s, (void)how, (void)why, (void)arg;
-    ended = true;
-}
-
-static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .ended = on_ended};
-
-static void connect_client(void)
-{
-    int fd[2];
-    struct sockaddr_storage from;
-    socklen_t len;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    assert_true(address_to_socket(span_of("192.0.2.7"), 1000, &from, &len));
-    client = stream_accepted(w.base, fd[1], 64 << 10, &handler, NULL);
-    session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
-}
-
-static void hang_up(void)
-{
-    stream_free(client);
-    client = NULL;
-    ended = false;
-    buf_free(&heard);
-}
-
-/* ---- scripts --------------------------------------------------------------------------------------------------------------------- */
-
-static void turns(int n)
-{
-    for (int i = 0; i < n; i++)
-        world_turn(&w, 0);
-}
-
-static bool is_there(const char *text)
-{
-    const char *all = buf_text(&heard), *at = strstr(all, text);
-    size_t n = strlen(all);
-    return at && n && all[n - 1] == '\n' && !strchr(at, '\r')[2];
-}
-
-static void hear(const char *text)
-{
-    for (int i = 0; i < TURNS && !is_there(text); i++)
-        world_turn(&w, 0);
-    if (!is_there(text))
-        fail_msg("heard instead of %s: %s", text, buf_text(&heard));
-    buf_clear(&heard);
-}
-
-static void hear_nothing(void)
-{
-    turns(QUIET);
-    if (heard.len || ended)
-        fail_msg("heard instead of nothing: %s%s", buf_text(&heard), ended ? " and the end" : "");
-}
-
-static void hear_end(void)
-{
-    for (int i = 0; i < TURNS && !ended; i++)
-        world_turn(&w, 0);
-    assert_true(ended);
-    assert_int_equal(heard.len, 0);
-    hang_up();
-    turns(QUIET);
-    assert_int_equal(w.server.session_count, 0);
-}
-
-static void say(const char *text, const char *end)
-{
-    stream_write_span(client, span_of(text));
-    stream_write_span(client, span_of(end));
-    turns(QUIET);
-}
-
-static void step(const char *line)
-{
-    if (line[0] == '>' && line[1] == '>')
-        say(line + 3, "");
-    else if (line[0] == '>')
-        say(line + 2, "\r\n");
-    else if (line[0] == '<')
-        hear(line + 2);
-    else if (line[0] == '=')
-        hear_nothing();
-    else if (line[0] == '.')
-        hear_end();
-    else if (line[0] == '+')
-        clock_pass(strtod(line + 2, NULL));
-    else
-        fail_msg("a script has no such step: %s", line);
-}
-
-static void play_steps(const char *const *lines)
-{
-    for (; *lines; lines++)
-        step(*lines);
-}
-
-#define PLAY(...) play_steps((const char *const[]){__VA_ARGS__, NULL})
-
-static void begin(void)
-{
-    connect_client();
-    PLAY("< 220 ", "> EHLO x", "< 250 8BITMIME");
-}
 
 static int open_world(void **state)
 {

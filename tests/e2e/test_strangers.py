@@ -1,0 +1,189 @@
+"""Strangers at the door: who speaks before the greeting, who waited for it, and the limits of client { }, over all smtpd processes, over the death of one, and of
+route."""
+import os
+import re
+import signal
+import smtplib
+import socket
+import time
+import unittest
+
+from host import Host, wait_for
+
+ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<alice@local.example>\r\n"
+
+
+class Case(unittest.TestCase):
+    def start(self, settings, **more):
+        more.setdefault("relay_from", ())
+        self.host = Host(settings="smtpd_processes = 2\ndns { client_names = no }\n" + settings, **more)
+        self.host.__enter__()
+        self.addCleanup(self.host.__exit__, None, None, None)
+        return self.host
+
+    def connect(self, source="127.0.0.1", say=b""):
+        sock = socket.create_connection(("127.0.0.1", self.host.port), 10, source_address=(source, 0))
+        self.addCleanup(sock.close)
+        sock.sendall(say)
+        return sock
+
+    def lines(self, sock, until):
+        """What is said up to a line that begins so, or to the end."""
+        text = b""
+        while not re.search(rb"(?m)^" + until, text):
+            octets = sock.recv(4096)
+            if not octets:
+                break
+            text += octets
+        return text.decode()
+
+    def greeting(self, source="127.0.0.1"):
+        """The last line of the greeting, after how many seconds, and the connection."""
+        began = time.monotonic()
+        sock = self.connect(source)
+        text = self.lines(sock, rb"\d\d\d [^\n]*\n")
+        return text.splitlines()[-1] if text else "", time.monotonic() - began, sock
+
+
+class Greeting(Case):
+    def test_a_stranger_waits_once(self):
+        self.start("smtpd { greet_delay = 2s }")
+        sock = self.connect()
+        self.assertRegex(self.lines(sock, rb"220-.*\n"), r"^220-\S+\r\n$")
+        line, seconds, _ = self.greeting("127.0.0.2")
+        self.assertRegex(line, r"^220 \S+ ESMTP")
+        self.assertGreater(seconds, 1.8)
+        for _ in range(6):  # whichever process it comes to
+            line, seconds, sock = self.greeting("127.0.0.2")
+            self.assertRegex(line, r"^220 \S+ ESMTP")
+            self.assertLess(seconds, 1)
+        self.assertGreater(self.greeting("127.0.0.3")[1], 1.8)
+
+    def test_own_networks_and_the_exempt_do_not_wait(self):
+        self.start("smtpd { greet_delay = 20s }\nclient { exempt = { \"127.0.0.3/32\" } sessions = 1 }", relay_from=("127.0.0.2",))
+        for source in "127.0.0.2", "127.0.0.3":
+            held = [self.greeting(source) for _ in range(3)]
+            self.assertTrue(all(line.startswith("220 ") and seconds < 3 for line, seconds, _ in held), held)
+
+    def test_who_speaks_first_gets_no_mail_in(self):
+        self.start("smtpd { greet_delay = 2s }")
+        sock = self.connect(say=b"EHLO robot\r\n" + ENVELOPE + b"DATA\r\nQUIT\r\n")
+        text = self.lines(sock, b"221 ")
+        self.assertRegex(text, r"\n550 5\.5\.1 Protocol error\r\n554 5\.5\.1 no valid recipients\r\n221 ")
+        self.host.wait_log(r"pregreet: client=unknown\[127\.0\.0\.1\] after=\d+ms said=\"EHLO robot.* rule=\"smtpd \{ greet_action = enforce \}\"")
+        self.host.wait_log(r"reject: command=RCPT .*to=<alice@local\.example> rule=\"smtpd \{ greet_action = enforce \}\"")
+        self.assertGreater(self.greeting()[1], 1.8)  # it did not pass
+
+    def test_an_HTTP_request_is_dropped_at_once(self):
+        self.start("smtpd { greet_delay = 20s greet_action = drop }")
+        began = time.monotonic()
+        text = self.lines(self.connect(say=b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), b"never")
+        self.assertRegex(text, r"521 5\.5\.1 Protocol error\r\n$")
+        self.assertLess(time.monotonic() - began, 5)
+
+    def test_waiting_costs_little(self):
+        """a thousand sessions that wait: what each takes of smtpd's memory, and that nothing is done meanwhile"""
+        self.start("smtpd { greet_delay = 30s }\nlimit { sessions_client = 10000 sessions = 10000 }")
+        pids = [int(pid) for pid in re.findall(r"postino-smtpd\[(\d+)\]", self.host.log())]
+        pids = [pid for pid in dict.fromkeys(pids) if os.path.exists("/proc/%d" % pid)]
+
+        def private():
+            return sum(int(re.search(r"RssAnon:\s+(\d+)", open("/proc/%d/status" % pid).read()).group(1)) for pid in pids)
+
+        def ticks():
+            return sum(sum(map(int, open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[11:13])) for pid in pids)
+        before = private()
+        socks = [self.connect("127.0.0.%d" % (2 + n % 200)) for n in range(1000)]
+        for sock in socks:
+            self.lines(sock, rb"220-.*\n")
+        used = ticks()
+        time.sleep(2)
+        self.assertLessEqual(ticks() - used, 2)
+        if "asan" not in self.host.variant:
+            self.assertLess(private() - before, 4500)  # KiB
+
+
+class Limits(Case):
+    def held(self, n, source="127.0.0.1"):
+        return [self.greeting(source) for _ in range(n)]
+
+    def codes(self, held):
+        return [line[:3] for line, _, _ in held]
+
+    def test_sessions_over_all_processes(self):
+        self.start("client { sessions = 5 networks = 2 }")
+        held = self.held(8)
+        self.assertEqual(self.codes(held), ["220"] * 5 + ["421"] * 3)
+        self.assertRegex(held[-1][0], r"^421 4\.7\.0 \S+ Error: too many connections from 127\.0\.0\.1$")
+        self.host.wait_log(r"reject: command=connect client=unknown\[127\.0\.0\.1\] reply=\"421 .*rule=\"client \{ sessions \}: 5 of 5 by 127\.0\.0\.1\"")
+        for _, _, sock in held[:2]:
+            sock.close()
+        wait_for(lambda: self.codes(self.held(1)) == ["220"])
+        others = [self.greeting("127.0.0.%d" % n) for n in range(2, 12)]
+        self.assertIn("421", self.codes(others))
+        self.host.wait_log(r"rule=\"client \{ sessions \}: 10 of 10 by 127\.0\.0\.0/24\"")
+
+    def test_a_dead_smtpd_and_a_dead_route(self):
+        self.start("client { sessions = 6 }")
+        held = self.held(6)
+        self.assertEqual(self.codes(self.held(1)), ["421"])
+        os.kill(self.host.pid_of("route"), signal.SIGKILL)  # a new one is told what there is
+        time.sleep(2)
+        self.assertEqual(self.codes(self.held(1)), ["421"])
+        pids = [int(pid) for pid in dict.fromkeys(re.findall(r"postino-smtpd\[(\d+)\]", self.host.log())) if os.path.exists("/proc/" + pid)]
+        self.assertEqual(len(pids), 2)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.codes(self.held(1)) == ["220"], 10)
+        self.assertEqual(len(held), 6)
+
+    def test_connections_messages_recipients(self):
+        self.start("client { connections = 20 messages = 3 recipients = 8 }")
+        with smtplib.SMTP("127.0.0.1", self.host.port, source_address=("127.0.0.2", 0)) as client:
+            client.ehlo("x")
+            for n in range(3):
+                self.assertEqual(client.sendmail("a@client.example", ["alice@local.example", "bob@local.example"], "Subject: %d\r\n\r\nx" % n), {})
+            self.assertEqual(client.mail("a@client.example"), (450, b"4.7.1 Error: too much mail from 127.0.0.2"))
+            self.assertEqual(client.rcpt("alice@local.example")[0], 503)
+        self.host.wait_log(r"reject: command=MAIL .*rule=\"client \{ messages \}: 3 of 3 by 127\.0\.0\.2\"")
+        with smtplib.SMTP("127.0.0.1", self.host.port, source_address=("127.0.0.3", 0)) as client:
+            client.ehlo("x")
+            client.mail("a@client.example")
+            said = [client.rcpt("alice@local.example")[0] for _ in range(10)]
+            self.assertEqual(said, [250] * 8 + [450] * 2)
+            self.assertEqual(client.data("Subject: x\r\n\r\nx")[0], 250)
+        self.host.wait_log(r"reject: command=RCPT .*rule=\"client \{ recipients \}: 8 of 8 by 127\.0\.0\.3\"")
+        self.assertEqual(self.codes(self.held(22, "127.0.0.4")), ["220"] * 20 + ["421"] * 2)
+        self.host.wait_log(r"rule=\"client \{ connections \}: 20 of 20 by 127\.0\.0\.4\"")
+
+    def test_errors(self):
+        self.start("client { errors = 5 }")
+        self.lines(self.connect(say=b"EHLO x\r\n" + b"XYZZY\r\n" * 6 + b"QUIT\r\n"), b"221 ")
+        wait_for(lambda: self.codes(self.held(1)) == ["421"], 5)
+        self.host.wait_log(r"rule=\"client \{ errors \}: 5 of 5 by 127\.0\.0\.1\"")
+        self.assertEqual(self.codes(self.held(1, "127.0.0.2")), ["220"])
+
+    def test_handshakes_and_logins(self):
+        host = self.start("client { tls = 3 auth = 2 networks = 0 }")
+        for n in range(4):
+            with smtplib.SMTP("127.0.0.1", host.port, source_address=("127.0.0.2", 0)) as client:
+                client.ehlo("x")
+                code, words = client.docmd("STARTTLS")
+                self.assertEqual(code, 220 if n < 3 else 421)
+                if n == 3:
+                    self.assertIn(b"too many new TLS sessions from 127.0.0.2", words)
+                client.close()
+        with self.assertRaises(Exception), smtplib.SMTP_SSL("127.0.0.1", host.submissions_port, context=host.tls_context(), source_address=("127.0.0.2", 0)) as client:
+            client.ehlo("x")
+        with smtplib.SMTP_SSL("127.0.0.1", host.submissions_port, context=host.tls_context(), source_address=("127.0.0.3", 0)) as client:
+            client.ehlo("x")
+            self.assertEqual(client.docmd("AUTH PLAIN " + "AHgAeQ==")[0], 535)
+            client.login("alice", "correct horse")
+        with smtplib.SMTP_SSL("127.0.0.1", host.submissions_port, context=host.tls_context(), source_address=("127.0.0.3", 0)) as client:
+            client.ehlo("x")
+            self.assertEqual(client.docmd("AUTH PLAIN " + "AHgAeQ=="), (450, b"4.7.1 Error: too many AUTH commands from 127.0.0.3"))
+        host.wait_log(r"reject: command=AUTH .*rule=\"client \{ auth \}: 2 of 2 by 127\.0\.0\.3\"")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
