@@ -1,6 +1,7 @@
 /* postino why: the way of one recipient through relaying, routing and the rules of `access`, without a mail and without the running Postino.
  * DNS is asked as postino-dns would ask it; a policy service is not, as being asked may change its mind. */
 #include "admin/admin.h"
+#include "admin/why_door.h"
 #include "common/address.h"
 #include "resolver/access.h"
 #include "resolver/nameservers.h"
@@ -129,6 +130,15 @@ static void tell(const char *rule, const char *said, void *arg)
     printf("  %s: %s\n", rule, said);
 }
 
+static void print_lines(const char *p)
+{
+    for (size_t n; *p; p += n + (p[n] == '\n')) {
+        n = strcspn(p, "\n");
+        size_t rule = strcspn(p, "\t");
+        printf("  by %.*s: %.*s\n", (int)(rule < n ? rule : 0), p, (int)(rule < n ? n - rule - 1 : n), rule < n ? p + rule + 1 : p);
+    }
+}
+
 static int verdict(unsigned code, const char *status, const char *words, const char *by)
 {
     printf("verdict: %u %s %s\n  by %s\n", code, status, words, by);
@@ -158,6 +168,7 @@ static int walk(const struct settings *s, const struct asked *q, bool trusted)
     a.trace = tell;
     while (access_run(&a) == ACCESS_ASK)
         answer_all(&a);
+    print_lines(buf_text(&a.log));
     int status = verdict(a.code, a.code == 250 ? "2.1.5" : a.status, a.code == 250 ? "Ok" : buf_text(&a.reply),
                          a.rule.len > 0 ? buf_text(&a.rule) : "no rule");
     access_free(&a);
@@ -179,6 +190,7 @@ static int why(const struct settings *s, const struct asked *q)
     if (routing == NULL)
         return admin_fail(EX_CONFIG, "why", "%s", error.text);
     bool trusted = routing_client_may_relay(routing, span_of(q->client));
+    why_door(s, q->client, q->listener, trusted);
     struct message_rcpt m = {.client = span_of(q->client), .helo = span_of(q->helo), .login = span_of(q->login)};
     m.sender = span_of(q->from);
     m.recipient = span_of(q->to);
@@ -187,8 +199,8 @@ static int why(const struct settings *s, const struct asked *q)
            q->login);
     printf("routing: %u %s %s\n", ruling.code, ruling.status, buf_text(&ruling.reply));
     print_targets(ruling.targets);
-    int status =
-        ruling.code == 250 ? walk(s, q, trusted) : verdict(ruling.code, ruling.status, buf_text(&ruling.reply), "relaying and routing");
+    int status = ruling.code == 250 ? walk(s, q, trusted)
+                                    : verdict(ruling.code, ruling.status, buf_text(&ruling.reply), ruling.rule ? ruling.rule : ruling.by);
     ruling_free(&ruling);
     routing_free(routing);
     return status;

@@ -26,7 +26,8 @@
     W(reject_unknown_recipient_domain, NONE)                                                                                               \
     W(reject_rbl_client, ZONE)                                                                                                             \
     W(reject_dnsbl, NONE)                                                                                                                  \
-    W(check_policy_service, SERVICE)
+    W(check_policy_service, SERVICE)                                                                                                       \
+    W(reject_unauth_pipelining, NONE)
 
 #define ACCESS_WORD(name, argument) ACCESS_##name,
 enum access_word { ACCESS_WORDS(ACCESS_WORD) ACCESS_WORD_COUNT };

@@ -52,6 +52,11 @@ enum access_outcome access_refuse(struct access *a, unsigned code, const char *s
     return OUTCOME_REFUSED;
 }
 
+void access_log(struct access *a, const char *does, struct span what, struct span words)
+{
+    buf_printf(&a->log, "%s\t%s: <%.*s>: %.*s\n", a->rules->rules[a->at].text, does, SPAN_ARG(what), SPAN_ARG(words));
+}
+
 struct access_question *access_ask(struct access *a, enum access_question_kind kind, struct span name)
 {
     if (a->questions == NULL && (a->questions = calloc(ACCESS_QUESTIONS, sizeof *a->questions)) == NULL)
@@ -101,6 +106,14 @@ static enum access_outcome authenticated(struct access *a, const struct access_r
     return a->facts.login.n > 0 ? OUTCOME_PERMIT : OUTCOME_NEXT;
 }
 
+static enum access_outcome unauth_pipelining(struct access *a, const struct access_rule *r)
+{
+    (void)r;
+    if (!a->facts.pipelining)
+        return OUTCOME_NEXT;
+    return access_refuse(a, 503, "5.5.0", a->facts.recipient, "Recipient address rejected: Improper use of SMTP command pipelining");
+}
+
 /* A service that can't be asked defers: what the administrator wanted checked is not let in unchecked. */
 static enum access_outcome policy(struct access *a, const struct access_rule *r)
 {
@@ -137,13 +150,14 @@ static access_fn *const acts[ACCESS_WORD_COUNT] = {
     [ACCESS_reject_rbl_client] = access_rbl_client,
     [ACCESS_reject_dnsbl] = access_dnsbl,
     [ACCESS_check_policy_service] = policy,
+    [ACCESS_reject_unauth_pipelining] = unauth_pipelining,
 };
 
 /* ---- the walk ------------------------------------------------------------------------------------------------------------------ */
 
 static void warn(struct access *a, const struct access_rule *r)
 {
-    buf_printf(&a->log, "reject_warning: rule=\"%s\" reply=%u %s %s\n", r->text, a->code, a->status, buf_text(&a->reply));
+    buf_printf(&a->log, "%s\treject_warning: %u %s %s\n", r->text, a->code, a->status, buf_text(&a->reply));
     a->code = 250;
     buf_clear(&a->reply);
 }

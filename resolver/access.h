@@ -19,6 +19,7 @@
  *   reject_rbl_client ZONE[=ADDRESSES]        one list decides
  *   reject_dnsbl                              all zones of dnsbl { zones }, weighted, against dnsbl { threshold }
  *   check_policy_service unix:/path           Postfix's policy delegation
+ *   reject_unauth_pipelining                  commands out of turn (RFC 2920)
  *   warn_if_reject RULE                       a refusal by it is only logged
  * TABLE is hash:/path, btree:/path or cidr:/path (by address only). */
 #ifndef POSTINO_ACCESS_H
@@ -47,7 +48,8 @@ struct access_facts {
     struct span client; /* address; empty: mail that is made here */
     struct span name;   /* forward-confirmed, or "unknown" */
     struct span helo, login, sender, recipient;
-    bool trusted; /* in relay_from, or made here */
+    bool trusted;    /* in relay_from, or made here */
+    bool pipelining; /* it sent commands out of turn */
 };
 
 enum access_question_kind {
@@ -80,7 +82,7 @@ struct access {
     struct buf reply;    /* words */
     struct buf rule;     /* which decided, as it stands in the file; empty: none did, and so it is permitted */
     struct buf prepend;  /* header lines for the message, each with CR LF */
-    struct buf log;      /* what rules wanted logged: "warn: ..." one after another, a line each */
+    struct buf log;      /* what rules did beside permitting and refusing, or wanted logged, a line each: "RULE<TAB>hold: <what>: words" */
     bool hold;           /* take it, and hold it in the queue */
     struct buf deferred; /* DEFER_IF_PERMIT was said: 450 and these words, should nothing refuse */
     char deferred_status[12];

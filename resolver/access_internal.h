@@ -39,6 +39,8 @@ struct access_rules {
 /* OUTCOME_REFUSED with "<what>: words". */
 enum access_outcome access_refuse(struct access *, unsigned code, const char *status, struct span what, const char *words);
 struct access_question *access_ask(struct access *, enum access_question_kind, struct span name); /* NULL: there are too many */
+/* A line for the log: "RULE<TAB>does: <what>: words". */
+void access_log(struct access *, const char *does, struct span what, struct span words);
 bool access_answered(const struct access *); /* the rule's questions were put, and are answered */
 
 /* access_table.c */

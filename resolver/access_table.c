@@ -141,13 +141,15 @@ enum access_outcome access_action(struct access *a, struct span action, struct s
         return OUTCOME_NEXT;
     case WORD_HOLD:
         a->hold = true;
+        access_log(a, "hold", what, rest);
         return OUTCOME_NEXT;
     case WORD_PREPEND:
         buf_printf(&a->prepend, "%.*s\r\n", SPAN_ARG(rest));
+        access_log(a, "prepend", what, rest);
         return OUTCOME_NEXT;
     case WORD_WARN:
     case WORD_INFO:
-        buf_printf(&a->log, "%s: <%.*s>: %.*s\n", word.p[0] == 'W' || word.p[0] == 'w' ? "warn" : "info", SPAN_ARG(what), SPAN_ARG(rest));
+        access_log(a, word_kind(word) == WORD_WARN ? "warn" : "info", what, rest);
         return OUTCOME_NEXT;
     case WORD_DUNNO:
         return OUTCOME_NEXT;

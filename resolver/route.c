@@ -114,9 +114,18 @@ static void take_client(struct edge *edge, const struct message *m)
 
 /* ---- RCPT ---------------------------------------------------------------------------------------------------------------------- */
 
-static void answer_rcpt(struct edge *edge, uint32_t id, const struct ruling *ruling, const struct access *access)
+/* With the recipient in front, where the words don't name what they are about. */
+static void refuse_by_routing(const struct ruling *ruling, struct span recipient, struct message_routed *out, struct buf *text)
+{
+    buf_printf(text, "<%.*s>: %.*s", SPAN_ARG(recipient), SPAN_ARG(buf_span(&ruling->reply)));
+    out->reply = buf_span(text);
+    out->rule = span_of(ruling->by);
+}
+
+static void answer_rcpt(struct edge *edge, uint32_t id, struct span recipient, const struct ruling *ruling, const struct access *access)
 {
     struct message answer = {.type = MESSAGE_ROUTED, .id = id, .fd = -1};
+    struct buf text = BUF_EMPTY(8192);
     answer.routed = (struct message_routed){.code = (uint16_t)ruling->code,
                                             .status = span_of(ruling->status),
                                             .reply = buf_span(&ruling->reply),
@@ -133,7 +142,10 @@ static void answer_rcpt(struct edge *edge, uint32_t id, const struct ruling *rul
         answer.routed.reply = buf_span(&access->reply);
         answer.routed.recipients = (struct list){0};
     }
+    if (access == NULL && ruling->code != 250 && ruling->rule == NULL)
+        refuse_by_routing(ruling, recipient, &answer.routed, &text);
     channel_send(edge->channel, &answer);
+    buf_free(&text);
 }
 
 static void rcpt_free(struct rcpt *r)
@@ -147,7 +159,7 @@ static void rcpt_free(struct rcpt *r)
 static void screened(const struct access *access, void *arg)
 {
     struct rcpt *r = arg;
-    answer_rcpt(r->edge, r->id, &r->ruling, access);
+    answer_rcpt(r->edge, r->id, access->facts.recipient, &r->ruling, access);
     rcpt_free(r);
 }
 
@@ -195,7 +207,7 @@ static void take_rcpt(struct edge *edge, const struct message *m)
         screen(edge, m, &ruling);
         return;
     }
-    answer_rcpt(edge, m->id, &ruling, NULL);
+    answer_rcpt(edge, m->id, m->rcpt.recipient, &ruling, NULL);
     ruling_free(&ruling);
 }
 

@@ -24,9 +24,16 @@ static void rule(struct ruling *out, unsigned code, const char *status)
     buf_clear(&out->reply);
 }
 
+/* Which setting it is that says so, for the log. */
+static const char *named(unsigned code)
+{
+    return code == 554 ? "relay_from, relay_to" : code == 550 ? "domain { mailboxes }" : code == 501 ? "syntax of addresses" : "routing";
+}
+
 enum outcome decision_fail(struct decision *d, unsigned code, const char *status, const char *words)
 {
     rule(d->ruling, code, status);
+    d->ruling->by = named(code);
     buf_add_text(&d->ruling->reply, words);
     return OUTCOME_FAILED;
 }

@@ -109,21 +109,30 @@ void screen_cancel(struct screen *s)
     free(s);
 }
 
+static void log_line_of(struct screen *s, struct span rule, struct span says)
+{
+    struct buf line = BUF_EMPTY(8192);
+    buf_add_text(&line, "access:");
+    log_value(&line, "client", s->access.facts.client);
+    log_value(&line, "from", s->access.facts.sender);
+    log_value(&line, "to", s->access.facts.recipient);
+    log_value(&line, "rule", rule);
+    log_value(&line, "says", says);
+    log_buf(LOG_LEVEL_INFO, &line);
+    buf_free(&line);
+}
+
+/* What rules did, and who permitted; refusals are in smtpd's log. */
 static void log_lines(struct screen *s)
 {
     const char *p = buf_text(&s->access.log);
     while (*p) {
-        size_t n = strcspn(p, "\n");
-        struct buf line = BUF_EMPTY(8192);
-        buf_add_text(&line, "access:");
-        log_value(&line, "client", s->access.facts.client);
-        log_value(&line, "from", s->access.facts.sender);
-        log_value(&line, "to", s->access.facts.recipient);
-        log_value(&line, "says", span_make(p, n));
-        log_buf(LOG_LEVEL_INFO, &line);
-        buf_free(&line);
+        size_t rule = strcspn(p, "\t"), n = strcspn(p, "\n"), says = rule < n ? rule + 1 : 0;
+        log_line_of(s, span_make(p, says ? rule : 0), span_make(p + says, n - says));
         p += n + (p[n] == '\n');
     }
+    if (s->access.code == 250 && s->access.rule.len > 0)
+        log_line_of(s, buf_span(&s->access.rule), SPAN_LITERAL("permit"));
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------------------------------- */
@@ -303,7 +312,8 @@ static struct access_facts keep_facts(struct screen *s, const struct message_rcp
                                  .login = keep(s, m->login),
                                  .sender = keep(s, m->sender),
                                  .recipient = keep(s, m->recipient),
-                                 .trusted = trusted};
+                                 .trusted = trusted,
+                                 .pipelining = m->pipelining != 0};
 }
 
 struct screen *screen_start(struct screens *screens, const struct message_rcpt *m, bool trusted, screen_fn *done, void *arg)

@@ -33,7 +33,7 @@ static void ask_client(struct session *s)
 }
 
 /* Sends a stranger away without a session. */
-static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *why)
+static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *why, const char *rule)
 {
     char reply[600];
     int n = snprintf(reply, sizeof reply, "421 4.7.0 %s %s\r\n", server->settings->hostname, why);
@@ -42,6 +42,7 @@ static void turn_away(struct server *server, int fd, const struct sockaddr *clie
     buf_add_text(&line, "reject: command=connect");
     log_value(&line, "client", buf_span(&address));
     log_value(&line, "reason", span_of(why));
+    log_value(&line, "rule", span_of(rule));
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&line);
     buf_free(&address);
@@ -54,7 +55,8 @@ static void turn_away_local(const struct server *server, int fd, uid_t uid)
 {
     char reply[600];
     int n = snprintf(reply, sizeof reply, "421 4.7.0 %s too many local sessions, try again later\r\n", server->settings->hostname);
-    log_info("reject: command=connect client=\"local[uid %lu]\" reason=\"too many local sessions\"", (unsigned long)uid);
+    log_info("reject: command=connect client=\"local[uid %lu]\" reason=\"too many local sessions\" rule=\"limit { sessions }\"",
+             (unsigned long)uid);
     if (write(fd, reply, (size_t)n) < 0)
         log_debug("reject: the client was gone before it could be told");
     close(fd);
@@ -73,14 +75,14 @@ void session_accept(struct server *server, const struct settings_listener *liste
     const struct settings *settings = server->settings;
     bool counted = !is_free(server, client);
     if (counted && !clients_enter(server->clients, client, settings->limit_sessions_client)) {
-        turn_away(server, fd, client, "too many sessions from your address");
+        turn_away(server, fd, client, "too many sessions from your address", "limit { sessions_client }");
         return;
     }
     struct session *s = NULL;
     if (shed_make_room(server, counted ? client : NULL))
         s = session_new(server, listener, fd);
     else
-        turn_away(server, fd, client, "too many sessions, try again later");
+        turn_away(server, fd, client, "too many sessions, try again later", "limit { sessions }");
     if (!s) {
         if (counted)
             clients_leave(server->clients, client);

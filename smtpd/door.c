@@ -49,7 +49,6 @@ static void refused(struct session *s, const char *verb, unsigned code, struct s
                                                 : "5.7.0");
     s->rule = rule;
     session_refuse(s, verb, code, text, "%.*s", SPAN_ARG(reply));
-    s->rule = (struct span){0};
     if (code == 421)
         session_leave(s);
 }
@@ -169,7 +168,6 @@ bool session_refused_early(struct session *s)
     s->envelope.refused++;
     s->rule = SPAN_LITERAL("smtpd { greet_action = enforce }");
     session_refuse(s, "RCPT", 550, "5.5.1", "Protocol error");
-    s->rule = (struct span){0};
     buf_clear(&s->recipient);
     return true;
 }

@@ -153,9 +153,19 @@ static void finish(struct session *s)
     s->state = SESSION_COMMAND;
 }
 
+/* The setting that refuses a text. */
+static struct span rule_of(enum data_fault fault)
+{
+    static const char *const rules[] = {
+        [DATA_BARE_CR] = "limit { bare_newline }", [DATA_BARE_LF] = "limit { bare_newline }",   [DATA_NUL] = "limit { nul }",
+        [DATA_LINE_TOO_LONG] = "limit { line }",   [DATA_TOO_LARGE] = "limit { message_size }", [DATA_LOOP] = "limit { hops }"};
+    return fault < sizeof rules / sizeof rules[0] && rules[fault] ? span_of(rules[fault]) : span_of("");
+}
+
 static void refuse_fault(struct session *s, enum data_fault fault)
 {
     const struct settings *settings = settings_of(s);
+    s->rule = rule_of(fault);
     switch (fault) {
     case DATA_BARE_CR:
         session_refuse(s, "end of data", 550, "5.6.0", "the message has a bare CR; lines end with CR LF");

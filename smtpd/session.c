@@ -45,6 +45,7 @@ void session_refuse(struct session *s, const char *about, unsigned code, const c
     int n = snprintf(reply, sizeof reply, "%03u %s%s%s", code, status, *status ? " " : "", text);
     put_reply(s, code, status, text);
     session_log_refused(s, about, span_make(reply, (size_t)n < sizeof reply ? (size_t)n : sizeof reply - 1));
+    s->rule = (struct span){0};
     if (code >= 500)
         s->errors++;
 }

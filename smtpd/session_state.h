@@ -59,6 +59,7 @@ struct session {
     bool acted;           /* a command was looked at */
     bool stranger;        /* the limits of client { } are for it */
     bool early;           /* it spoke before the greeting */
+    bool pipelining;      /* it sent commands out of turn */
     uint64_t number;      /* at the door; 0: it is not known there */
     bool passed;          /* it need not wait for the greeting */
     session_go_on *go_on; /* COUNTED: it was not too much */
@@ -91,9 +92,10 @@ struct session {
 
 /* ---- session.c ---- */
 __attribute__((format(printf, 4, 5))) void session_reply(struct session *, unsigned code, const char *status, const char *fmt, ...);
-/* A 4xx or 5xx, with a log line; a 5xx counts as an error. `about` says what: "RCPT". */
+/* A 4xx or 5xx, with a log line; a 5xx counts as an error. `about` says what: "RCPT". s->rule, where it is set, is what decides. */
 __attribute__((format(printf, 5, 6))) void session_refuse(struct session *, const char *about, unsigned code, const char *status,
                                                           const char *fmt, ...);
+#define session_refuse_by(s, by, ...) ((s)->rule = SPAN_LITERAL(by), session_refuse((s), __VA_ARGS__))
 /* The last reply; the connection ends behind it. */
 __attribute__((format(printf, 4, 5))) void session_end(struct session *, unsigned code, const char *status, const char *fmt, ...);
 void session_ask(struct session *, enum session_wait, struct peer *, const struct message *, peer_answer_fn *, uint64_t seconds);
@@ -124,6 +126,10 @@ void session_left(struct session *);
 
 /* ---- session_input.c ---- */
 void session_input(struct session *); /* looks at what the stream has, as far as the state lets it */
+
+/* ---- pipelining.c ---- */
+/* A command was cut off: is there more behind it, where there must be nothing before its reply (RFC 2920)? True: so the session has ended. */
+bool session_out_of_turn(struct session *, enum verb);
 
 /* ---- session_log.c ---- */
 void session_log_client(const struct session *, struct buf *line);

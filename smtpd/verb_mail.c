@@ -23,7 +23,7 @@ static bool may_mail(struct session *s)
     else if (s->envelope.open)
         session_refuse(s, "MAIL", 503, "5.5.1", "a transaction is open already; end it with RSET");
     else if (!s->local && s->listener->auth == LISTENER_AUTH_REQUIRED && !s->login.len)
-        session_refuse(s, "MAIL", 530, "5.7.0", "authentication required");
+        session_refuse_by(s, "listener { auth = required }", "MAIL", 530, "5.7.0", "authentication required");
     else
         return true;
     return false;
@@ -48,6 +48,7 @@ void session_mail(struct session *s, const struct command *c)
         return;
     }
     if (c->size > settings_of(s)->limit_message_size) {
+        s->rule = SPAN_LITERAL("limit { message_size }");
         session_refuse(s, "MAIL", 552, "5.3.4", "message too large; the limit is %" PRIu64 " octets", settings_of(s)->limit_message_size);
         return;
     }
@@ -80,7 +81,8 @@ static void ask_route(struct session *s)
                                  .may_relay = s->local,
                                  .sender = buf_span(&s->envelope.sender),
                                  .recipient = buf_span(&s->recipient),
-                                 .count = s->stranger && settings_of(s)->client_recipients}};
+                                 .count = s->stranger && settings_of(s)->client_recipients,
+                                 .pipelining = s->pipelining}};
     session_ask(s, WAIT_ROUTE, s->server->route, &m, on_routed, ANSWER_SECONDS);
 }
 
@@ -95,7 +97,8 @@ static bool may_rcpt(struct session *s, const struct command *c)
     else if (shed_takes_too_much(s))
         session_refuse(s, "RCPT", 452, "4.3.1", "not enough memory now, try again later");
     else if (s->envelope.accepted >= settings_of(s)->limit_recipients)
-        session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
+        session_refuse_by(s, "limit { recipients }", "RCPT", 452, "4.5.3",
+                          "too many recipients; send the message to these, then again to the others");
     else
         return true;
     return false;
@@ -139,11 +142,7 @@ static void recipient_refused(struct session *s, const struct message_routed *r)
     snprintf(status, sizeof status, "%.*s", fits ? (int)r->status.n : 5, fits ? r->status.p : r->code < 500 ? "4.0.0" : "5.0.0");
     s->envelope.refused++;
     s->rule = r->rule;
-    if (r->rule.n > 0) /* it names itself what it is about */
-        session_refuse(s, "RCPT", r->code, status, "%.*s", SPAN_ARG(r->reply));
-    else
-        session_refuse(s, "RCPT", r->code, status, "<%.*s>: %.*s", SPAN_ARG(buf_span(&s->recipient)), SPAN_ARG(r->reply));
-    s->rule = (struct span){0};
+    session_refuse(s, "RCPT", r->code, status, "%.*s", SPAN_ARG(r->reply));
 }
 
 static void take_route(struct session *s, const struct message_routed *r)

@@ -262,8 +262,10 @@ void session_command(struct session *s, struct span line)
         session_end(s, 554, "5.5.1", "this is SMTP, not HTTP");
     } else if (!known) {
         refuse_malformed(s, &c, COMMAND_UNKNOWN);
+    } else if (session_out_of_turn(s, c.verb)) {
+        return;
     } else if (!s->local && s->listener->tls == LISTENER_TLS_REQUIRED && !s->tls_active && !rules[c.verb].before_tls) {
-        session_refuse(s, command_verb_name(c.verb), 530, "5.7.0", "send STARTTLS first");
+        session_refuse_by(s, "listener { tls = required }", command_verb_name(c.verb), 530, "5.7.0", "send STARTTLS first");
     } else if (result != COMMAND_OK) {
         refuse_malformed(s, &c, result);
     } else {

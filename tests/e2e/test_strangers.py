@@ -185,5 +185,98 @@ class Limits(Case):
         host.wait_log(r"reject: command=AUTH .*rule=\"client \{ auth \}: 2 of 2 by 127\.0\.0\.3\"")
 
 
+class OutOfTurn(Case):
+    def test_it_is_logged_or_refused_or_dropped(self):
+        letter = b"EHLO x\r\n" + ENVELOPE + b"DATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n"
+        self.start("access = { \"permit_mynetworks\" }")
+        self.assertRegex(self.lines(self.connect(say=letter), b"221 "), r"\r\n250 2\.0\.0 Ok: queued")
+        self.host.wait_log(r"pipelining: client=unknown\[127\.0\.0\.1\] behind=EHLO said=\"MAIL FROM.*\" rule=\"smtpd \{ pipelining = pass \}\"")
+        for settings, words in (("access = { \"reject_unauth_pipelining\" }", r"\n503 5\.5\.0 <alice@local\.example>: Recipient address rejected: Improper use of SMTP command pipelining\r\n554 "),
+                                ("smtpd { pipelining = drop }", r"ESMTP Postino\r\n521 5\.5\.1 Protocol error\r\n$")):
+            self.start(settings)
+            self.assertRegex(self.lines(self.connect(say=letter), b"221 "), words)
+            with smtplib.SMTP("127.0.0.1", self.host.port) as client:  # who waits for replies is served
+                self.assertEqual(client.sendmail("a@client.example", ["alice@local.example"], "Subject: x\r\n\r\nx"), {})
+            sock = self.connect()  # and who pipelines as it is offered
+            self.lines(sock, b"220 .*\n")
+            sock.sendall(b"EHLO x\r\n")
+            self.lines(sock, b"250 .*\n")
+            sock.sendall(ENVELOPE + b"DATA\r\n")
+            self.assertRegex(self.lines(sock, b"354 .*\n"), r"^250 .*\r\n250 .*\r\n354 ")
+
+
+class Lines(Case):
+    """Each decision is in the log once, with what made it."""
+
+    def table(self, name, text):
+        path = self.host.path(name)
+        with open(path, "w") as f:
+            f.write(text)
+        self.host.tool("postino", "map", "hash:" + path, check=True)
+        return path
+
+    def said(self, *lines, text=None):
+        sock = self.connect()
+        self.lines(sock, b"220 .*\n")
+        out = []
+        for line in (b"EHLO x",) + lines:
+            sock.sendall(line + b"\r\n")
+            out.append(self.lines(sock, rb"\d\d\d .*\n"))
+            if line == b"DATA" and out[-1].startswith("354"):
+                sock.sendall(text + b"\r\n.\r\n")
+                out.append(self.lines(sock, rb"\d\d\d .*\n"))
+        return out[-1]
+
+    def test_every_rule_is_named(self):
+        self.start("limit { recipients = 100 hops = 5 message_size = 10000 line = 1000 nul = refuse }")
+        rules = ["permit@client.example OK", "hold@client.example HOLD look at it", "prepend@client.example PREPEND X-Seen: yes", "warn@client.example WARN strange", "reject@client.example REJECT",
+                 "later@client.example DEFER"]
+        table = self.table("senders", "\n".join(rules) + "\n")
+        self.host.stop()
+        self.host.configure(relay_from=(), settings="smtpd_processes = 1\ndns { client_names = no }\nlimit { recipients = 100 hops = 5 message_size = 10000 line = 1000 nul = refuse }\n"
+                            "access = { \"check_sender_access hash:%s\", \"warn_if_reject reject_non_fqdn_helo_hostname\" }" % table)
+        self.host.start()
+        rule = "check_sender_access hash:" + table
+        to = b"RCPT TO:<alice@local.example>"
+
+        def by(sender):
+            return self.said(b"MAIL FROM:<%s@client.example>" % sender, to)
+        cases = [
+            (by(b"permit"), "250", r'access: .*from=permit@client\.example to=alice@local\.example rule="%s" says=permit$' % rule),
+            (by(b"hold"), "250", r'access: .*from=hold@.* rule="%s" says="hold: <hold@client\.example>: look at it"$' % rule),
+            (by(b"prepend"), "250", r'access: .*rule="%s" says="prepend: <prepend@client\.example>: X-Seen: yes"$' % rule),
+            (by(b"warn"), "250", r'access: .*rule="%s" says="warn: <warn@client\.example>: strange"$' % rule),
+            (by(b"reject"), "554", r'reject: command=RCPT .*from=<reject@client\.example> to=<alice@local\.example> rule="%s"' % rule),
+            (by(b"later"), "450", r'reject: command=RCPT .*from=<later@client\.example> .*rule="%s"' % rule),
+            (by(b"none"), "250", r'access: .*from=none@.* rule="warn_if_reject reject_non_fqdn_helo_hostname" says="reject_warning: 504 5\.5\.2 <x>: Helo command rejected'),
+            (self.said(b"MAIL FROM:<>", b"RCPT TO:<x@elsewhere.example>"), "554", r'reply="554 5\.7\.1 <x@elsewhere\.example>: Relay access denied" .*to=<x@elsewhere\.example> rule="relay_from, relay_to"'),
+            (self.said(b"MAIL FROM:<>", b"RCPT TO:<nobody@local.example>"), "550", r'to=<nobody@local\.example> rule="domain \{ mailboxes \}"'),
+            (self.said(b"MAIL FROM:<> SIZE=20000"), "552", r'reject: command=MAIL .*rule="limit \{ message_size \}"'),
+            (self.said(b"MAIL FROM:<>", to, b"DATA", text=b"x\ny"), "550", r'reject: command="end of data" .*rule="limit \{ bare_newline \}"'),
+            (self.said(b"MAIL FROM:<>", to, b"DATA", text=b"x\0y"), "550", r'rule="limit \{ nul \}"'),
+            (self.said(b"MAIL FROM:<>", to, b"DATA", text=b"x" * 1100), "550", r'rule="limit \{ line \}"'),
+            (self.said(b"MAIL FROM:<>", to, b"DATA", text=b"x\r\n" * 9000), "552", r'command="end of data" .*reply="552 .*rule="limit \{ message_size \}"'),
+            (self.said(b"MAIL FROM:<>", to, b"DATA", text=b"Received: x\r\n" * 9), "554", r'rule="limit \{ hops \}"'),
+            (self.said(*[b"MAIL FROM:<>"] + [to] * 101), "452", r'reject: command=RCPT .*rule="limit \{ recipients \}"'),
+        ]
+        for said, code, line in cases:
+            self.assertTrue(said.startswith(code), (said, line))
+            self.assertEqual(len(re.findall("(?m)" + line, self.host.log())), 1, line)
+
+    def test_why_tells_of_the_door(self):
+        self.start("smtpd { greet_delay = 4s greet_action = drop }\nclient { sessions = 7 messages = 30 exempt = { \"192.0.2.0/28\" } }\nlistener \"in\" { port = 1 tls = none }\n"
+                   "listener \"out\" { port = 2 auth = required }", listeners={})
+
+        def why(client, *more):
+            return self.host.tool("postino", "why", "--client", client, "--to", "alice@local.example", *more).stdout
+        text = why("2001:db8::1")
+        self.assertIn("greeting: after 4 s, by smtpd { greet_delay }, or at once within 86400 s of that\n  who speaks before it is dropped with 521\n", text)
+        self.assertIn("limit: client { sessions }: 7 at a time for 2001:db8::/64, 70 for 2001:db8::/48\nlimit: client { messages }: 30 a minute for 2001:db8::/64, 300 for 2001:db8::/48\n", text)
+        self.assertIn("greeting: at once, and no limits, by client { exempt }\n", why("192.0.2.7"))
+        text = why("192.0.2.70", "--listener", "out")
+        self.assertIn("greeting: at once, by listener \"out\"\nlimit: client { sessions }: 7 at a time for 192.0.2.70, 70 for 192.0.2.0/24\n", text)
+        self.assertIn("by relay_from, relay_to", self.host.tool("postino", "why", "--client", "192.0.2.70", "--to", "x@elsewhere.example").stdout)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -34,9 +34,9 @@ static void answer_rcpt(struct channel *c, const struct message *m)
     struct message a = {
         .type = MESSAGE_ROUTED, .id = m->id, .fd = -1, .routed = {.code = 250, .status = span_of("2.1.5"), .reply = span_of("ok")}};
     if (starts(to, "nouser@")) {
-        a.routed = (struct message_routed){.code = 550, .status = span_of("5.1.1"), .reply = span_of("no such user")};
+        a.routed = (struct message_routed){.code = 550, .status = span_of("5.1.1"), .reply = span_of("<nouser@example.org>: no such user")};
     } else if (starts(to, "later@")) {
-        a.routed = (struct message_routed){.code = 451, .status = span_of("4.4.3"), .reply = span_of("try later")};
+        a.routed = (struct message_routed){.code = 451, .status = span_of("4.4.3"), .reply = span_of("<later@example.org>: try later")};
     } else if (m->rcpt.count && starts(to, "toomany@")) {
         a.routed = (struct message_routed){.code = 450,
                                            .status = span_of("4.7.1"),
@@ -107,6 +107,7 @@ static void on_route(struct channel *c, const struct message *m, void *arg)
                      &(struct message){.type = MESSAGE_CLIENT_IS, .id = m->id, .fd = -1, .client_is = {.name = span_of("client.example")}});
     else if (!w->route_silent) {
         buf_clear(&w->client);
+        w->pipelining = m->rcpt.pipelining != 0;
         buf_add_span(&w->client, m->rcpt.client);
         answer_rcpt(c, m);
     }

@@ -23,6 +23,7 @@ struct world {
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
     uint16_t flags;
     unsigned puts, appends, drops, questions, cancels;
+    bool pipelining;                                             /* in the last RCPT */
     unsigned admits, counts, what, guests, passed, left, errors; /* at the door */
 };
 

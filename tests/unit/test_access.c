@@ -155,9 +155,18 @@ static void warn_if_reject_only_logs(void **state)
     (void)state;
     USE("warn_if_reject reject", "permit");
     DECIDES("250 by permit");
-    assert_string_equal(buf_text(&a.log),
-                        "reject_warning: rule=\"warn_if_reject reject\" reply=554 5.7.1 <bob@example.org>: Recipient address "
-                        "rejected: Access denied\n");
+    assert_string_equal(buf_text(&a.log), "warn_if_reject reject\treject_warning: 554 5.7.1 <bob@example.org>: Recipient address "
+                                          "rejected: Access denied\n");
+}
+
+static void commands_out_of_turn(void **state)
+{
+    (void)state;
+    USE("reject_unauth_pipelining", "permit");
+    DECIDES("250 by permit");
+    facts.pipelining = true;
+    USE("reject_unauth_pipelining", "permit");
+    DECIDES("503 5.5.0 <bob@example.org>: Recipient address rejected: Improper use of SMTP command pipelining");
 }
 
 static void wrong_rules_are_named(void **state)
@@ -270,15 +279,18 @@ static void actions_are_those_of_access_5(void **state)
     rule_with("check_recipient_access", "example.org HOLD for a look\n");
     DECIDES("250 by permit");
     assert_true(a.hold);
+    assert_non_null(strstr(buf_text(&a.log), "/t\thold: <bob@example.org>: for a look\n"));
     rule_with("check_recipient_access", "example.org PREPEND X-Seen: yes\n");
     DECIDES("250 by permit");
     assert_string_equal(buf_text(&a.prepend), "X-Seen: yes\r\n");
+    assert_non_null(strstr(buf_text(&a.log), "\tprepend: <bob@example.org>: X-Seen: yes\n"));
     rule_with("check_recipient_access", "example.org DEFER_IF_PERMIT\n");
     DECIDES("450 4.7.1 <bob@example.org>: Recipient address rejected: Try again later");
     assert_true(strncmp(buf_text(&a.rule), "check_recipient_access", 22) == 0);
     rule_with("check_recipient_access", "example.org WARN look here\n");
     DECIDES("250 by permit");
-    assert_string_equal(buf_text(&a.log), "warn: <bob@example.org>: look here\n");
+    assert_int_equal(strncmp(buf_text(&a.log), "check_recipient_access hash:", 28), 0);
+    assert_non_null(strstr(buf_text(&a.log), "\twarn: <bob@example.org>: look here\n"));
     rule_with("check_recipient_access", "example.org 550 4.7.1 of another class\n");
     DECIDES("550 5.7.1 <bob@example.org>: Recipient address rejected: 4.7.1 of another class");
 }
@@ -439,6 +451,7 @@ int main(void)
         T(the_first_rule_that_decides_ends_it),
         T(trusted_clients_and_logins_are_permitted),
         T(warn_if_reject_only_logs),
+        T(commands_out_of_turn),
         T(wrong_rules_are_named),
         T(a_client_is_looked_for_by_name_and_network),
         T(a_cidr_table_is_read_as_it_is),

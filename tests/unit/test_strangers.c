@@ -193,6 +193,75 @@ static void a_door_that_does_not_answer_lets_in(void **state)
     transaction();
 }
 
+/* ---- out of turn ------------------------------------------------------------------------------------------------------------------- */
+
+/* What is said of all this at once. */
+static void all_at_once(const char *text, const char *last)
+{
+    w.settings->smtpd_greet_delay = 0;
+    settle();
+    connect_client();
+    PLAY("< 220 ");
+    say(text, "");
+    PLAY(last);
+}
+
+static void commands_behind_ehlo(void **state)
+{
+    (void)state;
+    all_at_once("EHLO x\r\nMAIL FROM:<>\r\n", "< 250 2.1.0");
+    has_logged(
+        "pipelining: client=client.example[192.0.2.7] behind=EHLO said=\"MAIL FROM:<>\\x0D\\x0A\" rule=\"smtpd { pipelining = pass }\"");
+    PLAY("> RCPT TO:<b@example.org>", "< 250 ");
+    assert_true(w.pipelining);
+}
+
+static void a_group_in_its_place(void **state)
+{
+    (void)state;
+    all_at_once("EHLO x\r\n", "< 250 8BITMIME");
+    say("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "");
+    PLAY("< 354 ");
+    assert_false(w.pipelining);
+    say("x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nRSET\r\nQUIT\r\n", "");
+    PLAY("< 221 ", ".");
+    assert_false(w.pipelining);
+}
+
+static void a_text_before_354(void **state)
+{
+    (void)state;
+    all_at_once("EHLO x\r\n", "< 250 8BITMIME");
+    say("MAIL FROM:<>\r\nRCPT TO:<nouser@example.org>\r\nDATA\r\nNOOP\r\n.\r\n", "");
+    PLAY("< 500 ");
+    has_logged("behind=DATA said=");
+    w.settings->smtpd_pipelining = PIPELINING_DROP;
+    hang_up();
+    all_at_once("EHLO x\r\n", "< 250 8BITMIME");
+    say("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nx\r\n.\r\n", "");
+    PLAY("< 521 5.5.1 Protocol error", ".");
+    has_logged("rule=\"smtpd { pipelining = drop }\"");
+    assert_int_equal(w.puts, 0);
+}
+
+static void nothing_is_pipelined_after_helo(void **state)
+{
+    (void)state;
+    all_at_once("HELO x\r\n", "< 250 mx.example");
+    say("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\n", "");
+    PLAY("< 250 2.1.5");
+    assert_true(w.pipelining);
+    has_logged("behind=MAIL");
+}
+
+static void the_last_words_may_come_with_quit(void **state)
+{
+    (void)state;
+    w.settings->smtpd_pipelining = PIPELINING_DROP;
+    all_at_once("QUIT\r\nxyz", "< 221 ");
+    PLAY(".");
+}
+
 /* ---- limits ------------------------------------------------------------------------------------------------------------------------ */
 
 static void too_many_sessions(void **state)
@@ -302,6 +371,11 @@ int main(void)
         TEST(what_a_robot_says_is_not_gathered),
         TEST(who_hangs_up_meanwhile_is_gone),
         TEST(a_door_that_does_not_answer_lets_in),
+        TEST(commands_behind_ehlo),
+        TEST(a_group_in_its_place),
+        TEST(a_text_before_354),
+        TEST(nothing_is_pipelined_after_helo),
+        TEST(the_last_words_may_come_with_quit),
         TEST(too_many_sessions),
         TEST(too_many_messages),
         TEST(too_many_recipients),
