@@ -30,7 +30,8 @@ enum protocol {
     PROTOCOL_RESOLVING,
     PROTOCOL_ROUTE_DNS,
     PROTOCOL_ADMIN_QMGR,
-    PROTOCOL_LOCAL_WORKER
+    PROTOCOL_LOCAL_WORKER,
+    PROTOCOL_SMTPD_TLSMGR
 };
 enum side { SIDE_CLIENT, SIDE_SERVER };
 
@@ -82,6 +83,8 @@ enum dane_verdict {
 };
 enum count { COUNT_MESSAGE = 1, COUNT_TLS, COUNT_AUTH };
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
+
+enum sign_form { SIGN_ECDSA = 1, SIGN_RSA_PKCS1, SIGN_RSA_PSS };
 
 enum message_type {
 #define MESSAGE(NAME, name, number, protocol, side, flags) MESSAGE_##NAME = (number),

@@ -162,7 +162,7 @@ int sandbox_enter(const struct sandbox *sandbox, bool unprivileged, struct error
         return -1;
     if (layers.landlock && sandbox_files_prepare(sandbox, &ruleset, error) != 0)
         return -1;
-    if (unprivileged ? sandbox_capabilities_set(false, error) != 0 : leave_root_user(sandbox, layers, error) != 0)
+    if (unprivileged ? sandbox_capabilities_none(error) != 0 : leave_root_user(sandbox, layers, error) != 0)
         return -1;
     if (close_process(error) != 0 || sandbox_files_restrict(ruleset, error) != 0)
         return -1;

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SANDBOX_PATHS 64
+#define SANDBOX_PATHS 160
 
 enum sandbox_access {
     SANDBOX_READ = 1,   /* files below may be read, directories listed */
@@ -39,6 +39,7 @@ struct sandbox {
     gid_t gid;
     const char *root;     /* directory to make the root, NULL: none */
     bool keep_setuid;     /* keep CAP_SETUID and CAP_SETGID */
+    bool keep_read_any;   /* keep CAP_DAC_READ_SEARCH: files of others may be read, where Landlock allows it (tlsmgr) */
     bool landlock;        /* only `paths`; false: no Landlock (local's spawner, whose workers write as any user). SANDBOX_EXEC counts either way */
     struct {
         char path[256];   /* a path that does not exist, or can't be reached, is left out */
@@ -67,7 +68,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
 int sandbox_confine(int directory, const char *path, struct error *);
 
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr,
- * remote, local, dns, route count up from it). -1: no such user. */
+ * remote, local, dns, route, tlsmgr count up from it). -1: no such user. */
 int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
 
 #endif

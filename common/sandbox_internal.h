@@ -10,7 +10,7 @@ int sandbox_files_restrict(int ruleset, struct error *);
 
 /* sandbox_user.c: users and capabilities. */
 int sandbox_user_set(const struct sandbox *, struct error *);
-int sandbox_capabilities_set(bool keep_setuid, struct error *);
+int sandbox_capabilities_none(struct error *);
 
 /* sandbox_calls.c: seccomp. */
 int sandbox_calls_restrict(const struct sandbox *, struct error *);

@@ -21,9 +21,22 @@ static int set_capabilities(uint32_t low, struct error *error)
     return 0;
 }
 
-int sandbox_capabilities_set(bool keep_setuid, struct error *error)
+/* A container may not have it to give: then renewed files have to be readable for the program's user. */
+static uint32_t read_any(void)
 {
-    return set_capabilities(keep_setuid ? 1U << CAP_SETUID | 1U << CAP_SETGID : 0, error);
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {0};
+    return syscall(SYS_capget, &header, data) == 0 ? data[0].permitted & 1U << CAP_DAC_READ_SEARCH : 0;
+}
+
+static uint32_t kept_capabilities(const struct sandbox *sandbox)
+{
+    return (sandbox->keep_setuid ? 1U << CAP_SETUID | 1U << CAP_SETGID : 0) | (sandbox->keep_read_any ? read_any() : 0);
+}
+
+int sandbox_capabilities_none(struct error *error)
+{
+    return set_capabilities(0, error);
 }
 
 /* Nothing can be won back by an exec, not even by uid 0. */
@@ -65,12 +78,13 @@ int sandbox_user_set(const struct sandbox *sandbox, struct error *error)
 {
     if (drop_bounding_set(error) != 0)
         return -1;
-    if (prctl(PR_SET_KEEPCAPS, sandbox->keep_setuid ? 1 : 0, 0, 0, 0) != 0)
+    uint32_t kept = kept_capabilities(sandbox);
+    if (prctl(PR_SET_KEEPCAPS, kept != 0 ? 1 : 0, 0, 0, 0) != 0)
         return error_set(error, "sandbox: cannot keep capabilities: %s", strerror(errno));
     if (change_user(sandbox->uid, sandbox->gid, NULL, 0, error) != 0 || check_user(sandbox->uid, sandbox->gid, error) != 0)
         return -1;
     prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
-    if (sandbox_capabilities_set(sandbox->keep_setuid, error) != 0)
+    if (set_capabilities(kept, error) != 0)
         return -1;
     if (!sandbox->keep_setuid && setresuid(0, 0, 0) == 0)
         return error_set(error, "sandbox: uid %u could become root again", sandbox->uid);
@@ -91,7 +105,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
 
 static int user_by_number(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *error)
 {
-    static const char *const order[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"};
+    static const char *const order[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr"};
     char *end;
     errno = 0;
     unsigned long first = strtoul(users, &end, 10);

@@ -193,6 +193,11 @@ void stream_update_reading(struct stream *s)
         event_active(&s->read_event, EV_READ, 0);
 }
 
+void stream_stop_reading(struct stream *s)
+{
+    set_reading(s, false);
+}
+
 void stream_begin_handshake(struct stream *s)
 {
     set_reading(s, true);

@@ -66,6 +66,28 @@ size_t stream_start_tls_server(struct stream *, SSL_CTX *);
 SSL *stream_tls_client(SSL_CTX *, const char *name, bool verify, SSL_SESSION *resume);
 /* The SSL becomes the stream's; NULL: the handshake fails, through ended(). */
 size_t stream_start_tls_client(struct stream *, SSL *);
+
+/* A handshake that has to wait for another process, which has what it needs (a private key). Its SSL_CTX has SSL_MODE_ASYNC. Code that OpenSSL
+ * calls from a handshake says so with stream_wait():
+ *
+ *   stream_wait() --> begin() --> stream_wait_over() --> stream_wait() returns true
+ *                        |
+ *                        +--> the stream is freed: cancel() --> stream_wait() returns false
+ *
+ * In between the handshake stands still, on a stack of its own, and others go on. begin() and cancel() are called from the event loop's stack, and
+ * stream_wait_over() is called by the owner of the answer, not from within begin(), and never behind cancel(). False at once: nothing can wait here;
+ * the caller must fail. No more than STREAM_WAITS handshakes wait at a time in a process; others don't begin until then, in the order in which they
+ * came. Whoever calls stream_wait() is on a stack of 32 KiB. */
+#define STREAM_WAITS 64
+struct stream_waiter {
+    void (*begin)(struct stream_waiter *);
+    void (*cancel)(struct stream_waiter *);
+    struct stream *stream; /* the three are stream_wait's own */
+    bool begun, over;
+};
+bool stream_wait(struct stream_waiter *);
+void stream_wait_over(struct stream_waiter *);
+
 SSL *stream_tls(const struct stream *);                           /* NULL: plain */
 void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
 

@@ -37,6 +37,8 @@ struct stream {
     bool tls_broken; /* SSL_ERROR_SSL or SSL_ERROR_SYSCALL: no close_notify, no session for later */
     bool tls_more;   /* OpenSSL holds input that no event will tell of */
     bool write_failed;
+    bool gated;      /* in the line of handshakes that may not begin yet */
+    bool giving_up;  /* its handshake is to fail, as it is being freed */
     unsigned depth; /* of handler calls */
     unsigned round; /* of streams_flush() in which it was queued */
     int failed_errno;
@@ -51,15 +53,23 @@ struct stream {
     uint64_t deadline; /* milliseconds of the monotonic clock; 0: none */
     uint64_t armed;    /* when the timer fires; 0: not armed */
     struct event read_event, write_event, timer;
-    TAILQ_ENTRY(stream) link;
+    TAILQ_ENTRY(stream) link, gate_link;
+    struct stream_waiter *waiter; /* what the handshake waits for; NULL: its peer */
 };
 
 void stream_fail(struct stream *, const char *why); /* ended(STREAM_ERROR); only from an event or a flush */
 void stream_update_reading(struct stream *);
 void stream_begin_handshake(struct stream *);
 void stream_wait_writable(struct stream *);
+void stream_stop_reading(struct stream *); /* until stream_begin_handshake() */
 void stream_enter(struct stream *); /* around a handler call */
 bool stream_leave(struct stream *); /* false: the handler freed it, and it is gone */
+
+/* stream_wait.c */
+int stream_wait_handshake(struct stream *); /* SSL_do_handshake(), or -1 and stream_waits(): there is nothing to do now */
+bool stream_waits(const struct stream *);   /* for something else than its peer */
+void stream_wait_begin(struct stream *);    /* behind SSL_ERROR_WANT_ASYNC */
+void stream_wait_cancel(struct stream *);   /* before its SSL is freed */
 
 /* stream_tls.c */
 enum stream_io stream_tls_read(struct stream *, char *to, size_t room, size_t *got);

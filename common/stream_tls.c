@@ -17,6 +17,9 @@ static enum stream_io classify(struct stream *s, int result)
     case SSL_ERROR_WANT_WRITE:
         stream_wait_writable(s);
         return STREAM_IO_AGAIN;
+    case SSL_ERROR_WANT_ASYNC:
+        stream_wait_begin(s);
+        return STREAM_IO_AGAIN;
     case SSL_ERROR_ZERO_RETURN:
         return STREAM_IO_EOF;
     case SSL_ERROR_SYSCALL:
@@ -76,8 +79,11 @@ enum stream_io stream_tls_handshake(struct stream *s)
     if (!s->ssl)
         return STREAM_IO_ERROR;
     prepare_call();
-    int result = SSL_do_handshake(s->ssl);
+    int result = stream_wait_handshake(s);
+    if (stream_waits(s) && !SSL_waiting_for_async(s->ssl))
+        return STREAM_IO_AGAIN;
     if (result == 1) {
+        SSL_clear_mode(s->ssl, SSL_MODE_ASYNC);
         s->tls_more = SSL_has_pending(s->ssl);
         return STREAM_IO_DONE;
     }
@@ -106,6 +112,7 @@ void stream_tls_close(struct stream *s, bool notify)
 {
     if (!s->ssl)
         return;
+    stream_wait_cancel(s);
     if (!s->tls_broken && !SSL_in_init(s->ssl)) {
         prepare_call();
         if (notify)

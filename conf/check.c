@@ -219,8 +219,8 @@ static void check_users(const struct check *c)
     unsigned line = places_line(c->places, "", "users");
     if (all_digits(users)) {
         unsigned long long first = strtoull(users, NULL, 10);
-        if (first == 0 || first > UINT32_MAX - 7)
-            report_error(c->report, line, "users \"%s\" is not the first of seven uids other than root's; take a range that nobody uses",
+        if (first == 0 || first > UINT32_MAX - 8)
+            report_error(c->report, line, "users \"%s\" is not the first of eight uids other than root's; take a range that nobody uses",
                          users);
     } else if (!check_is_user(span_of(users)) || isdigit((unsigned char)*users)) {
         report_error(c->report, line, "users \"%s\" is neither the beginning of user names nor a number; write postino-, or a first uid",
@@ -236,14 +236,32 @@ static void check_log(const struct check *c)
                      "to \"%s\" is no place for a log; write syslog, stderr or the absolute path of a file", to);
 }
 
+static void check_files(const struct check *c, const char *name, const struct strings *files)
+{
+    for (size_t i = 0; i < files->n; i++)
+        if (*files->v[i] != '/')
+            report_error(c->report, places_line_item(c->places, "tls", name, i, files->n),
+                         "%s \"%s\" is not an absolute path; write it from the root directory on", name, files->v[i]);
+}
+
+/* The first key is that of the first certificate, and so on. */
 static void check_tls(const struct check *c)
 {
     const struct settings *s = c->settings;
+    size_t certificates = s->tls_certificate.n, keys = s->tls_key.n;
     unsigned certificate = places_line(c->places, "tls", "certificate"), key = places_line(c->places, "tls", "key");
-    if (*s->tls_certificate && !*s->tls_key && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "key"))
+    check_files(c, "certificate", &s->tls_certificate);
+    check_files(c, "key", &s->tls_key);
+    if (certificates > 0 && keys == 0 && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "key"))
         report_error(c->report, certificate, "tls has a certificate but no key; add key = \"/path\" of its private key");
-    if (*s->tls_key && !*s->tls_certificate && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate"))
+    else if (keys > 0 && certificates == 0 && !places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate"))
         report_error(c->report, key, "tls has a key but no certificate; add certificate = \"/path\" of its chain");
+    else if (keys != certificates)
+        report_error(c->report, key, "tls has %zu certificates and %zu keys; name the key of each certificate, in the same order",
+                     certificates, keys);
+    if (certificates > CHECK_CERTIFICATES)
+        report_error(c->report, certificate, "tls has %zu certificates, and %d are the most; put several names into one", certificates,
+                     CHECK_CERTIFICATES);
 }
 
 static void check_servers(const struct check *c)

@@ -11,6 +11,8 @@ struct check {
     struct report *report;
 };
 
+#define CHECK_CERTIFICATES 32 /* in tls { certificate } */
+
 void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
 void check_sections(const struct check *); /* listeners, domains, routes, sites; then adds those that every host has */

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const program_names[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route"};
+static const char *const program_names[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr"};
 #define PROGRAM_NAMES (sizeof program_names / sizeof program_names[0])
 
 /* ---- TLS ----------------------------------------------------------------------------------------------------------------------- */
@@ -52,22 +52,39 @@ static void check_dates(const struct check *c, unsigned line, X509 *certificate)
         report_warning(c->report, line, "the certificate expires within a week; renew it");
 }
 
-static void check_pair(const struct check *c, SSL_CTX *tls)
+static unsigned line_of_certificate(const struct check *c, size_t i)
 {
-    const struct settings *s = c->settings;
-    unsigned certificate = places_line(c->places, "tls", "certificate"), key = places_line(c->places, "tls", "key");
-    if (check_readable(c, certificate, "certificate", s->tls_certificate) < 0 || check_readable(c, key, "key", s->tls_key) < 0)
+    return places_line_item(c->places, "tls", "certificate", i, c->settings->tls_certificate.n);
+}
+
+static unsigned line_of_key(const struct check *c, size_t i)
+{
+    return places_line_item(c->places, "tls", "key", i, c->settings->tls_key.n);
+}
+
+static void check_loads(const struct check *c, SSL_CTX *tls, size_t i)
+{
+    const char *certificate = c->settings->tls_certificate.v[i], *key = c->settings->tls_key.v[i];
+    if (check_readable(c, line_of_certificate(c, i), "certificate", certificate) < 0 ||
+        check_readable(c, line_of_key(c, i), "key", key) < 0)
         return;
-    if (SSL_CTX_use_certificate_chain_file(tls, s->tls_certificate) != 1) {
-        report_error(c->report, certificate, "certificate %s can't be loaded: %s; write the chain as PEM, the host's own certificate first",
-                     s->tls_certificate, tls_reason());
+    if (SSL_CTX_use_certificate_chain_file(tls, certificate) != 1) {
+        report_error(c->report, line_of_certificate(c, i),
+                     "certificate %s can't be loaded: %s; write the chain as PEM, the host's own certificate first", certificate,
+                     tls_reason());
         return;
     }
-    check_dates(c, certificate, SSL_CTX_get0_certificate(tls));
-    if (SSL_CTX_use_PrivateKey_file(tls, s->tls_key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(tls) != 1)
-        report_error(c->report, key,
+    check_dates(c, line_of_certificate(c, i), SSL_CTX_get0_certificate(tls));
+    if (SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1 || SSL_CTX_check_private_key(tls) != 1) {
+        report_error(c->report, line_of_key(c, i),
                      "key %s can't be used with the certificate: %s; name the PEM file (without password) of the key that it was made for",
-                     s->tls_key, tls_reason());
+                     key, tls_reason());
+        return;
+    }
+    int kind = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(tls));
+    if (kind != EVP_PKEY_RSA && kind != EVP_PKEY_EC)
+        report_error(c->report, line_of_key(c, i), "key %s is of a kind that postino-tlsmgr can't sign with; make an ECDSA or an RSA key",
+                     key);
 }
 
 static int no_password(char *buffer, int size, int writing, void *arg)
@@ -79,22 +96,27 @@ static int no_password(char *buffer, int size, int writing, void *arg)
     return 0;
 }
 
-static void check_certificate(const struct check *c)
+static void check_pair(const struct check *c, size_t i)
 {
     struct stat st;
-    if (!*c->settings->tls_certificate)
-        return;
+    const char *key = c->settings->tls_key.v[i];
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
     if (!tls) {
         report_error(c->report, 0, "OpenSSL can't be used: %s; look at its installation", tls_reason());
         return;
     }
     SSL_CTX_set_default_passwd_cb(tls, no_password); /* a daemon has nobody to ask */
-    check_pair(c, tls);
+    check_loads(c, tls, i);
     SSL_CTX_free(tls);
-    if (stat(c->settings->tls_key, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)))
-        report_warning(c->report, places_line(c->places, "tls", "key"), "key %s is open to other users (mode %04o); run chmod 600 %s",
-                       c->settings->tls_key, (unsigned)st.st_mode & 07777u, c->settings->tls_key);
+    if (stat(key, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH | S_IWGRP)))
+        report_warning(c->report, line_of_key(c, i), "key %s is open to other users (mode %04o); run chmod 600 %s", key,
+                       (unsigned)st.st_mode & 07777u, key);
+}
+
+static void check_certificates(const struct check *c)
+{
+    for (size_t i = 0; i < c->settings->tls_certificate.n && i < c->settings->tls_key.n; i++)
+        check_pair(c, i);
 }
 
 static void check_authorities(const struct check *c)
@@ -201,7 +223,7 @@ static void check_owner(const struct check *c, size_t i)
 
 void check_host(const struct check *c)
 {
-    check_certificate(c);
+    check_certificates(c);
     check_authorities(c);
     check_passwords(c);
     check_maps(c);

@@ -18,7 +18,7 @@ static unsigned line_in(const struct check *c, enum settings_kind kind, size_t i
 /* One that was refused counts: its own error is enough. */
 static bool has_certificate(const struct check *c)
 {
-    return *c->settings->tls_certificate || places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate");
+    return c->settings->tls_certificate.n > 0 || places_refused(c->places, SETTINGS_KINDS, 0, "tls", "certificate");
 }
 
 static void check_listener_tls(const struct check *c, size_t i)

@@ -116,14 +116,25 @@ static bool has_to_wait(const struct session *s)
     return s->stranger && !s->passed && settings_of(s)->smtpd_greet_delay && s->listener->auth != LISTENER_AUTH_REQUIRED;
 }
 
+static void begin_tls(struct session *s)
+{
+    SSL_CTX *context = s->server->tls ? tls_context(s->server->tls, s->listener) : NULL;
+    s->state = SESSION_HANDSHAKE;
+    if (context) {
+        stream_start_tls_server(s->stream, context);
+        return;
+    }
+    session_log(s, LOG_LEVEL_WARNING, "tls-failed", "reason", "no certificate can be used now; look for postino-tlsmgr in the log");
+    session_leave(s);
+}
+
 /* Robots that wait for something before they speak take the first line for all of it. */
 void session_welcome(struct session *s)
 {
     if (!s->stream)
         return;
     if (!s->local && s->listener->tls == LISTENER_TLS_IMPLICIT) {
-        s->state = SESSION_HANDSHAKE;
-        stream_start_tls_server(s->stream, s->server->tls);
+        begin_tls(s);
     } else if (has_to_wait(s)) {
         s->state = SESSION_QUIET;
         reply_add_line(stream_output(s->stream), 220, false, span_of(settings_of(s)->hostname));

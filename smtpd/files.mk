@@ -1,9 +1,10 @@
 # All of smtpd but its beginning: what unit tests and fuzz targets of sessions run.
-smtpd_session_SRC := $(filter-out smtpd/smtpd.c smtpd/tls.c,$(wildcard smtpd/*.c))
+smtpd_tls_SRC     := smtpd/tls.c smtpd/tls_key.c smtpd/tls_tickets.c smtpd/tls_choice.c
+smtpd_session_SRC := $(filter-out smtpd/smtpd.c $(smtpd_tls_SRC),$(wildcard smtpd/*.c))
 smtpd_LIBS        := -lssl -lcrypto $(COMMON_LIBS)
 
 PROGRAMS           += postino-smtpd
-postino-smtpd_SRC  := smtpd/smtpd.c smtpd/tls.c $(smtpd_session_SRC)
+postino-smtpd_SRC  := smtpd/smtpd.c $(smtpd_tls_SRC) $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
 
 TESTS += test_command test_data test_trace test_base64

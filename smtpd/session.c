@@ -333,6 +333,10 @@ void session_begin(struct session *s)
         stream_want_input(s->stream, false);
     } else {
         session_welcome(s);
+        if (s->state == SESSION_ENDED) {
+            free_session(s);
+            return;
+        }
         await_client(s);
     }
     shed_update(s);

@@ -26,8 +26,8 @@
 #include "smtpd/clients.h"
 #include "smtpd/ids.h"
 #include "smtpd/shed.h"
+#include "smtpd/tls.h"
 
-#include <openssl/ssl.h>
 #include <sys/queue.h>
 
 struct event_base;
@@ -37,8 +37,8 @@ struct session;
 struct server {
     struct event_base *base;
     const struct settings *settings;
-    SSL_CTX *tls; /* NULL: not offered */
-    struct peer *route, *auth, *qmgr;
+    struct tls *tls; /* NULL: not offered */
+    struct peer *route, *auth, *qmgr, *tlsmgr;
     uint64_t conversations; /* with auth, so far: their numbers */
     struct buf mechanisms;  /* what auth offered last */
     struct ids *ids;

@@ -17,6 +17,7 @@
 
 #define OTHER_FILES    64 /* descriptors beside the sessions' and the listeners' */
 #define ACCEPTS_A_TURN 16
+#define TLS_SECONDS    5 /* for tlsmgr, before the first client */
 #define PAUSE_SECONDS  1 /* without accept(), when it failed for lack of something */
 
 struct listener {
@@ -30,6 +31,9 @@ struct listener {
 
 static struct server server;
 static struct listener *listeners;
+static bool tls_known; /* or waited for in vain */
+
+static void tls_ready(void);
 
 /* ---- listeners ------------------------------------------------------------------------------------------------------------------- */
 
@@ -98,8 +102,38 @@ static int open_listener(struct listener *l, const struct settings *settings, st
         return error_set(error, "the master sent a listener \"%s\" that is not in the configuration", l->title);
     l->event = event_new(program_base(), l->fd, EV_READ | EV_PERSIST, on_connection, l);
     l->pause = evtimer_new(program_base(), pause_over, l);
-    if (!l->event || !l->pause || event_add(l->event, NULL) < 0)
+    if (!l->event || !l->pause)
         return error_set(error, "listener \"%s\": out of memory", l->title);
+    return 0;
+}
+
+static void accept_all(void)
+{
+    for (struct listener *l = listeners; l; l = l->next)
+        event_add(l->event, NULL);
+}
+
+static void tls_late(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    if (!tls_known)
+        log_error("postino-tlsmgr has not said its certificates in %d s; going on without TLS until then", TLS_SECONDS);
+    tls_ready();
+}
+
+/* The first client finds TLS, if tlsmgr is well; if not, mail comes in all the same. */
+static void tls_ready(void)
+{
+    if (!tls_known)
+        accept_all();
+    tls_known = true;
+}
+
+static int await_tls(struct error *error)
+{
+    tls_start(server.tls, program_base(), server.tlsmgr, tls_ready);
+    if (event_base_once(program_base(), -1, EV_TIMEOUT, tls_late, NULL, &(struct timeval){.tv_sec = TLS_SECONDS}) != 0)
+        return error_set(error, "out of memory for TLS");
     return 0;
 }
 
@@ -125,6 +159,7 @@ static void make_peers(void)
     server.route = peer_new(program_base(), "route", 1u << PROTOCOL_SMTPD_ROUTE | 1u << PROTOCOL_ROUTING);
     server.auth = peer_new(program_base(), "auth", 1u << PROTOCOL_SMTPD_AUTH);
     server.qmgr = peer_new(program_base(), "qmgr", 1u << PROTOCOL_SMTPD_QMGR);
+    server.tlsmgr = peer_new(program_base(), "tlsmgr", 1u << PROTOCOL_SMTPD_TLSMGR);
 }
 
 static void take_peer(const char *role, uint32_t instance, int fd)
@@ -138,6 +173,8 @@ static void take_peer(const char *role, uint32_t instance, int fd)
         peer_connect(server.auth, fd);
     else if (strcmp(role, "qmgr") == 0)
         peer_connect(server.qmgr, fd);
+    else if (strcmp(role, "tlsmgr") == 0)
+        peer_connect(server.tlsmgr, fd);
     else
         close(fd);
 }
@@ -236,6 +273,9 @@ static int start(const struct settings *settings, struct error *error)
             return -1;
     if (bound_life(settings) < 0)
         return error_set(error, "out of memory for a timer");
+    if (server.tls)
+        return await_tls(error);
+    tls_ready();
     return 0;
 }
 

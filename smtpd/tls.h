@@ -1,15 +1,26 @@
-/* tls: the SSL_CTX of smtpd's listeners. TLS 1.2 and later, session tickets, no renegotiation. Certificate and key are read as root, before
- * the sandbox. */
+/* tls: TLS of smtpd's listeners: which certificates are shown, how sessions are resumed, what is allowed. Private keys are postino-tlsmgr's: it
+ * tells the certificates and the keys of session tickets, and tells them again when they change (new ones hold for new sessions).
+ *
+ * TLS 1.2 and later, tickets and no session cache, no renegotiation, no RSA key exchange (tlsmgr signs, and undoes no encryption). */
 #ifndef POSTINO_SMTPD_TLS_H
 #define POSTINO_SMTPD_TLS_H
 
 #include "common/error.h"
+#include "common/peer.h"
 #include "conf/settings.h"
 
 #include <openssl/ssl.h>
 
-/* 0, and *out NULL when no certificate is set and no listener needs one. */
-int tls_open(const struct settings *, SSL_CTX **out, struct error *);
+struct event_base;
+struct tls;
+
+/* Before the sandbox. -1: a file can't be used. 0, and *out NULL when no certificate is set. */
+int tls_open(const struct settings *, struct tls **out, struct error *);
+/* Asks tlsmgr, from now on; `ready` is called once, when it has said what it has. */
+void tls_start(struct tls *, struct event_base *, struct peer *tlsmgr, void (*ready)(void));
+
+/* For a new session of that listener. NULL: there is no certificate now. */
+SSL_CTX *tls_context(struct tls *, const struct settings_listener *);
 
 /* Channel bindings of a session (RFC 5929 tls-unique, up to TLS 1.2; RFC 9266 tls-exporter). Sizes are 0 where there is none that can be
  * relied on: without TLS, or with TLS 1.2 and no extended master secret (RFC 7627), which another session can be made to share. */

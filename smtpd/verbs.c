@@ -134,10 +134,15 @@ static void do_data(struct session *s, const struct command *c)
 
 static void start_tls(struct session *s)
 {
+    SSL_CTX *context = tls_context(s->server->tls, s->listener);
+    if (!context) {
+        session_refuse(s, "STARTTLS", 454, "4.7.0", "TLS is not available now, try again later");
+        return;
+    }
     session_forget(s);
     session_reply(s, 220, "2.0.0", "Ready to start TLS");
     s->state = SESSION_HANDSHAKE;
-    size_t dropped = stream_start_tls_server(s->stream, s->server->tls);
+    size_t dropped = stream_start_tls_server(s->stream, context);
     if (dropped) {
         struct buf line = BUF_EMPTY(1024);
         buf_printf(&line, "starttls: dropped=%zu", dropped);

@@ -12,7 +12,7 @@ import tempfile
 import frames
 from host import ROOT, program
 
-LETTERS = {"smtpd": "S", "auth": "A", "qmgr": "Q", "remote": "R", "local": "L", "dns": "D", "route": "O"}
+LETTERS = {"smtpd": "S", "auth": "A", "qmgr": "Q", "remote": "R", "local": "L", "dns": "D", "route": "O", "tlsmgr": "T"}
 START_SECONDS = 20
 
 
@@ -73,6 +73,14 @@ class Driven:
         theirs.close()
         self.edges[role] = ours
         return ours
+
+    def join(self, server):
+        """An edge to another program that is driven: this one is the client."""
+        ours, theirs = frames.pair()
+        server.control.send("PEER", fd=theirs.fileno(), role=self.name)
+        self.control.send("PEER", fd=ours.fileno(), role=server.name)
+        ours.close()
+        theirs.close()
 
     def log(self):
         self.log_file.seek(0)

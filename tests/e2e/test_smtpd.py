@@ -50,14 +50,16 @@ class Edge(threading.Thread):
 
 
 class Smtpd(Driven):
-    """postino-smtpd with its listeners; route, auth and qmgr are methods of this class."""
+    """postino-smtpd with its listeners; route, auth and qmgr are methods of this class, and tlsmgr is the real one."""
 
     def __init__(self, settings):
         self.stored, self.pieces, self.dropped, self.next_id = [], {}, [], 1
         self.store_code, self.silent, self.lock = 250, set(), threading.Lock()
         self.sockets = {}
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.tlsmgr = Driven("tlsmgr", settings)
         super().__init__("smtpd", settings, edges=("route", "auth", "qmgr"))
+        self.join(self.tlsmgr)
         for role in ("route", "auth", "qmgr"):
             Edge(self.edges[role], getattr(self, role))
 
@@ -83,6 +85,7 @@ class Smtpd(Driven):
 
     def close(self):
         super().close()
+        self.tlsmgr.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def route(self, channel, m):

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!defaults)
         defaults = settings_new();
-    const char letter = "MSAQRLDO"[data[0] % 8];
+    const char letter = "MSAQRLDOT"[data[0] % 9];
     settings_encode(defaults, letter, &slice);
     slice.len = 5;
     buf_add(&slice, data + 1, size - 1);

@@ -260,7 +260,7 @@ static const struct wrong wrongs[] = {
     {H "password_file = passwd\n", 2, "not an absolute path", 0},
     {H "recipient_delimiter = \"a\"\n", 2, "can't part", 0},
     {H "recipient_delimiter = \"@\"\n", 2, "can't part", 0},
-    {H "users = 0\n", 2, "first of seven uids", 0},
+    {H "users = 0\n", 2, "first of eight uids", 0},
     {H "users = \"a b\"\n", 2, "beginning of user names", 0},
     {H "admins = { alice, \"b b\" }\n", 2, "b b|not a user name", 0},
     {H "log { to = file }\n", 2, "no place for a log", 0},
@@ -551,7 +551,7 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route; do echo >bin/postino-$p; chmod 755 bin/postino-$p; done",
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr; do echo >bin/postino-$p; chmod 755 bin/postino-$p; done",
         dir);
     run("cd %s && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && openssl rsa -aes128 -passout pass:x -in a.key -out "
         "locked.key 2>/dev/null",

@@ -499,7 +499,7 @@ static void a_drain_ends_sessions_between_messages(void **state)
 
 /* ---- TLS, AUTH ------------------------------------------------------------------------------------------------------------------- */
 
-static SSL_CTX *client_tls;
+static SSL_CTX *client_tls, *server_tls;
 
 static void make_tls(void)
 {
@@ -509,9 +509,10 @@ static void make_tls(void)
     X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
     X509_set_pubkey(certificate, key);
     assert_true(X509_sign(certificate, key, EVP_sha256()) > 0);
-    w.server.tls = SSL_CTX_new(TLS_server_method());
-    SSL_CTX_use_certificate(w.server.tls, certificate);
-    SSL_CTX_use_PrivateKey(w.server.tls, key);
+    server_tls = SSL_CTX_new(TLS_server_method());
+    w.server.tls = (struct tls *)(void *)server_tls;
+    SSL_CTX_use_certificate(server_tls, certificate);
+    SSL_CTX_use_PrivateKey(server_tls, key);
     client_tls = SSL_CTX_new(TLS_client_method());
     X509_free(certificate);
     EVP_PKEY_free(key);
@@ -527,7 +528,6 @@ static int open_tls_world(void **state)
 
 static int close_tls_world(void **state)
 {
-    SSL_CTX *server_tls = w.server.tls;
     close_world(state);
     SSL_CTX_free(server_tls);
     SSL_CTX_free(client_tls);

@@ -271,9 +271,10 @@ static int open_tls_world(void **state)
     X509_gmtime_adj(X509_getm_notAfter(certificate), 360000);
     X509_set_pubkey(certificate, key);
     X509_sign(certificate, key, EVP_sha256());
-    w.server.tls = SSL_CTX_new(TLS_server_method());
-    SSL_CTX_use_certificate(w.server.tls, certificate);
-    SSL_CTX_use_PrivateKey(w.server.tls, key);
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    w.server.tls = (struct tls *)(void *)tls;
+    SSL_CTX_use_certificate(tls, certificate);
+    SSL_CTX_use_PrivateKey(tls, key);
     client_tls = SSL_CTX_new(TLS_client_method());
     return 0;
 }
@@ -281,7 +282,7 @@ static int open_tls_world(void **state)
 static int close_tls_world(void **state)
 {
     close_world(state);
-    SSL_CTX_free(w.server.tls);
+    SSL_CTX_free((SSL_CTX *)(void *)w.server.tls);
     SSL_CTX_free(client_tls);
     X509_free(certificate);
     EVP_PKEY_free(key);

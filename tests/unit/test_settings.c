@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const char letters[] = "MSAQRLDO";
+static const char letters[] = "MSAQRLDOT";
 
 static const struct setting *global(const char *section, const char *name)
 {

@@ -1,0 +1,382 @@
+"""TLS as clients see it, with the real programs: keys that are elsewhere, names, renewal, tickets, and a tlsmgr that is away or hostile."""
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import frames
+from driven import Driven
+from host import VARIANT, Host, wait_for
+
+LOOK = 5  # seconds between two looks at the files (tlsmgr/tlsmgr.c)
+
+
+def make(directory, name, names=None, key="ec", days=30, file=None):
+    """A self-signed certificate: (certificate, key)."""
+    stem = os.path.join(directory, file or name)
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if key == "ec" else ["-newkey", "rsa:2048"]
+    subprocess.run(["openssl", "req", "-x509"] + kind + ["-nodes", "-days", str(days), "-subj", "/CN=" + name, "-addext",
+                    "subjectAltName=" + ",".join("DNS:" + n for n in names or [name]), "-keyout", stem + ".key", "-out", stem + ".crt"],
+                   check=True, stderr=subprocess.DEVNULL)
+    os.chmod(stem + ".key", 0o600)
+    return stem + ".crt", stem + ".key"
+
+
+def context(most=None, ciphers=None, least=None):
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    c.check_hostname, c.verify_mode = False, ssl.CERT_NONE
+    c.maximum_version = most or ssl.TLSVersion.TLSv1_3
+    if least:
+        c.minimum_version = least
+    if ciphers:
+        c.set_ciphers(ciphers)
+    return c
+
+
+def connect(port, c=None, name=None, session=None):
+    """An open TLS session over an implicit listener, behind its greeting."""
+    s = (c or context()).wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname=name, session=session)
+    s.settimeout(20)
+    if not s.recv(1000).startswith(b"220 "):
+        raise AssertionError("no greeting")
+    return s
+
+
+def subject(s):
+    der = s.getpeercert(True)
+    text = subprocess.run(["openssl", "x509", "-inform", "DER", "-noout", "-subject", "-serial"], input=der, capture_output=True, check=True).stdout.decode()
+    return re.search(r"CN ?= ?([^\s,]+)", text).group(1)
+
+
+def say(s, line, code):
+    s.sendall(line.encode() + b"\r\n")
+    got = s.recv(4000).decode()
+    if not got.startswith(str(code)):
+        raise AssertionError("%s: %s" % (line, got))
+    return got
+
+
+class TLSHost(unittest.TestCase):
+    """Hosts whose tls { } a test gives."""
+
+    def setUp(self):
+        self.keys = tempfile.mkdtemp(prefix="postino-test-keys.", dir="/var/tmp")
+        os.chmod(self.keys, 0o711)
+        self.addCleanup(shutil.rmtree, self.keys, True)
+
+    def host(self, *pairs, tls="", settings="", **more):
+        files = "tls { certificate = { %s } key = { %s } %s }\n" % (", ".join('"%s"' % c for c, k in pairs), ", ".join('"%s"' % k for c, k in pairs), tls)
+        host = Host(tls=False, users=(), listeners={}, **more)
+        listeners = {"smtp": "port = %d address = \"127.0.0.1\" tls = may" % host.port,
+                     "submissions": "port = %d address = \"127.0.0.1\" tls = implicit" % host.submissions_port}
+        host.configure(None, None, files + settings, ("127.0.0.0/8",), listeners)
+        self.addCleanup(host.__exit__, None, None, None)
+        return host.__enter__()
+
+
+class Keys(TLSHost):
+    @unittest.skipIf(VARIANT == "asan", "its memory is too large to look through")
+    def test_smtpd_has_no_private_key_in_its_memory(self):
+        """nor a descriptor of one; while tlsmgr has it"""
+        cert, key = make(self.keys, "mx.example")
+        text = subprocess.run(["openssl", "ec", "-in", key, "-noout", "-text"], capture_output=True, text=True, check=True).stdout
+        secret = bytes.fromhex(re.sub(r"[^0-9a-f]", "", re.search(r"priv:(.*?)pub:", text, re.S).group(1)))[-32:]
+        host = self.host((cert, key))
+        for _ in range(4):
+            connect(host.submissions_port).close()
+        found = {}
+        for pid, name in host.pids().items():
+            found.setdefault(name, False)
+            found[name] |= self.has(pid, secret) or self.has(pid, secret[::-1])
+        self.assertTrue(found["tlsmgr"])
+        self.assertFalse(found["smtpd"])
+
+    @staticmethod
+    def has(pid, secret):
+        with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+            for line in maps:
+                m = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+                if m:
+                    first, last = (int(x, 16) for x in m.groups())
+                    mem.seek(first)
+                    try:
+                        if secret in mem.read(last - first):
+                            return True
+                    except OSError:
+                        pass
+        return False
+
+    def test_every_version_and_kind_of_key(self):
+        host = self.host(make(self.keys, "mx.example", file="ec"), make(self.keys, "mx.example", key="rsa", file="rsa"))
+        for most, ciphers, kind in ((ssl.TLSVersion.TLSv1_3, None, "TLSv1.3"), (ssl.TLSVersion.TLSv1_2, "aECDSA", "ECDHE-ECDSA"),
+                                    (ssl.TLSVersion.TLSv1_2, "aRSA+kECDHE", "ECDHE-RSA"), (ssl.TLSVersion.TLSv1_2, "aRSA+kDHE", "DHE-RSA")):
+            s = connect(host.submissions_port, context(most, ciphers))
+            self.assertIn(kind, s.cipher()[0] + s.version())
+            say(s, "EHLO x", 250)
+            s.close()
+        for sigalgs in ("rsa_pss_rsae_sha256", "rsa_pss_rsae_sha384", "rsa_pss_rsae_sha512", "ecdsa_secp256r1_sha256", "RSA+SHA256", "RSA+SHA512", "ECDSA+SHA384"):
+            done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % host.submissions_port, "-ign_eof", "-sigalgs", sigalgs] +
+                                  (["-tls1_2"] if "+" in sigalgs else []), input=b"QUIT\r\n", capture_output=True, timeout=20)
+            self.assertIn(b"220 mx.local.example", done.stdout, (sigalgs, done.stderr))
+
+    def test_a_thousand_handshakes_at_once(self):
+        """more than may wait for signatures at a time: all come through"""
+        host = self.host(make(self.keys, "mx.example", key="rsa"), settings="limit { sessions = 1000 sessions_client = 1000 }\n")
+        failed, c = [], context()
+
+        def one():
+            try:
+                for _ in range(10):
+                    s = connect(host.submissions_port, c)
+                    say(s, "NOOP", 250)
+                    s.close()
+            except Exception as error:
+                failed.append(error)
+        threads = [threading.Thread(target=one) for _ in range(100)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        self.assertEqual(failed, [])
+        self.assertNotIn("tls-failed", host.log())
+
+    def test_clients_that_vanish_in_the_handshake(self):
+        """at every moment of it; then others come in, and nobody has died"""
+        host = self.host(make(self.keys, "mx.example", key="rsa"))
+        hello = self.client_hello()
+        before = host.pids()
+        for i in range(300):
+            s = socket.create_connection(("127.0.0.1", host.submissions_port))
+            s.sendall(hello[:len(hello) * (i % 4 + 1) // 4])
+            if i % 3 == 0:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            s.close()
+        connect(host.submissions_port).close()
+        self.assertEqual(host.pids(), before)
+
+    @staticmethod
+    def client_hello():
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        o = context().wrap_bio(incoming, outgoing)
+        try:
+            o.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return outgoing.read()
+
+
+class Names(TLSHost):
+    def test_sni_chooses(self):
+        host = self.host(make(self.keys, "mx.example"), make(self.keys, "other.example", ["other.example", "*.other.example"]),
+                         make(self.keys, "rsa.other.example", ["mx.other.example"], key="rsa"))
+        for name, expected in ((None, "mx.example"), ("mx.example", "mx.example"), ("other.example", "other.example"), ("A.Other.Example", "other.example"),
+                               ("unknown.example", "mx.example"), ("a.b.other.example", "mx.example"), ("mx.other.example", "other.example")):
+            s = connect(host.submissions_port, name=name)
+            self.assertEqual(subject(s), expected, name)
+            s.close()
+        s = connect(host.submissions_port, context(ssl.TLSVersion.TLSv1_2, "aRSA"), name="mx.other.example")
+        self.assertEqual(subject(s), "rsa.other.example")
+        s.close()
+
+    def test_both_kinds_of_key_are_offered_with_and_without_a_name(self):
+        host = self.host(make(self.keys, "mx.example", file="e"), make(self.keys, "mx.example", key="rsa", file="r"))
+        for name in (None, "mx.example", "unknown.example"):
+            for ciphers, kind in (("aECDSA", "ECDSA"), ("aRSA", "RSA")):
+                s = connect(host.submissions_port, context(ssl.TLSVersion.TLSv1_2, ciphers), name=name)
+                self.assertIn(kind, s.cipher()[0])
+                s.close()
+
+    def test_resumed_with_a_name_and_not_with_another(self):
+        host = self.host(make(self.keys, "mx.example"), make(self.keys, "other.example"))
+        c = context()
+        s = connect(host.submissions_port, c, "other.example")
+        session = s.session
+        s.close()
+        s = connect(host.submissions_port, c, "other.example", session)
+        self.assertTrue(s.session_reused)
+        s.close()
+
+
+class Renewal(TLSHost):
+    def certificate_of(self, host):
+        s = connect(host.submissions_port)
+        try:
+            return subject(s)
+        finally:
+            s.close()
+
+    @unittest.skipUnless(os.geteuid() == 0, "keys that are root's alone need root")
+    def test_renewed_as_certbot_does_it_without_a_restart(self):
+        """live/*.pem lead to archive/*N.pem, in a directory of root's alone; an open session goes on"""
+        live, archive = os.path.join(self.keys, "live"), os.path.join(self.keys, "archive")
+        os.chmod(self.keys, 0o700)
+        os.mkdir(live, 0o700)
+        os.mkdir(archive, 0o700)
+        for n in (1, 2):
+            make(archive, "renewal%d.example" % n)
+
+        def lead_to(n, *kinds):
+            for kind in kinds:
+                path = os.path.join(live, "new")
+                os.symlink("../archive/renewal%d.example.%s" % (n, kind), path)
+                os.rename(path, os.path.join(live, "mx." + kind))
+        lead_to(1, "crt", "key")
+        host = self.host((os.path.join(live, "mx.crt"), os.path.join(live, "mx.key")))
+        before = host.pids()
+        old = connect(host.submissions_port)
+        self.assertEqual(subject(old), "renewal1.example")
+        lead_to(2, "crt")
+        host.wait_log(r"mx.key is not the key of the certificate .*mx.crt.*the former certificate and key go on", 3 * LOOK)
+        self.assertEqual(self.certificate_of(host), "renewal1.example")
+        lead_to(2, "key")
+        host.wait_log(r"renewed: certificate=", 3 * LOOK)
+        wait_for(lambda: self.certificate_of(host) == "renewal2.example", 2)
+        say(old, "NOOP", 250)
+        old.close()
+        self.assertEqual(host.pids(), before)
+        self.assertEqual(len(re.findall("is not the key of the certificate", host.log())), 1)
+
+    def test_soon_at_its_end_is_said(self):
+        host = self.host(make(self.keys, "mx.example", days=3), make(self.keys, "good.example"))
+        host.wait_log(r"certificate \S*/mx.example.crt expires in [23] days: renew it", 5)
+        self.assertNotIn("good.example.crt expires", host.log())
+
+
+class Tickets(TLSHost):
+    def resumed(self, host, c, session):
+        s = connect(host.submissions_port, c, session=session)
+        try:
+            return s.session_reused
+        finally:
+            s.close()
+
+    def test_resumed_by_every_process(self):
+        for most in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            host = self.host(make(self.keys, "mx.example", file=most.name), settings="smtpd_processes = 4\n")
+            c = context(most)
+            s = connect(host.submissions_port, c)
+            session = s.session
+            s.close()
+            for _ in range(24):
+                self.assertTrue(self.resumed(host, c, session), most)
+            log = host.log()
+            self.assertGreater(len(set(re.findall(r"postino-smtpd\[(\d+)\]: connect:", log))), 1)
+
+    def test_a_key_is_taken_for_one_rotation_and_forgotten_then(self):
+        host = self.host(make(self.keys, "mx.example"), tls="ticket_time = 4s")
+        c = context(ssl.TLSVersion.TLSv1_2)
+        s = connect(host.submissions_port, c)
+        session, begun = s.session, time.monotonic()
+        s.close()
+        time.sleep(4.2)  # there is a new key now
+        self.assertTrue(self.resumed(host, c, session))
+        time.sleep(max(0, begun + 8.5 - time.monotonic()))
+        self.assertFalse(self.resumed(host, c, session))
+
+
+class Away(TLSHost):
+    def test_tlsmgr_dies_and_handshakes_go_on(self):
+        host = self.host(make(self.keys, "mx.example"))
+        open_one = connect(host.submissions_port)
+        for _ in range(2):
+            pid = host.pid_of("tlsmgr")
+            os.kill(pid, signal.SIGKILL)
+            connect(host.submissions_port).close()
+            wait_for(lambda: host.pid_of("tlsmgr") not in (pid, None))
+        say(open_one, "NOOP", 250)
+        open_one.close()
+        self.assertNotIn("tls-failed", host.log())
+
+    def test_tlsmgr_hangs_and_smtpd_does_not(self):
+        """a handshake waits; other sessions, and new ones without TLS, go on; with tlsmgr it goes on too"""
+        host = self.host(make(self.keys, "mx.example"), settings="smtpd_processes = 1\n")
+        open_one = connect(host.submissions_port)
+        pid = host.pid_of("tlsmgr")
+        os.kill(pid, signal.SIGSTOP)
+        self.addCleanup(lambda: os.path.exists("/proc/%d" % pid) and os.kill(pid, signal.SIGCONT))
+        done = []
+        threads = [threading.Thread(target=lambda: done.append(connect(host.submissions_port))) for _ in range(80)]
+        for t in threads:
+            t.start()
+        time.sleep(0.5)
+        say(open_one, "NOOP", 250)
+        with host.smtp() as plain:
+            self.assertEqual(plain.ehlo("x")[0], 250)
+        self.assertEqual(done, [])
+        os.kill(pid, signal.SIGCONT)
+        for t in threads:
+            t.join(20)
+        self.assertEqual(len(done), 80)
+        for s in done + [open_one]:
+            s.close()
+
+    def test_a_handshake_that_waits_too_long_is_ended(self):
+        host = self.host(make(self.keys, "mx.example"), settings="smtpd_processes = 1 smtpd { tls_timeout = 1s }\n")
+        pid, smtpd = host.pid_of("tlsmgr"), host.pid_of("smtpd")
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(3):
+            with self.assertRaises(OSError):
+                connect(host.submissions_port)
+        os.kill(pid, signal.SIGCONT)
+        connect(host.submissions_port).close()
+        self.assertRegex(host.log(), r"tls-failed: .*reason=timeout")
+        self.assertEqual(host.pid_of("smtpd"), smtpd)
+
+
+class Frames(unittest.TestCase):
+    """postino-tlsmgr, asked by a hostile smtpd."""
+
+    def setUp(self):
+        self.keys = tempfile.mkdtemp(prefix="postino-test-keys.", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, self.keys, True)
+        self.tlsmgr = Driven("tlsmgr", 'tls { certificate = "%s" key = "%s" }' % make(self.keys, "mx.example", key="rsa"), edges=["smtpd"])
+        self.addCleanup(self.tlsmgr.close)
+        self.smtpd = self.tlsmgr.edges["smtpd"]
+
+    def key_name(self):
+        got = self.smtpd.ask("CERTIFICATES", known=0)
+        der = subprocess.run(["openssl", "x509", "-inform", "DER", "-noout", "-pubkey"], input=got.chains[0].certificates, capture_output=True, check=True).stdout
+        done = subprocess.run("openssl pkey -pubin -outform DER | openssl dgst -sha256 -binary", shell=True, input=der, capture_output=True, check=True)
+        return done.stdout
+
+    def test_what_smtpd_gets_has_no_key_in_it(self):
+        got = self.smtpd.ask("CERTIFICATES", known=0)
+        self.assertEqual(len(got.chains), 1)
+        self.assertEqual(len(got.ticket_keys), 1)
+        parsed = subprocess.run(["openssl", "x509", "-inform", "DER", "-noout"], input=got.chains[0].certificates)
+        self.assertEqual(parsed.returncode, 0)
+
+    def test_it_signs_nothing_but_tls(self):
+        key = self.key_name()
+        for form in (0, frames.SIGN_ECDSA, frames.SIGN_RSA_PKCS1, frames.SIGN_RSA_PSS, 99, 65535):
+            for octets in (b"", b"\0" * 32, b"\xff" * 256, os.urandom(256), b"\x00\x02" + b"\x11" * 254, b"x" * 1024, b"x" * 1025, b"x" * 100000):
+                self.assertEqual(self.smtpd.ask("SIGN", key=key, form=form, input=octets).octets, b"", (form, octets[:8], len(octets)))
+        for name in (b"", key[:-1], key + b"x", b"\0" * 32):
+            self.assertEqual(self.smtpd.ask("SIGN", key=name, form=frames.SIGN_RSA_PKCS1, input=b"x" * 36).octets, b"")
+        self.assertEqual(len(self.smtpd.ask("SIGN", key=key, form=frames.SIGN_RSA_PKCS1, input=b"x" * 36).octets), 256)
+        self.assertEqual(self.tlsmgr.log().count("a signature was refused"), 1)
+
+    def test_one_smtpd_that_asks_for_too_many_is_bounded_and_others_are_served(self):
+        key = self.key_name()
+        other = self.tlsmgr.connect("smtpd")
+        for i in range(2000):
+            self.smtpd.send("SIGN", request=i + 1000, key=key, form=frames.SIGN_RSA_PKCS1, input=b"x" * 36)
+        begun = time.monotonic()
+        self.assertEqual(len(other.ask("SIGN", key=key, form=frames.SIGN_RSA_PKCS1, input=b"x" * 36).octets), 256)
+        self.assertLess(time.monotonic() - begun, 2)
+        refused = 0
+        for i in range(2000):
+            refused += self.smtpd.receive(20).octets == b""
+        self.assertGreater(refused, 0)
+        self.assertTrue(self.tlsmgr.running())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
