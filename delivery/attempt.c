@@ -41,7 +41,7 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         return;
     }
     s->at++;
-    s->plain_only = false;
+    s->plain_only = s->data_only = false;
     session_connect(s);
 }
 

@@ -58,14 +58,41 @@ static void malformed(struct session *s)
     abandon(s, VERDICT_FAILED, "5.6.0", SPAN_LITERAL("the message has a bare CR or LF in it, which SMTP can't carry"));
 }
 
+static bool add_piece(struct session *s, struct span piece)
+{
+    struct transaction *t = &s->transaction;
+    struct buf *out = stream_output(s->stream);
+    if (!t->bdat)
+        return stuff_add(&t->stuff, piece, out);
+    buf_add_span(out, piece);
+    return s->job->binary || stuff_check(&t->stuff, piece);
+}
+
+static bool add_end(struct session *s)
+{
+    struct transaction *t = &s->transaction;
+    return t->bdat ? !t->stuff.cr : stuff_end(&t->stuff, stream_output(s->stream));
+}
+
 static void end(struct session *s)
 {
-    if (!stuff_end(&s->transaction.stuff, stream_output(s->stream))) {
+    if (!add_end(s)) {
         malformed(s);
         return;
     }
     s->phase = SESSION_END;
     stream_flush_later(s->stream);
+}
+
+/* If the server says more already, that is looked at first. */
+void body_begin(struct session *s)
+{
+    session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
+    if (stream_input(s->stream).n)
+        return;
+    if (s->transaction.bdat)
+        buf_printf(stream_output(s->stream), "BDAT %" PRIu64 " LAST\r\n", s->job->size);
+    body_continue(s);
 }
 
 void body_continue(struct session *s)
@@ -79,7 +106,7 @@ void body_continue(struct session *s)
         unreadable(s);
         return;
     }
-    if (!stuff_add(&t->stuff, span_make(piece, n), stream_output(s->stream))) {
+    if (!add_piece(s, span_make(piece, n))) {
         malformed(s);
         return;
     }

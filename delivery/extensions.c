@@ -11,6 +11,8 @@ static const struct {
     {{"ENHANCEDSTATUSCODES", 19}, EXTENSION_ENHANCEDSTATUSCODES},
     {{"DSN", 3}, EXTENSION_DSN},
     {{"SMTPUTF8", 8}, EXTENSION_SMTPUTF8},
+    {{"CHUNKING", 8}, EXTENSION_CHUNKING},
+    {{"BINARYMIME", 10}, EXTENSION_BINARYMIME},
 };
 
 static struct span next_word(struct span *in)

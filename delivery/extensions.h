@@ -14,6 +14,8 @@ enum extension {
     EXTENSION_ENHANCEDSTATUSCODES = 16,
     EXTENSION_DSN = 32,
     EXTENSION_SMTPUTF8 = 64,
+    EXTENSION_CHUNKING = 128,
+    EXTENSION_BINARYMIME = 256,
 };
 
 struct extensions {

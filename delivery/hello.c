@@ -83,6 +83,8 @@ static void ehlo_reply(struct session *s)
 {
     if (s->reply.code / 100 == 2) {
         s->extensions = extensions_parse(&s->reply);
+        if (s->data_only)
+            s->extensions.offered &= ~(unsigned)(EXTENSION_CHUNKING | EXTENSION_BINARYMIME);
         after_hello(s);
     } else if (s->reply.code / 100 == 5) {
         say_hello(s, SESSION_HELO);

@@ -33,6 +33,7 @@ enum session_phase {
 struct transaction {
     bool pipelined;
     bool mail_refused;
+    bool bdat;        /* the message goes as one chunk (RFC 3030), not behind DATA */
     size_t recipient; /* RCPT: whose reply is waited for */
     size_t left;      /* replies to RCPT that are to come */
     size_t accepted;
@@ -49,6 +50,7 @@ struct session {
     enum session_phase phase;
     bool opening;        /* counted in site->opening */
     bool plain_only;     /* STARTTLS failed at this address */
+    bool data_only;      /* so did BDAT, which it offers */
     enum security level; /* what this address must be */
     bool secured;
     bool gone;         /* to be freed when its handler returns */
@@ -115,6 +117,7 @@ void portion_decide_rest(struct job *, enum verdict, const char *status, struct 
 void portion_over(struct session *, bool site_failed); /* all of them are decided: so is the job, or it goes on with the others */
 
 /* body.c */
+void body_begin(struct session *);    /* the server waits for it, or BDAT goes in front */
 void body_continue(struct session *); /* writes the next piece; after the last one the phase is END */
 
 #endif

@@ -43,6 +43,18 @@ bool stuff_add(struct stuff *s, struct span piece, struct buf *out)
     return true;
 }
 
+bool stuff_check(struct stuff *s, struct span piece)
+{
+    for (size_t at = 0; at < piece.n;) {
+        bool ended;
+        size_t n = next_line(piece.p + at, piece.n - at, &ended);
+        if (!line_ends_are_pairs(s, piece.p + at, n, ended))
+            return false;
+        at += n;
+    }
+    return true;
+}
+
 bool stuff_end(struct stuff *s, struct buf *out)
 {
     if (s->cr)

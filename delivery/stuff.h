@@ -14,6 +14,8 @@ struct stuff {
 
 /* Appends the piece, dot-stuffed. False: a bare CR or LF; nothing that was appended for this body may be followed by a final dot. */
 bool stuff_add(struct stuff *, struct span piece, struct buf *out);
+/* The same for BDAT (RFC 3030), where lines go as they are: nothing is appended. */
+bool stuff_check(struct stuff *, struct span piece);
 /* Appends the final dot, behind CR LF if the last line has none. False: the body ends in a bare CR. */
 bool stuff_end(struct stuff *, struct buf *out);
 

@@ -1,4 +1,10 @@
-/* One message to one server: MAIL, RCPT for each recipient, DATA, and what the replies mean for each recipient. */
+/* One message to one server: MAIL, RCPT for each recipient, DATA or BDAT, and what the replies mean for each recipient.
+ *
+ *   with DATA:  MAIL RCPT... DATA | text .      | : a reply has to be waited for, if the server has PIPELINING; else behind each command
+ *   with BDAT:  MAIL RCPT...      | BDAT n LAST text
+ *
+ * BDAT could go with the first group, too, and save a round trip. It waits, so that no text goes to a host that takes no recipient, and
+ * that a connection that breaks before is known to have delivered nothing: the next host is tried at once, and nobody gets it twice. */
 #include "delivery/session_internal.h"
 
 #include "common/address.h"
@@ -65,7 +71,9 @@ static void say_mail(struct session *s)
     buf_printf(out, "MAIL FROM:<%.*s>", SPAN_ARG(j->sender));
     if (offers(s, EXTENSION_SIZE))
         buf_printf(out, " SIZE=%" PRIu64, j->size);
-    if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
+    if (j->binary)
+        buf_add_text(out, " BODY=BINARYMIME");
+    else if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
         buf_add_text(out, " BODY=8BITMIME");
     if (j->needs_utf8)
         buf_add_text(out, " SMTPUTF8");
@@ -101,6 +109,18 @@ static void await_data(struct session *s)
     session_await(s, SESSION_DATA, remote.settings->remote_data_timeout);
 }
 
+static bool takes_binary(const struct session *s)
+{
+    return offers(s, EXTENSION_CHUNKING) && offers(s, EXTENSION_BINARYMIME);
+}
+
+#define BDAT_LEAST ((uint64_t)64 << 10) /* octets: below, it saves nothing worth to be the rarer way */
+
+static bool wants_bdat(const struct session *s)
+{
+    return s->job->binary || (remote.settings->remote_chunking && offers(s, EXTENSION_CHUNKING) && s->job->size >= BDAT_LEAST);
+}
+
 /* What needs no server to be known. */
 static bool refused_here(struct session *s)
 {
@@ -109,7 +129,7 @@ static bool refused_here(struct session *s)
     if (j->needs_utf8 && !offers(s, EXTENSION_SMTPUTF8)) {
         buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.6.7", buf_span(&words));
-    } else if (j->binary) {
+    } else if (j->binary && !takes_binary(s)) {
         buf_printf(&words, "BINARYMIME is required, but was not offered by host %s", s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.6.3", buf_span(&words));
     } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {
@@ -140,12 +160,14 @@ void transaction_begin(struct session *s)
         session_too_full(s);
         return;
     }
+    t->bdat = wants_bdat(s);
     t->recipient = portion_next(j, 0);
     say_mail(s);
     if (t->pipelined) {
         for (size_t i = t->recipient; i < j->count; i = portion_next(j, i + 1))
             say_rcpt(s, i);
-        say_data(s);
+        if (!t->bdat)
+            say_data(s);
     }
     session_await(s, SESSION_MAIL, remote.settings->remote_mail_timeout);
 }
@@ -250,11 +272,16 @@ static void after_last_recipient(struct session *s)
     struct transaction *t = &s->transaction;
     if (s->job && portion_next(s->job, 0) == s->job->count)
         portion_over(s, false);
-    if (!t->pipelined && t->accepted == 0) {
+    bool data_said = t->pipelined && !t->bdat;
+    if (!data_said && (t->accepted == 0 || !s->job)) { /* not s->job: it refused MAIL, and takes recipients */
         reset(s);
         return;
     }
-    if (!t->pipelined)
+    if (t->bdat) {
+        body_begin(s);
+        return;
+    }
+    if (!data_said)
         say_data(s);
     await_data(s);
 }
@@ -284,9 +311,7 @@ static void data_reply(struct session *s)
 {
     struct transaction *t = &s->transaction;
     if (class_of(s) == 3 && s->job) {
-        session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
-        if (stream_input(s->stream).n == 0) /* else it says more already, and we look at that first */
-            body_continue(s);
+        body_begin(s);
     } else if (class_of(s) == 3 && t->accepted) { /* it refused MAIL, and goes on as if it had not: it would deliver what we end */
         session_drop(s);
     } else if (class_of(s) == 3) { /* nobody was accepted, and yet it takes a message: an empty one, for nobody (RFC 2920 3.1) */
@@ -307,6 +332,24 @@ static void data_reply(struct session *s)
     }
 }
 
+/* It offers BDAT, and does not know it: once more, with DATA. Behind a BDAT that it has not read as one, it may have read the text as
+ * commands; nothing more goes over this connection. */
+static bool without_bdat(struct session *s)
+{
+    if (!s->transaction.bdat || !s->job || (s->reply.code != 500 && s->reply.code != 502))
+        return false;
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    session_words(s, "BDAT command", &words);
+    buf_add_text(&words, "; once more without BDAT");
+    session_log(s, buf_span(&words));
+    buf_free(&words);
+    stream_free(s->stream);
+    s->stream = NULL;
+    s->data_only = true;
+    session_connect(s);
+    return true;
+}
+
 /* A reply before the message is out. A refusal is taken, and the rest kept to ourselves. */
 static void early_reply(struct session *s)
 {
@@ -314,7 +357,9 @@ static void early_reply(struct session *s)
         out_of_protocol(s, "a part of the message");
         return;
     }
-    refuse_rest(s, "a part of the message");
+    if (without_bdat(s))
+        return;
+    refuse_rest(s, s->transaction.bdat ? "BDAT command" : "a part of the message");
     session_drop(s);
 }
 
@@ -338,6 +383,11 @@ static void end_reply(struct session *s)
         session_ready(s);
     } else if (class_of(s) == 3) {
         transaction_lost(s, "meaningless reply from", "");
+    } else if (s->transaction.bdat) {
+        if (without_bdat(s))
+            return;
+        refuse_rest(s, "BDAT command");
+        reset(s); /* RFC 3030 2: what is left of the transaction is not known */
     } else {
         refuse_rest(s, "end of DATA command");
         session_ready(s);

@@ -3,7 +3,7 @@
     with Server("127.0.0.2", port, RCPT=["250 ok", "550 5.1.1 no"], END="451 4.3.0 later") as server:
         ... server.sessions[0].commands, server.messages[0].body
 
-A step (GREETING, EHLO, HELO, STARTTLS, MAIL, RCPT, DATA, END, RSET, QUIT, IDLE) has one action, or a list: one action for each time that it comes, and the last one
+A step (GREETING, EHLO, HELO, STARTTLS, MAIL, RCPT, DATA, END, BDAT, RSET, QUIT, IDLE) has one action, or a list: one action for each time that it comes, and the last one
 for all later times. "RCPT bob" is the step of one recipient (a part of the command). GREETING counts connections of the server; the others count in a session.
 Actions:
     "250 ok"            a reply; several lines with \\n in between
@@ -13,6 +13,7 @@ Actions:
     Raw(b"25", HANG)    ... and then this
     Late("250 ok", 2)   after so many seconds
 BODY = (octets, action): after so many octets of a message have come.
+BDAT is answered when all octets of the chunk have come; BDAT = Early(action): as soon as the command has.
 """
 import re
 import socket
@@ -45,6 +46,11 @@ class Late:
         self.action, self.seconds = action, seconds
 
 
+class Early:
+    def __init__(self, action):
+        self.action = action
+
+
 def accepts(action):
     if isinstance(action, Late):
         return accepts(action.action)
@@ -65,7 +71,7 @@ class Session:
         self.server, self.sock = server, sock
         self.commands, self.pending, self.times = [], bytearray(), {}
         self.secured, self.resumed, self.body_octets = None, None, 0
-        self.sender, self.accepted, self.mail = "", [], False
+        self.sender, self.accepted, self.mail, self.chunks = "", [], False, bytearray()
         self.ended = False
 
     # ---- what goes out
@@ -149,6 +155,37 @@ class Session:
         self.pending = bytearray(octets[end + 5 :] if text else octets[3:])
         return b"".join(line[1:] if line.startswith(b".") else line for line in re.findall(rb"[^\n]*\n", bytes(text)))
 
+    def chunk(self, size):
+        """So many octets."""
+        limit, action = self.server.script.get("BODY", (None, None))
+        while len(self.pending) < size:
+            if limit is not None and len(self.pending) >= limit:
+                self.play(action)
+                limit = None
+            if not self.fill():
+                self.server.cut_off.append(bytes(self.pending))
+                raise Over()
+        octets, self.pending = bytes(self.pending[:size]), bytearray(self.pending[size:])
+        return octets
+
+    def bdat(self, line):
+        words = line.split(" ")
+        if not self.accepted:
+            self.chunk(int(words[1]))
+            return self.play(self.action("BDAT") or "503 5.5.1 no valid recipients")
+        action = self.action("BDAT")
+        if isinstance(action, Early):
+            return self.play(action.action)
+        self.chunks += self.chunk(int(words[1]))
+        if words[2:] != ["LAST"]:
+            return self.play(action or "250 2.0.0 ok")
+        message = Message(self.sender, self.accepted, bytes(self.chunks), self.secured)
+        self.server.received.append(message)
+        if accepts(action or "250"):
+            self.server.messages.append(message)
+        self.chunks, self.accepted, self.mail = bytearray(), [], False
+        return self.play(action or "250 2.0.0 ok: queued as A1")
+
     # ---- the conversation
 
     def start_tls(self):
@@ -177,6 +214,10 @@ class Session:
         for step in self.server.script:
             if step.startswith(word + " ") and step[len(word) + 1 :] in line:
                 action = self.action(step)
+        if word == "BDAT" and any(e == "CHUNKING" for e in self.server.extensions):
+            if self.bdat(line) == 421:
+                raise Over()
+            return
         if word == "DATA" and not self.accepted:
             default["DATA"] = "554 5.5.1 no valid recipients"
         if word == "RCPT" and not self.mail:

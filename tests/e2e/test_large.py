@@ -19,7 +19,8 @@ MIB = 1024 * 1024
 class Sink:
     """A next host that takes one message, and keeps its digest."""
 
-    def __init__(self):
+    def __init__(self, chunking):
+        self.chunking, self.by = chunking, None
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port, self.digest, self.octets = self.socket.getsockname()[1], None, 0
         threading.Thread(target=self.serve, daemon=True).start()
@@ -32,7 +33,13 @@ class Sink:
             f.flush()
         say(b"220 sink.example")
         for line in f:
-            if line.upper().startswith(b"DATA"):
+            self.by = line[:4] if line[:4] in (b"DATA", b"BDAT") else self.by
+            if line.startswith(b"EHLO") and self.chunking:
+                say(b"250-sink.example\r\n250-PIPELINING\r\n250 CHUNKING")
+            elif line.startswith(b"BDAT"):
+                self.take_chunk(f, int(line.split()[1]))
+                say(b"250 2.0.0 taken")
+            elif line.upper().startswith(b"DATA"):
                 say(b"354 go on")
                 self.take(f)
                 say(b"250 2.0.0 taken")
@@ -48,6 +55,35 @@ class Sink:
             header = header and line != b"\r\n"
         self.digest = digest.hexdigest()
 
+    def take_chunk(self, f, size):
+        digest = hashlib.sha256()
+        for line in iter(f.readline, b"\r\n"):
+            size -= len(line)
+        size -= 2
+        while self.octets < size:
+            piece = f.read(min(MIB, size - self.octets))
+            digest.update(piece)
+            self.octets += len(piece)
+        self.digest = digest.hexdigest()
+
+
+def by_data(smtp, text):
+    smtp.sendmail("large@local.example", ["x@elsewhere.example", "alice@local.example"], text)
+
+
+def by_chunks(smtp, text):
+    """Of a MiB each, and a last one of nothing."""
+    smtp.ehlo()
+    smtp.mail("large@local.example")
+    for recipient in "x@elsewhere.example", "alice@local.example":
+        smtp.rcpt(recipient)
+    for at in range(0, len(text), MIB):
+        chunk = text[at : at + MIB]
+        smtp.sock.sendall(b"BDAT %d\r\n" % len(chunk) + chunk)
+        assert smtp.getreply()[0] == 250
+    smtp.sock.sendall(b"BDAT 0 LAST\r\n")
+    assert smtp.getreply()[0] == 250
+
 
 def peak(pid):
     with open("/proc/%d/status" % pid) as f:
@@ -56,19 +92,26 @@ def peak(pid):
 
 class Large(unittest.TestCase):
     def test_a_hundred_MiB_stream_through(self):
+        self.stream(by_data, chunking=False)
+
+    def test_a_hundred_MiB_in_chunks(self):
+        self.stream(by_chunks, chunking=True)
+
+    def stream(self, send, chunking):
         body = b"".join(LINE % i for i in range(LINES))
         digest = hashlib.sha256(body).hexdigest()
-        sink = Sink()
+        sink = Sink(chunking)
         self.addCleanup(sink.socket.close)
         with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings="limit { message_size = 200M } smtpd_processes = 1") as host:
             before = {name: peak(host.pid_of(name)) for name in ("smtpd", "qmgr", "remote", "local")}
             with host.smtp(timeout=120) as smtp:
-                smtp.sendmail("large@local.example", ["x@elsewhere.example", "alice@local.example"], b"Subject: large\r\n\r\n" + body)
+                send(smtp, b"Subject: large\r\n\r\n" + body)
             wait_for(lambda: sink.digest, 60)
             wait_for(lambda: host.messages("alice"), 60)
             wait_for(host.queue_is_empty, 30)
             grown = {name: peak(host.pid_of(name)) - before[name] for name in before}
-            print("    peak memory of a message of 100 MiB: " + ", ".join("%s +%.1f MiB" % item for item in grown.items()))
+            self.assertEqual(sink.by, b"BDAT" if chunking else b"DATA")
+            print("    peak memory of a message of 100 MiB by %s: " % sink.by.decode() + ", ".join("%s +%.1f MiB" % item for item in grown.items()))
             self.assertEqual((sink.octets, sink.digest), (len(body), digest))
             kept = host.messages("alice")[0]
             self.assertEqual(hashlib.sha256(kept[kept.index(b"\n\n") + 2:].replace(b"\n", b"\r\n")).hexdigest(), digest)

@@ -113,12 +113,19 @@ static void whole_lines_and_single_octets_give_the_same(void **state)
                                         "\xe9", "X: y", "\r\n\r\n"};
     unsigned seed = 1;
     for (int i = 0; i < 20000; i++) {
-        struct data_limits limits = {.line = 20, .size = i % 3 ? 1000 : 60, .hops = 2, .normalize = i % 2};
+        bool longer = i % 16 == 15; /* than the others */
+        struct data_limits limits = {.line = longer ? 1000 : 20,
+                                     .size = longer  ? 10000
+                                             : i % 3 ? 1000
+                                                     : 60,
+                                     .hops = 2,
+                                     .normalize = i % 2,
+                                     .chunked = i % 7 == 0};
         struct buf text = BUF_EMPTY(0), whole = BUF_EMPTY(0), single = BUF_EMPTY(0);
         struct data a, b;
         if (i % 5)
             buf_add_text(&text, "X: y\r\n\r\n");
-        for (int k = 0; k < 12; k++)
+        for (int k = 0; k < (longer ? 150 : 12); k++)
             buf_add_text(&text, words[(size_t)rand_r(&seed) % (sizeof words / sizeof words[0]) % (i % 4 ? 13 : 3 + 10 * (size_t)(k % 2))]);
         data_start(&a, &limits);
         data_start(&b, &limits);

@@ -100,12 +100,40 @@ static void a_server_gets_back_what_went_in(void **state)
     buf_free(&back);
 }
 
+/* For BDAT the octets go as they are, and are looked at all the same. */
+static void lines_for_bdat_are_looked_at(void **state)
+{
+    (void)state;
+    static const char octets[] = {'\r', '\n', '.', 'x'};
+    char text[300];
+    for (size_t before = 0; before <= 245; before += 49) {
+        for (size_t which = 0; which < 1024; which++) {
+            size_t rest = which, n = before;
+            memset(text, 'x', sizeof text);
+            for (int i = 0; i < 5; i++, rest /= 4)
+                text[n++] = octets[rest % 4];
+            struct buf out = BUF_EMPTY(0);
+            for (size_t first = 0; first <= n; first += before ? 61 : 1) {
+                struct stuff s = {0};
+                bool good = stuff_check(&s, span_make(text, first)) && stuff_check(&s, span_make(text + first, n - first)) && !s.cr;
+                bool wanted = true;
+                for (size_t i = 0; i < n; i++) {
+                    wanted &= text[i] != '\r' || (i + 1 < n && text[i + 1] == '\n');
+                    wanted &= text[i] != '\n' || (i > 0 && text[i - 1] == '\r');
+                }
+                if (good != wanted || stuffed(span_make(text, n), first ? first : n, &out) != wanted)
+                    fail_msg("behind %zu octets, text %zu cut at %zu", before, which, first);
+            }
+            buf_free(&out);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dots_are_doubled),
-        cmocka_unit_test(an_end_without_a_line_end_gets_one),
-        cmocka_unit_test(bare_line_ends_are_refused),
+        cmocka_unit_test(lines_for_bdat_are_looked_at),       cmocka_unit_test(dots_are_doubled),
+        cmocka_unit_test(an_end_without_a_line_end_gets_one), cmocka_unit_test(bare_line_ends_are_refused),
         cmocka_unit_test(a_server_gets_back_what_went_in),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
