@@ -253,7 +253,7 @@ class Verbs(SmtpdTest):
         client.raw(b"x\r\n.\r\n")
         queue_id = client.reply().split()[-1]
         self.expect(client, "MAIL FROM:<a@example.net>", "250")
-        self.expect(client, "RCPT TO:<nouser@example.org>", "550 5.1.1 <nouser@example.org>: no such user here")
+        self.expect(client, "RCPT TO:<nouser@example.org>", "550 5.1.1 no such user here")
         self.wait_log(queue_id + r": client=client\.example\[127\.0\.0\.1\] helo=me\.example from=<a@example\.net> nrcpt=1 size=3 "
                          "proto=ESMTP")
         self.wait_log(r'reject: command=RCPT client=client\.example\[127\.0\.0\.1\] reply="550 5\.1\.1 <nouser@example\.org>: no such '
