@@ -256,7 +256,7 @@ class Verbs(SmtpdTest):
         self.expect(client, "RCPT TO:<nouser@example.org>", "550 5.1.1 no such user here")
         self.wait_log(queue_id + r": client=client\.example\[127\.0\.0\.1\] helo=me\.example from=<a@example\.net> nrcpt=1 size=3 "
                          "proto=ESMTP")
-        self.wait_log(r'reject: command=RCPT client=client\.example\[127\.0\.0\.1\] reply="550 5\.1\.1 <nouser@example\.org>: no such '
+        self.wait_log(r'reject: command=RCPT client=client\.example\[127\.0\.0\.1\] reply="550 5\.1\.1 no such '
                          r'user here" from=<a@example\.net> to=<nouser@example\.org>')
 
     def test_pipelined_transactions_in_one_write(self):
