@@ -12,6 +12,9 @@
     W(defer, NONE)                                                                                                                         \
     W(permit_mynetworks, NONE)                                                                                                             \
     W(permit_sasl_authenticated, NONE)                                                                                                     \
+    W(permit_tls_clientcerts, NONE)                                                                                                        \
+    W(permit_tls_all_clientcerts, NONE)                                                                                                    \
+    W(check_ccert_access, TABLE)                                                                                                           \
     W(check_client_access, TABLE)                                                                                                          \
     W(check_helo_access, TABLE)                                                                                                            \
     W(check_sender_access, TABLE)                                                                                                          \

@@ -119,6 +119,27 @@ static void check_certificates(const struct check *c)
         check_pair(c, i);
 }
 
+static void check_ciphers(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
+    if (tls && *l->tls_ciphers && SSL_CTX_set_cipher_list(tls, l->tls_ciphers) != 1)
+        report_error(c->report, places_line_in(c->places, SETTINGS_LISTENERS, i, "tls_ciphers"),
+                     "listener \"%s\": tls_ciphers \"%s\" has no cipher suite; write them as in openssl-ciphers(1)", l->title,
+                     l->tls_ciphers);
+    SSL_CTX_free(tls);
+}
+
+static void check_client_authorities(const struct check *c)
+{
+    const char *file = c->settings->tls_client_authorities;
+    unsigned line = places_line(c->places, "tls", "client_authorities");
+    X509_STORE *store = X509_STORE_new();
+    if (*file && check_readable(c, line, "file of authorities", file) == 0 && X509_STORE_load_file(store, file) != 1)
+        report_error(c->report, line, "client_authorities %s can't be loaded: %s; write CA certificates as PEM", file, tls_reason());
+    X509_STORE_free(store);
+}
+
 static void check_authorities(const struct check *c)
 {
     const struct settings *s = c->settings;
@@ -169,6 +190,8 @@ static void check_maps(const struct check *c)
     const struct settings *s = c->settings;
     for (size_t i = 0; i < s->sender_logins.n; i++)
         check_map(c, places_line_item(c->places, "", "sender_logins", i, s->sender_logins.n), s->sender_logins.v[i]);
+    for (size_t i = 0; i < s->relay_clientcerts.n; i++)
+        check_map(c, places_line_item(c->places, "", "relay_clientcerts", i, s->relay_clientcerts.n), s->relay_clientcerts.v[i]);
     for (size_t i = 0; i < s->aliases.n; i++)
         check_map(c, places_line_item(c->places, "", "aliases", i, s->aliases.n), s->aliases.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
@@ -225,6 +248,9 @@ void check_host(const struct check *c)
 {
     check_certificates(c);
     check_authorities(c);
+    check_client_authorities(c);
+    for (size_t i = 0; i < c->settings->listener_count; i++)
+        check_ciphers(c, i);
     check_passwords(c);
     check_maps(c);
     check_programs(c);

@@ -40,6 +40,58 @@ static void check_listener_tls(const struct check *c, size_t i)
         report_warning(c->report, line, "listener \"%s\": clients of port 465 begin with TLS (RFC 8314); write tls = implicit", l->title);
 }
 
+static bool is_given(const struct check *c, size_t i, const char *name)
+{
+    return places_given_in(c->places, SETTINGS_LISTENERS, i, name) && !places_refused(c->places, SETTINGS_LISTENERS, i, "listener", name);
+}
+
+/* True: clients are few and known. */
+static bool check_clients(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    bool bound = l->clients.n > 0;
+    for (size_t k = 0; k < l->clients.n; k++) {
+        struct network network;
+        if (!network_parse(span_of(l->clients.v[k]), &network))
+            report_error(
+                c->report, line_in(c, SETTINGS_LISTENERS, i, "clients"),
+                "listener \"%s\": clients \"%s\" is not a network; write an address, or one with a prefix length, as in 10.0.0.0/8",
+                l->title, l->clients.v[k]);
+        else
+            bound &= network.bits > 0;
+    }
+    return bound;
+}
+
+/* What is too weak for all may be right for a few old devices, but must be said for them alone. */
+static void check_strength(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    bool bound = check_clients(c, i), old = is_given(c, i, "tls_minimum") && l->tls_minimum < LISTENER_MINIMUM_TLS12;
+    const char *name = old ? "tls_minimum" : "tls_ciphers";
+    if (!bound && (old || (is_given(c, i, "tls_ciphers") && *l->tls_ciphers)))
+        report_error(
+            c->report, line_in(c, SETTINGS_LISTENERS, i, name),
+            "listener \"%s\": %s is weaker than it should be for everybody; add clients = { \"192.0.2.0/24\" } of the devices that need it",
+            l->title, name);
+}
+
+static void check_client_certificates(const struct check *c, size_t i)
+{
+    const struct settings_listener *l = &c->settings->listeners[i];
+    unsigned line = line_in(c, SETTINGS_LISTENERS, i, "tls_client");
+    if (l->tls_client == LISTENER_CLIENT_NONE || places_refused(c->places, SETTINGS_LISTENERS, i, "listener", "tls"))
+        return;
+    if (l->tls == LISTENER_TLS_NONE)
+        report_error(c->report, line, "listener \"%s\" has no TLS, and so no certificates of clients; set tls, or take tls_client out",
+                     l->title);
+    else if (l->tls == LISTENER_TLS_MAY && l->tls_client != LISTENER_CLIENT_ASK)
+        report_warning(c->report, line, "listener \"%s\": clients need no certificate without TLS; write tls = required", l->title);
+    if (l->tls_client == LISTENER_CLIENT_VERIFIED && !*c->settings->tls_client_authorities)
+        report_error(c->report, line,
+                     "listener \"%s\": nobody vouches for certificates of clients; set tls { client_authorities = \"/path\" }", l->title);
+}
+
 static void check_listener_auth(const struct check *c, size_t i)
 {
     const struct settings_listener *l = &c->settings->listeners[i];
@@ -321,6 +373,8 @@ void check_sections(const struct check *c)
 {
     for (size_t i = 0; i < c->settings->listener_count; i++) {
         check_listener_tls(c, i);
+        check_strength(c, i);
+        check_client_certificates(c, i);
         check_listener_auth(c, i);
         check_addresses(c, i);
         check_twice(c, i);

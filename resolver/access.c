@@ -114,6 +114,18 @@ static enum access_outcome unauth_pipelining(struct access *a, const struct acce
     return access_refuse(a, 503, "5.5.0", a->facts.recipient, "Recipient address rejected: Improper use of SMTP command pipelining");
 }
 
+static enum access_outcome clientcerts(struct access *a, const struct access_rule *r)
+{
+    (void)r;
+    return a->facts.certificate_listed ? OUTCOME_PERMIT : OUTCOME_NEXT;
+}
+
+static enum access_outcome all_clientcerts(struct access *a, const struct access_rule *r)
+{
+    (void)r;
+    return a->facts.certified ? OUTCOME_PERMIT : OUTCOME_NEXT;
+}
+
 /* A service that can't be asked defers: what the administrator wanted checked is not let in unchecked. */
 static enum access_outcome policy(struct access *a, const struct access_rule *r)
 {
@@ -135,6 +147,9 @@ static access_fn *const acts[ACCESS_WORD_COUNT] = {
     [ACCESS_defer] = defer,
     [ACCESS_permit_mynetworks] = mynetworks,
     [ACCESS_permit_sasl_authenticated] = authenticated,
+    [ACCESS_permit_tls_clientcerts] = clientcerts,
+    [ACCESS_permit_tls_all_clientcerts] = all_clientcerts,
+    [ACCESS_check_ccert_access] = access_ccert,
     [ACCESS_check_client_access] = access_client,
     [ACCESS_check_helo_access] = access_helo,
     [ACCESS_check_sender_access] = access_sender,

@@ -10,6 +10,9 @@
  *   permit, reject, defer                     the end of a list
  *   permit_mynetworks                         relay_from, and mail that is made here
  *   permit_sasl_authenticated                 a login
+ *   permit_tls_clientcerts                    a certificate in relay_clientcerts
+ *   permit_tls_all_clientcerts                a certificate that tls { client_authorities } vouch for
+ *   check_ccert_access TABLE                  the certificate's fingerprint, then its key's
  *   check_client_access TABLE                 name, its parent domains, address, its parent networks
  *   check_helo_access, check_sender_access, check_recipient_access TABLE
  *   reject_unknown_client_hostname            no name that leads back to the address
@@ -48,6 +51,9 @@ struct access_facts {
     struct span client; /* address; empty: mail that is made here */
     struct span name;   /* forward-confirmed, or "unknown" */
     struct span helo, login, sender, recipient;
+    struct span certificate, certificate_key, subject; /* of the client: fingerprints as "AB:CD:...", common name; empty: it has none */
+    bool certificate_listed;                           /* in relay_clientcerts */
+    bool certified;                                    /* tls { client_authorities } vouch for it */
     bool trusted;    /* in relay_from, or made here */
     bool pipelining; /* it sent commands out of turn */
 };

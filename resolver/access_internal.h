@@ -44,7 +44,7 @@ void access_log(struct access *, const char *does, struct span what, struct span
 bool access_answered(const struct access *); /* the rule's questions were put, and are answered */
 
 /* access_table.c */
-access_fn access_client, access_helo, access_sender, access_recipient;
+access_fn access_ccert, access_client, access_helo, access_sender, access_recipient;
 enum access_outcome access_action(struct access *, struct span action, struct span what, const char *rejected); /* as in access(5) */
 bool access_action_good(struct span action);
 

@@ -25,7 +25,7 @@ static int take_rule(struct access_rule *r, const char *text, struct error *erro
         return -1;
     if (r->words.word == ACCESS_reject_rbl_client)
         return access_zone_parse(r->words.argument, false, &r->zone, error);
-    if (r->words.word >= ACCESS_check_client_access && r->words.word <= ACCESS_check_recipient_access)
+    if (r->words.word >= ACCESS_check_ccert_access && r->words.word <= ACCESS_check_recipient_access)
         return open_table(r, error);
     return 0;
 }

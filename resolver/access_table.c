@@ -244,6 +244,14 @@ static struct search search_of(struct access *a, const struct access_rule *r, st
     return (struct search){.a = a, .rule = r, .what = what, .rejected = rejected, .outcome = OUTCOME_NEXT};
 }
 
+enum access_outcome access_ccert(struct access *a, const struct access_rule *r)
+{
+    struct search s = search_of(a, r, a->facts.certificate, "Client certificate rejected");
+    if (r->cidr == NULL && a->facts.certificate.n > 0 && !search_key(&s, a->facts.certificate))
+        search_key(&s, a->facts.certificate_key);
+    return s.outcome;
+}
+
 enum access_outcome access_client(struct access *a, const struct access_rule *r)
 {
     char who[400];

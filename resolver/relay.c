@@ -35,9 +35,24 @@ static bool source_routed(struct span local)
     return memchr(local.p, '@', local.n) != NULL || memchr(local.p, '%', local.n) != NULL || memchr(local.p, '!', local.n) != NULL;
 }
 
-bool relay_allowed(const struct routing *r, const struct message_rcpt *rcpt, struct span local, struct span domain)
+/* permit_tls_all_clientcerts among the rules of the listener lets all in whom client_authorities vouch for. */
+static bool all_certificates_relay(const struct settings *s, struct span listener)
 {
-    if (rcpt->may_relay != 0 || rcpt->login.n > 0 || routing_client_may_relay(r, rcpt->client))
+    const struct settings_listener *l = settings_listener(s, listener);
+    const struct strings *rules = l != NULL && l->access.n > 0 ? &l->access : &s->access;
+    for (size_t i = 0; i < rules->n; i++)
+        if (strcmp(rules->v[i], "permit_tls_all_clientcerts") == 0)
+            return true;
+    return false;
+}
+
+bool relay_allowed(const struct decision *d, struct span local, struct span domain)
+{
+    const struct routing *r = d->routing;
+    const struct message_rcpt *rcpt = d->rcpt;
+    if (rcpt->may_relay != 0 || rcpt->login.n > 0 || routing_client_may_relay(r, rcpt->client) || d->ruling->certificate_listed)
+        return true;
+    if (rcpt->certified != 0 && all_certificates_relay(r->settings, rcpt->listener))
         return true;
     return in_relay_to(r->settings, domain) && !source_routed(local);
 }

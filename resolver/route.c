@@ -172,7 +172,7 @@ static void screen(struct edge *edge, const struct message *m, struct ruling *ru
     LIST_INSERT_HEAD(&edge->rcpts, r, link);
     self.open++;
     bool trusted = m->rcpt.may_relay != 0 || routing_client_may_relay(self.routing, m->rcpt.client);
-    struct screen *open = screen_start(self.screens, &m->rcpt, trusted, screened, r);
+    struct screen *open = screen_start(self.screens, &m->rcpt, trusted, r->ruling.certificate_listed, screened, r);
     if (open != NULL)
         r->screen = open;
 }
@@ -308,7 +308,7 @@ static void allow_tables_of(const struct strings *rules, struct sandbox *out)
     struct access_words words;
     struct error ignored;
     for (size_t i = 0; i < rules->n; i++) {
-        if (access_words_parse(rules->v[i], &words, &ignored) != 0 || words.word < ACCESS_check_client_access ||
+        if (access_words_parse(rules->v[i], &words, &ignored) != 0 || words.word < ACCESS_check_ccert_access ||
             words.word > ACCESS_check_recipient_access)
             continue;
         char *map = strndup(words.argument.p, words.argument.n);
@@ -326,6 +326,8 @@ static void sandbox(const struct settings *s, struct sandbox *out)
         allow_directory_of(out, s->aliases.v[i]);
     for (size_t i = 0; i < s->sender_logins.n; i++)
         allow_directory_of(out, s->sender_logins.v[i]);
+    for (size_t i = 0; i < s->relay_clientcerts.n; i++)
+        allow_directory_of(out, s->relay_clientcerts.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
         allow_directory_of(out, s->domains[i].mailboxes);
     allow_tables_of(&s->access, out);

@@ -161,7 +161,7 @@ static enum outcome decide_other(struct decision *d, const struct address *a)
     enum outcome outcome;
     if (!canonical(a, NULL, &whole, &local))
         outcome = decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
-    else if (!relay_allowed(d->routing, d->rcpt, local, a->domain))
+    else if (!relay_allowed(d, local, a->domain))
         outcome = decision_fail(d, 554, "5.7.1", "Relay access denied");
     else
         outcome = nexthop_add(d, buf_span(&whole), span_make(whole.data + local.n + 1, a->domain.n));
@@ -173,7 +173,7 @@ static enum outcome decide(struct decision *d)
 {
     const struct settings *s = d->routing->settings;
     struct address a;
-    if (senders_check(d) == OUTCOME_FAILED)
+    if (clientcerts_look(d) == OUTCOME_FAILED || senders_check(d) == OUTCOME_FAILED)
         return OUTCOME_FAILED;
     if (!address_parse(d->rcpt->recipient, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a) || a.local.n == 0)
         return decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
@@ -264,7 +264,8 @@ struct routing *routing_new(const struct settings *settings, user_fn *user, stru
     r->settings = settings;
     r->user = user;
     if (open_maps(&settings->aliases, &r->aliases, error) < 0 || open_maps(&settings->sender_logins, &r->senders, error) < 0 ||
-        open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
+        open_maps(&settings->relay_clientcerts, &r->clientcerts, error) < 0 || open_mailboxes(r, error) < 0 ||
+        parse_networks(r, error) < 0) {
         routing_free(r);
         return NULL;
     }
@@ -279,10 +280,13 @@ void routing_free(struct routing *r)
         map_free(r->aliases[i]);
     for (size_t i = 0; r->senders != NULL && i < r->settings->sender_logins.n; i++)
         map_free(r->senders[i]);
+    for (size_t i = 0; r->clientcerts != NULL && i < r->settings->relay_clientcerts.n; i++)
+        map_free(r->clientcerts[i]);
     for (size_t i = 0; r->mailboxes != NULL && i < r->settings->domain_count; i++)
         map_free(r->mailboxes[i]);
     free(r->aliases);
     free(r->senders);
+    free(r->clientcerts);
     free(r->mailboxes);
     free(r->networks);
     free(r);

@@ -34,6 +34,7 @@ struct ruling {
     unsigned code;       /* 250, or what SMTP says */
     char status[8];      /* RFC 3463 */
     const char *rule;    /* NULL, or the setting that refuses; then the words name what they are about */
+    bool certificate_listed; /* the client's is in relay_clientcerts */
     const char *by;      /* the setting that decides, where `rule` is NULL */
     struct buf reply;    /* words */
     struct list targets; /* of record_recipient, when 250 */

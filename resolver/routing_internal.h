@@ -10,6 +10,7 @@ struct routing {
     const struct settings *settings;
     user_fn *user;
     struct map **aliases;     /* settings->aliases.n of them */
+    struct map **clientcerts; /* settings->relay_clientcerts.n of them */
     struct map **senders;     /* settings->sender_logins.n of them */
     struct map **mailboxes;   /* one for each domain; NULL: system users */
     struct network *networks; /* settings->relay_from.n of them */
@@ -47,7 +48,10 @@ enum outcome mailboxes_user(struct decision *, const struct settings_domain *, s
 enum outcome mailboxes_map(struct decision *, const struct settings_domain *, struct span local, struct span address);
 
 /* relay.c */
-bool relay_allowed(const struct routing *, const struct message_rcpt *, struct span local, struct span domain);
+bool relay_allowed(const struct decision *, struct span local, struct span domain);
+
+/* clientcerts.c: OK, and the ruling says whether the client's certificate is listed; or FAILED. */
+enum outcome clientcerts_look(struct decision *);
 
 /* senders.c: OK, or FAILED: the login may not send as this sender, or that can't be looked up. */
 enum outcome senders_check(struct decision *);

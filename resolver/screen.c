@@ -233,6 +233,9 @@ static void ask_policy(struct screen *s, struct asked *a, const struct access_qu
     add_attribute(&out, "client_name", f->name);
     add_attribute(&out, "reverse_client_name", f->name);
     add_attribute(&out, "sasl_username", f->login);
+    add_attribute(&out, "ccert_subject", f->certified ? f->subject : (struct span){0});
+    add_attribute(&out, "ccert_fingerprint", f->certificate);
+    add_attribute(&out, "ccert_pubkey_fingerprint", f->certificate_key);
     buf_add_text(&out, "recipient_count=0\nsize=0\n\n");
     a->policy = policy_ask(s->screens->base, q->name, buf_span(&out), s->screens->settings->policy_timeout, policy_said, a);
     buf_free(&out);
@@ -303,7 +306,8 @@ static struct span keep(struct screen *s, struct span text)
 
 static struct access_facts keep_facts(struct screen *s, const struct message_rcpt *m, bool trusted)
 {
-    size_t all = m->client.n + m->name.n + m->helo.n + m->login.n + m->sender.n + m->recipient.n;
+    size_t all = m->client.n + m->name.n + m->helo.n + m->login.n + m->sender.n + m->recipient.n + m->certificate.n + m->certificate_key.n +
+                 m->subject.n;
     if (!buf_reserve(&s->texts, all + 1)) /* it must not move */
         log_die("out of memory for a recipient");
     return (struct access_facts){.client = keep(s, m->client),
@@ -312,11 +316,16 @@ static struct access_facts keep_facts(struct screen *s, const struct message_rcp
                                  .login = keep(s, m->login),
                                  .sender = keep(s, m->sender),
                                  .recipient = keep(s, m->recipient),
+                                 .certificate = keep(s, m->certificate),
+                                 .certificate_key = keep(s, m->certificate_key),
+                                 .subject = keep(s, m->subject),
+                                 .certified = m->certified != 0,
                                  .trusted = trusted,
                                  .pipelining = m->pipelining != 0};
 }
 
-struct screen *screen_start(struct screens *screens, const struct message_rcpt *m, bool trusted, screen_fn *done, void *arg)
+struct screen *screen_start(struct screens *screens, const struct message_rcpt *m, bool trusted, bool certificate_listed, screen_fn *done,
+                            void *arg)
 {
     struct screen *s = calloc(1, sizeof *s);
     if (s == NULL || (s->timer = evtimer_new(screens->base, too_late, s)) == NULL)
@@ -327,6 +336,7 @@ struct screen *screen_start(struct screens *screens, const struct message_rcpt *
     s->done = done;
     s->arg = arg;
     struct access_facts facts = keep_facts(s, m, trusted);
+    facts.certificate_listed = certificate_listed;
     access_begin(&s->access, rules_of(screens, m->listener), &facts);
     if (!advance(s))
         return s;

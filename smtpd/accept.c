@@ -33,10 +33,10 @@ static void ask_client(struct session *s)
 }
 
 /* Sends a stranger away without a session. */
-static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *why, const char *rule)
+static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *code, const char *why, const char *rule)
 {
     char reply[600];
-    int n = snprintf(reply, sizeof reply, "421 4.7.0 %s %s\r\n", server->settings->hostname, why);
+    int n = snprintf(reply, sizeof reply, "%s %s %s\r\n", code, server->settings->hostname, why);
     struct buf line = BUF_EMPTY(2048), address = BUF_EMPTY(64);
     address_of_socket(client, &address);
     buf_add_text(&line, "reject: command=connect");
@@ -62,6 +62,16 @@ static void turn_away_local(const struct server *server, int fd, uid_t uid)
     close(fd);
 }
 
+/* A listener that is bound to networks is not there for others. */
+static bool is_let_in(const struct settings_listener *l, const struct sockaddr *client)
+{
+    struct network network;
+    for (size_t i = 0; i < l->clients.n; i++)
+        if (network_parse(span_of(l->clients.v[i]), &network) && network_contains(&network, client))
+            return true;
+    return l->clients.n == 0;
+}
+
 static bool is_free(const struct server *server, const struct sockaddr *client)
 {
     for (size_t i = 0; i < server->relay_from_count; i++)
@@ -73,16 +83,20 @@ static bool is_free(const struct server *server, const struct sockaddr *client)
 void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
 {
     const struct settings *settings = server->settings;
+    if (!is_let_in(listener, client)) {
+        turn_away(server, fd, client, "554 5.7.1", "this service is not for your network", "listener { clients }");
+        return;
+    }
     bool counted = !is_free(server, client);
     if (counted && !clients_enter(server->clients, client, settings->limit_sessions_client)) {
-        turn_away(server, fd, client, "too many sessions from your address", "limit { sessions_client }");
+        turn_away(server, fd, client, "421 4.7.0", "too many sessions from your address", "limit { sessions_client }");
         return;
     }
     struct session *s = NULL;
     if (shed_make_room(server, counted ? client : NULL))
         s = session_new(server, listener, fd);
     else
-        turn_away(server, fd, client, "too many sessions, try again later", "limit { sessions }");
+        turn_away(server, fd, client, "421 4.7.0", "too many sessions, try again later", "limit { sessions }");
     if (!s) {
         if (counted)
             clients_leave(server->clients, client);

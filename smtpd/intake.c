@@ -67,6 +67,9 @@ static void add_trace(struct session *s, struct intake *in)
         .address = buf_span(&s->client),
         .protocol = span_of(session_protocol(s)),
         .tls = buf_span(&s->tls),
+        .certificate = span_of(s->certificate ? s->certificate->certificate : NULL),
+        .subject = span_of(s->certificate ? s->certificate->subject : NULL),
+        .certified = s->certificate && s->certificate->trusted,
         .host = span_of(settings_of(s)->hostname),
         .id = span_of(in->text.text),
         .recipient = e->accepted == 1 ? buf_span(&e->first) : span_of(""),
@@ -205,6 +208,11 @@ static void log_accepted(const struct session *s, const struct intake *in)
     buf_printf(&line, " nrcpt=%" PRIu32 " size=%" PRIu64 " proto=%s", s->envelope.count, in->data.size, session_protocol(s));
     if (s->tls.len)
         log_value(&line, "tls", buf_span(&s->tls));
+    if (s->certificate) {
+        log_value(&line, "ccert", span_of(s->certificate->certificate));
+        log_value(&line, "ccert_subject", span_of(s->certificate->subject));
+        buf_printf(&line, " ccert_verified=%s", s->certificate->trusted ? "yes" : "no");
+    }
     if (s->login.len)
         log_value(&line, "login", buf_span(&s->login));
     log_buf(LOG_LEVEL_INFO, &line);

@@ -91,6 +91,7 @@ static void free_session(struct session *s)
     if (s->counted)
         clients_leave(server->clients, (struct sockaddr *)&s->address);
     stream_free(s->stream);
+    free(s->certificate);
     struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
@@ -257,6 +258,10 @@ static void on_secured(struct stream *stream, void *arg)
     s->due = 0;
     buf_clear(&s->tls);
     stream_tls_describe(stream, &s->tls);
+    if (SSL_session_reused(stream_tls(stream)))
+        buf_add_text(&s->tls, " resumed");
+    free(s->certificate);
+    s->certificate = tls_client_new(stream_tls(stream));
     if (s->greeted)
         s->state = SESSION_COMMAND;
     else

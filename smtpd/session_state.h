@@ -9,6 +9,7 @@
 #include "smtpd/data.h"
 #include "smtpd/envelope.h"
 #include "smtpd/session.h"
+#include "smtpd/tls_client.h"
 
 #include <time.h>
 
@@ -78,6 +79,7 @@ struct session {
     struct buf client; /* address as text; "" for the submit socket */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
+    struct tls_client *certificate; /* of the client; NULL: it has shown none */
     uint64_t conversation; /* with auth; 0: none */
     unsigned verdict;      /* of auth, while it is delayed */
     char mechanism[24];    /* that was tried last, for the log */

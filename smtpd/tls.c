@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #define CONTEXTS_MOST 256 /* more sets of certificates than that get the default's */
-#define AGAIN_SECONDS 1   /* tlsmgr died of the question a few times */
+#define CLIENT_DEPTH  9   /* certificates between a client's and its authority */
+#define CLIENT_OCTETS (32 << 10)
+#define AGAIN_SECONDS 1 /* tlsmgr died of the question a few times */
 #define CIPHERS       "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!PSK:!DSS:!AESCCM"
 
 /* What the callbacks of a listener's contexts get. */
@@ -33,6 +35,8 @@ struct tls {
     struct tls_chain chains[TLS_CHAINS];
     size_t chain_count;
     struct tls_tickets tickets;
+    X509_STORE *authorities; /* of clients; NULL: none are set */
+    STACK_OF(X509_NAME) * authority_names;
     struct listener_tls *listeners; /* as many as there are in the settings */
     struct context contexts[CONTEXTS_MOST];
     size_t context_count;
@@ -73,6 +77,38 @@ static bool set_session_context(SSL_CTX *ssl, const struct settings_listener *l)
            SSL_CTX_set_session_id_context(ssl, digest, sizeof digest) == 1;
 }
 
+/* A certificate that nobody vouches for is looked at all the same: rules may know its fingerprint. SSL_get_verify_result() tells. */
+static int any_will_do(int good, X509_STORE_CTX *store)
+{
+    (void)good, (void)store;
+    return 1;
+}
+
+static bool ask_clients(SSL_CTX *ssl, const struct listener_tls *of)
+{
+    int kind = of->listener->tls_client;
+    bool all = kind == LISTENER_CLIENT_REQUIRED || kind == LISTENER_CLIENT_VERIFIED;
+    if (kind == LISTENER_CLIENT_NONE)
+        return true;
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | (all ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                       kind == LISTENER_CLIENT_VERIFIED ? NULL : any_will_do);
+    SSL_CTX_set_verify_depth(ssl, CLIENT_DEPTH);
+    SSL_CTX_set_max_cert_list(ssl, CLIENT_OCTETS);
+    if (of->tls->authority_names)
+        SSL_CTX_set_client_CA_list(ssl, SSL_dup_CA_list(of->tls->authority_names));
+    return !of->tls->authorities || SSL_CTX_set1_verify_cert_store(ssl, of->tls->authorities) == 1;
+}
+
+/* For old devices, and only where `clients` names them (conf/check_sections.c). OpenSSL's level 1 and more refuse what TLS 1.0 and 1.1 are made of. */
+static bool set_strength(SSL_CTX *ssl, const struct settings_listener *l)
+{
+    static const int versions[] = {TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION, TLS1_3_VERSION};
+    if (l->tls_minimum < LISTENER_MINIMUM_TLS12)
+        SSL_CTX_set_security_level(ssl, 0);
+    return SSL_CTX_set_min_proto_version(ssl, versions[l->tls_minimum]) == 1 &&
+           SSL_CTX_set_cipher_list(ssl, *l->tls_ciphers ? l->tls_ciphers : CIPHERS) == 1;
+}
+
 static int on_name(SSL *, int *, void *);
 
 static bool set_up(SSL_CTX *ssl, const struct listener_tls *of)
@@ -85,8 +121,7 @@ static bool set_up(SSL_CTX *ssl, const struct listener_tls *of)
     SSL_CTX_set_tlsext_servername_callback(ssl, on_name);
     SSL_CTX_set_tlsext_servername_arg(ssl, (void *)(uintptr_t)of);
     tls_tickets_attach(ssl, &of->tls->tickets);
-    return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 && SSL_CTX_set_cipher_list(ssl, CIPHERS) == 1 &&
-           set_session_context(ssl, of->listener);
+    return set_strength(ssl, of->listener) && ask_clients(ssl, of) && set_session_context(ssl, of->listener);
 }
 
 static SSL_CTX *make_context(const struct listener_tls *of, uint64_t mask)
@@ -214,6 +249,19 @@ static int load_openssl(struct error *error)
     return 0;
 }
 
+static int load_authorities(struct tls *tls, struct error *error)
+{
+    const char *file = tls->settings->tls_client_authorities;
+    if (!*file)
+        return 0;
+    tls->authorities = X509_STORE_new();
+    tls->authority_names = SSL_load_client_CA_file(file);
+    if (!tls->authorities || !tls->authority_names || X509_STORE_load_file(tls->authorities, file) != 1)
+        return error_set(error, "tls { client_authorities }: %s can't be used: %s; it must be a PEM file of CA certificates", file,
+                         reason());
+    return 0;
+}
+
 int tls_open(const struct settings *settings, struct tls **out, struct error *error)
 {
     *out = NULL;
@@ -230,7 +278,7 @@ int tls_open(const struct settings *settings, struct tls **out, struct error *er
     for (size_t i = 0; i < settings->listener_count; i++)
         tls->listeners[i] = (struct listener_tls){tls, &settings->listeners[i]};
     *out = tls;
-    return 0;
+    return load_authorities(tls, error);
 }
 
 void tls_start(struct tls *tls, struct event_base *base, struct peer *tlsmgr, void (*ready)(void))

@@ -56,6 +56,9 @@ void trace_add(struct buf *out, const struct trace *t)
         buf_printf(out, ") with %.*s id %.*s", SPAN_ARG(t->protocol), SPAN_ARG(t->id));
     if (t->tls.n)
         buf_printf(out, "\r\n\t(%.*s)", SPAN_ARG(t->tls));
+    if (t->certificate.n)
+        buf_printf(out, "\r\n\t(client certificate %.*s %s\r\n\t SHA256:%.*s)", SPAN_ARG(t->subject),
+                   t->certified ? "verified" : "not verified", SPAN_ARG(t->certificate));
     if (t->recipient.n)
         buf_printf(out, "\r\n\tfor <%.*s>", SPAN_ARG(t->recipient));
     buf_add_text(out, ";\r\n\t");

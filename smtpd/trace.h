@@ -15,7 +15,10 @@ struct trace {
     struct span name;     /* forward-confirmed, or "unknown" */
     struct span address;  /* "192.0.2.1", "2001:db8::1" */
     struct span protocol; /* "ESMTPSA" */
-    struct span tls;      /* "TLSv1.3 TLS_AES_256_GCM_SHA384", "" for none */
+    struct span tls;      /* "TLSv1.3 TLS_AES_256_GCM_SHA384 resumed", "" for none */
+    struct span certificate; /* SHA-256 fingerprint of the client's, "" for none */
+    struct span subject;     /* its common name, made harmless */
+    bool certified;          /* it was verified */
     struct span host;     /* ours */
     struct span id;
     struct span recipient; /* "": more than one, so that none is told about the others */

@@ -83,6 +83,12 @@ static void ask_route(struct session *s)
                                  .recipient = buf_span(&s->recipient),
                                  .count = s->stranger && settings_of(s)->client_recipients,
                                  .pipelining = s->pipelining}};
+    if (s->certificate) {
+        m.rcpt.certificate = span_of(s->certificate->certificate);
+        m.rcpt.certificate_key = span_of(s->certificate->key);
+        m.rcpt.subject = span_of(s->certificate->subject);
+        m.rcpt.certified = s->certificate->trusted;
+    }
     session_ask(s, WAIT_ROUTE, s->server->route, &m, on_routed, ANSWER_SECONDS);
 }
 

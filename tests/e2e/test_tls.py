@@ -330,6 +330,220 @@ class Away(TLSHost):
         self.assertEqual(host.pid_of("smtpd"), smtpd)
 
 
+class OldDevices(TLSHost):
+    """A listener for a few devices that know nothing newer than TLS 1.0."""
+
+    def setUp(self):
+        super().setUp()
+        self.mine = self.network = '"127.0.0.1"'
+
+    def old_host(self, clients, minimum="TLSv1", more=""):
+        cert, key = make(self.keys, "mx.example", key="rsa")
+        host = Host(tls=False, users=(), listeners={})
+        self.addCleanup(host.__exit__, None, None, None)
+        host.configure(None, None, 'tls { certificate = "%s" key = "%s" }\n' % (cert, key), ("127.0.0.0/8",), {
+            "submissions": 'port = %d address = "127.0.0.1" tls = implicit' % host.submissions_port,
+            "old": 'port = %d address = "127.0.0.1" tls = implicit clients = { %s } tls_minimum = "%s" %s' % (host.port, clients, minimum, more)})
+        return host
+
+    @staticmethod
+    def handshake(port, *options):
+        done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % port, "-ign_eof", "-cipher", "ALL:@SECLEVEL=0"] + list(options),
+                              input=b"QUIT\r\n", capture_output=True, timeout=20)
+        return b"220 mx.local.example" in done.stdout and re.search(rb"Protocol *: (\S+)|New, (TLSv1.3)", done.stdout).group(0).split()[-1].decode()
+
+    def test_tls_1_0_where_it_is_allowed_and_nowhere_else(self):
+        with self.old_host('"127.0.0.1"') as host:
+            for version, name in (("-tls1", "TLSv1"), ("-tls1_1", "TLSv1.1"), ("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")):
+                self.assertEqual(self.handshake(host.port, version), name)
+            for version in ("-tls1", "-tls1_1"):
+                self.assertFalse(self.handshake(host.submissions_port, version))
+            self.assertTrue(self.handshake(host.submissions_port, "-tls1_2"))
+
+    def test_other_networks_are_turned_away(self):
+        with self.old_host('"192.0.2.0/24", "127.0.0.2"') as host:
+            with socket.create_connection(("127.0.0.1", host.port)) as s:
+                self.assertRegex(s.recv(1000), rb"^554 5\.7\.1 ")
+            with socket.create_connection(("127.0.0.1", host.port), source_address=("127.0.0.2", 0)) as s:
+                s.settimeout(0.3)
+                with self.assertRaises(TimeoutError):  # it waits for our ClientHello
+                    s.recv(1000)
+            self.assertRegex(host.log(), r'reject: command=connect client=127\.0\.0\.1 .*rule="listener { clients }"')
+
+    def test_ciphers_of_the_listener(self):
+        with self.old_host('"127.0.0.1"', "TLSv1.2", 'tls_ciphers = "ECDHE-RSA-AES128-SHA"') as host:
+            self.assertTrue(self.handshake(host.port, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA"))
+            self.assertFalse(self.handshake(host.port, "-tls1_2", "-cipher", "ECDHE-RSA-AES256-GCM-SHA384"))
+
+    def test_weak_for_everybody_is_refused_by_check(self):
+        for clients, minimum, more, wrong in (("", "TLSv1", "", True), ('"0.0.0.0/0"', "TLSv1.1", "", True), ("", "TLSv1.2", 'tls_ciphers = "ALL"', True),
+                                              ('"::/0", "10.0.0.0/8"', "TLSv1", "", True), ('"10.0.0.0/8"', "TLSv1", "", False), ("", "TLSv1.3", "", False),
+                                              ('"10.0.0.0/8"', "TLSv1.2", 'tls_ciphers = "nonsense"', True), ('"10.0.0.0/99"', "TLSv1.2", "", True)):
+            host = self.old_host(clients, minimum, more)
+            done = host.tool("postino", "check")
+            self.assertEqual(done.returncode != 0, wrong, (clients, minimum, more, done.stdout + done.stderr))
+            host.close()
+
+
+class ClientCertificates(TLSHost):
+    """What a client shows goes to the rules, the trace line and the log; it can hurt nobody."""
+
+    def setUp(self):
+        super().setUp()
+        self.pair = make(self.keys, "mx.example")
+        run = lambda *words: subprocess.run(["openssl"] + list(words), check=True, capture_output=True, cwd=self.keys)
+        run("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt")
+        run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=printer.example", "-keyout", "known.key", "-out", "known.csr")
+        run("x509", "-req", "-in", "known.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "9", "-out", "known.crt")
+        make(self.keys, "stranger.example", file="stranger")
+
+    def fingerprint(self, name):
+        text = subprocess.run(["openssl", "x509", "-in", os.path.join(self.keys, name + ".crt"), "-noout", "-fingerprint", "-sha256"], capture_output=True, text=True, check=True).stdout
+        return text.split("=")[1].strip()
+
+    def client_host(self, kind, settings="", access="", relay_from=("192.0.2.1",), **more):
+        host = Host(tls=False, users=(), listeners={}, **more)
+        self.addCleanup(host.__exit__, None, None, None)
+        host.configure({"*": "smtp:[127.0.0.1]:1"}, None, 'tls { certificate = "%s" key = "%s" client_authorities = "%s" }\n%s\n' % (self.pair + (os.path.join(self.keys, "ca.crt"), settings)),
+                       relay_from, {"submissions": 'port = %d address = "127.0.0.1" tls = implicit tls_client = %s %s' % (host.submissions_port, kind, access)})
+        return host.__enter__()
+
+    def shown(self, name=None, most=None):
+        c = context(most)
+        if name:
+            c.load_cert_chain(os.path.join(self.keys, name + ".crt"), os.path.join(self.keys, name + ".key"))
+        return c
+
+    def rcpt(self, host, c, to="x@elsewhere.example", session=None):
+        s = connect(host.submissions_port, c, session=session)
+        say(s, "EHLO client.example", 250)
+        say(s, "MAIL FROM:<a@client.example>", 250)
+        s.sendall(b"RCPT TO:<%s>\r\n" % to.encode())
+        return s, s.recv(1000).decode()
+
+    def test_a_listed_fingerprint_relays_and_the_trace_says_so(self):
+        maps = os.path.join(self.keys, "certs")
+        with open(maps, "w") as f:
+            f.write("%s printer\n" % self.fingerprint("stranger"))
+        os.chmod(self.keys, 0o755)
+        host = Host(tls=False)  # for its tools
+        self.addCleanup(host.close)
+        host.tool("postino", "map", "hash:" + maps, check=True)
+        host = self.client_host("ask", 'relay_clientcerts = { "hash:%s" }' % maps)
+        for name, expected in (("stranger", "250"), ("known", "554 5.7.1"), (None, "554 5.7.1")):
+            s, reply = self.rcpt(host, self.shown(name))
+            self.assertTrue(reply.startswith(expected), (name, reply))
+            s.close()
+        s, reply = self.rcpt(host, self.shown("stranger"), "alice@local.example")
+        say(s, "DATA", 354)
+        say(s, "Subject: x\r\n\r\nx\r\n.", 250)
+        s.close()
+        wait_for(lambda: host.messages("alice"))
+        trace = re.sub(rb"\s+", b" ", host.messages("alice")[0])
+        self.assertIn(b"(client certificate stranger.example not verified SHA256:%s)" % self.fingerprint("stranger").encode(), trace)
+        self.assertRegex(host.log(), r"tls=\"TLSv1.3 .*ccert=%s ccert_subject=stranger.example ccert_verified=no" % self.fingerprint("stranger"))
+
+    def test_all_that_the_authorities_vouch_for_relay_by_rule(self):
+        host = self.client_host("ask", access='access = { "permit_tls_all_clientcerts" }')
+        for name, expected in (("known", "250"), ("stranger", "554 5.7.1"), (None, "554 5.7.1")):
+            s, reply = self.rcpt(host, self.shown(name))
+            self.assertTrue(reply.startswith(expected), (name, reply))
+            s.close()
+        host = self.client_host("ask")  # without the rule
+        self.assertTrue(self.rcpt(host, self.shown("known"))[1].startswith("554"))
+
+    def test_a_resumed_session_has_its_certificate(self):
+        host = self.client_host("ask", access='access = { "permit_tls_all_clientcerts" }')
+        for most in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            c = self.shown("known", most)
+            s, reply = self.rcpt(host, c)
+            session = s.session
+            s.close()
+            s, reply = self.rcpt(host, c, session=session)
+            self.assertTrue(s.session_reused)
+            self.assertTrue(reply.startswith("250"), reply)
+            s.close()
+
+    def test_rules_by_certificate(self):
+        maps = os.path.join(self.keys, "ccert")
+        with open(maps, "w") as f:
+            f.write("%s REJECT go away\n" % self.fingerprint("stranger"))
+        os.chmod(self.keys, 0o755)
+        host = Host(tls=False)
+        self.addCleanup(host.close)
+        host.tool("postino", "map", "hash:" + maps, check=True)
+        host = self.client_host("ask", access='access = { "check_ccert_access hash:%s" }' % maps)
+        for name, expected in (("stranger", "554 5.7.1"), ("known", "250"), (None, "250")):
+            s, reply = self.rcpt(host, self.shown(name), "alice@local.example")
+            self.assertTrue(reply.startswith(expected), (name, reply))
+            s.close()
+
+    def comes_in(self, host, c):
+        try:
+            connect(host.submissions_port, c).close()
+            return True
+        except (OSError, AssertionError):
+            return False
+
+    def test_required_and_verified(self):
+        for kind, expected in (("required", {None: False, "stranger": True, "known": True}), ("verified", {None: False, "stranger": False, "known": True})):
+            host = self.client_host(kind)
+            for name, came in expected.items():
+                for most in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                    self.assertEqual(self.comes_in(host, self.shown(name, most)), came, (kind, name, most))
+            self.assertRegex(host.log(), r"tls-failed: client=\S+ reason=\"TLS handshake failed")
+
+    def test_hostile_certificates(self):
+        """names with NUL, quotes, line ends and control characters, a subject of 60 KiB, a hundred alternative names, a chain of 100, a huge key, garbage"""
+        host = self.client_host("ask")
+        before = host.pids()
+        config = os.path.join(self.keys, "evil.cnf")
+        evil = ["a\\x00b".replace("\\x00", "\0"), 'x" fingerprint=', "mx.example\r\nBcc: x", "\x1b[31mred", "(comment) \\", "\u202eevil", "x" * 64]
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+        from cryptography.x509.oid import NameOID
+        import datetime
+        now = datetime.datetime.utcnow()
+
+        def write(names, key, path, extensions=()):
+            name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, n) for n in names])
+            builder = x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key(), serial_number=7,
+                                              not_valid_before=now - datetime.timedelta(1), not_valid_after=now + datetime.timedelta(9))
+            for e in extensions:
+                builder = builder.add_extension(e, False)
+            cert = builder.sign(key, hashes.SHA256())
+            with open(path + ".crt", "wb") as f:
+                f.write(cert.public_bytes(serialization.Encoding.PEM))
+            with open(path + ".key", "wb") as f:
+                f.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()))
+        key = ec.generate_private_key(ec.SECP256R1())
+        for i, text in enumerate(evil):
+            write([text], key, os.path.join(self.keys, "evil%d" % i))
+            s, reply = self.rcpt(host, self.shown("evil%d" % i), "alice@local.example")
+            self.assertTrue(reply.startswith("250"), reply)
+            say(s, "DATA", 354)
+            say(s, "Subject: x\r\n\r\nx\r\n.", 250)
+            s.close()
+        write(["many.example"] * 300, key, os.path.join(self.keys, "many"))
+        write(["alt.example"], key, os.path.join(self.keys, "alt"), [x509.SubjectAlternativeName([x509.DNSName("n%d.example" % i) for i in range(100)])])
+        write(["big.example"], key, os.path.join(self.keys, "big"), [x509.SubjectAlternativeName([x509.DNSName("n%d.example" % i) for i in range(5000)])])
+        write(["huge.example"], rsa.generate_private_key(3, 4096), os.path.join(self.keys, "huge"))
+        chain = open(os.path.join(self.keys, "alt.crt")).read()
+        with open(os.path.join(self.keys, "chain.crt"), "w") as f:
+            f.write(chain * 100)
+        shutil.copy(os.path.join(self.keys, "alt.key"), os.path.join(self.keys, "chain.key"))
+        came = {name: self.comes_in(host, self.shown(name)) for name in ("many", "alt", "big", "huge", "chain")}
+        self.assertTrue(came["alt"] and came["huge"])
+        self.assertFalse(came["big"] or came["chain"])
+        wait_for(lambda: len(host.messages("alice")) == len(evil))
+        for message in host.messages("alice"):
+            head = message.split(b"\n\n")[0].replace(b"\r", b"")
+            self.assertNotRegex(head, rb"(?m)^Bcc:")
+            self.assertNotRegex(head, rb"[\x00-\x08\x0b-\x1f\x7f-\xff]")
+        self.assertEqual(host.pids(), before)
+
+
 class Frames(unittest.TestCase):
     """postino-tlsmgr, asked by a hostile smtpd."""
 

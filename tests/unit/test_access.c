@@ -150,6 +150,21 @@ static void trusted_clients_and_logins_are_permitted(void **state)
     DECIDES("250 by permit_sasl_authenticated");
 }
 
+static void clients_with_certificates_are_permitted(void **state)
+{
+    (void)state;
+    facts.certificate = SPAN_LITERAL("AB:CD");
+    USE("permit_tls_clientcerts", "permit_tls_all_clientcerts", "reject");
+    DECIDES("554 5.7.1 <bob@example.org>: Recipient address rejected: Access denied");
+    facts.certificate_listed = true;
+    USE("permit_tls_clientcerts", "reject");
+    DECIDES("250 by permit_tls_clientcerts");
+    facts.certificate_listed = false;
+    facts.certified = true;
+    USE("permit_tls_clientcerts", "permit_tls_all_clientcerts", "reject");
+    DECIDES("250 by permit_tls_all_clientcerts");
+}
+
 static void warn_if_reject_only_logs(void **state)
 {
     (void)state;
@@ -450,6 +465,7 @@ int main(void)
         T(nothing_refuses_what_no_rule_speaks_of),
         T(the_first_rule_that_decides_ends_it),
         T(trusted_clients_and_logins_are_permitted),
+        T(clients_with_certificates_are_permitted),
         T(warn_if_reject_only_logs),
         T(commands_out_of_turn),
         T(wrong_rules_are_named),

@@ -278,6 +278,15 @@ static const struct wrong wrongs[] = {
     {H "directory { spool = / }\n", 2, "root directory", 0},
     {H "directory { run = /x\nempty = /x }\n", 3, "same directory", 0},
     /* listeners */
+    {H "tls { certificate = { /a, /b }\n key = /a }\n", 3, "2 certificates and 1 keys", 0},
+    {H "tls { certificate = a key = /a }\n", 2, "\"a\" is not an absolute path", 0},
+    {H "listener a {\n tls_minimum = TLSv1 }\n", 3, "\"a\": tls_minimum is weaker|add clients", 0},
+    {H "listener a { clients = { 10.0.0.0/8, 0.0.0.0/0 }\n tls_minimum = TLSv1.1 }\n", 3, "tls_minimum is weaker", 0},
+    {H "listener a {\n tls_ciphers = ALL }\n", 3, "\"a\": tls_ciphers is weaker|add clients", 0},
+    {H "listener a {\n clients = 10.0.0.0/99 }\n", 3, "\"10.0.0.0/99\" is not a network", 0},
+    {H "listener a { tls = none\n tls_client = ask }\n", 3, "has no TLS, and so no certificates", 0},
+    {H "tls { certificate = /a key = /b }\nlistener a { tls = required\n tls_client = verified }\n", 4, "nobody vouches", 0},
+    {H "relay_clientcerts = /x\n", 2, "is not a map", 0},
     {H "listener a { tls = required }\n", 2, "\"a\" demands TLS|tls { certificate", 0},
     {H "listener a { port = 465\n tls = implicit }\n", 3, "demands TLS", 0},
     {H TLS "listener a { tls = none\n auth = required }\n", 4, "AUTH without TLS", 0},
@@ -551,7 +560,8 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr; do echo >bin/postino-$p; chmod 755 bin/postino-$p; done",
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr; do echo >bin/postino-$p; chmod 755 bin/postino-$p; "
+        "done",
         dir);
     run("cd %s && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && openssl rsa -aes128 -passout pass:x -in a.key -out "
         "locked.key 2>/dev/null",
