@@ -12,7 +12,9 @@
 #include <unistd.h>
 
 #define CLIENTS_MOST  100
-#define OTHERS_MOST   60 /* of them, who are no administrators: these find a place also when others take all they can get */
+#define OTHERS_MOST   60  /* of them, who are no administrators: these find a place also when others take all they can get */
+#define USER_MOST     4   /* of one user among these */
+#define IDLE          300 /* seconds */
 #define ADMINS_MOST   64
 #define PAGE          ((size_t)256 << 10)
 #define PAGE_MOST     ((size_t)3 << 20)
@@ -22,7 +24,7 @@
 
 static uid_t admins[ADMINS_MOST];
 static size_t admin_count;
-static size_t clients, others;
+static LIST_HEAD(, client) clients = LIST_HEAD_INITIALIZER(clients);
 
 void admin_resolve(const struct settings *s)
 {
@@ -38,14 +40,10 @@ void admin_resolve(const struct settings *s)
     }
 }
 
-static bool is_admin(int fd)
+static bool is_admin(uid_t uid)
 {
-    struct ucred who;
-    socklen_t size = sizeof who;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
-        return false;
     for (size_t i = 0; i < admin_count; i++) {
-        if (admins[i] == who.uid)
+        if (admins[i] == uid)
             return true;
     }
     return false;
@@ -76,10 +74,16 @@ uint64_t *admin_ids(size_t *count)
     return ids;
 }
 
+static void fill(struct snapshot *s)
+{
+    s->ids = admin_ids(&s->count);
+}
+
 static void snapshot(struct client *c)
 {
-    free(c->ids);
-    c->ids = admin_ids(&c->count);
+    static struct snapshot *newest;
+    snapshot_leave(&c->mails);
+    c->mails = snapshot_get(&newest, fill, c->privileged);
 }
 
 static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
@@ -116,12 +120,12 @@ static void list_one(uint64_t id, struct buf *entries, uint32_t *count)
     mail_looked(m);
 }
 
-static size_t first_after(const struct client *c, uint64_t after)
+static size_t first_after(const struct snapshot *s, uint64_t after)
 {
-    size_t low = 0, high = c->count;
+    size_t low = 0, high = s->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (c->ids[middle] <= after)
+        if (s->ids[middle] <= after)
             low = middle + 1;
         else
             high = middle;
@@ -136,13 +140,14 @@ static void on_list(struct client *c, const struct message *m)
     if (m->list.only) {
         list_one(m->list.only, &entries, &out.listed.entries.count);
     } else {
-        if (m->list.after == 0 || !c->ids)
+        if (m->list.after == 0 || !c->mails)
             snapshot(c);
-        size_t i = first_after(c, m->list.after);
+        const struct snapshot *s = c->mails;
+        size_t i = first_after(s, m->list.after);
         uint64_t end = queue_now_us() + PAGE_TIME;
-        for (; i < c->count && entries.len < PAGE && (entries.len == 0 || queue_now_us() < end); i++)
-            list_one(c->ids[i], &entries, &out.listed.entries.count);
-        out.listed.more = i < c->count;
+        for (; i < s->count && entries.len < PAGE && (entries.len == 0 || queue_now_us() < end); i++)
+            list_one(s->ids[i], &entries, &out.listed.entries.count);
+        out.listed.more = i < s->count;
     }
     out.listed.entries.bytes = buf_span(&entries);
     channel_send(c->channel, &out);
@@ -170,61 +175,105 @@ static void on_show(struct client *c, const struct message *m)
 
 /* ---- clients ----------------------------------------------------------------------------------------------------- */
 
+void admin_answer(struct client *c, const struct message *m)
+{
+    if (m->type == MESSAGE_LIST)
+        on_list(c, m);
+    else if (m->type == MESSAGE_SHOW)
+        on_show(c, m);
+    else if (m->type == MESSAGE_SITES)
+        admin_sites(c, m);
+}
+
+static void client_free(struct client *c)
+{
+    LIST_REMOVE(c, link);
+    admin_turn_leave(c);
+    channel_free(c->channel);
+    event_free(c->idle);
+    if (c->order)
+        order_orphan(c->order);
+    snapshot_leave(&c->mails);
+    snapshot_leave(&c->sites);
+    free(c);
+}
+
+static void rest(struct client *c)
+{
+    event_add(c->idle, &(struct timeval){.tv_sec = IDLE});
+}
+
+/* An order may take longer. */
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+    struct client *c = arg;
+    (void)fd, (void)what;
+    if (c->order)
+        rest(c);
+    else
+        client_free(c);
+}
+
 static void on_message(struct channel *channel, const struct message *m, void *arg)
 {
     struct client *c = arg;
     (void)channel;
-    switch (m->type) {
-    case MESSAGE_LIST:
-        on_list(c, m);
-        return;
-    case MESSAGE_SHOW:
-        on_show(c, m);
-        return;
-    case MESSAGE_SITES:
-        admin_sites(c, m);
-        return;
-    case MESSAGE_ORDER:
-        if (c->privileged)
-            order_start(c, m);
-        else
-            admin_done(c, m->id, 550, "Only root and the admins of postino.conf may do that", 0, 0);
-        return;
-    default:
-        return;
-    }
+    rest(c);
+    if (m->type == MESSAGE_ORDER && c->privileged)
+        order_start(c, m);
+    else if (m->type == MESSAGE_ORDER)
+        admin_done(c, m->id, 550, "Only root and the admins of postino.conf may do that", 0, 0);
+    else if (c->privileged)
+        admin_answer(c, m);
+    else if (!admin_turn_wait(c, m))
+        client_free(c);
 }
 
 static void on_closed(struct channel *channel, void *arg)
 {
-    struct client *c = arg;
-    channel_free(channel);
-    clients--;
-    others -= !c->privileged;
-    if (c->order)
-        order_orphan(c->order);
-    buf_free(&c->sites);
-    free(c->ids);
-    free(c);
+    (void)channel;
+    client_free(arg);
+}
+
+static bool has_place(uid_t uid, bool privileged)
+{
+    const struct client *c;
+    size_t all = 0, others = 0, own = 0;
+    LIST_FOREACH(c, &clients, link)
+    {
+        all++;
+        others += !c->privileged;
+        own += c->uid == uid;
+    }
+    return all < CLIENTS_MOST && (privileged || (others < OTHERS_MOST && own < USER_MOST));
+}
+
+static void add_client(int fd, uid_t uid)
+{
+    static const struct channel_handler handler = {.message = on_message, .closed = on_closed};
+    struct client *c = memory_new(1, sizeof *c);
+    c->uid = uid;
+    c->privileged = is_admin(uid);
+    c->idle = event_new(program_base(), -1, 0, on_idle, c);
+    if (!c->idle)
+        log_die("out of memory for the queue socket");
+    c->channel = channel_new(program_base(), fd, "admin", 1u << PROTOCOL_ADMIN_QMGR, SIDE_SERVER, &handler, c);
+    LIST_INSERT_HEAD(&clients, c, link);
+    rest(c);
 }
 
 static void on_accept(evutil_socket_t listener, short what, void *arg)
 {
-    static const struct channel_handler handler = {.message = on_message, .closed = on_closed};
     (void)what, (void)arg;
+    struct ucred who;
+    socklen_t size = sizeof who;
     int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    bool privileged = is_admin(fd);
-    if (clients >= CLIENTS_MOST || (!privileged && others >= OTHERS_MOST)) {
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && has_place(who.uid, is_admin(who.uid)))
+        add_client(fd, who.uid);
+    else
         close(fd);
-        return;
-    }
-    struct client *c = memory_new(1, sizeof *c);
-    c->privileged = privileged;
-    others += !privileged;
-    c->channel = channel_new(program_base(), fd, "admin", 1u << PROTOCOL_ADMIN_QMGR, SIDE_SERVER, &handler, c);
-    clients++;
 }
 
 void admin_listen(int fd)

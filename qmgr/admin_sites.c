@@ -45,25 +45,32 @@ static void add(const struct site *site, struct buf *out)
     record_site_add(out, &record);
 }
 
-static void snapshot(struct client *c)
+static void fill(struct snapshot *s)
 {
     struct gathering g = {.sites = memory_new(schedule_counts(queue.schedule).sites + 1, sizeof *g.sites)};
-    buf_free(&c->sites);
     schedule_each_site(queue.schedule, gather, &g);
     qsort(g.sites, g.count, sizeof *g.sites, by_jobs);
     for (size_t i = 0; i < g.count; i++)
-        add(g.sites[i], &c->sites);
-    if (c->sites.failed)
+        add(g.sites[i], &s->sites);
+    if (s->sites.failed)
         log_die("out of memory for the list of sites");
-    c->sites_left = (struct list){.count = (uint32_t)g.count, .bytes = buf_span(&c->sites)};
+    s->count = g.count;
     free(g.sites);
+}
+
+static void snapshot(struct client *c)
+{
+    static struct snapshot *newest;
+    snapshot_leave(&c->sites);
+    c->sites = snapshot_get(&newest, fill, c->privileged);
+    c->sites_left = (struct list){.count = (uint32_t)c->sites->count, .bytes = buf_span(&c->sites->sites)};
 }
 
 void admin_sites(struct client *c, const struct message *m)
 {
     struct buf page = BUF_EMPTY(FRAME_MAX);
     struct message out = {.type = MESSAGE_SITES_LISTED, .id = m->id, .fd = -1};
-    if (!m->sites.more)
+    if (!m->sites.more || !c->sites)
         snapshot(c);
     for (struct record_site s; page.len < PAGE && record_site_next(&c->sites_left, &s); out.sites_listed.sites.count++)
         record_site_add(&page, &s);
@@ -72,5 +79,5 @@ void admin_sites(struct client *c, const struct message *m)
     channel_send(c->channel, &out);
     buf_free(&page);
     if (c->sites_left.count == 0)
-        buf_free(&c->sites);
+        snapshot_leave(&c->sites);
 }
