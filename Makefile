@@ -88,7 +88,7 @@ define fuzzer
 build/fuzz/$(1): tests/fuzz/$(1).c $($(1)_SRC) $(common_SRC) $(wildcard common/*.h common/*.def conf/*.h conf/*.def)
 	@mkdir -p $$(@D)
 	@echo '  FUZZ $$@'
-	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS)
+	$$(Q)clang $$(FUZZ_CFLAGS) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS) $(IDN_LIBS)
 endef
 $(foreach f,$(FUZZERS),$(eval $(call fuzzer,$(f))))
 
@@ -102,7 +102,7 @@ define covered
 build/coverage/$(1): tests/$(2)/$(1).c $($(1)_SRC) $(common_SRC) $(wildcard common/*.h common/*.def conf/*.h conf/*.def)
 	@mkdir -p $$(@D)
 	@echo '  COVER $$@'
-	$$(Q)clang $$(COVER_CFLAGS) $(3) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS) -ldb-5.3 $$(smtpd_LIBS)
+	$$(Q)clang $$(COVER_CFLAGS) $(3) -o $$@ $$(filter %.c,$$^) $($(1)_LIBS) -ldb-5.3 $$(smtpd_LIBS) $(IDN_LIBS)
 endef
 $(foreach t,$(COVERED_TESTS),$(eval $(call covered,$(t),unit,-lcmocka)))
 $(foreach f,$(COVERED_FUZZERS),$(eval $(call covered,$(f),fuzz,-fsanitize=fuzzer)))
@@ -122,7 +122,7 @@ shims: all $(SHIMS:%=build/%/bin/postino-qmgr)
 
 # ---- what people call ---------------------------------------------------------------------------------------------------------------------
 
-BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libgsasl-dev libpam0g-dev
+BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libgsasl-dev libpam0g-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
 CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd postgrey ldnsutils swaks msmtp curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core libpam-modules
 

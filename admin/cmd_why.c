@@ -1,6 +1,7 @@
 /* postino why: the way of one recipient through relaying, routing and the rules of `access`, without a mail and without the running Postino.
  * DNS is asked as postino-dns would ask it; a policy service is not, as being asked may change its mind. */
 #include "admin/admin.h"
+#include "admin/queue_print.h"
 #include "admin/why_door.h"
 #include "common/address.h"
 #include "resolver/access.h"
@@ -127,7 +128,9 @@ static void answer_all(struct access *a)
 static void tell(const char *rule, const char *said, void *arg)
 {
     (void)arg;
-    printf("  %s: %s\n", rule, said);
+    printf("  %s: ", rule);
+    queue_print_text(stdout, span_of(said));
+    puts("");
 }
 
 static void print_lines(const char *p)
@@ -141,7 +144,9 @@ static void print_lines(const char *p)
 
 static int verdict(unsigned code, const char *status, const char *words, const char *by)
 {
-    printf("verdict: %u %s %s\n  by %s\n", code, status, words, by);
+    printf("verdict: %u %s ", code, status);
+    queue_print_text(stdout, span_of(words));
+    printf("\n  by %s\n", by);
     return code == 250 ? EX_OK : code < 500 ? EX_TEMPFAIL : EX_NOPERM;
 }
 
@@ -178,8 +183,13 @@ static int walk(const struct settings *s, const struct asked *q, bool trusted)
 
 static void print_targets(struct list targets)
 {
-    for (struct record_recipient r; record_recipient_next(&targets, &r);)
-        printf("  goes to <%.*s> by %.*s %.*s%.*s\n", SPAN_ARG(r.address), SPAN_ARG(r.transport), SPAN_ARG(r.nexthop), SPAN_ARG(r.mailbox));
+    for (struct record_recipient r; record_recipient_next(&targets, &r);) {
+        printf("  goes to <");
+        queue_print_text(stdout, r.address);
+        printf("> by %.*s %.*s", SPAN_ARG(r.transport), SPAN_ARG(r.nexthop));
+        queue_print_text(stdout, r.mailbox);
+        puts("");
+    }
 }
 
 static int why(const struct settings *s, const struct asked *q)

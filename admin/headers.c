@@ -127,7 +127,7 @@ static int complain(struct list_reader *r, const char *what)
     char near[41];
     size_t n = 0;
     for (; n < sizeof near - 1 && n < r->in.n; n++)
-        near[n] = (unsigned char)r->in.p[n] < 32 || r->in.p[n] == 127 ? ' ' : r->in.p[n];
+        near[n] = r->in.p[n] < ' ' || r->in.p[n] > '~' ? '?' : r->in.p[n]; /* char is signed */
     near[n] = '\0';
     return n ? error_set(r->error, "%s before \"%s\"", what, near) : error_set(r->error, "%s at the end", what);
 }

@@ -9,12 +9,15 @@
 
 void queue_print_text(FILE *out, struct span s)
 {
-    unsigned char before = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool control = c < 32 || c == 127 || (before == 0xc2 && c >= 0x80 && c < 0xa0); /* C1, as UTF-8 has it */
-        (void)fputc(control ? '?' : c, out);
-        before = c;
+    while (s.n > 0) {
+        bool plain = s.p[0] >= ' ' && s.p[0] <= '~';
+        size_t n = plain ? 1 : utf8_length(s);
+        if (n > 0)
+            (void)fwrite(s.p, 1, n, out);
+        else
+            (void)fputc('?', out);
+        n += n == 0;
+        s = span_make(s.p + n, s.n - n);
     }
 }
 

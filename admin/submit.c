@@ -156,7 +156,7 @@ static int refused(struct session *c, struct span what)
     char words[300];
     size_t n = 0;
     for (; n < sizeof words - 1 && n < c->reply.n; n++)
-        words[n] = (unsigned char)c->reply.p[n] < 32 || c->reply.p[n] == 127 ? '?' : c->reply.p[n];
+        words[n] = c->reply.p[n] < ' ' || c->reply.p[n] > '~' ? '?' : c->reply.p[n]; /* char is signed */
     words[n] = '\0';
     (void)error_set(c->error, "%.*s: %d %s", what.n < 150 ? (int)what.n : 150, what.p, c->code, words);
     return meaning(c);

@@ -2,8 +2,12 @@
 common_SRC := $(wildcard common/*.c) conf/settings.c conf/value.c conf/slice.c
 
 # Sources in common/ that need a library; a program that uses them names the library in its _LIBS:
-#   channel.c peer.c program.c: -levent_core     sandbox.c: -lseccomp     stream.c: -lssl -lcrypto     map.c: -ldb-5.3
+#   channel.c peer.c program.c: -levent_core     sandbox.c: -lseccomp     stream.c: -lssl -lcrypto     map.c: -ldb-5.3     idn.c: $(IDN_LIBS)
 COMMON_LIBS := -levent_core -lseccomp
+IDN_LIBS    := -lidn2 -lunistring
+
+TESTS += test_idn
+test_idn_LIBS := $(IDN_LIBS)
 
 TESTS += test_buf test_address test_messages test_channel
 test_channel_LIBS := -levent_core

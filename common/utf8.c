@@ -23,6 +23,21 @@ static size_t lead(unsigned char c, uint32_t *bits, uint32_t *least)
     return 0;
 }
 
+static bool turns_direction(uint32_t c)
+{
+    return c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+static bool is_no_character(uint32_t c)
+{
+    return (c >= 0xfdd0 && c <= 0xfdef) || (c & 0xfffe) == 0xfffe || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff;
+}
+
+static bool is_text(uint32_t c)
+{
+    return !turns_direction(c) && !is_no_character(c) && c != 0x2028 && c != 0x2029 && c != 0xfeff;
+}
+
 size_t utf8_length(struct span in)
 {
     uint32_t character, least;
@@ -35,8 +50,7 @@ size_t utf8_length(struct span in)
             return 0;
         character = character << 6 | (c & 0x3f);
     }
-    bool surrogate = character >= 0xd800 && character <= 0xdfff;
-    return character >= least && character <= 0x10ffff && !surrogate ? n : 0;
+    return character >= least && is_text(character) ? n : 0;
 }
 
 bool utf8_is_printable(struct span in)

@@ -11,6 +11,7 @@
 #include "conf/parse.h"
 
 #include "common/address.h"
+#include "conf/alabels.h"
 #include "conf/check.h"
 #include "conf/nearest.h"
 #include "conf/source.h"
@@ -195,9 +196,11 @@ static int begin(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
     (void)opt;
     *(const char **)result = value;
     enum settings_kind kind = kind_of(cfg->name);
-    struct buf title = BUF_EMPTY(SETTING_TEXT_MOST);
+    struct buf title = BUF_EMPTY(SETTING_TEXT_MOST), written = BUF_EMPTY(SETTING_TEXT_MOST);
     for (const char *p = cfg->title ? cfg->title : ""; *p; p++)
-        buf_add_char(&title, kind == SETTINGS_LISTENERS ? *p : (char)tolower((unsigned char)*p));
+        buf_add_char(&written, kind == SETTINGS_LISTENERS ? *p : (char)tolower((unsigned char)*p));
+    alabels_add(buf_span(&written), &title);
+    buf_free(&written);
     check_title(kind, buf_text(&title), line_of(cfg));
     struct place place = {
         .kind = kind, .index = settings_total(parser->settings, kind), .section = settings_sections[kind].name, .line = line_of(cfg)};
@@ -500,6 +503,7 @@ static int all_passes(struct buf *text)
 static void check_all(enum parse_depth depth)
 {
     const struct check check = {parser->settings, &parser->places, parser->report};
+    alabels_list(&parser->settings->relay_to);
     check_complete(&check);
     check_settings(&check);
     check_sections(&check);

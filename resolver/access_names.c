@@ -1,6 +1,8 @@
 /* Names that are none, and domains that take no mail. */
 #include "resolver/access_internal.h"
 
+#include "common/idn.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -15,11 +17,11 @@ static bool is_name(struct span name)
     return address_is_domain(name, false) && name.n > 0;
 }
 
-/* With a dot inside: "host.example". */
+/* With a dot inside: "host.example". That of an address may have U-labels. */
 static bool is_fqdn(struct span name)
 {
     size_t n = name.n > 0 && name.p[name.n - 1] == '.' ? name.n - 1 : name.n;
-    return is_name(name) && memchr(name.p, '.', n) != NULL;
+    return name.n > 0 && address_is_domain(name, true) && memchr(name.p, '.', n) != NULL;
 }
 
 static struct span domain_of(struct span address)
@@ -28,6 +30,18 @@ static struct span domain_of(struct span address)
     if (!address_parse(address, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a))
         return span_make(NULL, 0);
     return a.domain;
+}
+
+/* As DNS and our own domains have it: A-labels. */
+static struct span alabels(struct span domain, char to[ACCESS_NAME])
+{
+    struct buf ascii = BUF_EMPTY(ACCESS_NAME);
+    bool good = !span_is_ascii(domain) && idn_ascii(domain, &ascii) && ascii.len < ACCESS_NAME;
+    if (good)
+        memcpy(to, ascii.data, ascii.len);
+    domain = good ? span_make(to, ascii.len) : domain;
+    buf_free(&ascii);
+    return domain;
 }
 
 enum access_outcome access_unknown_client(struct access *a, const struct access_rule *r)
@@ -59,8 +73,10 @@ enum access_outcome access_non_fqdn_helo(struct access *a, const struct access_r
 /* A domain that can be asked about has a way for mail, or an address. No answer is no refusal for good. */
 static enum access_outcome ask_domain(struct access *a, struct span domain, struct span what, const char *status, const char *words)
 {
+    char ascii[ACCESS_NAME];
     if (domain.n == 0 || is_literal(domain))
         return OUTCOME_NEXT;
+    domain = alabels(domain, ascii);
     if (!access_answered(a))
         return access_ask(a, ACCESS_ASK_MAIL, domain) ? OUTCOME_ASK : OUTCOME_NEXT;
     if (a->questions[0].answer == ACCESS_YES)
@@ -109,8 +125,9 @@ enum access_outcome access_non_fqdn_recipient(struct access *a, const struct acc
 enum access_outcome access_unknown_recipient(struct access *a, const struct access_rule *r)
 {
     struct span domain = domain_of(a->facts.recipient);
+    char ascii[ACCESS_NAME];
     (void)r;
-    if (settings_domain(a->rules->settings, domain) != NULL)
+    if (settings_domain(a->rules->settings, alabels(domain, ascii)) != NULL)
         return OUTCOME_NEXT;
     return ask_domain(a, domain, a->facts.recipient, "5.1.2", "Recipient address rejected: Domain not found");
 }

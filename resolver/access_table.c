@@ -1,6 +1,7 @@
 /* Tables: under which keys a client, a name or an address is looked for, and what an entry says (access(5)). */
 #include "resolver/access_internal.h"
 
+#include "common/idn.h"
 #include "common/log.h"
 
 #include <stdio.h>
@@ -275,7 +276,36 @@ enum access_outcome access_helo(struct access *a, const struct access_rule *r)
     return s.outcome;
 }
 
-/* user@domain, domain and those above it, user@; without a +tag after with it. The null sender is "<>". */
+/* True: the search is over. */
+static bool search_mailbox(struct search *s, struct span local, size_t untagged, struct span domain)
+{
+    struct buf key = BUF_EMPTY(KEY_MOST);
+    buf_printf(&key, "%.*s@%.*s", (int)untagged, local.p, SPAN_ARG(domain));
+    bool over = untagged < local.n && search_key(s, buf_span(&key));
+    if (!over && !search_domain(s, domain)) {
+        buf_clear(&key);
+        buf_printf(&key, "%.*s@", (int)untagged, local.p);
+        over = search_key(s, buf_span(&key));
+    }
+    buf_free(&key);
+    return over || s->outcome != OUTCOME_NEXT;
+}
+
+static bool search_form(struct search *s, struct span local, struct span domain)
+{
+    const char *delimiters = s->a->rules->settings->recipient_delimiter;
+    size_t n = 0;
+    while (n < local.n && (n == 0 || !strchr(delimiters, local.p[n])))
+        n++;
+    struct buf whole = BUF_EMPTY(KEY_MOST);
+    buf_printf(&whole, "%.*s%s%.*s", SPAN_ARG(local), domain.n ? "@" : "", SPAN_ARG(domain));
+    bool over = search_key(s, buf_span(&whole)) || search_mailbox(s, local, n, domain);
+    buf_free(&whole);
+    return over;
+}
+
+/* user@domain, domain and those above it, user@; without a +tag after with it. The null sender is "<>". A domain may stand in the table as
+ * A-labels or as U-labels. */
 static enum access_outcome by_address(struct access *a, const struct access_rule *r, struct span text, const char *rejected)
 {
     struct address address;
@@ -286,21 +316,18 @@ static enum access_outcome by_address(struct access *a, const struct access_rule
         search_key(&s, SPAN_LITERAL("<>"));
         return s.outcome;
     }
-    if (!address_parse(text, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &address) || search_key(&s, text))
+    if (!address_parse(text, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &address))
         return s.outcome;
-    const char *delimiters = a->rules->settings->recipient_delimiter;
-    size_t n = 0;
-    while (n < address.local.n && (n == 0 || !strchr(delimiters, address.local.p[n])))
-        n++;
-    struct buf key = BUF_EMPTY(KEY_MOST);
-    buf_printf(&key, "%.*s@%.*s", (int)n, address.local.p, SPAN_ARG(address.domain));
-    bool over = n < address.local.n && search_key(&s, buf_span(&key));
-    if (!over && !search_domain(&s, address.domain)) {
-        buf_clear(&key);
-        buf_printf(&key, "%.*s@", (int)n, address.local.p);
-        search_key(&s, buf_span(&key));
-    }
-    buf_free(&key);
+    struct buf local = BUF_EMPTY(KEY_MOST), ascii = BUF_EMPTY(KEY_MOST), unicode = BUF_EMPTY(KEY_MOST);
+    idn_nfc(address.local, &local);
+    if (!idn_ascii(address.domain, &ascii))
+        buf_add_span(&ascii, address.domain);
+    idn_unicode(buf_span(&ascii), &unicode);
+    if (!search_form(&s, buf_span(&local), buf_span(&ascii)) && !span_equal(buf_span(&ascii), buf_span(&unicode)))
+        search_form(&s, buf_span(&local), buf_span(&unicode));
+    buf_free(&local);
+    buf_free(&ascii);
+    buf_free(&unicode);
     return s.outcome;
 }
 

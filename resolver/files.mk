@@ -13,7 +13,7 @@ fuzz_wire_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 # libunbound is bound to libevent as a whole; with libevent_core beside it there would be two.
 PROGRAMS += postino-dns
 postino-dns_SRC  = resolver/dns.c resolver/question.c resolver/wire.c resolver/resolve.c resolver/dane.c resolver/clientname.c resolver/nameservers.c
-postino-dns_LIBS = -lunbound -levent -lseccomp -lidn2
+postino-dns_LIBS = -lunbound -levent -lseccomp $(IDN_LIBS)
 MANUALS += resolver/postino-dns.8
 
 # For tests that drive one program by its control channel (tests/e2e/driven.py).
@@ -25,7 +25,7 @@ routing_SRC := resolver/routing.c resolver/aliases.c resolver/mailboxes.c resolv
 access_SRC := resolver/access.c resolver/access_rules.c resolver/access_table.c resolver/access_names.c resolver/access_dnsbl.c conf/access_words.c
 TESTS += test_access
 test_access_SRC  = $(access_SRC)
-test_access_LIBS = -ldb-5.3
+test_access_LIBS = -ldb-5.3 $(IDN_LIBS)
 FUZZERS += fuzz_access
 fuzz_access_SRC := $(access_SRC)
 fuzz_access_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
@@ -35,9 +35,9 @@ test_throttle_SRC = $(door_SRC)
 test_door_SRC  = $(door_SRC) tests/unit/fake_clock.c
 PROGRAMS += postino-route
 postino-route_SRC  = $(door_SRC) resolver/route.c resolver/screen.c resolver/policy.c resolver/users.c $(access_SRC) $(routing_SRC)
-postino-route_LIBS = $(COMMON_LIBS) -ldb-5.3
+postino-route_LIBS = $(COMMON_LIBS) $(IDN_LIBS) -ldb-5.3
 MANUALS += resolver/postino-route.8
 
 TESTS += test_route
 test_route_SRC  = $(routing_SRC)
-test_route_LIBS = -ldb-5.3
+test_route_LIBS = -ldb-5.3 $(IDN_LIBS)

@@ -1,6 +1,7 @@
 /* The mailboxes of our domains: the host's users, or a map from address to a path. */
 #include "resolver/routing_internal.h"
 
+#include "common/idn.h"
 #include "common/log.h"
 
 #define PATH_LIMIT 255
@@ -120,23 +121,35 @@ static enum outcome look_up(struct decision *d, const struct settings_domain *do
     return result == MAP_FOUND ? OUTCOME_OK : OUTCOME_UNKNOWN;
 }
 
-enum outcome mailboxes_map(struct decision *d, const struct settings_domain *domain, struct span local, struct span address)
+/* `at`: "@domain". */
+static enum outcome look_up_at(struct decision *d, const struct settings_domain *domain, struct span local, struct span at,
+                               struct buf *value)
 {
     struct span base = name_without_tag(d->routing->settings, local), none = {NULL, 0};
-    struct buf at = BUF_EMPTY(512), value = BUF_EMPTY(0);
-    buf_add_char(&at, '@');
-    buf_add_text(&at, domain->title);
-    struct span ats = buf_span(&at);
     struct {
         struct span local, at;
-    } keys[] = {{local, ats}, {base, ats}, {local, none}, {base, none}, {none, ats}};
+    } keys[] = {{local, at}, {base, at}, {local, none}, {base, none}, {none, at}};
     enum outcome outcome = OUTCOME_UNKNOWN;
     for (size_t i = 0; outcome == OUTCOME_UNKNOWN && i < sizeof keys / sizeof *keys; i++)
         if (keys[i].local.n > 0 || i == 4)
-            outcome = look_up(d, domain, keys[i].local, keys[i].at, &value);
+            outcome = look_up(d, domain, keys[i].local, keys[i].at, value);
+    return outcome;
+}
+
+/* In the map the domain may stand in either form. */
+enum outcome mailboxes_map(struct decision *d, const struct settings_domain *domain, struct span local, struct span address)
+{
+    struct buf at = BUF_EMPTY(512), unicode = BUF_EMPTY(1024), value = BUF_EMPTY(0);
+    buf_printf(&at, "@%s", domain->title);
+    buf_add_char(&unicode, '@');
+    idn_unicode(span_of(domain->title), &unicode);
+    enum outcome outcome = look_up_at(d, domain, local, buf_span(&at), &value);
+    if (outcome == OUTCOME_UNKNOWN && !span_equal(buf_span(&at), buf_span(&unicode)))
+        outcome = look_up_at(d, domain, local, buf_span(&unicode), &value);
     if (outcome == OUTCOME_OK)
         outcome = add_mailbox(d, domain, address, strip_slashes(buf_span(&value)));
     buf_free(&at);
+    buf_free(&unicode);
     buf_free(&value);
     return outcome;
 }

@@ -1,12 +1,12 @@
 #include "resolver/resolve.h"
 
 #include "common/address.h"
+#include "common/idn.h"
 #include "common/log.h"
 #include "conf/settings.h"
 #include "resolver/dane.h"
 #include "resolver/question.h"
 
-#include <idn2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -369,17 +369,6 @@ static bool literal(struct span name, struct buf *text)
     return true;
 }
 
-/* U-labels to A-labels (RFC 5891; mapped as UTS 46 says, so that capitals are no matter). */
-static bool to_ascii(const char *text, char *to, size_t size)
-{
-    char *ascii = NULL;
-    bool good = idn2_to_ascii_8z(text, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && strlen(ascii) < size;
-    if (good)
-        snprintf(to, size, "%s", ascii);
-    idn2_free(ascii);
-    return good;
-}
-
 /* "[host]" wants no MX; a final dot goes; letters become lower case. */
 static bool normalize(struct span name, char *to, size_t size, unsigned *want)
 {
@@ -389,18 +378,12 @@ static bool normalize(struct span name, char *to, size_t size, unsigned *want)
     }
     if (name.n > 1 && name.p[name.n - 1] == '.')
         name.n--;
-    if (name.n == 0 || name.n >= size || !address_is_domain(name, true))
-        return false;
-    char text[256];
-    snprintf(text, sizeof text, "%.*s", SPAN_ARG(name));
-    if (span_is_ascii(name))
-        snprintf(to, size, "%s", text);
-    else if (!to_ascii(text, to, size))
-        return false;
-    for (char *p = to; *p != '\0'; p++)
-        if (*p >= 'A' && *p <= 'Z')
-            *p = (char)(*p | 0x20);
-    return address_is_domain(span_of(to), false);
+    struct buf ascii = BUF_EMPTY(256);
+    bool good = idn_ascii(name, &ascii) && ascii.len < size;
+    if (good)
+        snprintf(to, size, "%.*s", SPAN_ARG(buf_span(&ascii)));
+    buf_free(&ascii);
+    return good;
 }
 
 static void invalid_name(struct resolve *r, struct span name)

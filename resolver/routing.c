@@ -1,5 +1,6 @@
 #include "resolver/routing_internal.h"
 
+#include "common/idn.h"
 #include "common/log.h"
 
 #include <search.h>
@@ -119,9 +120,26 @@ static bool has_mailbox_map(const struct routing *r, const struct settings_domai
     return r->mailboxes[domain - r->settings->domains] != NULL;
 }
 
+/* The domain in the form in which ours and the routes are compared. The address itself keeps what was said, as the next host may know it by
+ * nothing else; unless its local part is ASCII: then it is an address that every host takes (RFC 6531 3.2). */
+static bool take_alabels(struct address *a, struct buf *ascii, struct span *domain)
+{
+    if (span_is_ascii(a->domain)) {
+        add_lower(ascii, a->domain);
+        *domain = buf_span(ascii);
+        return true;
+    }
+    if (!idn_ascii(a->domain, ascii))
+        return false;
+    *domain = buf_span(ascii);
+    if (span_is_ascii(a->local))
+        a->domain = *domain;
+    return true;
+}
+
 /* A domain of ours. A role that a map does not have is looked for among the host's aliases and users. */
-static enum outcome ours(struct decision *d, const struct alias_path *path, const struct settings_domain *domain, struct span local,
-                         struct span address)
+static enum outcome ours_of_name(struct decision *d, const struct alias_path *path, const struct settings_domain *domain, struct span local,
+                                 struct span address)
 {
     if (!has_mailbox_map(d->routing, domain))
         return aliases_resolve_below(d, path, domain, local);
@@ -129,6 +147,16 @@ static enum outcome ours(struct decision *d, const struct alias_path *path, cons
     const struct settings_domain *home = home_domain(d->routing->settings);
     if (outcome == OUTCOME_UNKNOWN && name_is_role(local) && !has_mailbox_map(d->routing, home))
         return aliases_resolve_below(d, path, home, local);
+    return outcome;
+}
+
+static enum outcome ours(struct decision *d, const struct alias_path *path, const struct settings_domain *domain, struct span local,
+                         struct span address)
+{
+    struct buf name = BUF_EMPTY(1024);
+    idn_nfc(local, &name);
+    enum outcome outcome = ours_of_name(d, path, domain, buf_span(&name), address);
+    buf_free(&name);
     return outcome;
 }
 
@@ -154,35 +182,44 @@ static enum outcome decide_ours(struct decision *d, const struct address *a, con
     return outcome;
 }
 
-static enum outcome decide_other(struct decision *d, const struct address *a)
+static enum outcome decide_other(struct decision *d, const struct address *a, struct span domain)
 {
     struct buf whole = BUF_EMPTY(1024);
     struct span local;
     enum outcome outcome;
     if (!canonical(a, NULL, &whole, &local))
         outcome = decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
-    else if (!relay_allowed(d, local, a->domain))
+    else if (!relay_allowed(d, local, domain))
         outcome = decision_fail(d, 554, "5.7.1", "Relay access denied");
     else
-        outcome = nexthop_add(d, buf_span(&whole), span_make(whole.data + local.n + 1, a->domain.n));
+        outcome = nexthop_add(d, buf_span(&whole), domain);
     buf_free(&whole);
     return outcome;
 }
 
-static enum outcome decide(struct decision *d)
+static enum outcome decide_address(struct decision *d, const struct address *a, struct span alabels)
 {
     const struct settings *s = d->routing->settings;
+    const struct settings_domain *domain = alabels.n > 0 ? settings_domain(s, alabels) : home_domain(s);
+    if (domain != NULL)
+        return decide_ours(d, a, domain);
+    if (alabels.n == 0)
+        return decision_fail(d, 550, "5.1.1", "Recipient address rejected: no domain, and this host has none of its own");
+    return decide_other(d, a, alabels);
+}
+
+static enum outcome decide(struct decision *d)
+{
     struct address a;
+    struct buf ascii = BUF_EMPTY(512);
+    struct span domain;
     if (clientcerts_look(d) == OUTCOME_FAILED || senders_check(d) == OUTCOME_FAILED)
         return OUTCOME_FAILED;
-    if (!address_parse(d->rcpt->recipient, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a) || a.local.n == 0)
-        return decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
-    const struct settings_domain *domain = a.domain.n > 0 ? settings_domain(s, a.domain) : home_domain(s);
-    if (domain != NULL)
-        return decide_ours(d, &a, domain);
-    if (a.domain.n == 0)
-        return decision_fail(d, 550, "5.1.1", "Recipient address rejected: no domain, and this host has none of its own");
-    return decide_other(d, &a);
+    bool good = address_parse(d->rcpt->recipient, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a) && a.local.n > 0 &&
+                take_alabels(&a, &ascii, &domain);
+    enum outcome outcome = good ? decide_address(d, &a, domain) : decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
+    buf_free(&ascii);
+    return outcome;
 }
 
 /* What an alias leads to needs no permission to be relayed: the administrator wrote it. */
@@ -191,14 +228,15 @@ enum outcome routing_address(struct decision *d, const struct alias_path *path, 
     struct address a;
     if (!address_parse(text, ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8, &a) || a.local.n == 0)
         return OUTCOME_UNKNOWN;
-    struct buf whole = BUF_EMPTY(1024);
-    struct span local;
-    const struct settings_domain *domain = a.domain.n > 0 ? settings_domain(d->routing->settings, a.domain) : home;
+    struct buf whole = BUF_EMPTY(1024), ascii = BUF_EMPTY(512);
+    struct span local, alabels;
     enum outcome outcome = OUTCOME_UNKNOWN;
-    if (canonical(&a, home, &whole, &local))
-        outcome = domain != NULL ? ours(d, path, domain, local, buf_span(&whole))
-                                 : nexthop_add(d, buf_span(&whole), span_make(whole.data + local.n + 1, a.domain.n));
+    if (take_alabels(&a, &ascii, &alabels) && canonical(&a, home, &whole, &local)) {
+        const struct settings_domain *domain = alabels.n > 0 ? settings_domain(d->routing->settings, alabels) : home;
+        outcome = domain != NULL ? ours(d, path, domain, local, buf_span(&whole)) : nexthop_add(d, buf_span(&whole), alabels);
+    }
     buf_free(&whole);
+    buf_free(&ascii);
     return outcome;
 }
 

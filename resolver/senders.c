@@ -1,6 +1,7 @@
 /* Whose sender addresses are: a login may use what the maps of sender_logins say is its own, and nothing else. */
 #include "resolver/routing_internal.h"
 
+#include "common/idn.h"
 #include "common/log.h"
 
 #define KEY_MOST   1024
@@ -44,21 +45,39 @@ static enum outcome find_owner(struct decision *d, struct span key)
 }
 
 /* The address, the address without its tag, @domain: one of them has the login. */
-static enum outcome find_owners(struct decision *d, const struct address *a)
+static enum outcome find_owners_at(struct decision *d, struct span local, struct span domain)
 {
     struct buf key = BUF_EMPTY(KEY_MOST);
-    struct span domain = a->domain, untagged = name_without_tag(d->routing->settings, a->local);
-    add_lower(&key, a->whole);
-    enum outcome outcome = find_owner(d, buf_span(&key));
-    for (int step = 0; step < 2 && outcome == OUTCOME_UNKNOWN; step++) {
+    struct span untagged = name_without_tag(d->routing->settings, local), names[] = {local, untagged, span_of("")};
+    enum outcome outcome = OUTCOME_UNKNOWN;
+    for (size_t step = 0; step < 3 && outcome == OUTCOME_UNKNOWN; step++) {
+        if (step == 1 && untagged.n == 0)
+            continue;
         buf_clear(&key);
-        add_lower(&key, step == 0 ? untagged : span_of(""));
-        buf_add_char(&key, '@');
+        add_lower(&key, names[step]);
+        if (domain.n > 0 || step > 0)
+            buf_add_char(&key, '@');
         add_lower(&key, domain);
-        if (step == 1 || untagged.n > 0)
-            outcome = find_owner(d, buf_span(&key));
+        outcome = find_owner(d, buf_span(&key));
     }
     buf_free(&key);
+    return outcome;
+}
+
+/* In the maps a domain may stand as A-labels or as U-labels. */
+static enum outcome find_owners(struct decision *d, const struct address *a)
+{
+    struct buf local = BUF_EMPTY(KEY_MOST), ascii = BUF_EMPTY(KEY_MOST), unicode = BUF_EMPTY(KEY_MOST);
+    idn_nfc(a->local, &local);
+    if (!idn_ascii(a->domain, &ascii))
+        buf_add_span(&ascii, a->domain);
+    idn_unicode(buf_span(&ascii), &unicode);
+    enum outcome outcome = find_owners_at(d, buf_span(&local), buf_span(&ascii));
+    if (outcome == OUTCOME_UNKNOWN && !span_equal(buf_span(&ascii), buf_span(&unicode)))
+        outcome = find_owners_at(d, buf_span(&local), buf_span(&unicode));
+    buf_free(&local);
+    buf_free(&ascii);
+    buf_free(&unicode);
     return outcome;
 }
 

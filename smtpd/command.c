@@ -1,4 +1,5 @@
 #include "smtpd/command.h"
+#include "common/utf8.h"
 #include "smtpd/parameters.h"
 
 #define HELO_MOST ((size_t)255)
@@ -29,17 +30,28 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
-static bool printable(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((s.p[i] < ' ' || s.p[i] == 0x7f) && s.p[i] != '\t') /* char is signed: octets above 127 are below blank */
-            return false;
-    return true;
-}
-
 static struct span skip(struct span s, size_t n)
 {
     return n < s.n ? span_make(s.p + n, s.n - n) : span_make(s.p + s.n, 0);
+}
+
+/* RFC 6531 3.4, 3.7.4.2: HELO and all others stay ASCII. */
+static bool takes_utf8(enum verb verb)
+{
+    return verb == VERB_MAIL || verb == VERB_RCPT || verb == VERB_VRFY || verb == VERB_EXPN;
+}
+
+static bool printable(struct span s, bool utf8)
+{
+    while (s.n) {
+        char c = *s.p;
+        bool ascii = (c >= ' ' && c < 0x7f) || c == '\t'; /* char is signed: octets above 127 are below blank */
+        size_t n = ascii ? 1 : utf8 ? utf8_length(s) : 0;
+        if (!n)
+            return false;
+        s = skip(s, n);
+    }
+    return true;
 }
 
 static struct span trim_front(struct span s)
@@ -139,6 +151,15 @@ static enum command_result parse_text(struct command *c, struct span rest, size_
     return rest.n >= least && rest.n <= most ? COMMAND_OK : COMMAND_SYNTAX;
 }
 
+/* VRFY, EXPN: what is asked for, and SMTPUTF8 as a word behind it (RFC 6531 3.7.4.2). */
+static enum command_result parse_name(struct command *c, struct span rest)
+{
+    static const struct span word = SPAN_LITERAL("SMTPUTF8");
+    size_t before = rest.n > word.n ? rest.n - word.n : 0;
+    c->smtputf8 = before && is_blank(rest.p[before - 1]) && span_equal_nocase(skip(rest, before), word);
+    return parse_text(c, c->smtputf8 ? trim_back(span_make(rest.p, before)) : rest, 1, MANY);
+}
+
 static enum command_result parse_arguments(struct command *c, struct span rest)
 {
     switch (c->verb) {
@@ -146,16 +167,16 @@ static enum command_result parse_arguments(struct command *c, struct span rest)
     case VERB_EHLO:
         return parse_helo(c, rest);
     case VERB_MAIL:
-        return parse_path(c, rest, "FROM:", ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_BARE);
+        return parse_path(c, rest, "FROM:", ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8);
     case VERB_RCPT:
-        return parse_path(c, rest, "TO:", ADDRESS_ALLOW_BARE);
+        return parse_path(c, rest, "TO:", ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8);
     case VERB_AUTH:
         return parse_auth(c, rest);
     case VERB_BDAT:
         return parse_bdat(c, rest);
     case VERB_VRFY:
     case VERB_EXPN:
-        return parse_text(c, rest, 1, MANY);
+        return parse_name(c, rest);
     case VERB_NOOP:
     case VERB_HELP:
         return parse_text(c, rest, 0, MANY);
@@ -178,7 +199,7 @@ enum command_result command_parse(struct span line, struct command *c)
     struct span rest = trim_back(line);
     c->word = take_word(&rest);
     c->verb = find_verb(c->word);
-    if (!printable(line))
+    if (!printable(line, takes_utf8(c->verb)))
         return COMMAND_CHARACTERS;
     return parse_arguments(c, rest);
 }

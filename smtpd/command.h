@@ -1,8 +1,9 @@
-/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3030, 3461, 4954, 6152). Pure: spans into the line, no
+/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3030, 3461, 4954, 6152, 6531). Pure: spans into the line, no
  * state.
  *
  * The line comes without its line end. Octets that are not printable ASCII or a blank are refused in all of it, so that nothing a client
- * says in a command can break a text field, a trace line or a log. Leniency, as clients need it: any case, blanks after the colon and at
+ * says in a command can break a text field, a trace line or a log; UTF-8 (common/utf8.h) is taken in the four commands that RFC 6531 has it
+ * for. Whether it was allowed there is the caller's to judge. Leniency, as clients need it: any case, blanks after the colon and at
  * the end, a path without angle brackets. */
 #ifndef POSTINO_COMMAND_H
 #define POSTINO_COMMAND_H
@@ -51,9 +52,10 @@ struct command {
     uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that. BDAT: of the chunk */
     bool last;           /* BDAT LAST */
     enum body body;
+    bool smtputf8;     /* MAIL, VRFY, EXPN: SMTPUTF8 */
     enum ret ret;      /* MAIL RET= */
-    struct span envid; /* MAIL ENVID=, and */
-    struct span orcpt; /* RCPT ORCPT=, as they came: to be decoded with xtext_decode(), and then printable ASCII */
+    struct span envid; /* MAIL ENVID=, as it came: to be decoded with xtext_decode(), and then printable ASCII */
+    struct span orcpt; /* RCPT ORCPT=, as it came: parameter_orcpt() decodes it */
     uint16_t notify;   /* RCPT NOTIFY=: enum notify bits; 0: not given */
 };
 

@@ -36,6 +36,28 @@ static bool is_header_line(struct span head, bool whole)
     return !whole;
 }
 
+/* Enough of UTF-8 to tell it from older sets of characters, in which such a sequence makes no sense. */
+static void watch_octet(struct data *d, unsigned char c)
+{
+    bool tail = (c & 0xc0) == 0x80;
+    if (tail != (d->tail > 0) || c > 0xf7)
+        d->header_text = HEADER_OTHER;
+    if (!tail)
+        d->tail = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
+    else if (d->tail)
+        d->tail--;
+    if (c >= 0x80 && d->header_text == HEADER_ASCII)
+        d->header_text = HEADER_UTF8;
+}
+
+static void watch_header(struct data *d, struct span piece)
+{
+    if (!d->tail && span_is_ascii(piece))
+        return;
+    for (size_t i = 0; i < piece.n; i++)
+        watch_octet(d, (unsigned char)piece.p[i]);
+}
+
 static void look_at_header(struct data *d)
 {
     bool whole = d->line < sizeof d->head;
@@ -45,6 +67,7 @@ static void look_at_header(struct data *d)
     } else if (d->first_line && !is_header_line(head, whole)) {
         d->no_header = true;
         d->in_header = false;
+        d->header_text = HEADER_ASCII;
         if (d->limits.binary)
             fault(d, DATA_NO_HEADER);
     } else if (is_field(head, "Received:")) {
@@ -86,8 +109,10 @@ static bool is_octets(const struct data *d)
 
 static void put_text(struct data *d, struct span piece, struct buf *out)
 {
-    if (d->in_header)
+    if (d->in_header) {
         keep_head(d, piece);
+        watch_header(d, piece);
+    }
     /* Octet for octet the line may pass its limit before the message does, or after, and a NUL may come first: the first counts. */
     uint64_t line_room = is_octets(d) ? UINT64_MAX : d->limits.line > d->line + 2 ? d->limits.line - d->line - 2 : 0;
     uint64_t size_room = d->limits.size > d->size ? d->limits.size - d->size : 0;
@@ -108,6 +133,9 @@ static void put_text(struct data *d, struct span piece, struct buf *out)
 
 static void put_line_end(struct data *d, struct buf *out)
 {
+    if (d->tail)
+        d->header_text = HEADER_OTHER;
+    d->tail = 0;
     if (d->in_header)
         look_at_header(d);
     d->line = 0;

@@ -42,11 +42,13 @@ struct data {
     unsigned headers; /* enum data_header bits that were seen */
     bool no_header;   /* the first line is no header field */
     bool eight_bit;
+    enum header_text { HEADER_ASCII, HEADER_UTF8, HEADER_OTHER } header_text; /* OTHER: octets beyond ASCII that are no UTF-8 */
     /* private */
     enum { DATA_LINE_START, DATA_TEXT, DATA_CR, DATA_DOT, DATA_DOT_CR, DATA_DONE } state;
     bool in_header, first_line;
-    uint64_t line; /* octets of this line so far */
-    char head[16]; /* its beginning, in the header */
+    unsigned char tail; /* octets of a UTF-8 character in the header that are to come */
+    uint64_t line;      /* octets of this line so far */
+    char head[16];      /* its beginning, in the header */
 };
 
 void data_start(struct data *, const struct data_limits *);

@@ -1,6 +1,7 @@
 #include "smtpd/envelope.h"
 
 #include "common/address.h"
+#include "common/utf8.h"
 
 #include <stdlib.h>
 
@@ -184,10 +185,7 @@ static bool is_header(struct span line)
     size_t name = 0;
     while (name < line.n && line.p[name] > ' ' && line.p[name] < 0x7f && line.p[name] != ':')
         name++;
-    for (size_t i = name; i < line.n; i++)
-        if ((unsigned char)line.p[i] < ' ' || line.p[i] == 0x7f)
-            return false;
-    return name > 0 && name < line.n && line.n <= 998;
+    return name > 0 && name < line.n && line.n <= 998 && utf8_is_printable(span_make(line.p + name, line.n - name));
 }
 
 void envelope_prepend(struct envelope *e, struct span lines)

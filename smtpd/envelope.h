@@ -7,6 +7,7 @@
 struct envelope {
     bool open;         /* MAIL was accepted */
     bool binary;       /* BODY=BINARYMIME (RFC 3030) */
+    bool utf8;         /* SMTPUTF8 (RFC 6531) */
     uint32_t accepted; /* RCPTs that were answered with 250 */
     uint32_t refused;
     struct buf sender; /* "" for the null reverse-path */
@@ -29,7 +30,7 @@ void envelope_close(struct envelope *); /* back to nothing; all memory is freed 
 /* What a client asks for one recipient (RFC 3461). */
 struct wishes {
     uint16_t notify;   /* enum notify bits */
-    struct span orcpt; /* decoded; "" when none */
+    struct span orcpt; /* decoded, printable ASCII; "" when none */
 };
 
 /* Adds what route made of the recipient that the client called `said`. All of them have its wishes; those that route gave another address

@@ -72,7 +72,7 @@ static void add_trace(struct session *s, struct intake *in)
         .certified = s->certificate && s->certificate->trusted,
         .host = span_of(settings_of(s)->hostname),
         .id = span_of(in->text.text),
-        .recipient = e->accepted == 1 ? buf_span(&e->first) : span_of(""),
+        .recipient = e->accepted == 1 && span_is_ascii(buf_span(&e->first)) ? buf_span(&e->first) : span_of(""),
         .now = in->now,
     };
     buf_add_span(&in->body, buf_span(&e->prepend));
@@ -265,12 +265,26 @@ static void add_flow(const struct session *s, struct buf *out)
     }
 }
 
+static bool is_ascii_front(const struct session *s)
+{
+    bool made_from = (s->local || s->login.len) && !(s->intake->data.headers & HEADER_FROM);
+    return span_is_ascii(buf_span(&s->envelope.prepend)) && !(made_from && !span_is_ascii(buf_span(&s->envelope.sender)));
+}
+
+/* What the message will need of the hosts that it goes to: not what the client thought, but what is there (RFC 6531 3.4). What a recipient
+ * needs is seen from its address. */
+static unsigned needs_of(const struct session *s)
+{
+    bool ascii_front = is_ascii_front(s), eight_bit = s->intake->data.eight_bit || !ascii_front;
+    bool utf8 = !span_is_ascii(buf_span(&s->envelope.sender)) || s->intake->data.header_text == HEADER_UTF8 || !ascii_front;
+    return (eight_bit ? ENVELOPE_8BIT : 0u) | (s->envelope.utf8 && utf8 ? ENVELOPE_SMTPUTF8 : 0u);
+}
+
 static unsigned flags_of(const struct session *s)
 {
     int priority = s->local ? LISTENER_PRIORITY_NORMAL : s->listener->priority;
-    return (s->intake->data.eight_bit ? ENVELOPE_8BIT : 0u) | (s->envelope.binary ? ENVELOPE_BINARY : 0u) |
-           (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) | (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) |
-           (s->envelope.hold ? ENVELOPE_HOLD : 0u);
+    return needs_of(s) | (s->envelope.binary ? ENVELOPE_BINARY : 0u) | (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) |
+           (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) | (s->envelope.hold ? ENVELOPE_HOLD : 0u);
 }
 
 static void ask_put(struct session *s)

@@ -1,5 +1,7 @@
 #include "smtpd/parameters.h"
 
+#include "common/utf8.h"
+
 static struct span skip(struct span s, size_t n)
 {
     return n < s.n ? span_make(s.p + n, s.n - n) : span_make(s.p + s.n, 0);
@@ -41,11 +43,12 @@ static bool parse_body(struct span value, enum body *out)
 
 #define ENVID_MOST ((size_t)100)
 #define ORCPT_MOST ((size_t)500)
+#define ORCPT_LONG (ORCPT_MOST * 4) /* as utf-8-addr-xtext: \x{80} for two octets */
 
 /* xtext of at least one character that hides nothing but printable ASCII: no line end, no header that is not ours. */
 static bool is_xtext(struct span value)
 {
-    struct buf decoded = BUF_EMPTY(ORCPT_MOST);
+    struct buf decoded = BUF_EMPTY(ORCPT_LONG);
     bool good = value.n && xtext_decode(value, &decoded);
     for (size_t i = 0; good && i < decoded.len; i++)
         good = decoded.data[i] >= ' ' && decoded.data[i] <= '~';
@@ -104,12 +107,50 @@ static bool is_atom(struct span s)
     return s.n > 0;
 }
 
-static bool parse_orcpt(struct span value, struct command *c)
+static bool is_utf8_type(struct span type)
+{
+    return span_equal_nocase(type, SPAN_LITERAL("utf-8"));
+}
+
+/* With \x{...} for each character beyond ASCII. */
+static void to_ascii(struct span address, struct buf *out)
+{
+    while (address.n) {
+        size_t n = utf8_length(address);
+        if (n)
+            xtext_encode_utf8(span_make(address.p, n), out);
+        else
+            buf_add_char(out, *address.p);
+        address = skip(address, n ? n : 1);
+    }
+}
+
+bool parameter_orcpt(struct span value, struct buf *out)
 {
     const char *semicolon = value.n ? memchr(value.p, ';', value.n) : NULL;
-    size_t type = semicolon ? (size_t)(semicolon - value.p) : value.n;
+    struct span type = span_make(value.p, semicolon ? (size_t)(semicolon - value.p) : 0), address = skip(value, type.n + 1);
+    struct buf ascii = BUF_EMPTY(ORCPT_LONG);
+    bool good = semicolon && value.n <= ORCPT_MOST && is_atom(type) && (span_is_ascii(address) || is_utf8_type(type));
+    size_t before = out->len;
+    to_ascii(address, &ascii);
+    good = good && is_xtext(buf_span(&ascii));
+    if (good) {
+        buf_add(out, type.p, type.n + 1);
+        good = xtext_decode(buf_span(&ascii), out) && !out->failed;
+    }
+    if (!good)
+        out->len = before;
+    buf_free(&ascii);
+    return good;
+}
+
+static bool parse_orcpt(struct span value, struct command *c)
+{
+    struct buf unused = BUF_EMPTY(0);
+    bool good = parameter_orcpt(value, &unused);
     c->orcpt = value;
-    return semicolon && value.n <= ORCPT_MOST && is_atom(span_make(value.p, type)) && is_xtext(skip(value, type + 1));
+    buf_free(&unused);
+    return good;
 }
 
 /* ---- all parameters -------------------------------------------------------------------------------------------------------------- */
@@ -128,7 +169,20 @@ static bool take_body(struct span value, struct command *c)
 static bool take_auth(struct span value, struct command *c)
 {
     (void)c;
-    return value.n > 0;
+    return value.n > 0 && span_is_ascii(value);
+}
+
+static const char absent[1]; /* where the value of a `key` alone is; that of `key=` is empty, but somewhere else */
+
+static bool no_value(struct span value)
+{
+    return value.p == absent;
+}
+
+static bool take_smtputf8(struct span value, struct command *c)
+{
+    c->smtputf8 = true;
+    return no_value(value);
 }
 
 static const struct parameter {
@@ -140,7 +194,7 @@ static const struct parameter {
     {{"SIZE", 4}, VERB_MAIL, take_size, COMMAND_PARAMETER}, {{"BODY", 4}, VERB_MAIL, take_body, COMMAND_PARAMETER},
     {{"AUTH", 4}, VERB_MAIL, take_auth, COMMAND_PARAMETER}, {{"RET", 3}, VERB_MAIL, parse_ret, COMMAND_VALUE},
     {{"ENVID", 5}, VERB_MAIL, parse_envid, COMMAND_VALUE},  {{"NOTIFY", 6}, VERB_RCPT, parse_notify, COMMAND_VALUE},
-    {{"ORCPT", 5}, VERB_RCPT, parse_orcpt, COMMAND_VALUE},
+    {{"ORCPT", 5}, VERB_RCPT, parse_orcpt, COMMAND_VALUE},  {{"SMTPUTF8", 8}, VERB_MAIL, take_smtputf8, COMMAND_VALUE},
 };
 
 #define PARAMETERS (sizeof parameters / sizeof parameters[0])
@@ -157,5 +211,5 @@ enum command_result parameter_take(struct command *c, struct span word, unsigned
     if (*seen & 1u << i)
         return parameters[i].twice;
     *seen |= 1u << i;
-    return parameters[i].take(skip(word, key.n + 1), c) ? COMMAND_OK : COMMAND_VALUE;
+    return parameters[i].take(equals ? skip(word, key.n + 1) : span_make(absent, 0), c) ? COMMAND_OK : COMMAND_VALUE;
 }

@@ -7,4 +7,8 @@
 /* One parameter, `key` or `key=value`, of c->verb. `seen` remembers which were there; 0 at first. */
 enum command_result parameter_take(struct command *c, struct span word, unsigned *seen);
 
+/* The value of ORCPT without its xtext, as printable ASCII: what is UTF-8 in it (utf-8-addr-unitext, RFC 6533 3) becomes utf-8-addr-xtext,
+ * which may travel everywhere. False, and `out` is as it was: it is none. */
+bool parameter_orcpt(struct span value, struct buf *out);
+
 #endif

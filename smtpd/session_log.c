@@ -54,11 +54,13 @@ void session_log_refused(const struct session *s, const char *about, struct span
     buf_free(&line);
 }
 
-/* RFC 3848 */
+/* RFC 3848; RFC 6531 4.3 for what was sent with SMTPUTF8. */
 const char *session_protocol(const struct session *s)
 {
     if (s->local)
         return "local";
+    if (s->envelope.utf8)
+        return s->login.len ? s->tls_active ? "UTF8SMTPSA" : "UTF8SMTPA" : s->tls_active ? "UTF8SMTPS" : "UTF8SMTP";
     if (!s->esmtp)
         return "SMTP";
     if (s->login.len)

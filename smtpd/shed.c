@@ -165,7 +165,8 @@ static void leave_line(struct session *s)
 
 static bool waits(const struct session *s)
 {
-    return s->stream && !s->envelope.open && (s->state == SESSION_QUIET || s->state == SESSION_COMMAND || s->state == SESSION_RESPONSE || s->state == SESSION_HANDSHAKE);
+    return s->stream && !s->envelope.open &&
+           (s->state == SESSION_QUIET || s->state == SESSION_COMMAND || s->state == SESSION_RESPONSE || s->state == SESSION_HANDSHAKE);
 }
 
 static struct shed_line *line_of(const struct session *s)

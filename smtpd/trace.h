@@ -21,7 +21,9 @@ struct trace {
     bool certified;          /* it was verified */
     struct span host;     /* ours */
     struct span id;
-    struct span recipient; /* "": more than one, so that none is told about the others */
+    struct span
+        recipient; /* "": more than one, so that none is told about the others; or beyond ASCII, so that it is not this line which needs SMTPUTF8 when
+                            * an alias has led to an ASCII address */
     time_t now;
 };
 

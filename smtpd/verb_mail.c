@@ -2,6 +2,7 @@
 #include "smtpd/session_state.h"
 
 #include "common/log.h"
+#include "smtpd/parameters.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,6 +35,18 @@ static bool is_null(const struct address *a)
     return a->whole.n == 0;
 }
 
+/* The parameters that are offered here only at times. */
+static bool parameters_offered(struct session *s, const struct command *c)
+{
+    if (c->smtputf8 && !session_offers_utf8(s))
+        session_refuse(s, "MAIL", 555, "5.5.4", "SMTPUTF8 is not offered here");
+    else if (!c->smtputf8 && !span_is_ascii(c->path.whole)) /* RFC 6531 3.5 */
+        session_refuse(s, "MAIL", 550, "5.6.7", "an address beyond ASCII needs SMTPUTF8");
+    else
+        return true;
+    return false;
+}
+
 static void mail_accepted(struct session *s)
 {
     session_reply(s, 250, "2.1.0", "Ok");
@@ -41,7 +54,7 @@ static void mail_accepted(struct session *s)
 
 void session_mail(struct session *s, const struct command *c)
 {
-    if (!may_mail(s))
+    if (!may_mail(s) || !parameters_offered(s, c))
         return;
     if (!is_null(&c->path) && !c->path.domain.n && !s->local) {
         session_refuse(s, "MAIL", 501, "5.1.7", "the sender's address has no domain");
@@ -60,6 +73,7 @@ void session_mail(struct session *s, const struct command *c)
     s->envelope.binary = c->body == BODY_BINARYMIME;
     if (!is_null(&c->path) && !c->path.domain.n)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
+    s->envelope.utf8 = c->smtputf8;
     s->envelope.ret = c->ret;
     xtext_decode(c->envid, &s->envelope.envid);
     session_count(s, COUNT_MESSAGE, "MAIL", mail_accepted);
@@ -98,6 +112,10 @@ static bool may_rcpt(struct session *s, const struct command *c)
         session_refuse(s, "RCPT", 503, "5.5.1", "send MAIL first");
     else if (s->intake)
         session_refuse(s, "RCPT", 503, "5.5.1", "the message comes already");
+    else if (!s->envelope.utf8 && !span_is_ascii(c->path.whole)) /* RFC 6531 3.5 */
+        session_refuse(s, "RCPT", 553, "5.6.7", "an address beyond ASCII needs SMTPUTF8 with MAIL");
+    else if (!s->envelope.utf8 && !span_is_ascii(c->orcpt)) /* RFC 6533 3 */
+        session_refuse(s, "RCPT", 501, "5.5.4", "ORCPT beyond ASCII needs SMTPUTF8 with MAIL");
     else if (!s->local && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
         session_refuse(s, "RCPT", 501, "5.1.3", "the recipient's address has no domain");
     else if (shed_takes_too_much(s))
@@ -117,7 +135,8 @@ void session_rcpt(struct session *s, const struct command *c)
     buf_clear(&s->recipient);
     buf_add_span(&s->recipient, c->path.whole);
     buf_clear(&s->orcpt);
-    xtext_decode(c->orcpt, &s->orcpt);
+    if (c->orcpt.n)
+        parameter_orcpt(c->orcpt, &s->orcpt);
     s->notify = c->notify;
     if (session_refused_early(s))
         return;

@@ -65,6 +65,11 @@ bool session_offers(const struct session *s, const char *keyword)
     return !is_hidden(s, span_of(keyword));
 }
 
+bool session_offers_utf8(const struct session *s)
+{
+    return settings_of(s)->smtpd_smtputf8 && session_offers(s, "SMTPUTF8");
+}
+
 /* A line is said when the next one comes, as the last has another form. */
 static void ehlo_line(struct session *s, struct buf *line, const char *next)
 {
@@ -94,6 +99,8 @@ void session_ehlo(struct session *s, struct span mechanisms)
         ehlo_line(s, &line, auth);
     ehlo_line(s, &line, "ENHANCEDSTATUSCODES");
     ehlo_line(s, &line, "DSN");
+    if (session_offers_utf8(s))
+        ehlo_line(s, &line, "SMTPUTF8");
     ehlo_line(s, &line, "CHUNKING");
     if (session_offers(s, "CHUNKING"))
         ehlo_line(s, &line, "BINARYMIME");
@@ -190,16 +197,26 @@ static void do_quit(struct session *s, const struct command *c)
     session_end(s, 221, "2.0.0", "%s closing connection", settings_of(s)->hostname);
 }
 
+/* Neither takes SMTPUTF8 where it is not offered; no reply has a mailbox in it. */
+static bool is_strange(struct session *s, const struct command *c)
+{
+    bool strange = (c->smtputf8 || !span_is_ascii(c->argument)) && !session_offers_utf8(s);
+    if (strange)
+        session_refuse(s, command_verb_name(c->verb), 501, "5.5.4", "SMTPUTF8 is not offered here");
+    return strange;
+}
+
 static void do_vrfy(struct session *s, const struct command *c)
 {
-    (void)c;
+    if (is_strange(s, c))
+        return;
     session_reply(s, 252, "2.0.0", "can't verify; send the mail, and it will be tried");
 }
 
 static void do_expn(struct session *s, const struct command *c)
 {
-    (void)c;
-    session_refuse(s, "EXPN", 502, "5.5.1", "lists are not shown");
+    if (!is_strange(s, c))
+        session_refuse(s, "EXPN", 502, "5.5.1", "lists are not shown");
 }
 
 static void do_help(struct session *s, const struct command *c)

@@ -133,7 +133,7 @@ def rfc5321_4_1_1_1_helo_has_one_line(s):
 
 
 # What has to be offered; an extension that comes is one line.
-OFFERED = {"PIPELINING": [], "SIZE": ["2097152"], "STARTTLS": [], "ENHANCEDSTATUSCODES": [], "8BITMIME": [], "DSN": []}
+OFFERED = {"PIPELINING": [], "SIZE": ["2097152"], "STARTTLS": [], "ENHANCEDSTATUSCODES": [], "8BITMIME": [], "DSN": [], "SMTPUTF8": []}
 OURS = {"LIMITS"}  # and these, which Postfix has not
 
 

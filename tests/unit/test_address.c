@@ -204,6 +204,8 @@ static void utf8_only_where_allowed_and_well_formed(void **state)
                "cher.example",
                "");
     path_gives("<\"\xf0\x9f\x98\x80 x\"@\xe4\xbe\x8b.example>", ADDRESS_ALLOW_UTF8, "\"\xf0\x9f\x98\x80 x\"", "\xe4\xbe\x8b.example", "");
+    path_gives("<\xe0\xa4\x95\xe0\xa5\x8d\xe2\x80\x8d@example.org>", ADDRESS_ALLOW_UTF8, "\xe0\xa4\x95\xe0\xa5\x8d\xe2\x80\x8d",
+               "example.org", "");
     path_refused("<j\xc3\xbcrgen@example.org>", 0);
     path_refused("<a@b\xc3\xbc"
                  "cher.example>",
@@ -222,7 +224,18 @@ static void utf8_only_where_allowed_and_well_formed(void **state)
                                       "\xc2\x80",
                                       "\xc2\x9f",
                                       "\xe2\x82",
-                                      "\xff\xfe"};
+                                      "\xff\xfe",
+                                      "\xe2\x80\xa8", /* ends a line for some */
+                                      "\xe2\x80\xa9",
+                                      "\xe2\x80\x8e", /* turn what follows */
+                                      "\xe2\x80\xae",
+                                      "\xe2\x81\xa6",
+                                      "\xe2\x81\xa9",
+                                      "\xd8\x9c",
+                                      "\xef\xbb\xbf", /* byte order */
+                                      "\xef\xbf\xbe", /* no characters */
+                                      "\xef\xb7\x90",
+                                      "\xf0\x9f\xbf\xbf"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct buf text = {0};
         buf_printf(&text, "<a%s@example.org>", bad[i]);

@@ -1,5 +1,6 @@
 /* Command lines, good and bad, and what the parser makes of them. */
 #include "smtpd/command.h"
+#include "smtpd/parameters.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,7 +61,6 @@ static const struct expectation table[] = {
     {"BDAT 1 LASTLY", COMMAND_SYNTAX, VERB_BDAT, NULL},
     {"BDAT LAST", COMMAND_SYNTAX, VERB_BDAT, NULL},
     {"BDAT", COMMAND_SYNTAX, VERB_BDAT, NULL},
-    {"MAIL FROM:<a@example.org> SMTPUTF8", COMMAND_PARAMETER, VERB_MAIL, NULL},
     {"MAIL FROM:<a@example.org> AUTH=<>", COMMAND_OK, VERB_MAIL, "a@example.org"},
     {"MAIL FROM:<a@example.org> AUTH=", COMMAND_VALUE, VERB_MAIL, NULL},
     {"RCPT TO:<b@example.org>", COMMAND_OK, VERB_RCPT, "b@example.org"},
@@ -80,6 +80,32 @@ static const struct expectation table[] = {
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b@example.org", COMMAND_OK, VERB_RCPT, "b@example.org"},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;a ORCPT=rfc822;a", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=utf-8;j\\x{F6}rg@example.org", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<b@example.org> ORCPT=utf-8;j\xc3\xb6rg@example.org", COMMAND_OK, VERB_RCPT, "b@example.org"},
+    {"RCPT TO:<b@example.org> ORCPT=rfc822;j\xc3\xb6rg@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=\xc3\xb6;jorg@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=utf-8;j\xc3rg@example.org", COMMAND_CHARACTERS, VERB_RCPT, NULL},
+    {"MAIL FROM:<j\xc3\xb6rg@b\xc3\xbc.example> SMTPUTF8", COMMAND_OK, VERB_MAIL, "j\xc3\xb6rg@b\xc3\xbc.example"},
+    {"RCPT TO:<\"j\xc3\xb6 rg\"@b\xc3\xbc.example>", COMMAND_OK, VERB_RCPT, "\"j\xc3\xb6 rg\"@b\xc3\xbc.example"},
+    {"MAIL FROM:<a@example.org> smtputf8 SIZE=1", COMMAND_OK, VERB_MAIL, "a@example.org"},
+    {"MAIL FROM:<a@example.org> SMTPUTF8=", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SMTPUTF8=1", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> SMTPUTF8 SMTPUTF8", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> ENVID=\xc3\xb6", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> AUTH=\xc3\xb6", COMMAND_VALUE, VERB_MAIL, NULL},
+    {"MAIL FROM:<a@example.org> \xc3\xb6=1", COMMAND_PARAMETER, VERB_MAIL, NULL},
+    {"RCPT TO:<a@example.org> SMTPUTF8", COMMAND_PARAMETER, VERB_RCPT, NULL},
+    {"MAIL FROM:<j\xf6rg@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"MAIL FROM:<\xc0\xafx@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"MAIL FROM:<\xed\xa0\x80@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"MAIL FROM:<x\xc2\x9bm@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"MAIL FROM:<x\xe2\x80\xaey@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"MAIL FROM:<x\xe2\x80\xa8y@example.org> SMTPUTF8", COMMAND_CHARACTERS, VERB_MAIL, NULL},
+    {"EHLO b\xc3\xbc.example", COMMAND_CHARACTERS, VERB_EHLO, NULL},
+    {"AUTH PLAIN \xc3\xb6", COMMAND_CHARACTERS, VERB_AUTH, NULL},
+    {"VRFY j\xc3\xb6rg", COMMAND_OK, VERB_VRFY, "j\xc3\xb6rg"},
+    {"EXPN list smtputf8", COMMAND_OK, VERB_EXPN, "list"},
+    {"VRFY SMTPUTF8", COMMAND_OK, VERB_VRFY, "SMTPUTF8"},
+    {"VRFY xSMTPUTF8", COMMAND_OK, VERB_VRFY, "xSMTPUTF8"},
     {"RCPT TO:<b@example.org> ORCPT=b@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=;b@example.org", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;", COMMAND_VALUE, VERB_RCPT, NULL},
@@ -213,6 +239,42 @@ static void parameters_of_reports_are_found(void **state)
     assert_true(c.notify == 0 && c.orcpt.n == 0);
 }
 
+static void orcpt_is(const char *value, const char *decoded)
+{
+    struct buf out = BUF_EMPTY(0);
+    bool good = parameter_orcpt(span_of(value), &out);
+    if (good != (decoded != NULL) || (decoded && strcmp(buf_text(&out), decoded) != 0))
+        fail_msg("%s: got %s", value, buf_text(&out));
+    buf_free(&out);
+}
+
+static void an_original_recipient_is_kept_in_ascii(void **state)
+{
+    (void)state;
+    orcpt_is("rfc822;a+2Bb@example.org", "rfc822;a+b@example.org");
+    orcpt_is("utf-8;j\xc3\xb6rg@b\xc3\xbc.example", "utf-8;j\\x{F6}rg@b\\x{FC}.example");
+    orcpt_is("UTF-8;\xf0\x9f\x98\x80\\x{43F}@example.org", "UTF-8;\\x{1F600}\\x{43F}@example.org");
+    orcpt_is("utf-8;\xc3\xb6+0Ax", NULL);
+    orcpt_is("utf-8;\xc3\xb6+C3+B6", NULL);
+    orcpt_is("utf-8;\xc3", NULL);
+    orcpt_is("rfc822;\xc3\xb6", NULL);
+    orcpt_is("utf-8;", NULL);
+}
+
+static void smtputf8_is_seen(void **state)
+{
+    (void)state;
+    struct command c;
+    assert_int_equal(command_parse(span_of("MAIL FROM:<> SMTPUTF8"), &c), COMMAND_OK);
+    assert_true(c.smtputf8);
+    assert_int_equal(command_parse(span_of("MAIL FROM:<>"), &c), COMMAND_OK);
+    assert_false(c.smtputf8);
+    assert_int_equal(command_parse(span_of("VRFY a  SMTPUTF8"), &c), COMMAND_OK);
+    assert_true(c.smtputf8 && span_equal(c.argument, SPAN_LITERAL("a")));
+    assert_int_equal(command_parse(span_of("VRFY SMTPUTF8"), &c), COMMAND_OK);
+    assert_false(c.smtputf8);
+}
+
 static enum command_result parse_long(const char *front, size_t n)
 {
     static char line[1024];
@@ -234,9 +296,14 @@ static void parameters_of_reports_have_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_are_taken_apart),           cmocka_unit_test(a_chunk_s_size_is_what_it_says),
-        cmocka_unit_test(sizes_do_not_overflow),           cmocka_unit_test(parameters_and_responses_are_found),
-        cmocka_unit_test(parameters_of_reports_are_found), cmocka_unit_test(parameters_of_reports_have_limits),
+        cmocka_unit_test(lines_are_taken_apart),
+        cmocka_unit_test(a_chunk_s_size_is_what_it_says),
+        cmocka_unit_test(sizes_do_not_overflow),
+        cmocka_unit_test(parameters_and_responses_are_found),
+        cmocka_unit_test(parameters_of_reports_are_found),
+        cmocka_unit_test(parameters_of_reports_have_limits),
+        cmocka_unit_test(an_original_recipient_is_kept_in_ascii),
+        cmocka_unit_test(smtputf8_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,7 @@ static void whole_lines_and_single_octets_give_the_same(void **state)
         assert_int_equal(a.fault, b.fault);
         assert_int_equal(a.size, b.size);
         assert_int_equal(a.eight_bit, b.eight_bit);
+        assert_int_equal(a.header_text, b.header_text);
         assert_int_equal(data_done(&a), data_done(&b));
         assert_true(a.fault != DATA_OK || span_equal(buf_span(&whole), buf_span(&single)));
         buf_free(&text);
@@ -209,6 +210,42 @@ static void binary_texts_are_octets_behind_their_header(void **state)
     }
 }
 
+static enum header_text header_of(const char *text, size_t step)
+{
+    struct data d;
+    struct buf out = {0};
+    data_start(&d, &(struct data_limits){.line = 1000, .size = 100000, .hops = 50});
+    for (size_t at = 0, n = strlen(text); at < n && !data_done(&d); at += step)
+        data_take(&d, span_make(text + at, n - at < step ? n - at : step), &out);
+    assert_true(data_done(&d));
+    buf_free(&out);
+    return d.header_text;
+}
+
+static void a_header_beyond_ascii_is_told_from_its_body(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum header_text kind;
+    } texts[] = {
+        {"Subject: x\r\n\r\nj\xc3\xb6rg\r\n.\r\n", HEADER_ASCII},
+        {"Subject: j\xc3\xb6rg\r\n\r\nx\r\n.\r\n", HEADER_UTF8},
+        {"A: b\r\n\xf0\x9f\x98\x80: \xe2\x82\xac\r\n\r\n\xff\r\n.\r\n", HEADER_UTF8},
+        {"Subject: j\xf6rg\r\n\r\nx\r\n.\r\n", HEADER_OTHER},
+        {"Subject: \xc3\r\n \xb6\r\n\r\nx\r\n.\r\n", HEADER_OTHER},
+        {"Subject: \xe2\x82 \r\n\r\nx\r\n.\r\n", HEADER_OTHER},
+        {"Subject: \xc3\xb6 \xff\r\n\r\nx\r\n.\r\n", HEADER_OTHER},
+        {"Subject: \xb6\xc3\r\n\r\nx\r\n.\r\n", HEADER_OTHER},
+        {"j\xc3\xb6rg is no header\r\n.\r\n", HEADER_ASCII},
+        {"A: \xc3\xb6\r\n.\r\n", HEADER_UTF8},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        for (size_t step = 1; step < 40; step++)
+            if (header_of(texts[i].text, step) != texts[i].kind)
+                fail_msg("text %zu cut by %zu: %d", i, step, header_of(texts[i].text, step));
+}
+
 /* 16 MiB of it: looked through anew at each CR it would be hours. */
 static void many_bare_line_ends_cost_no_more_than_others(void **state)
 {
@@ -267,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_decoded_however_they_are_cut),
+        cmocka_unit_test(a_header_beyond_ascii_is_told_from_its_body),
         cmocka_unit_test(whole_lines_and_single_octets_give_the_same),
         cmocka_unit_test(chunks_have_no_dots_and_no_end_of_their_own),
         cmocka_unit_test(binary_texts_are_octets_behind_their_header),

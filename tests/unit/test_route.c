@@ -95,10 +95,14 @@ static const char aliases[] =
     "bob: bob, carol\nring1: ring2\nring2: ring1\nprog: \"|/bin/x\"\nmixed: ann, nobody-here\ngone: nobody-here\n"
     "virtual: info@virtual.example\ntagged: ann+list\n\"john doe\": carol\nloop: loop@local.example\nabs: /var/mail/x\n"
     "d1: d2\nd2: d3\nd3: d4\nd4: ann\nmany: a1@e.example, a2@e.example, a3@e.example, a4@e.example\ntag+me: carol\nme: \\me\n"
-    "again: bob, bob, team\n";
+    "again: bob, bob, team\nj\xc3\xb6rg: bob\nfrau: j\xc3\xb6rg@B\xc3\x9c"
+    "CHER.example, info@b\xc3\xbc"
+    "cher.example\n";
 static const char mailboxes[] =
     "info@virtual.example people/info\nsales people/sales/\nann+x@virtual.example special\nann@virtual.example people/ann\n"
-    "evil1 /etc\nevil2 ../x\nevil3 a/../b\nevil4 a//b\n";
+    "j\xc3\xb6rg@virtual.example people/j\xc3\xb6rg\n\xd0\xb8\xd0\xb2\xd0\xb0\xd0\xbd@\xd1\x80\xd1\x84.example "
+    "people/ivan\n@xn--80a1acny.example all\n"
+    "evil5@virtual.example \xc0\xae\xc0\xae/x\nevil1 /etc\nevil2 ../x\nevil3 a/../b\nevil4 a//b\n";
 
 static int set_up(void **state)
 {
@@ -122,6 +126,9 @@ static int set_up(void **state)
     add_domain("virtual.example", map_spec("boxes"));
     add_domain("catch.example", map_spec("catch"));
     add_domain("broken.example", map_spec("not-there"));
+    add_domain("xn--p1ai.example", map_spec("boxes"));
+    add_domain("xn--80a1acny.example", map_spec("boxes"));
+    add_route("xn--bcher-kva.example", "smtp:[10.0.0.9]", "may");
     add_route("exact.example", "smtp:[10.0.0.1]:2525", "verify");
     add_route(".example", "smtp:gate.example", "encrypt");
     add_route(".deep.example", "smtp:", "none");
@@ -176,7 +183,8 @@ static void a_login_sends_as_what_it_owns(void **state)
     assert_string_equal(decide_as("", "ann@local.example"), "250 2.1.5");
     assert_string_equal(decide_as("bob", "ann@local.example"),
                         "553 5.7.1 <ann@local.example>: Sender address rejected: not owned by user bob");
-    assert_string_equal(decide_as("tea", "ann@local.example"), "553 5.7.1 <ann@local.example>: Sender address rejected: not owned by user tea");
+    assert_string_equal(decide_as("tea", "ann@local.example"),
+                        "553 5.7.1 <ann@local.example>: Sender address rejected: not owned by user tea");
     assert_string_equal(decide_as("ann", "x@unlisted.example"),
                         "553 5.7.1 <x@unlisted.example>: Sender address rejected: not owned by user ann");
     assert_string_equal(decide_as("ann", "x@sub.whole.example"),
@@ -247,8 +255,7 @@ static void users_get_mail(void **state)
     assert_string_equal(stranger("ann@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
     assert_string_equal(stranger("Ann@LOCAL.Example"), "250 2.1.5" LOCAL("Ann@local.example", "ann"));
     assert_string_equal(stranger("\"ann\"@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
-    assert_string_equal(stranger("nobody@local.example"),
-                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(stranger("nobody@local.example"), "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
     assert_string_equal(stranger("ann"), "250 2.1.5" HOME("ann@mx.local.example", "ann"));
 }
 
@@ -259,8 +266,7 @@ static void tags_are_taken_off(void **state)
     assert_string_equal(stranger("dot+ty@local.example"), "250 2.1.5" LOCAL("dot+ty@local.example", "dot+ty"));
     assert_string_equal(stranger("tag+me@local.example"), "250 2.1.5" LOCAL("carol@local.example", "carol"));
     assert_string_equal(stranger("webmaster+x@local.example"), "250 2.1.5" LOCAL("ann@local.example", "ann"));
-    assert_string_equal(stranger("+x@local.example"),
-                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(stranger("+x@local.example"), "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
 }
 
 static void aliases_are_expanded(void **state)
@@ -283,8 +289,7 @@ static void what_an_alias_can_not_reach_is_reported_and_not_lost(void **state)
     (void)state;
     assert_string_equal(stranger("mixed@local.example"),
                         "250 2.1.5" LOCAL("ann@local.example", "ann") "; nobody-here error 5.1.1 User unknown in local recipient table||");
-    assert_string_equal(stranger("gone@local.example"),
-                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(stranger("gone@local.example"), "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
 }
 
 static void broken_aliases_hold_mail_back(void **state)
@@ -321,9 +326,8 @@ static void root_without_an_alias_waits_for_the_administrator(void **state)
     build("aliases", MAP_ALIASES, "other: ann\n");
     routing_free(routing);
     routing = routing_new(settings, user, &error);
-    assert_string_equal(
-        stranger("root@local.example"),
-        "451 4.3.5 mail for root has no mailbox: alias root to a person in the alias map, then newaliases");
+    assert_string_equal(stranger("root@local.example"),
+                        "451 4.3.5 mail for root has no mailbox: alias root to a person in the alias map, then newaliases");
     assert_int_equal(strncmp(stranger("postmaster"), "451 4.3.5", 9), 0);
     build("aliases", MAP_ALIASES, aliases);
     routing_free(routing);
@@ -338,8 +342,7 @@ static void a_map_of_mailboxes_is_searched_from_address_to_domain(void **state)
     assert_string_equal(stranger("SALES@virtual.example"), "250 2.1.5; SALES@virtual.example local virtual.example|people/sales|");
     assert_string_equal(stranger("ann+x@virtual.example"), "250 2.1.5; ann+x@virtual.example local virtual.example|special|");
     assert_string_equal(stranger("ann+y@virtual.example"), "250 2.1.5; ann+y@virtual.example local virtual.example|people/ann|");
-    assert_string_equal(stranger("bob@virtual.example"),
-                        "550 5.1.1 Recipient address rejected: User unknown in virtual mailbox table");
+    assert_string_equal(stranger("bob@virtual.example"), "550 5.1.1 Recipient address rejected: User unknown in virtual mailbox table");
     assert_string_equal(stranger("who@catch.example"), "250 2.1.5; who@catch.example local catch.example|everything|");
     assert_string_equal(stranger("ann@catch.example"), "250 2.1.5; ann@catch.example local catch.example|ann|");
 }
@@ -408,7 +411,50 @@ static void the_longest_route_wins(void **state)
     assert_string_equal(insider("x@port.deep.example"), "250 2.1.5; x@port.deep.example smtp port.deep.example:2526||may");
     assert_string_equal(insider("x@deep.example"), "250 2.1.5; x@deep.example smtp gate.example||encrypt");
     assert_string_equal(insider("x@example"), "250 2.1.5; x@example smtp example||dane");
-    assert_string_equal(insider("\303\274@b\303\274cher.test"), "250 2.1.5; \303\274@b\303\274cher.test smtp b\303\274cher.test||dane");
+    assert_string_equal(insider("\303\274@b\303\274cher.test"), "250 2.1.5; \303\274@b\303\274cher.test smtp xn--bcher-kva.test||dane");
+}
+
+static void domains_are_compared_as_a_labels(void **state)
+{
+    (void)state;
+    static const char ivan[] = "\xd0\xb8\xd0\xb2\xd0\xb0\xd0\xbd@\xd1\x80\xd1\x84.example";
+    assert_string_equal(stranger(ivan),
+                        "250 2.1.5; \xd0\xb8\xd0\xb2\xd0\xb0\xd0\xbd@\xd1\x80\xd1\x84.example local xn--p1ai.example|people/ivan|");
+    assert_string_equal(stranger("\xd0\xb8\xd0\xb2\xd0\xb0\xd0\xbd@XN--p1ai.example"),
+                        "250 2.1.5; \xd0\xb8\xd0\xb2\xd0\xb0\xd0\xbd@xn--p1ai.example local xn--p1ai.example|people/ivan|");
+    assert_string_equal(stranger("any@\xd0\xbf\xd0\xbe\xd1\x87\xd1\x82\xd0\xb0.example"),
+                        "250 2.1.5; any@xn--80a1acny.example local xn--80a1acny.example|all|");
+    assert_string_equal(insider("a@B\xc3\x9c"
+                                "CHER.example"),
+                        "250 2.1.5; a@xn--bcher-kva.example smtp [10.0.0.9]||may");
+    assert_string_equal(stranger("a@b\xc3\xbc"
+                                 "cher.example"),
+                        "554 5.7.1 Relay access denied");
+    assert_string_equal(insider("a@xn--\xc3\xbc.example"), "501 5.1.3 Bad recipient address syntax");
+}
+
+static void local_parts_are_looked_up_in_nfc(void **state)
+{
+    (void)state;
+    assert_string_equal(stranger("J\xc3\xb6RG@local.example"),
+                        "250 2.1.5; bob@local.example local local.example|bob|; carol@local.example local local.example|carol|");
+    assert_string_equal(stranger("jo\xcc\x88rg@virtual.example"),
+                        "250 2.1.5; jo\xcc\x88rg@virtual.example local virtual.example|people/j\xc3\xb6rg|");
+    assert_string_equal(stranger("j\xc3\x96rg@local.example"),
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(stranger("frau@local.example"),
+                        "250 2.1.5; j\xc3\xb6rg@b\xc3\x9c"
+                        "cher.example smtp [10.0.0.9]||may; info@xn--bcher-kva.example smtp [10.0.0.9]||may");
+}
+
+/* The bytes of an overlong ".." are a name like any other to the kernel. */
+static void utf8_is_no_way_out_of_a_directory(void **state)
+{
+    (void)state;
+    assert_string_equal(stranger("evil5@virtual.example"), "250 2.1.5; evil5@virtual.example local virtual.example|\xc0\xae\xc0\xae/x|");
+    assert_string_equal(stranger("\xef\xbc\x8e\xef\xbc\x8e\xef\xbc\x8f"
+                                 "ann@local.example"),
+                        "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
 }
 
 static void clients_are_told_apart(void **state)
@@ -437,6 +483,9 @@ int main(void)
         cmocka_unit_test(strangers_may_not_relay),
         cmocka_unit_test(some_may_relay),
         cmocka_unit_test(the_longest_route_wins),
+        cmocka_unit_test(domains_are_compared_as_a_labels),
+        cmocka_unit_test(local_parts_are_looked_up_in_nfc),
+        cmocka_unit_test(utf8_is_no_way_out_of_a_directory),
         cmocka_unit_test(clients_are_told_apart),
         cmocka_unit_test_setup_teardown(a_login_sends_as_what_it_owns, own_senders, anybody_s_senders),
         cmocka_unit_test_setup_teardown(owners_that_can_not_be_looked_up_are_no_refusal, own_senders, anybody_s_senders),
