@@ -67,6 +67,17 @@ static void print_line(const char *name, struct span value)
     (void)fputc('\n', stdout);
 }
 
+/* What its sender asked for. */
+static void print_times(const struct record_entry *e)
+{
+    if (e->mt_priority)
+        (void)printf("mt-priority: %d\n", (int)e->mt_priority - MT_PRIORITY_ZERO);
+    if (e->release)
+        print_time("release", e->release);
+    if (e->by_mode)
+        print_time(e->by_mode & BY_RETURN ? "deliver-by-or-return" : "deliver-by-or-notify", e->deliver_by);
+}
+
 static bool print_envelope(const struct record_entry *e, void *arg)
 {
     static const char *const states[] = {"", "waiting", "being delivered", "done"};
@@ -77,6 +88,7 @@ static bool print_envelope(const struct record_entry *e, void *arg)
         (void)printf("size: %" PRIu64 "\n", e->size);
         print_line("sender", e->sender);
         (void)printf("priority: %s\n", queue_print_priority(e->priority));
+        print_times(e);
         if (e->held)
             (void)printf("held: yes\n");
     }

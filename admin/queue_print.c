@@ -107,6 +107,13 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
                   queueid_format(e->id).text, (unsigned long long)e->arrived, (unsigned long long)e->size);
     queue_print_json(p->out, e->sender);
     (void)fprintf(p->out, ", \"priority\": \"%s\"", queue_print_priority(e->priority));
+    if (e->release)
+        (void)fprintf(p->out, ", \"release_time\": %llu", (unsigned long long)e->release);
+    if (e->by_mode)
+        (void)fprintf(p->out, ", \"deliver_by_time\": %llu, \"deliver_by_mode\": \"%s\"", (unsigned long long)e->deliver_by,
+                      e->by_mode & BY_RETURN ? "return" : "notify");
+    if (e->mt_priority)
+        (void)fprintf(p->out, ", \"mt_priority\": %d", (int)e->mt_priority - MT_PRIORITY_ZERO);
     (void)fprintf(p->out, ", \"recipients\": [");
     p->any_recipient = false;
 }

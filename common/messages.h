@@ -48,12 +48,18 @@ enum envelope_flags {
     ENVELOPE_BINARY = 64,     /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
     ENVELOPE_REQUIRETLS = 128 /* RFC 8689: TLS, verified, at each hop, or it is returned */
 };
+/* What is done at a message's deadline (RFC 2852): one of the first two. */
+enum by_mode { BY_RETURN = 1, BY_NOTIFY = 2, BY_TRACE = 4 };
+enum flush_code { FLUSH_DONE = 1, FLUSH_TOO_SOON };
+#define MT_PRIORITY_ZERO 10 /* RFC 6710 has -9 to 9 */
+#define MT_PRIORITY_MOST 19
 enum verdict {
     VERDICT_DELIVERED = 1,
     VERDICT_RELAYED,
     VERDICT_DEFERRED,
     VERDICT_FAILED,
-    VERDICT_PASSED_ON /* relayed, and the duty to report with it (DSN) */
+    VERDICT_PASSED_ON, /* relayed, and the duty to report with it (DSN) */
+    VERDICT_TRACED     /* relayed, and RFC 2852 wants its sender to know: he asked for a trace, or the deadline did not go along */
 };
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum priority { PRIORITY_UNSET, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };

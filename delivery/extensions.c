@@ -13,6 +13,8 @@ static const struct {
     {{"SMTPUTF8", 8}, EXTENSION_SMTPUTF8},
     {{"CHUNKING", 8}, EXTENSION_CHUNKING},
     {{"BINARYMIME", 10}, EXTENSION_BINARYMIME},
+    {{"DELIVERBY", 9}, EXTENSION_DELIVERBY},
+    {{"MT-PRIORITY", 11}, EXTENSION_MT_PRIORITY},
 };
 
 static struct span next_word(struct span *in)
@@ -77,6 +79,8 @@ static void take(struct extensions *e, struct span line)
         e->offered |= known[i].extension;
         if (known[i].extension == EXTENSION_SIZE)
             e->size_limit = number(next_word(&line));
+        else if (known[i].extension == EXTENSION_DELIVERBY)
+            e->by_least = number(next_word(&line));
     }
 }
 

@@ -16,11 +16,14 @@ enum extension {
     EXTENSION_SMTPUTF8 = 64,
     EXTENSION_CHUNKING = 128,
     EXTENSION_BINARYMIME = 256,
+    EXTENSION_DELIVERBY = 1 << 16,
+    EXTENSION_MT_PRIORITY = 1 << 17,
 };
 
 struct extensions {
     unsigned offered;          /* enum extension bits */
     uint64_t size_limit;       /* octets; 0: none is told */
+    uint64_t by_least;         /* seconds: the shortest deadline with R (RFC 2852 3) */
     struct limits {            /* RFC 9422; 0: none is told */
         uint32_t recipients;   /* RCPTMAX: in a transaction */
         uint32_t transactions; /* MAILMAX: in a session */

@@ -46,6 +46,9 @@ static void copy(struct job *j, const struct message_deliver *d)
     j->sender = keep(j, &at, d->sender);
     j->envid = keep(j, &at, d->envid);
     j->ret = d->ret;
+    j->deliver_by = d->deliver_by;
+    j->by_mode = d->by_mode;
+    j->mt_priority = d->mt_priority <= MT_PRIORITY_MOST ? d->mt_priority : 0;
     if (j->fd < 0)
         j->body = keep(j, &at, d->body);
     j->size = j->fd < 0 ? j->body.n : d->size;

@@ -30,7 +30,9 @@ struct job {
     struct span sender;
     struct span envid; /* RFC 3461, decoded */
     uint16_t ret;
-    uint32_t session_messages; /* the most that its session may carry */
+    uint64_t deliver_by;           /* seconds since 1970, if by_mode says so (RFC 2852) */
+    uint16_t by_mode, mt_priority; /* as in DELIVER */
+    uint32_t session_messages;     /* the most that its session may carry */
     struct job_recipient *recipients;
     size_t count, undecided;
     struct span body; /* the whole of it when fd is -1 */

@@ -13,6 +13,9 @@
 #include "delivery/remote.h"
 
 #include <inttypes.h>
+#include <time.h>
+
+#define BY_MOST ((int64_t)999999999)
 
 bool transaction_decided(const struct session *s)
 {
@@ -37,6 +40,14 @@ static void say_dsn_of_mail(struct buf *out, const struct job *j)
     }
 }
 
+/* The extension ends here: the next host is asked to tell of a delay, if its sender has not said that he wants nothing (RFC 2852 4.1.4.2). */
+static unsigned notify_of(const struct session *s, unsigned notify)
+{
+    if (!(s->job->by_mode & BY_NOTIFY) || offers(s, EXTENSION_DELIVERBY) || notify & NOTIFY_NEVER)
+        return notify;
+    return notify ? notify | NOTIFY_DELAY : NOTIFY_FAILURE | NOTIFY_DELAY;
+}
+
 static void say_notify(struct buf *out, unsigned notify)
 {
     static const struct {
@@ -52,15 +63,24 @@ static void say_notify(struct buf *out, unsigned notify)
     }
 }
 
-static void say_dsn_of_recipient(struct buf *out, const struct job_recipient *r)
+static void say_dsn_of_recipient(struct buf *out, const struct job_recipient *r, unsigned notify)
 {
     const char *semicolon = r->orcpt.n ? memchr(r->orcpt.p, ';', r->orcpt.n) : NULL;
-    say_notify(out, r->notify);
+    say_notify(out, notify);
     if (semicolon) {
         size_t type = (size_t)(semicolon - r->orcpt.p);
         buf_printf(out, " ORCPT=%.*s;", (int)type, r->orcpt.p);
         xtext_encode(span_make(semicolon + 1, r->orcpt.n - type - 1), out);
     }
+}
+
+/* Until the deadline; what is past by more than nine digits can say (RFC 2852 4) is just that. */
+static int64_t time_left(const struct job *j)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t left = (int64_t)j->deliver_by - (int64_t)now.tv_sec;
+    return left < -BY_MOST ? -BY_MOST : left > BY_MOST ? BY_MOST : left;
 }
 
 /* A server without 8BITMIME gets 8-bit mail as it is: all but very few carry it, and refusing would help nobody. */
@@ -79,6 +99,10 @@ static void say_mail(struct session *s)
         buf_add_text(out, " SMTPUTF8");
     if (offers(s, EXTENSION_DSN))
         say_dsn_of_mail(out, j);
+    if (j->by_mode && offers(s, EXTENSION_DELIVERBY))
+        buf_printf(out, " BY=%" PRId64 ";%c%s", time_left(j), j->by_mode & BY_RETURN ? 'R' : 'N', j->by_mode & BY_TRACE ? "T" : "");
+    if (j->mt_priority && offers(s, EXTENSION_MT_PRIORITY))
+        buf_printf(out, " MT-PRIORITY=%d", (int)j->mt_priority - MT_PRIORITY_ZERO);
     buf_add_text(out, "\r\n");
     stream_flush_later(s->stream);
 }
@@ -89,7 +113,7 @@ static void say_rcpt(struct session *s, size_t i)
     const struct job_recipient *r = &s->job->recipients[i];
     buf_printf(out, "RCPT TO:<%.*s>", SPAN_ARG(r->address));
     if (offers(s, EXTENSION_DSN))
-        say_dsn_of_recipient(out, r);
+        say_dsn_of_recipient(out, r, notify_of(s, r->notify));
     buf_add_text(out, "\r\n");
     stream_flush_later(s->stream);
 }
@@ -121,6 +145,22 @@ static bool wants_bdat(const struct session *s)
     return s->job->binary || (remote.settings->remote_chunking && offers(s, EXTENSION_CHUNKING) && s->job->size >= BDAT_LEAST);
 }
 
+/* RFC 2852 4.1.4: who wants his mail back at the deadline does not want it where nobody will see to that. True, and `words` say why. */
+static bool deadline_refused(const struct session *s, struct buf *words)
+{
+    const struct job *j = s->job;
+    if (!(j->by_mode & BY_RETURN))
+        return false;
+    if (time_left(j) <= 0)
+        buf_add_text(words, "its deadline (Deliver By) has passed");
+    else if (!offers(s, EXTENSION_DELIVERBY))
+        buf_printf(words, "it has a deadline (Deliver By), and DELIVERBY was not offered by host %s", s->peer);
+    else if (time_left(j) < (int64_t)(s->extensions.by_least < (uint64_t)BY_MOST ? s->extensions.by_least : (uint64_t)BY_MOST))
+        buf_printf(words, "%" PRId64 " seconds are left of its deadline (Deliver By), and host %s wants %" PRIu64, time_left(j), s->peer,
+                   s->extensions.by_least);
+    return words->len > 0;
+}
+
 /* What needs no server to be known. */
 static bool refused_here(struct session *s)
 {
@@ -136,6 +176,8 @@ static bool refused_here(struct session *s)
         buf_printf(&words, "message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s", j->size, s->extensions.size_limit,
                    s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.3.4", buf_span(&words));
+    } else if (deadline_refused(s, &words)) {
+        job_decide_rest(j, VERDICT_FAILED, "5.4.7", buf_span(&words));
     }
     buf_free(&words);
     return j->undecided == 0;
@@ -363,13 +405,22 @@ static void early_reply(struct session *s)
     session_drop(s);
 }
 
+/* RFC 2852 4.1.4: its sender is told where a trace is wanted, and where the deadline that he wanted to be told at goes no further. */
+static enum verdict verdict_of_relay(const struct session *s)
+{
+    const struct job *j = s->job;
+    if (j->by_mode & BY_TRACE || (j->by_mode & BY_NOTIFY && !offers(s, EXTENSION_DELIVERBY)))
+        return VERDICT_TRACED;
+    return offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED;
+}
+
 static void relayed(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
-    portion_decide_rest(s->job, offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED, status, buf_span(&words));
+    portion_decide_rest(s->job, verdict_of_relay(s), status, buf_span(&words));
     portion_over(s, false);
     buf_free(&words);
 }

@@ -1,6 +1,7 @@
 /* The socket "queue": mailq and `postino queue`. The kernel says who asks (SO_PEERCRED). Everybody may list messages and sites; to see a text
  * or to change something one must be root, the user that qmgr's master runs as, or one of `admins`. */
 #include "qmgr/admin.h"
+#include "common/date.h"
 #include "common/program.h"
 #include "qmgr/memory.h"
 
@@ -8,6 +9,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -86,15 +88,27 @@ static void snapshot(struct client *c)
     c->mails = snapshot_get(&newest, fill, c->privileged);
 }
 
+/* What the last attempt said; of one that waits for its time, just that. */
+static struct span reason_of(const struct mail *m, const struct recipient *r, char text[80])
+{
+    char date[DATE_TEXT];
+    if (r->reason || m->times.release <= queue_now())
+        return span_of(r->reason ? r->reason : "");
+    date_format(m->times.release, date);
+    snprintf(text, 80, "its sender wants it to wait until %s", date);
+    return span_of(text);
+}
+
 static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
 {
+    char text[80];
     for (uint32_t i = 0; i < m->count && out->len < PAGE_MOST; i++) {
         const struct recipient *r = &m->rcpt[i];
         struct record_recipient rcpt;
         if (r->state == RECIPIENT_DONE && !r->untold)
             continue;
         mail_recipient(m, i, &rcpt);
-        struct span reason = span_of(r->reason ? r->reason : "");
+        struct span reason = reason_of(m, r, text);
         struct record_entry e = {.id = mail_id(m),
                                  .arrived = m->arrived / 1000000,
                                  .size = m->size,
@@ -105,7 +119,11 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
                                  .attempts = r->attempts,
                                  .reason = span_make(reason.p, reason.n < LISTED_REASON ? reason.n : LISTED_REASON),
                                  .held = m->held,
-                                 .priority = (uint16_t)mail_priority(m)};
+                                 .priority = (uint16_t)mail_priority(m),
+                                 .release = m->times.release,
+                                 .deliver_by = m->times.deliver_by,
+                                 .by_mode = m->times.by_mode,
+                                 .mt_priority = m->times.mt_priority};
         record_entry_add(out, &e);
         (*count)++;
     }

@@ -1,5 +1,6 @@
 #include "qmgr/bounce.h"
 #include "common/address.h"
+#include "common/date.h"
 #include "common/messages.h"
 #include "common/utf8.h"
 
@@ -309,6 +310,13 @@ static void add_status(const struct bounce *b, struct buf *out)
     add_safe(out, b->queue_id);
     buf_add_text(out, "\r\n");
     add_date(out, "Arrival-Date: ", b->arrived);
+    if (b->deliver_by)
+        add_date(out, "Deliver-By-Date: ", b->deliver_by);
+    if (b->release) {
+        char date[DATE_TEXT];
+        date_format(b->release, date);
+        buf_printf(out, "Future-Release-Request: until;%s\r\n", date);
+    }
     for (size_t i = 0; i < b->count; i++)
         add_status_of(b, &b->recipients[i], out);
 }

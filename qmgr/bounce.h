@@ -33,6 +33,8 @@ struct bounce {
     struct span envid;     /* "" when none */
     uint64_t arrived, now; /* seconds since 1970 */
     uint64_t expires;      /* DELAY: how long it is tried */
+    uint64_t release;      /* its sender wanted it to wait until then (RFC 4865); 0: not */
+    uint64_t deliver_by;   /* the deadline that its sender set (RFC 2852); 0: none */
     uint64_t random;       /* for the boundary */
     const struct bounce_recipient *recipients;
     size_t count;

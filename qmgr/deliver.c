@@ -1,7 +1,7 @@
 /* Deliveries: from the schedule to remote and local, and back.
  *
  *   made --delivery_queue--> in line for the resolver ("dns:domain") --site known--> in line for its site --granted--> DELIVER
- *              ^                                                                                                         |
+ *              ^ in line for its time ("release") first, if it has one to wait for                                       |
  *              +------------------------------- recipients that were deferred, when due <----------- RESULT -------------+
  */
 #include "qmgr/limits.h"
@@ -153,12 +153,15 @@ static bool is_local(const struct record_recipient *rcpt)
     return span_equal(rcpt->transport, SPAN_LITERAL("local"));
 }
 
-bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct span flow, uint64_t due)
+bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct span flow, uint64_t due, uint64_t release)
 {
     struct buf name = BUF_EMPTY(0);
     uint64_t now = queue_now();
     bool resolving = false;
-    if (is_local(rcpt)) {
+    if (release > now) {
+        due = release;
+        buf_add_span(&name, LIMITS_RELEASE);
+    } else if (is_local(rcpt)) {
         buf_add_text(&name, "local");
     } else if (rcpt->nexthop.n > 0 && rcpt->nexthop.p[0] == '[') {
         site_known(rcpt->nexthop, rcpt->tls, &name);
@@ -181,7 +184,7 @@ void delivery_queue(struct delivery *d, uint64_t due)
     mail_recipient(d->mail, d->index[0], &rcpt);
     d->job.cost = d->count;
     delivery_prioritize(d);
-    d->resolving = delivery_place(&d->job, &rcpt, d->mail->flow, due);
+    d->resolving = delivery_place(&d->job, &rcpt, d->mail->flow, due, d->mail->times.release);
     park_later(d->mail);
     if (d->hurried && !d->resolving) {
         d->hurried = false;
@@ -257,14 +260,14 @@ void delivery_fail_stranded(struct site *site, const struct outcome *o)
 /* Every field of an outcome is checked; true: it counts. */
 static bool outcome_good(const struct delivery *d, const struct record_outcome *o)
 {
-    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_PASSED_ON)
+    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_TRACED)
         return false;
     return d->mail->rcpt[d->index[o->index]].state == RECIPIENT_ACTIVE; /* once each */
 }
 
 static bool is_success(unsigned verdict)
 {
-    return verdict == VERDICT_DELIVERED || verdict == VERDICT_RELAYED || verdict == VERDICT_PASSED_ON;
+    return verdict == VERDICT_DELIVERED || verdict == VERDICT_RELAYED || verdict == VERDICT_PASSED_ON || verdict == VERDICT_TRACED;
 }
 
 /* Applies what there is. `worst` gets an outcome that stands for the site. */
@@ -402,6 +405,9 @@ static void deliver(struct delivery *d)
     out.deliver.envid = m->envid;
     out.deliver.ret = m->ret;
     out.deliver.flags = m->flags;
+    out.deliver.deliver_by = m->times.deliver_by;
+    out.deliver.by_mode = m->times.by_mode;
+    out.deliver.mt_priority = m->times.mt_priority;
     out.deliver.recipients = (struct list){.count = d->count, .bytes = buf_span(&list)};
     out.deliver.session_messages = limits_of_site(queue.settings, schedule_site_name(d->job.site)).session_messages;
     size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n;
@@ -427,7 +433,13 @@ void delivery_pump(void)
         if (!d)
             continue;
         mail_recipient(d->mail, d->index[0], &rcpt);
-        if (!d->resolving && site_moved(schedule_site_name(d->job.site), &rcpt)) {
+        if (deadline_passed(d->mail, now)) {
+            schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
+            deadline_return(d, now);
+        } else if (site_is_release(d->job.site)) {
+            schedule_done(queue.schedule, &d->job, JOB_SUCCESS, now);
+            delivery_queue(d, 0);
+        } else if (!d->resolving && site_moved(schedule_site_name(d->job.site), &rcpt)) {
             schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
             delivery_queue(d, 0);
         } else if (!d->resolving) {

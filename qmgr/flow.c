@@ -38,6 +38,11 @@ void sender_put(struct schedule *s, struct sender *sender)
 
 /* ---- flows ------------------------------------------------------------------------------------------------------- */
 
+static struct job *job_of(struct wheel_item *item)
+{
+    return HASH_OWNER(item, struct job, link);
+}
+
 static uint8_t class_of(const struct job *job)
 {
     return job->priority > 0 ? 0 : job->priority == 0 ? 1 : 2;
@@ -62,16 +67,20 @@ static struct flow *flow_of(struct schedule *s, const struct job *job)
     return flow;
 }
 
-static struct job *job_of(struct wheel_item *item)
+/* In a flow of several priorities of one class the higher ones go first, past no more than SCHEDULE_OVERTAKE others. */
+static struct wheel_item *place_of(struct flow *flow, const struct job *job)
 {
-    return HASH_OWNER(item, struct job, link);
+    struct wheel_item *before = &flow->ready;
+    for (int i = 0; i < SCHEDULE_OVERTAKE && before->prev != &flow->ready && job_of(before->prev)->priority < job->priority; i++)
+        before = before->prev;
+    return before;
 }
 
 void flow_push(struct schedule *s, struct job *job)
 {
     struct flow *flow = flow_of(s, job);
     job->flow = flow;
-    wheel_list_add(&flow->ready, &job->link);
+    wheel_list_add(place_of(flow, job), &job->link); /* in front of that: a head is as good as an item */
     job->site->ready++;
 }
 

@@ -15,19 +15,20 @@ bool orders_hold(uint16_t orders, uint16_t flags)
     return orders & HELD || (flags & ENVELOPE_HOLD && !(orders & RELEASED));
 }
 
-enum priority orders_priority(uint16_t orders, uint16_t flags)
+/* MIXER's numbers (RFC 6710 Appendix) for what has none of its own. */
+#define MIXER_URGENT     4
+#define MIXER_NON_URGENT (-4)
+
+int8_t orders_class(uint16_t orders, uint16_t flags, uint8_t mt_priority)
 {
     unsigned priority = orders >> PRIORITY_SHIFT & 3;
-    if (priority != PRIORITY_UNSET)
-        return priority;
-    if (flags & ENVELOPE_HIGH)
-        return PRIORITY_HIGH;
-    return flags & ENVELOPE_LOW ? PRIORITY_LOW : PRIORITY_NORMAL;
-}
-
-int8_t orders_class(uint16_t orders, uint16_t flags)
-{
-    return (int8_t)(PRIORITY_NORMAL - orders_priority(orders, flags));
+    if (priority == PRIORITY_UNSET && mt_priority)
+        return (int8_t)(mt_priority - MT_PRIORITY_ZERO);
+    if (priority == PRIORITY_HIGH || (priority == PRIORITY_UNSET && flags & ENVELOPE_HIGH))
+        return MIXER_URGENT;
+    if (priority == PRIORITY_LOW || (priority == PRIORITY_UNSET && flags & ENVELOPE_LOW))
+        return MIXER_NON_URGENT;
+    return 0;
 }
 
 uint16_t mail_orders(const struct mail *m)
@@ -48,12 +49,13 @@ void mail_restore_orders(struct mail *m, const struct spool_state *s)
 
 enum priority mail_priority(const struct mail *m)
 {
-    return orders_priority(mail_orders(m), m->flags);
+    int class = orders_class(mail_orders(m), m->flags, m->times.mt_priority);
+    return class > 0 ? PRIORITY_HIGH : class < 0 ? PRIORITY_LOW : PRIORITY_NORMAL;
 }
 
 void delivery_prioritize(struct delivery *d)
 {
-    d->job.priority = orders_class(mail_orders(d->mail), d->mail->flags);
+    d->job.priority = orders_class(mail_orders(d->mail), d->mail->flags, d->mail->times.mt_priority);
 }
 
 void delivery_hold(struct delivery *d)

@@ -228,6 +228,22 @@ static bool recipients_good(struct list list)
     return true;
 }
 
+#define DEADLINE_MOST ((uint64_t)1000000000 + 86400) /* seconds from now: nine digits (RFC 2852), and what smtpd took to say so */
+#define RELEASE_SLACK 60
+
+static bool times_good(const struct message_put *p)
+{
+    unsigned how = p->by_mode & (BY_RETURN | BY_NOTIFY);
+    uint64_t now = queue_now(), most = now + queue.settings->smtpd_future_release + RELEASE_SLACK;
+    bool deadline = p->by_mode != 0;
+    if (p->release > most || p->release > UINT32_MAX || p->mt_priority > MT_PRIORITY_MOST)
+        return false;
+    if (!deadline)
+        return p->deliver_by == 0;
+    return (how == BY_RETURN || how == BY_NOTIFY) && p->by_mode <= (BY_RETURN | BY_NOTIFY | BY_TRACE) && p->deliver_by > 0 &&
+           p->deliver_by <= UINT32_MAX && p->deliver_by < now + DEADLINE_MOST && now < p->deliver_by + DEADLINE_MOST;
+}
+
 static const char *put_fault(const struct intake *in, const struct message_put *p)
 {
     const struct part *part = part_find(in, p->id);
@@ -239,6 +255,8 @@ static const char *put_fault(const struct intake *in, const struct message_put *
         return "Message exceeds the maximum size";
     if (!recipients_good(p->recipients))
         return "These recipients can't be";
+    if (!times_good(p))
+        return "These times can't be";
     if (p->flow.n > TEXT_MOST || p->sender.n > TEXT_MOST || p->envid.n > TEXT_MOST)
         return "This envelope can't be";
     return NULL;
@@ -262,6 +280,10 @@ static void on_put(struct intake *in, const struct message *m)
                                .size = size,
                                .ret = p->ret <= RET_HDRS ? p->ret : RET_UNSET,
                                .flags = p->flags & FLAGS_TAKEN,
+                               .times = {.release = (uint32_t)p->release,
+                                         .deliver_by = (uint32_t)p->deliver_by,
+                                         .by_mode = (uint8_t)p->by_mode,
+                                         .mt_priority = (uint8_t)p->mt_priority},
                                .flow = p->flow,
                                .sender = p->sender,
                                .envid = p->envid,

@@ -1,6 +1,7 @@
 #include "qmgr/limits.h"
 
-#define RESOLVING_MOST 1 /* questions for one domain at a time */
+#define RESOLVING_MOST 1    /* questions for one domain at a time */
+#define RELEASING_MOST 1000 /* they go on at once */
 
 /* ---- a site's name ----------------------------------------------------------------------------------------------- */
 
@@ -131,6 +132,8 @@ struct limits limits_of_site(const struct settings *s, struct span name)
     struct span title = route_of(name);
     if (span_equal(name, SPAN_LITERAL("local")))
         return (struct limits){.sessions = (unsigned)s->queue_local_deliveries};
+    if (span_equal(name, LIMITS_RELEASE))
+        return (struct limits){.sessions = RELEASING_MOST};
     if (begins(name, SPAN_LITERAL("dns:")))
         return (struct limits){.sessions = RESOLVING_MOST};
     for (size_t i = 0; i < s->site_count; i++) {

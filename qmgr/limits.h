@@ -31,4 +31,7 @@ struct span limits_hosts(struct span name);
 /* Whether all hosts of a site's name are `at` or below it (ASCII case-insensitive); an address is only itself. */
 bool limits_hosts_below(struct span name, struct span at);
 
+/* The line of mail that is not to be released yet. */
+#define LIMITS_RELEASE SPAN_LITERAL("release")
+
 #endif

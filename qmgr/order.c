@@ -97,7 +97,7 @@ static struct fits mail_fits(const struct order *o, const struct mail *m)
 static bool retry(struct mail *m)
 {
     uint64_t now = queue_now();
-    if (m->held)
+    if (m->held || m->times.release > now)
         return false;
     for (struct delivery *d = m->deliveries; d; d = d->next)
         delivery_hurry(d, now);
@@ -145,8 +145,9 @@ static bool apply(struct order *o, struct mail *m)
 
 static const char *words_of(const struct order *o)
 {
-    static const char *const none[] = {
-        [ORDER_RETRY] = "It is held: release it first", [ORDER_HOLD] = "It is held already", [ORDER_RELEASE] = "It is not held"};
+    static const char *const none[] = {[ORDER_RETRY] = "It is held: release it first; or its sender wants it to wait",
+                                       [ORDER_HOLD] = "It is held already",
+                                       [ORDER_RELEASE] = "It is not held"};
     if (o->count == 1 && o->done == 0)
         return o->kind < sizeof none / sizeof none[0] && none[o->kind] ? none[o->kind] : "It is left as it is";
     if (o->give_up && queue_now() >= o->give_up)

@@ -36,7 +36,8 @@ static void log_outcome(const struct mail *m, uint32_t index, const struct outco
 {
     struct record_recipient rcpt;
     struct buf line = BUF_EMPTY(4096), value = BUF_EMPTY(2048);
-    uint64_t delay = queue_now_us() - m->arrived;
+    uint64_t now = queue_now_us(), began = mail_began(m) * 1000000;
+    uint64_t delay = now - (began > m->arrived && began < now ? began : m->arrived);
     mail_recipient(m, index, &rcpt);
     buf_printf(&line, "%s:", ID_TEXT(mail_id(m)));
     buf_printf(&value, "<%.*s>", SPAN_ARG(rcpt.address));
@@ -90,14 +91,16 @@ static void failed(struct mail *m, uint32_t index, const struct outcome *o)
 }
 
 /* Settled at once, as what is delivered must not be delivered again while its report waits. The duty to report goes along with mail that a
- * host with DSN took (RFC 3461 5.2.1). */
+ * host with DSN took (RFC 3461 5.2.1); what RFC 2852 has told is told to all but those who asked for nothing. */
 static void succeeded(struct mail *m, uint32_t index, const struct outcome *o)
 {
     struct recipient *r = &m->rcpt[index];
     struct record_recipient rcpt;
+    bool traced = o->verdict == VERDICT_TRACED;
     mail_recipient(m, index, &rcpt);
-    done(m, index, o->verdict);
-    if (m->sender.n > 0 && o->verdict != VERDICT_PASSED_ON && bounce_wanted(BOUNCE_SUCCESS, rcpt.notify)) {
+    done(m, index, traced ? VERDICT_RELAYED : o->verdict);
+    bool wanted = traced ? !(rcpt.notify & NOTIFY_NEVER) : o->verdict != VERDICT_PASSED_ON && bounce_wanted(BOUNCE_SUCCESS, rcpt.notify);
+    if (m->sender.n > 0 && wanted) {
         report_owe(m, index, BOUNCE_SUCCESS);
         free(r->peer);
         r->peer = copy(o->peer);
@@ -105,15 +108,18 @@ static void succeeded(struct mail *m, uint32_t index, const struct outcome *o)
     mail_settle(m, index);
 }
 
-/* Too old: its last words are the reason. */
-static void expired(struct mail *m, uint32_t index, const struct outcome *o)
+/* Too old, or (RFC 2852) later than its sender wants it: its last words are the reason. */
+static void expired(struct mail *m, uint32_t index, const struct outcome *o, bool deadline)
 {
     struct buf words = BUF_EMPTY(2 * REASON_MOST);
     struct recipient *r = &m->rcpt[index];
-    buf_printf(&words, "delivery time expired after %u attempts; the last said: %.*s", r->attempts, SPAN_ARG(o->reply));
+    if (deadline)
+        buf_printf(&words, "not delivered in the time that its sender gave it (Deliver By); the last said: %.*s", SPAN_ARG(o->reply));
+    else
+        buf_printf(&words, "delivery time expired after %u attempts; the last said: %.*s", r->attempts, SPAN_ARG(o->reply));
     free(r->reason);
     r->reason = copy(buf_span(&words));
-    set_status(r, SPAN_LITERAL("4.4.7"), '4');
+    set_status(r, deadline ? SPAN_LITERAL("5.4.7") : SPAN_LITERAL("4.4.7"), deadline ? '5' : '4');
     log_outcome(m, index, o, "expired");
     failed(m, index, o);
     buf_free(&words);
@@ -133,6 +139,7 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     case VERDICT_DELIVERED:
     case VERDICT_RELAYED:
     case VERDICT_PASSED_ON:
+    case VERDICT_TRACED:
         set_status(r, o->status, '2');
         log_outcome(m, index, o, "sent");
         succeeded(m, index, o);
@@ -147,8 +154,9 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     }
     set_status(r, o->status, '4');
     r->due = due;
-    if (now >= mail_expires(m) && !m->held) {
-        expired(m, index, o);
+    bool deadline = deadline_passed(m, now);
+    if (deadline || (now >= mail_expires(m) && !m->held)) {
+        expired(m, index, o, deadline);
         return;
     }
     log_outcome(m, index, o, "deferred");
@@ -160,7 +168,10 @@ uint64_t outcome_due(const struct delivery *d)
     uint64_t now = (queue_now_us() + 500000) / 1000000; /* to the nearest second, as jobs come due at full ones */
     const struct settings *s = queue.settings;
     uint32_t attempts = d->mail->rcpt[d->index[0]].attempts + 1;
-    return schedule_retry(queue.schedule, now, attempts, s->queue_retry_first, s->queue_retry_most, mail_expires(d->mail));
+    uint64_t last = mail_expires(d->mail), deadline = d->mail->times.by_mode & BY_RETURN ? d->mail->times.deliver_by : 0;
+    if (deadline > 0 && deadline - 1 < last)
+        last = deadline - 1; /* once more in time */
+    return schedule_retry(queue.schedule, now, attempts, s->queue_retry_first, s->queue_retry_most, last);
 }
 
 void outcome_finish(struct delivery *d, uint64_t due)

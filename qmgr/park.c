@@ -24,9 +24,10 @@ struct parked {
     struct job job;
     struct hash_node node; /* key: the id */
     struct wheel_item warning;
-    uint32_t arrived; /* seconds since 1970 */
+    uint32_t began; /* mail_began(): seconds since 1970 */
     bool null_sender : 1;
     bool warnable : 1; /* its recipients want to be warned, and were not */
+    bool deadline : 1; /* its sender set one: `warning` is not for the settings to say */
     bool warns : 1;    /* `warning` is in the wheel */
     bool resolving : 1;
     bool hurried : 1;
@@ -59,9 +60,8 @@ static struct parked *of_job(struct job *job)
     return HASH_OWNER(job, struct parked, job);
 }
 
-static void warn_later(struct parked *p)
+static void warn_later(struct parked *p, uint64_t at)
 {
-    uint64_t at = p->warnable ? warning_due(p->arrived, p->null_sender) : 0;
     if (p->warns)
         wheel_remove(&wheel, &p->warning);
     p->warns = at != 0;
@@ -137,14 +137,15 @@ static void park(struct mail *m)
     struct delivery *d = m->deliveries;
     struct parked *p = memory_must(pool_new(&pool));
     p->job.kind = JOB_OF_PARKED;
-    p->arrived = (uint32_t)(m->arrived / 1000000);
+    p->began = (uint32_t)mail_began(m);
     p->null_sender = m->sender.n == 0;
     p->warnable = warning_wanted(m);
+    p->deadline = m->times.by_mode != 0;
     p->resolving = d->resolving;
     p->hurried = d->hurried;
     schedule_replace(queue.schedule, &d->job, &p->job);
     hash_add(&table, &p->node, mail_id(m));
-    warn_later(p);
+    warn_later(p, m->held ? 0 : warning_or_deadline(&m->times, m->arrived, p->null_sender, p->warnable));
     mail_forget(m);
     parked_since_trim++;
 }
@@ -177,19 +178,20 @@ bool park_recovered(const struct spool_envelope *e, const struct spool_state *st
     if (rest.count != 1 || state->state != RECIPIENT_WAITING || state->verdict == VERDICT_DELIVERED || state->verdict == VERDICT_RELAYED ||
         !record_recipient_next(&rest, &rcpt) || span_equal(rcpt.transport, SPAN_LITERAL("error")))
         return false;
+    bool held = orders_hold(state->orders, e->flags);
     struct parked *p = memory_must(pool_new(&pool));
     p->job.kind = JOB_OF_PARKED;
     p->job.cost = 1;
-    p->arrived = (uint32_t)(e->arrived / 1000000);
+    p->began = (uint32_t)queue_began(e->arrived, &e->times);
+    p->deadline = e->times.by_mode != 0;
     p->null_sender = e->sender.n == 0;
-    p->job.priority = orders_class(state->orders, e->flags);
-    p->warnable = !orders_hold(state->orders, e->flags) && !p->null_sender && state->verdict != VERDICT_DEFERRED &&
-                  bounce_wanted(BOUNCE_DELAY, rcpt.notify);
-    p->resolving = delivery_place(&p->job, &rcpt, e->flow, due);
-    if (orders_hold(state->orders, e->flags))
+    p->job.priority = orders_class(state->orders, e->flags, e->times.mt_priority);
+    p->warnable = !held && !p->null_sender && state->verdict != VERDICT_DEFERRED && bounce_wanted(BOUNCE_DELAY, rcpt.notify);
+    p->resolving = delivery_place(&p->job, &rcpt, e->flow, due < e->times.release ? e->times.release : due, e->times.release);
+    if (held)
         schedule_hold(queue.schedule, &p->job);
     hash_add(&table, &p->node, e->id);
-    warn_later(p);
+    warn_later(p, held ? 0 : warning_or_deadline(&e->times, e->arrived, p->null_sender, p->warnable));
     return true;
 }
 
@@ -300,7 +302,7 @@ size_t park_hurry_all(uint64_t now, size_t *held)
     *held = 0;
     for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
         struct parked *p = HASH_OWNER(node, struct parked, node);
-        if (p->job.state == JOB_HELD) {
+        if (p->job.state == JOB_HELD || site_is_release(p->job.site)) {
             ++*held;
             continue;
         }
@@ -313,13 +315,16 @@ size_t park_hurry_all(uint64_t now, size_t *held)
 bool park_expired(struct job *job, uint64_t now)
 {
     const struct parked *p = of_job(job);
-    return now >= queue_expires(p->arrived, p->null_sender);
+    return now >= queue_expires(p->began, p->null_sender);
 }
 
 void park_reconfigure(void)
 {
-    for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node))
-        warn_later(HASH_OWNER(node, struct parked, node));
+    for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
+        struct parked *p = HASH_OWNER(node, struct parked, node);
+        if (!p->deadline)
+            warn_later(p, p->warnable ? warning_due(p->began, p->null_sender) : 0);
+    }
 }
 
 /* In memory warning_turn() warns it. */

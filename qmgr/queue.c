@@ -1,4 +1,5 @@
 #include "qmgr/queue.h"
+#include "common/date.h"
 #include "qmgr/memory.h"
 
 #include <errno.h>
@@ -55,14 +56,24 @@ void mail_recipient(const struct mail *m, uint32_t index, struct record_recipien
         log_die("%s: recipient %u of %u is not there", ID_TEXT(mail_id(m)), index, m->count);
 }
 
-uint64_t queue_expires(uint64_t arrived, bool null_sender)
+uint64_t queue_began(uint64_t arrived, const struct spool_times *t)
 {
-    return arrived + (null_sender ? queue.settings->queue_bounce_lifetime : queue.settings->queue_lifetime);
+    return t->release > arrived / 1000000 ? t->release : arrived / 1000000;
+}
+
+uint64_t mail_began(const struct mail *m)
+{
+    return queue_began(m->arrived, &m->times);
+}
+
+uint64_t queue_expires(uint64_t began, bool null_sender)
+{
+    return began + (null_sender ? queue.settings->queue_bounce_lifetime : queue.settings->queue_lifetime);
 }
 
 uint64_t mail_expires(const struct mail *m)
 {
-    return queue_expires(m->arrived / 1000000, m->sender.n == 0);
+    return queue_expires(mail_began(m), m->sender.n == 0);
 }
 
 static struct span keep(char **at, struct span s)
@@ -96,6 +107,7 @@ static struct mail *mail_new(const struct spool_envelope *e)
     m->parent = e->parent;
     m->ret = e->ret;
     m->flags = e->flags;
+    m->times = e->times;
     m->count = e->recipients.count;
     m->flow = keep(&texts, e->flow);
     m->sender = keep(&texts, e->sender);
@@ -106,6 +118,7 @@ static struct mail *mail_new(const struct spool_envelope *e)
     for (uint32_t i = 0; i < m->count; i++) {
         m->rcpt[i].offset = (uint32_t)(rest.bytes.p - m->recipients.bytes.p);
         m->rcpt[i].state = RECIPIENT_WAITING;
+        m->rcpt[i].due = e->times.release;
         record_recipient_next(&rest, &ignored);
     }
     return m;
@@ -177,12 +190,16 @@ static uint64_t due_most(void)
     return queue_now() + queue.settings->queue_retry_most * 11 / 10; /* a clock that was wrong once must not hold mail up for ever */
 }
 
+/* What is not to be released yet waits for that, whatever was settled meanwhile. */
 static void restore_state(struct recipient *r, const struct spool_state *s, uint64_t most)
 {
+    uint64_t release = r->due;
     r->state = (uint8_t)s->state;
     r->verdict = s->verdict;
     r->attempts = s->attempts;
     r->due = s->due < most ? s->due : most;
+    if (r->due < release)
+        r->due = release;
     size_t n = s->status.n < sizeof r->status ? s->status.n : 0;
     if (n)
         memcpy(r->status, s->status.p, n);
@@ -256,6 +273,11 @@ static void log_queued(const struct mail *m)
     log_value(&line, "from", buf_span(&from));
     buf_printf(&line, " size=%llu nrcpt=%u queued%s", (unsigned long long)m->size, m->count,
                m->held ? ", and held until it is released" : "");
+    if (m->times.release > queue_now()) {
+        char date[DATE_TEXT];
+        date_format(m->times.release, date);
+        buf_printf(&line, ", and waits until %s as its sender wants it", date);
+    }
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&line);
     buf_free(&from);
@@ -278,7 +300,7 @@ static void stored(int status, void *arg)
 /* So that the usual message is never read from disk. */
 static void keep_body(struct mail *m, struct span body)
 {
-    if (m->held || body.n != m->size || body.n > BODY_INLINE_MAX || queue.bodies + body.n > BODIES_MOST)
+    if (m->held || m->times.release > queue_now() || body.n != m->size || body.n > BODY_INLINE_MAX || queue.bodies + body.n > BODIES_MOST)
         return;
     m->body = malloc(body.n + 1);
     if (!m->body)

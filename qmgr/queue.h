@@ -52,6 +52,7 @@ struct mail {
     uint64_t report_at; /* not before, after a report could not be made */
     struct wheel_item warning;
     uint16_t ret, flags;
+    struct spool_times times;
     struct span flow, sender, envid; /* into `texts` */
     struct list recipients;
     char *texts;
@@ -61,11 +62,11 @@ struct mail {
     struct mail *line_next, *line_prev; /* those that may be parked */
     size_t octets;                      /* of memory, about */
     uint32_t count, done, active, untold, ungranted;
-    bool deleted, checked, report_open;
-    bool warns; /* `warning` is in the wheel */
-    bool in_line;
-    bool loose; /* read to be looked at: not in the queue */
-    bool held;
+    bool deleted : 1, checked : 1, report_open : 1;
+    bool warns : 1; /* `warning` is in the wheel */
+    bool in_line : 1;
+    bool loose : 1; /* read to be looked at: not in the queue */
+    bool held : 1;
     uint8_t priority; /* enum priority; UNSET: as the envelope's flags say */
     struct recipient rcpt[];
 };
@@ -117,7 +118,9 @@ void mail_looked(const struct mail *);
 struct mail *mail_restore(const struct spool_envelope *, const struct spool_state *); /* in no table; without deliveries */
 void mail_recipient(const struct mail *, uint32_t index, struct record_recipient *);
 uint64_t mail_expires(const struct mail *); /* seconds since 1970 */
-uint64_t queue_expires(uint64_t arrived /* seconds */, bool null_sender);
+uint64_t mail_began(const struct mail *);   /* the same: when it came, or was to be released: from then on it is late */
+uint64_t queue_began(uint64_t arrived /* microseconds */, const struct spool_times *);
+uint64_t queue_expires(uint64_t began, bool null_sender);
 void mail_check(struct mail *);  /* look at the end of this turn whether it is finished, or a report is due */
 void mail_forget(struct mail *); /* out of the queue and out of memory; the spool is not touched */
 void mail_settle(struct mail *, uint32_t index);
@@ -138,8 +141,9 @@ void delivery_free(struct delivery *);
 void delivery_queue(struct delivery *, uint64_t due); /* puts it (again) into the schedule */
 void delivery_pump(void);                             /* grants what may go */
 void delivery_hurry(struct delivery *, uint64_t now);
-/* Puts a job into the schedule, at the recipient's site. True: that is not known yet, and this is the line for the resolver. */
-bool delivery_place(struct job *, const struct record_recipient *, struct span flow, uint64_t due);
+/* Puts a job into the schedule, at the recipient's site. True: that is not known yet, and this is the line for the resolver. What is not to be
+ * released yet has a line of its own. */
+bool delivery_place(struct job *, const struct record_recipient *, struct span flow, uint64_t due, uint64_t release);
 /* For a mail that was read back: one delivery of all its recipients that wait, which gets the job's place in the schedule. False: other recipients
  * wait than those of the job. */
 bool delivery_adopt(struct mail *, struct job *, bool resolving, bool hurried);
@@ -165,10 +169,10 @@ void park_reconfigure(void);
 
 /* hold.c: what an administrator said about a message, kept in its states on disk (spool_state.orders). `flags`: the envelope's. */
 bool orders_hold(uint16_t orders, uint16_t flags);
-enum priority orders_priority(uint16_t orders, uint16_t flags); /* never UNSET */
-int8_t orders_class(uint16_t orders, uint16_t flags);           /* job.priority */
-bool mail_hold(struct mail *);                                  /* false: it is held already */
-bool mail_release(struct mail *);                               /* false: it is not */
+/* job.priority: an administrator's word, else MT-PRIORITY, else the listener's. */
+int8_t orders_class(uint16_t orders, uint16_t flags, uint8_t mt_priority);
+bool mail_hold(struct mail *);    /* false: it is held already */
+bool mail_release(struct mail *); /* false: it is not */
 void mail_set_priority(struct mail *, enum priority);
 enum priority mail_priority(const struct mail *);
 uint16_t mail_orders(const struct mail *);
@@ -180,6 +184,7 @@ void delivery_hold(struct delivery *);       /* if its mail is; after it was add
 bool site_known(struct span nexthop, struct span tls, struct buf *name); /* false: the resolver must be asked */
 void site_resolve(struct delivery *);
 void site_waiting_name(struct span nexthop, struct buf *name);
+bool site_is_release(const struct site *); /* the line of mail whose time has not come (RFC 4865) */
 void site_forget_all(void);
 /* Whether an administrator who says `text` means the site (or line) of that name: by the name, a host, a domain above all its hosts, or a domain
  * whose mail goes there, as far as that is known. */
@@ -207,6 +212,12 @@ uint64_t outcome_due(const struct delivery *); /* when its recipients would be t
 /* After a failure of a dead site: its mail that is too old fails with that. */
 void delivery_fail_stranded(struct site *, const struct outcome *);
 
+/* deadline.c: RFC 2852 */
+bool deadline_passed(const struct mail *, uint64_t now); /* it is to be returned, and not delivered any more */
+void deadline_reached(struct mail *, uint64_t now);      /* if so: what is not under way is returned */
+void deadline_return(struct delivery *, uint64_t now);   /* of such a mail; it must be out of the scheduler */
+bool deadline_tells(const struct mail *);                /* its sender wants to be told at the deadline; it had not passed when it came */
+
 /* report.c */
 void report_owe(struct mail *, uint32_t index, enum bounce_kind); /* the sender is to be told; 0: not any more */
 void report_start(struct mail *);
@@ -215,10 +226,12 @@ void report_start(struct mail *);
 void warning_start(uint64_t now); /* seconds since 1970; before anything else */
 void warning_add(struct mail *);  /* it came into the queue */
 void warning_remove(struct mail *);
-void warning_turn(uint64_t now);                                        /* once a second */
-void warning_reconfigure(void);                                         /* there are other settings */
-bool warning_wanted(const struct mail *);                               /* by a recipient who waits, and whose sender was not warned yet */
-uint64_t warning_due(uint64_t arrived /* seconds */, bool null_sender); /* 0: never */
+void warning_turn(uint64_t now);                        /* once a second */
+void warning_reconfigure(void);                         /* there are other settings */
+bool warning_wanted(const struct mail *);               /* by a recipient who waits, and whose sender was not warned yet */
+uint64_t warning_due(uint64_t began, bool null_sender); /* seconds since 1970; 0: never */
+/* When something has to be done about a message that waits: its warning, or its deadline; 0: never. `wanted`: a warning is. */
+uint64_t warning_or_deadline(const struct spool_times *, uint64_t arrived /* microseconds */, bool null_sender, bool wanted);
 
 /* intake.c, admin.c */
 void intake_connect(int fd);

@@ -115,6 +115,7 @@ static void forget_undelayed(struct mail *m)
 
 static size_t collect(const struct mail *m, struct bounce_recipient *out)
 {
+    bool late = deadline_tells(m) && queue_now() >= m->times.deliver_by;
     size_t n = 0;
     for (uint32_t i = 0; i < m->count; i++) {
         const struct recipient *r = &m->rcpt[i];
@@ -125,7 +126,8 @@ static size_t collect(const struct mail *m, struct bounce_recipient *out)
         out[n++] = (struct bounce_recipient){.address = rcpt.address,
                                              .original = rcpt.original,
                                              .orcpt = rcpt.orcpt,
-                                             .status = span_of(r->status[0] ? r->status : "4.0.0"),
+                                             .status = late && r->telling == BOUNCE_DELAY ? SPAN_LITERAL("4.4.7")
+                                                                                          : span_of(r->status[0] ? r->status : "4.0.0"),
                                              .reason = span_of(r->reason ? r->reason : "it could not be tried yet"),
                                              .peer = span_of(r->peer),
                                              .relayed = r->verdict == VERDICT_RELAYED};
@@ -147,6 +149,8 @@ static bool build(const struct mail *m, const struct report *r, size_t *count, s
                        .arrived = m->arrived / 1000000,
                        .now = queue_now(),
                        .expires = mail_expires(m),
+                       .release = m->times.release,
+                       .deliver_by = m->times.deliver_by,
                        .smtputf8 = m->flags & ENVELOPE_SMTPUTF8,
                        .random = r->id ^ queue_now_us() << 20,
                        .recipients = recipients,

@@ -34,6 +34,7 @@
 #define SCHEDULE_QUANTUM      10   /* recipients */
 #define SCHEDULE_WINDOW       5    /* of a new site */
 #define SCHEDULE_PATIENCE     8    /* jobs of other classes */
+#define SCHEDULE_OVERTAKE     100  /* jobs of lower priority in the same flow and class */
 #define SCHEDULE_DUE_A_SECOND 5000 /* jobs */
 #define SCHEDULE_ACTIVE_MOST  5000 /* jobs, until schedule_active_most() says otherwise */
 
@@ -53,7 +54,7 @@ struct job {
         struct sender *sender; /* WAITING, ACTIVE, HELD */
     };
     uint32_t cost;   /* recipients; set before it is added */
-    int8_t priority; /* 1 high, 0, -1 low; set before it is added */
+    int8_t priority; /* its sign is the class: high, normal, low; the number orders it in its flow. Set before it is added */
     uint8_t state;   /* enum job_state */
     uint8_t granted; /* ACTIVE: the window's, when it went out */
     uint8_t kind;    /* the owner's: in what kind of thing it is */

@@ -3,7 +3,7 @@
  *      schedule.runnable -> site <-> site ...     sites that may send now, in two rings: those with nothing in flight, and the others;
  *                                                 each in its turn gives one job
  *      site.turns[class] -> flow <-> flow ...     flows of the site with READY jobs, in a ring a class: deficit round robin
- *      flow.ready           job <-> job ...       in order of arrival
+ *      flow.ready           job <-> job ...       by priority, then in order of arrival
  *      site.waiting      -> job <-> job ...       for a flush
  *      schedule.jobs                              all WAITING jobs by time
  *      schedule.timers                            sites by time: the next probe, the next message of a limited rate, or to be forgotten

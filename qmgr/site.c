@@ -106,6 +106,11 @@ void site_waiting_name(struct span nexthop, struct buf *name)
     buf_printf(name, "dns:%.*s", SPAN_ARG(domain));
 }
 
+bool site_is_release(const struct site *site)
+{
+    return span_equal(schedule_site_name(site), LIMITS_RELEASE);
+}
+
 /* ---- limits ------------------------------------------------------------------------------------------------------ */
 
 struct site *site_limited(struct span name)
@@ -259,6 +264,8 @@ static void flush_one(const struct site *site, void *arg)
 {
     struct flushing *f = arg;
     struct span name = schedule_site_name(site);
+    if (site_is_release(site))
+        return;
     if (f->hosts ? !same_hosts(name, span_of(f->hosts)) : !site_is(name, f->text))
         return;
     f->sites++;

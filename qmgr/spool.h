@@ -15,6 +15,14 @@
 
 struct spool;
 
+/* When it is to be delivered, and how soon; seconds since 1970, 0: not said. */
+struct spool_times {
+    uint32_t release;    /* not before (RFC 4865) */
+    uint32_t deliver_by; /* the deadline (RFC 2852), if by_mode says one */
+    uint8_t by_mode;     /* enum by_mode bits */
+    uint8_t mt_priority; /* RFC 6710: the number and MT_PRIORITY_ZERO; 0: not given */
+};
+
 /* The envelope as it was PUT; spans are valid during the call that has it. */
 struct spool_envelope {
     uint64_t id;
@@ -22,6 +30,7 @@ struct spool_envelope {
     uint64_t size;    /* octets of the body */
     uint64_t parent;  /* a report: the id it is about; else 0 */
     uint16_t ret, flags;
+    struct spool_times times;
     struct span flow, sender, envid;
     struct list recipients; /* of record_recipient */
 };

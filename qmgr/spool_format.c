@@ -105,6 +105,47 @@ static struct span take_text(struct reader *r)
 
 /* ---- envelope ---------------------------------------------------------------------------------------------------- */
 
+/* What few messages have stands behind the recipients, each thing with its kind and length in front: a message without them has none, and a reader
+ * skips kinds that it does not know. */
+enum extra { EXTRA_RELEASE = 1, EXTRA_DELIVER_BY = 2, EXTRA_BY_MODE = 3, EXTRA_MT_PRIORITY = 4 };
+
+static void add_extra(struct buf *out, enum extra kind, uint32_t value)
+{
+    if (value == 0)
+        return;
+    buf_add_u16(out, (uint16_t)kind);
+    buf_add_u16(out, 4);
+    buf_add_u32(out, value);
+}
+
+static bool is_times(const struct spool_times *t)
+{
+    unsigned how = t->by_mode & (BY_RETURN | BY_NOTIFY);
+    return (t->by_mode == 0) == (t->deliver_by == 0) && t->by_mode < 8 && how != (BY_RETURN | BY_NOTIFY) &&
+           (how != 0) == (t->by_mode != 0) && t->mt_priority <= MT_PRIORITY_MOST;
+}
+
+static void take_extra(struct reader *r, struct spool_times *t)
+{
+    unsigned kind = (unsigned)take_number(r, 2), octets = (unsigned)take_number(r, 2);
+    struct reader one = {.in = {r->in.p, octets <= r->in.n ? octets : 0}};
+    r->short_of |= octets > r->in.n;
+    r->in.p += one.in.n;
+    r->in.n -= one.in.n;
+    bool known = kind >= EXTRA_RELEASE && kind <= EXTRA_MT_PRIORITY;
+    r->bad |= known && octets != 4;
+    uint32_t value = known ? (uint32_t)take_number(&one, 4) : 0;
+    r->bad |= (kind == EXTRA_BY_MODE || kind == EXTRA_MT_PRIORITY) && value > UINT8_MAX;
+    if (kind == EXTRA_RELEASE)
+        t->release = value;
+    else if (kind == EXTRA_DELIVER_BY)
+        t->deliver_by = value;
+    else if (kind == EXTRA_BY_MODE)
+        t->by_mode = (uint8_t)value;
+    else if (kind == EXTRA_MT_PRIORITY)
+        t->mt_priority = (uint8_t)value;
+}
+
 /* Each record has its length in front, so that later versions can add fields at its end. */
 static void recipient_encode(const struct record_recipient *r, struct buf *out)
 {
@@ -131,6 +172,10 @@ void spool_envelope_encode(const struct spool_envelope *e, struct buf *out)
     struct list list = e->recipients;
     for (struct record_recipient r; record_recipient_next(&list, &r);)
         recipient_encode(&r, out);
+    add_extra(out, EXTRA_RELEASE, e->times.release);
+    add_extra(out, EXTRA_DELIVER_BY, e->times.deliver_by);
+    add_extra(out, EXTRA_BY_MODE, e->times.by_mode);
+    add_extra(out, EXTRA_MT_PRIORITY, e->times.mt_priority);
 }
 
 static bool recipient_decode(struct span in, struct buf *recipients)
@@ -166,7 +211,9 @@ bool spool_envelope_decode(struct span in, uint64_t id, struct spool_envelope *e
             return false;
     }
     e->recipients.bytes = buf_span(recipients);
-    return e->recipients.count > 0 && !r.short_of && !r.bad;
+    while (r.in.n > 0 && !r.short_of && !r.bad)
+        take_extra(&r, &e->times);
+    return e->recipients.count > 0 && !r.short_of && !r.bad && is_times(&e->times);
 }
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */

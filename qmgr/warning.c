@@ -1,7 +1,7 @@
 /* The delay warning: mail that has waited for queue.delay_warning, and whose sender is told so, once.
  *
  * A wheel has every message with a recipient who is still to be warned about, due when it has waited long enough: also the mail behind a
- * dead site, which is not tried one by one, is warned about in time. What is parked has a wheel of its own, and comes here when it is due. */
+ * dead site, which is not tried one by one, is warned about in time. The deadlines that senders set (RFC 2852) lie in it as well. What is parked has a wheel of its own, and comes here when it is due. */
 #include "qmgr/queue.h"
 
 static struct wheel wheel;
@@ -28,16 +28,31 @@ bool warning_wanted(const struct mail *m)
 }
 
 /* Never, since it is not wanted, or it goes back before that. */
-uint64_t warning_due(uint64_t arrived, bool null_sender)
+uint64_t warning_due(uint64_t began, bool null_sender)
 {
-    uint64_t wait = queue.settings->queue_delay_warning, at = arrived + wait;
-    return wait == 0 || null_sender || at >= queue_expires(arrived, null_sender) ? 0 : at;
+    uint64_t wait = queue.settings->queue_delay_warning, at = began + wait;
+    return wait == 0 || null_sender || at >= queue_expires(began, null_sender) ? 0 : at;
+}
+
+/* Who has set a deadline to be told at is told then, and not at another time. */
+static uint64_t told_at(const struct spool_times *t, uint64_t arrived, bool null_sender)
+{
+    if (!null_sender && t->by_mode & BY_NOTIFY && t->deliver_by > arrived / 1000000)
+        return t->deliver_by;
+    return warning_due(queue_began(arrived, t), null_sender);
+}
+
+uint64_t warning_or_deadline(const struct spool_times *t, uint64_t arrived, bool null_sender, bool wanted)
+{
+    uint64_t told = wanted ? told_at(t, arrived, null_sender) : 0;
+    bool returned = t->by_mode & BY_RETURN;
+    return returned && (told == 0 || t->deliver_by < told) ? t->deliver_by : told;
 }
 
 void warning_add(struct mail *m)
 {
-    uint64_t at = warning_due(m->arrived / 1000000, m->sender.n == 0);
-    if (at == 0 || !warning_wanted(m))
+    uint64_t at = m->held ? 0 : warning_or_deadline(&m->times, m->arrived, m->sender.n == 0, warning_wanted(m));
+    if (at == 0 || m->warns)
         return;
     wheel_add(&wheel, &m->warning, at);
     m->warns = true;
@@ -64,7 +79,12 @@ void warning_turn(uint64_t now)
     for (struct wheel_item *item; (item = wheel_expired(&wheel, now));) {
         struct mail *m = HASH_OWNER(item, struct mail, warning);
         m->warns = false;
-        warn(m);
+        if (deadline_passed(m, now)) {
+            deadline_reached(m, now);
+        } else {
+            warn(m);
+            warning_add(m); /* the deadline is still to come */
+        }
     }
 }
 

@@ -80,6 +80,11 @@ static bool is_free(const struct server *server, const struct sockaddr *client)
     return false;
 }
 
+bool session_trusted(const struct session *s)
+{
+    return s->local || s->login.len > 0 || is_free(s->server, (const struct sockaddr *)&s->address);
+}
+
 void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
 {
     const struct settings *settings = server->settings;

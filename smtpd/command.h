@@ -1,4 +1,5 @@
-/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 3030, 3461, 4954, 6152, 6531). Pure: spans into the line, no
+/* command: one command line of an SMTP client, taken apart (RFC 5321 4.1.1, RFC 1870, 2852, 3030, 3461, 4865, 4954,
+ * 6152, 6531, 6710). Pure: spans into the line, no
  * state.
  *
  * The line comes without its line end. Octets that are not printable ASCII or a blank are refused in all of it, so that nothing a client
@@ -57,6 +58,13 @@ struct command {
     struct span envid; /* MAIL ENVID=, as it came: to be decoded with xtext_decode(), and then printable ASCII */
     struct span orcpt; /* RCPT ORCPT=, as it came: parameter_orcpt() decodes it */
     uint16_t notify;   /* RCPT NOTIFY=: enum notify bits; 0: not given */
+    struct {
+        uint32_t hold_for;    /* MAIL HOLDFOR=, seconds; 0: not given */
+        uint64_t hold_until;  /* MAIL HOLDUNTIL=, seconds since 1970; 0: not given */
+        uint16_t by_mode;     /* MAIL BY=: enum by_mode bits; 0: not given */
+        int32_t by_time;      /* seconds */
+        uint16_t mt_priority; /* MAIL MT-PRIORITY=, and MT_PRIORITY_ZERO; 0: not given */
+    } times;
 };
 
 enum command_result command_parse(struct span line, struct command *);

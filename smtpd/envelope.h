@@ -4,6 +4,13 @@
 
 #include "common/messages.h"
 
+/* When it is to be delivered, and how soon: as PUT has it (common/messages.def). */
+struct times {
+    uint64_t release, deliver_by;
+    uint16_t by_mode, mt_priority;
+    bool lowered; /* the priority: it is less than was asked for */
+};
+
 struct envelope {
     bool open;         /* MAIL was accepted */
     bool binary;       /* BODY=BINARYMIME (RFC 3030) */
@@ -13,6 +20,7 @@ struct envelope {
     struct buf sender; /* "" for the null reverse-path */
     struct buf envid;  /* RFC 3461, decoded */
     enum ret ret;
+    struct times times;
     struct buf prepend;    /* header lines that rules of `access` want in front of it, each with CR LF */
     bool hold;             /* such a rule wants it held in the queue, or a limit an hour does */
     bool too_much;         /* its login has sent twice what it may in an hour */

@@ -8,7 +8,7 @@ postino-smtpd_SRC  := smtpd/smtpd.c $(smtpd_tls_SRC) $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
 
 TESTS += test_command test_data test_trace test_base64
-test_command_SRC := smtpd/command.c smtpd/parameters.c
+test_command_SRC := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
 test_base64_SRC  := smtpd/base64.c
@@ -22,7 +22,7 @@ test_bdat_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/ses
 test_bdat_LIBS := $(smtpd_LIBS)
 
 FUZZERS += fuzz_command fuzz_data fuzz_bdat fuzz_session
-fuzz_command_SRC  := smtpd/command.c smtpd/parameters.c
+fuzz_command_SRC  := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 fuzz_command_LIBS := -ldb-5.3 $(smtpd_LIBS)
 fuzz_data_SRC     := smtpd/data.c
 fuzz_data_LIBS    := -ldb-5.3 $(smtpd_LIBS)

@@ -300,6 +300,10 @@ static void ask_put(struct session *s)
                                 .envid = buf_span(&s->envelope.envid),
                                 .ret = (uint16_t)s->envelope.ret,
                                 .flags = (uint16_t)flags_of(s),
+                                .release = s->envelope.times.release,
+                                .deliver_by = s->envelope.times.deliver_by,
+                                .by_mode = s->envelope.times.by_mode,
+                                .mt_priority = s->envelope.times.mt_priority,
                                 .recipients = envelope_recipients(&s->envelope),
                                 .before = in->before,
                                 .body = buf_span(&in->body)}};

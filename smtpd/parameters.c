@@ -191,10 +191,18 @@ static const struct parameter {
     bool (*take)(struct span value, struct command *);
     enum command_result twice;
 } parameters[] = {
-    {{"SIZE", 4}, VERB_MAIL, take_size, COMMAND_PARAMETER}, {{"BODY", 4}, VERB_MAIL, take_body, COMMAND_PARAMETER},
-    {{"AUTH", 4}, VERB_MAIL, take_auth, COMMAND_PARAMETER}, {{"RET", 3}, VERB_MAIL, parse_ret, COMMAND_VALUE},
-    {{"ENVID", 5}, VERB_MAIL, parse_envid, COMMAND_VALUE},  {{"NOTIFY", 6}, VERB_RCPT, parse_notify, COMMAND_VALUE},
-    {{"ORCPT", 5}, VERB_RCPT, parse_orcpt, COMMAND_VALUE},  {{"SMTPUTF8", 8}, VERB_MAIL, take_smtputf8, COMMAND_VALUE},
+    {{"SIZE", 4}, VERB_MAIL, take_size, COMMAND_PARAMETER},
+    {{"BODY", 4}, VERB_MAIL, take_body, COMMAND_PARAMETER},
+    {{"AUTH", 4}, VERB_MAIL, take_auth, COMMAND_PARAMETER},
+    {{"RET", 3}, VERB_MAIL, parse_ret, COMMAND_VALUE},
+    {{"ENVID", 5}, VERB_MAIL, parse_envid, COMMAND_VALUE},
+    {{"NOTIFY", 6}, VERB_RCPT, parse_notify, COMMAND_VALUE},
+    {{"ORCPT", 5}, VERB_RCPT, parse_orcpt, COMMAND_VALUE},
+    {{"HOLDFOR", 7}, VERB_MAIL, parameter_hold_for, COMMAND_VALUE},
+    {{"HOLDUNTIL", 9}, VERB_MAIL, parameter_hold_until, COMMAND_VALUE},
+    {{"BY", 2}, VERB_MAIL, parameter_by, COMMAND_VALUE},
+    {{"MT-PRIORITY", 11}, VERB_MAIL, parameter_mt_priority, COMMAND_VALUE},
+    {{"SMTPUTF8", 8}, VERB_MAIL, take_smtputf8, COMMAND_VALUE},
 };
 
 #define PARAMETERS (sizeof parameters / sizeof parameters[0])

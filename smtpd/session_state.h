@@ -1,5 +1,5 @@
 /* session_state: the inside of a session, for session.c (life, replies), session_input.c, session_log.c, accept.c,
- * door.c (before the greeting), verbs.c, verb_mail.c and verb_auth.c (commands), verb_bdat.c and intake.c (the text of a message). */
+ * door.c (before the greeting), verbs.c, verb_mail.c, verb_times.c and verb_auth.c (commands), verb_bdat.c and intake.c (the text of a message). */
 #ifndef POSTINO_SMTPD_SESSION_STATE_H
 #define POSTINO_SMTPD_SESSION_STATE_H
 
@@ -80,10 +80,10 @@ struct session {
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
     struct tls_client *certificate; /* of the client; NULL: it has shown none */
-    uint64_t conversation; /* with auth; 0: none */
-    unsigned verdict;      /* of auth, while it is delayed */
-    char mechanism[24];    /* that was tried last, for the log */
-    struct buf recipient;  /* the RCPT that is being asked about, and what is wished for it */
+    uint64_t conversation;          /* with auth; 0: none */
+    unsigned verdict;               /* of auth, while it is delayed */
+    char mechanism[24];             /* that was tried last, for the log */
+    struct buf recipient;           /* the RCPT that is being asked about, and what is wished for it */
     struct buf orcpt;
     struct span rule; /* of `access`, that refuses it; for the log, while it is refused */
     uint16_t notify;
@@ -108,6 +108,7 @@ const char *session_protocol(const struct session *);
 void session_end_if_due(struct session *);                                              /* too many errors, or a stop of the program */
 struct session *session_new(struct server *, const struct settings_listener *, int fd); /* NULL: no memory; the descriptor is closed */
 void session_begin(struct session *);                                                   /* greets, or starts TLS */
+bool session_trusted(const struct session *);                                           /* made here, logged in, or of relay_from */
 
 void session_shed(struct session *); /* 421, and it is gone. From outside of its own events */
 void session_greet(struct session *);
@@ -140,10 +141,11 @@ void session_log_refused(const struct session *, const char *about, struct span 
 
 /* ---- verbs.c ---- */
 void session_command(struct session *, struct span line);
-bool session_offers_utf8(const struct session *);                 /* SMTPUTF8 */
-bool session_offers(const struct session *, const char *keyword); /* unless the listener hides it */
-void session_ehlo(struct session *, struct span mechanisms);      /* the reply to EHLO */
-void session_forget(struct session *);                            /* HELO, login, envelope: as at connect */
+bool session_offers_utf8(const struct session *);                             /* SMTPUTF8 */
+bool session_offers(const struct session *, const char *keyword);             /* unless the listener hides it */
+void session_ehlo(struct session *, struct span mechanisms);                  /* the reply to EHLO */
+void session_ehlo_line(struct session *, struct buf *line, const char *next); /* the one of before is said; NULL: as the last */
+void session_forget(struct session *);                                        /* HELO, login, envelope: as at connect */
 void session_close_transaction(struct session *);
 
 /* ---- verb_mail.c ---- */
@@ -151,6 +153,12 @@ void session_mail(struct session *, const struct command *);
 void session_rcpt(struct session *, const struct command *);
 void session_route_unknown(struct session *); /* no answer came */
 void session_client_known(struct session *);  /* WAIT_CLIENT is over */
+
+/* ---- verb_times.c: what a sender asks about when, and how soon ---- */
+struct times;
+bool session_times(struct session *, const struct command *, struct times *); /* MAIL; false, and the refusal is said: it can't be had */
+void session_mail_ok(struct session *);                                       /* the reply to MAIL */
+void session_ehlo_times(struct session *, struct buf *line);                  /* its lines of the reply to EHLO */
 
 /* ---- verb_auth.c ---- */
 bool session_auth_offered(const struct session *);

@@ -49,7 +49,7 @@ static bool parameters_offered(struct session *s, const struct command *c)
 
 static void mail_accepted(struct session *s)
 {
-    session_reply(s, 250, "2.1.0", "Ok");
+    session_mail_ok(s);
 }
 
 void session_mail(struct session *s, const struct command *c)
@@ -69,8 +69,12 @@ void session_mail(struct session *s, const struct command *c)
         session_refuse(s, "MAIL", 555, "5.5.4", "BINARYMIME is not offered here");
         return;
     }
+    struct times times;
+    if (!session_times(s, c, &times))
+        return;
     envelope_open(&s->envelope, c->path.whole);
     s->envelope.binary = c->body == BODY_BINARYMIME;
+    s->envelope.times = times;
     if (!is_null(&c->path) && !c->path.domain.n)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
     s->envelope.utf8 = c->smtputf8;

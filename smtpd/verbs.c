@@ -71,7 +71,7 @@ bool session_offers_utf8(const struct session *s)
 }
 
 /* A line is said when the next one comes, as the last has another form. */
-static void ehlo_line(struct session *s, struct buf *line, const char *next)
+void session_ehlo_line(struct session *s, struct buf *line, const char *next)
 {
     size_t keyword = next ? strcspn(next, " ") : 0;
     if (next && is_hidden(s, span_make(next, keyword)))
@@ -90,22 +90,23 @@ void session_ehlo(struct session *s, struct span mechanisms)
     snprintf(limits, sizeof limits, "LIMITS RCPTMAX=%" PRIu64, settings_of(s)->limit_recipients);
     snprintf(auth, sizeof auth, "AUTH %.*s", SPAN_ARG(mechanisms));
     buf_add_text(&line, settings_of(s)->hostname);
-    ehlo_line(s, &line, "PIPELINING");
-    ehlo_line(s, &line, size);
-    ehlo_line(s, &line, limits);
+    session_ehlo_line(s, &line, "PIPELINING");
+    session_ehlo_line(s, &line, size);
+    session_ehlo_line(s, &line, limits);
     if (tls_offered(s))
-        ehlo_line(s, &line, "STARTTLS");
+        session_ehlo_line(s, &line, "STARTTLS");
     if (mechanisms.n)
-        ehlo_line(s, &line, auth);
-    ehlo_line(s, &line, "ENHANCEDSTATUSCODES");
-    ehlo_line(s, &line, "DSN");
+        session_ehlo_line(s, &line, auth);
+    session_ehlo_line(s, &line, "ENHANCEDSTATUSCODES");
+    session_ehlo_line(s, &line, "DSN");
     if (session_offers_utf8(s))
-        ehlo_line(s, &line, "SMTPUTF8");
-    ehlo_line(s, &line, "CHUNKING");
+        session_ehlo_line(s, &line, "SMTPUTF8");
+    session_ehlo_line(s, &line, "CHUNKING");
     if (session_offers(s, "CHUNKING"))
-        ehlo_line(s, &line, "BINARYMIME");
-    ehlo_line(s, &line, "8BITMIME");
-    ehlo_line(s, &line, NULL);
+        session_ehlo_line(s, &line, "BINARYMIME");
+    session_ehlo_times(s, &line);
+    session_ehlo_line(s, &line, "8BITMIME");
+    session_ehlo_line(s, &line, NULL);
     buf_free(&line);
 }
 

@@ -284,6 +284,72 @@ static enum command_result parse_long(const char *front, size_t n)
     return command_parse(span_make(line, strlen(front) + n), &c);
 }
 
+static void times_are_found(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words;
+        enum command_result result;
+        uint32_t hold_for;
+        uint64_t hold_until;
+        int32_t by_time;
+        uint16_t by_mode, mt_priority;
+    } cases[] = {
+        {"HOLDFOR=1", COMMAND_OK, 1, 0, 0, 0, 0},
+        {"holdfor=999999999", COMMAND_OK, 999999999, 0, 0, 0, 0},
+        {"HOLDFOR=1000000000", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=4294967297", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=0", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=007", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=-1", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDFOR=1 HOLDFOR=1", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDUNTIL=2026-11-22T06:38:25Z", COMMAND_OK, 0, 1795329505, 0, 0, 0},
+        {"HOLDUNTIL=2026-11-22T06:38:25+01:00", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDUNTIL=1970-01-01T00:00:00Z", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"HOLDUNTIL=", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120;R", COMMAND_OK, 0, 0, 120, BY_RETURN, 0},
+        {"by=+120;rt", COMMAND_OK, 0, 0, 120, BY_RETURN | BY_TRACE, 0},
+        {"BY=-999999999;NT", COMMAND_OK, 0, 0, -999999999, BY_NOTIFY | BY_TRACE, 0},
+        {"BY=0;N", COMMAND_OK, 0, 0, 0, BY_NOTIFY, 0},
+        {"BY=0;R", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=-1;R", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=1234567890;N", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=;R", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=+;R", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120;", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120;T", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120;RN", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=120;RTT", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"BY=1+2;R", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"MT-PRIORITY=-9", COMMAND_OK, 0, 0, 0, 0, 1},
+        {"MT-PRIORITY=0", COMMAND_OK, 0, 0, 0, 0, MT_PRIORITY_ZERO},
+        {"MT-PRIORITY=9", COMMAND_OK, 0, 0, 0, 0, MT_PRIORITY_MOST},
+        {"MT-PRIORITY=10", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"MT-PRIORITY=-0", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"MT-PRIORITY=+1", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"MT-PRIORITY=-10", COMMAND_VALUE, 0, 0, 0, 0, 0},
+        {"MT-PRIORITY=", COMMAND_VALUE, 0, 0, 0, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char line[128];
+        struct command c;
+        snprintf(line, sizeof line, "MAIL FROM:<a@b.example> %s", cases[i].words);
+        enum command_result result = command_parse(span_of(line), &c);
+        if (result != cases[i].result)
+            fail_msg("%s: %d", cases[i].words, result);
+        if (result != COMMAND_OK)
+            continue;
+        assert_int_equal(c.times.hold_for, cases[i].hold_for);
+        assert_int_equal(c.times.hold_until, cases[i].hold_until);
+        assert_int_equal(c.times.by_time, cases[i].by_time);
+        assert_int_equal(c.times.by_mode, cases[i].by_mode);
+        assert_int_equal(c.times.mt_priority, cases[i].mt_priority);
+    }
+}
+
 static void parameters_of_reports_have_limits(void **state)
 {
     (void)state;
@@ -304,6 +370,7 @@ int main(void)
         cmocka_unit_test(parameters_of_reports_have_limits),
         cmocka_unit_test(an_original_recipient_is_kept_in_ascii),
         cmocka_unit_test(smtputf8_is_seen),
+        cmocka_unit_test(times_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -594,14 +594,14 @@ static void what_an_administrator_said_stays(void **state)
             mail_looked(m);
             restart();
         }
-        assert_int_equal(mail_find(id)->deliveries->job.priority, 1);
+        assert_int_equal(mail_find(id)->deliveries->job.priority, 4);
         assert_true(mail_release(mail_find(id)));
         assert_false(mail_release(mail_find(id)));
         mail_set_priority(mail_find(id), PRIORITY_LOW);
         settled();
         restart();
         assert_int_equal(schedule_counts(queue.schedule).held, 0);
-        assert_int_equal(mail_find(id)->deliveries->job.priority, -1);
+        assert_int_equal(mail_find(id)->deliveries->job.priority, -4);
         turns();
         park_turn(queue_now());
         deliver_rest(id);

@@ -316,6 +316,72 @@ static void settle(uint64_t id, uint32_t index, enum recipient_state state, uint
     spool_settle(spool, id, &s, 1);
 }
 
+/* ---- what stands behind the recipients -------------------------------------------------------------------------- */
+
+static void an_envelope_without_times_is_what_it_was_before_there_were_any(void **state)
+{
+    (void)state;
+    struct buf recipients, out = BUF_EMPTY(0), again = BUF_EMPTY(0);
+    struct spool_envelope e, read;
+    envelope_make(&e, 5, &recipients);
+    spool_envelope_encode(&e, &out);
+    size_t bare = out.len;
+    assert_true(spool_envelope_decode(buf_span(&out), 5, &read, &again));
+    assert_int_equal(read.times.release + read.times.deliver_by + read.times.by_mode + read.times.mt_priority, 0);
+    buf_clear(&again);
+    e.times = (struct spool_times){.release = 1800000000, .deliver_by = 1800003600, .by_mode = BY_NOTIFY | BY_TRACE, .mt_priority = 19};
+    buf_clear(&out);
+    spool_envelope_encode(&e, &out);
+    assert_int_equal(out.len, bare + 4 * 8);
+    assert_true(spool_envelope_decode(buf_span(&out), 5, &read, &again));
+    assert_int_equal(read.times.release, 1800000000);
+    assert_int_equal(read.times.deliver_by, 1800003600);
+    assert_int_equal(read.times.by_mode, BY_NOTIFY | BY_TRACE);
+    assert_int_equal(read.times.mt_priority, 19);
+    assert_int_equal(read.recipients.count, 2);
+    buf_free(&recipients);
+    buf_free(&out);
+    buf_free(&again);
+}
+
+/* What is read of the octets `extra` behind an envelope; false: nothing. */
+static bool behind(const void *extra, size_t n, struct spool_times *times)
+{
+    struct buf recipients, out = BUF_EMPTY(0), again = BUF_EMPTY(0);
+    struct spool_envelope e, read;
+    envelope_make(&e, 5, &recipients);
+    spool_envelope_encode(&e, &out);
+    buf_add(&out, extra, n);
+    bool good = spool_envelope_decode(buf_span(&out), 5, &read, &again);
+    *times = read.times;
+    buf_free(&recipients);
+    buf_free(&out);
+    buf_free(&again);
+    return good;
+}
+
+static void what_stands_behind_recipients_is_known_skipped_or_refused(void **state)
+{
+    (void)state;
+    struct spool_times t;
+    static const unsigned char unknown[] = {99, 0, 3, 0, 'a', 'b', 'c', 1, 0, 4, 0, 1, 2, 3, 4, 98, 0, 0, 0};
+    static const unsigned char cut[] = {1, 0, 4, 0, 1, 2, 3}, wrong_size[] = {1, 0, 2, 0, 1, 2}, head[] = {1, 0, 4},
+                               both[] = {2, 0, 4, 0, 9, 9, 9, 9, 3, 0, 4, 0, 3, 0, 0, 0}, no_mode[] = {2, 0, 4, 0, 9, 9, 9, 9},
+                               no_deadline[] = {3, 0, 4, 0, 1, 0, 0, 0}, trace_alone[] = {2, 0, 4, 0, 9, 9, 9, 9, 3, 0, 4, 0, 4, 0, 0, 0},
+                               large_mode[] = {2, 0, 4, 0, 9, 9, 9, 9, 3, 0, 4, 0, 1, 1, 0, 0}, priority[] = {4, 0, 4, 0, 20, 0, 0, 0};
+    assert_true(behind(unknown, sizeof unknown, &t));
+    assert_int_equal(t.release, 0x04030201);
+    assert_false(behind(cut, sizeof cut, &t));
+    assert_false(behind(wrong_size, sizeof wrong_size, &t));
+    assert_false(behind(head, sizeof head, &t));
+    assert_false(behind(both, sizeof both, &t));
+    assert_false(behind(no_mode, sizeof no_mode, &t));
+    assert_false(behind(no_deadline, sizeof no_deadline, &t));
+    assert_false(behind(trace_alone, sizeof trace_alone, &t));
+    assert_false(behind(large_mode, sizeof large_mode, &t));
+    assert_false(behind(priority, sizeof priority, &t));
+}
+
 /* What recovery has found. */
 static struct found {
     uint64_t id, size;
@@ -940,6 +1006,8 @@ int main(void)
     log_open("test_spool", open("/dev/null", O_WRONLY), LOG_TO_FILE, LOG_LEVEL_ERROR);
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh_root, remove_root)
     const struct CMUnitTest tests[] = {
+        T(an_envelope_without_times_is_what_it_was_before_there_were_any),
+        T(what_stands_behind_recipients_is_known_skipped_or_refused),
         T(messages_are_there_after_a_restart),
         T(puts_gather_into_one_flush),
         T(a_disk_without_room_is_told_before_it_is_full),
