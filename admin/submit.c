@@ -210,6 +210,12 @@ static bool utf8_addresses(const struct submission *s)
     return any;
 }
 
+/* What is beyond ASCII in a header need not be UTF-8: the mail system looks. */
+static bool wants_utf8(const struct submission *s)
+{
+    return utf8_addresses(s) || !span_is_ascii(s->header);
+}
+
 static void say_mail(struct session *c)
 {
     const struct submission *s = c->s;
@@ -219,7 +225,7 @@ static void say_mail(struct session *c)
         buf_printf(&line, " SIZE=%zu", s->header.n + s->body.n);
     if ((c->extensions & EXT_8BITMIME) && (!span_is_ascii(s->header) || !span_is_ascii(s->body)))
         buf_add_text(&line, " BODY=8BITMIME");
-    if ((c->extensions & EXT_SMTPUTF8) && utf8_addresses(s))
+    if ((c->extensions & EXT_SMTPUTF8) && wants_utf8(s))
         buf_add_text(&line, " SMTPUTF8");
     if ((c->extensions & EXT_DSN) && s->ret)
         buf_printf(&line, " RET=%s", s->ret);

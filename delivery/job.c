@@ -28,7 +28,6 @@ static void add_recipient(struct job *j, const struct record_recipient *from, si
     j->recipients[i].address = keep(j, at, from->address);
     j->recipients[i].orcpt = keep(j, at, from->orcpt);
     j->recipients[i].notify = from->notify;
-    j->needs_utf8 |= !span_is_ascii(from->address);
     if (!span_equal(from->transport, SPAN_LITERAL("smtp"))) {
         log_error("%s: a recipient whose transport is not smtp came to postino-remote", queueid_format(j->id).text);
         job_decide(j, i, VERDICT_DEFERRED, "4.3.5", SPAN_LITERAL("wrong transport for this recipient (internal error, see the log)"));
@@ -54,7 +53,7 @@ static void copy(struct job *j, const struct message_deliver *d)
     j->size = j->fd < 0 ? j->body.n : d->size;
     while (record_recipient_next(&recipients, &recipient))
         add_recipient(j, &recipient, &at);
-    j->needs_utf8 |= (d->flags & ENVELOPE_SMTPUTF8) != 0 || !span_is_ascii(j->sender);
+    j->needs_utf8 = (d->flags & ENVELOPE_SMTPUTF8) != 0 || !span_is_ascii(j->sender);
     if (j->sender.n && !address_parse(j->sender, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE, &sender))
         job_decide_rest(j, VERDICT_FAILED, "5.1.7", SPAN_LITERAL("the sender's address is not well formed"));
 }

@@ -25,7 +25,7 @@ struct job {
     uint64_t id;
     bool has_8bit;
     bool binary;     /* BODY=BINARYMIME: not of lines, and for BDAT alone (RFC 3030) */
-    bool needs_utf8; /* SMTPUTF8: asked for, or an address is not ASCII */
+    bool needs_utf8; /* SMTPUTF8, for all recipients: its sender or its header; a recipient beyond ASCII needs it for itself */
     bool fresh_only; /* a reused session broke under it: it gets a new one */
     struct span sender;
     struct span envid; /* RFC 3461, decoded */

@@ -58,6 +58,14 @@ size_t portion_next(const struct job *j, size_t i)
     return i;
 }
 
+bool portion_needs_utf8(const struct job *j)
+{
+    bool needs = j->needs_utf8;
+    for (size_t i = portion_next(j, 0); i < j->count && !needs; i = portion_next(j, i + 1))
+        needs = !span_is_ascii(j->recipients[i].address);
+    return needs;
+}
+
 void portion_decide_rest(struct job *j, enum verdict verdict, const char *status, struct span words)
 {
     for (size_t i = portion_next(j, 0); i < j->count; i = portion_next(j, i + 1))

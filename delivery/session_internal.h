@@ -113,6 +113,7 @@ bool transaction_decided(const struct session *);
 /* portion.c */
 size_t portion_choose(struct session *); /* marks the recipients of the next transaction; how many, 0: this session may have none of them */
 size_t portion_next(const struct job *, size_t i); /* the next of them from `i` on that is undecided; the job's count: none */
+bool portion_needs_utf8(const struct job *);       /* the message does, or one of its recipients */
 void portion_decide_rest(struct job *, enum verdict, const char *status, struct span words);
 void portion_over(struct session *, bool site_failed); /* all of them are decided: so is the job, or it goes on with the others */
 

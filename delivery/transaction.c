@@ -95,7 +95,7 @@ static void say_mail(struct session *s)
         buf_add_text(out, " BODY=BINARYMIME");
     else if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
         buf_add_text(out, " BODY=8BITMIME");
-    if (j->needs_utf8)
+    if (portion_needs_utf8(j))
         buf_add_text(out, " SMTPUTF8");
     if (offers(s, EXTENSION_DSN))
         say_dsn_of_mail(out, j);
@@ -161,15 +161,26 @@ static bool deadline_refused(const struct session *s, struct buf *words)
     return words->len > 0;
 }
 
+/* RFC 6531 3.2: it gets no address beyond ASCII, and no such header. A recipient in ASCII has no part in what another needs. */
+static void refuse_utf8(struct session *s)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    struct job *j = s->job;
+    buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
+    for (size_t i = 0; i < j->count; i++)
+        if (!j->recipients[i].verdict && (j->needs_utf8 || !span_is_ascii(j->recipients[i].address)))
+            job_decide(j, i, VERDICT_FAILED, "5.6.7", buf_span(&words));
+    buf_free(&words);
+}
+
 /* What needs no server to be known. */
 static bool refused_here(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     struct job *j = s->job;
-    if (j->needs_utf8 && !offers(s, EXTENSION_SMTPUTF8)) {
-        buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
-        job_decide_rest(j, VERDICT_FAILED, "5.6.7", buf_span(&words));
-    } else if (j->binary && !takes_binary(s)) {
+    if (!offers(s, EXTENSION_SMTPUTF8))
+        refuse_utf8(s);
+    if (j->binary && !takes_binary(s)) {
         buf_printf(&words, "BINARYMIME is required, but was not offered by host %s", s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.6.3", buf_span(&words));
     } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {

@@ -57,10 +57,10 @@ static void add_date(struct buf *out, const char *name, uint64_t seconds)
     buf_printf(out, "%s%s\r\n", name, text);
 }
 
-/* An address may stand as it is where the report is UTF-8; else as add_safe() leaves it. */
-static void add_address(const struct bounce *b, struct buf *out, struct span address)
+/* In the words for people, which are UTF-8 where an address is: a body may be so, whoever it is for. */
+static void add_address(struct buf *out, struct span address)
 {
-    if (b->smtputf8 && utf8_is_printable(address))
+    if (utf8_is_printable(address))
         buf_add_span(out, address);
     else
         add_safe(out, address);
@@ -71,7 +71,7 @@ static void add_address_field(const struct bounce *b, struct buf *out, const cha
 {
     buf_printf(out, "%s: %s; ", name, span_is_ascii(address) ? "rfc822" : "utf-8");
     if (span_is_ascii(address) || (b->smtputf8 && utf8_is_printable(address)))
-        add_address(b, out, address);
+        add_address(out, address);
     else
         xtext_encode_utf8(address, out);
     buf_add_text(out, "\r\n");
@@ -178,11 +178,11 @@ static void add_words_for(const struct bounce *b, const struct bounce_recipient 
 {
     struct buf words = BUF_EMPTY(0);
     buf_add_char(out, '<');
-    add_address(b, out, r->address);
+    add_address(out, r->address);
     buf_add_char(out, '>');
     if (r->original.n > 0 && !span_equal(r->original, r->address)) {
         buf_add_text(out, "\r\n    (expanded from <");
-        add_address(b, out, r->original);
+        add_address(out, r->original);
         buf_add_text(out, ">)");
     }
     buf_add_text(out, ":\r\n");
@@ -212,12 +212,26 @@ static void add_verdict(const struct bounce *b, struct buf *out)
     }
 }
 
+static bool needs_utf8(struct span address)
+{
+    return !span_is_ascii(address) && utf8_is_printable(address);
+}
+
+static bool words_are_utf8(const struct bounce *b)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (needs_utf8(b->recipients[i].address) || needs_utf8(b->recipients[i].original))
+            return true;
+    return b->smtputf8;
+}
+
 static void add_words(const struct bounce *b, struct buf *out)
 {
+    bool utf8 = words_are_utf8(b);
     buf_printf(out,
                "Content-Description: Notification\r\nContent-Type: text/plain; charset=%s\r\n%s\r\n"
                "This is the mail system at host ",
-               b->smtputf8 ? "utf-8" : "us-ascii", b->smtputf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+               utf8 ? "utf-8" : "us-ascii", utf8 ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     add_safe(out, b->hostname);
     buf_add_text(out, ".\r\n\r\n");
     add_verdict(b, out);
@@ -323,7 +337,7 @@ static void add_status(const struct bounce *b, struct buf *out)
 
 static const char *type_of_original(const struct bounce *b, bool header)
 {
-    if (b->smtputf8)
+    if (b->smtputf8 || b->original_utf8)
         return header ? "message/global-headers" : "message/global";
     return header ? "text/rfc822-headers" : "message/rfc822";
 }
@@ -332,7 +346,7 @@ bool bounce_build(const struct bounce *b, struct buf *out)
 {
     bool header = b->headers_only || b->kind != BOUNCE_FAILURE;
     struct span part = header ? header_of(b->original) : b->original;
-    bool eight_bit = b->smtputf8 || !span_is_ascii(part);
+    bool eight_bit = words_are_utf8(b) || !span_is_ascii(part);
     char boundary[48];
     make_boundary(b, part, boundary);
     add_header(b, boundary, eight_bit, out);
@@ -342,7 +356,7 @@ bool bounce_build(const struct bounce *b, struct buf *out)
     add_status(b, out);
     buf_printf(out, "\r\n--%s\r\n", boundary);
     buf_printf(out, "Content-Description: %s Message%s\r\nContent-Type: %s\r\n%s\r\n", b->kind == BOUNCE_FAILURE ? "Undelivered" : "Your",
-               header ? " Header" : "", type_of_original(b, header), eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+               header ? " Header" : "", type_of_original(b, header), !span_is_ascii(part) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
     buf_add_span(out, part);
     buf_printf(out, "%s\r\n--%s--\r\n", ends_line(part) ? "" : "\r\n", boundary);
     return eight_bit || !span_is_ascii(b->sender);

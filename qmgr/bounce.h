@@ -40,7 +40,8 @@ struct bounce {
     size_t count;
     struct span original; /* the message as far as it was read: all of it, or at least its header */
     bool headers_only;    /* return the header alone; SUCCESS and DELAY return no more anyhow (RFC 3461 4.3) */
-    bool smtputf8;        /* the message came as SMTPUTF8: the report may be UTF-8 as well */
+    bool smtputf8;        /* the report is for an address beyond ASCII, and so may be UTF-8 in its header and status part as well */
+    bool original_utf8;   /* the original is a message of RFC 6532 */
 };
 
 /* Appends the report: CR LF lines, with its header. True when it has octets over 127 (it must then travel as 8BITMIME). */

@@ -151,7 +151,8 @@ static bool build(const struct mail *m, const struct report *r, size_t *count, s
                        .expires = mail_expires(m),
                        .release = m->times.release,
                        .deliver_by = m->times.deliver_by,
-                       .smtputf8 = m->flags & ENVELOPE_SMTPUTF8,
+                       .smtputf8 = !span_is_ascii(m->sender),
+                       .original_utf8 = m->flags & ENVELOPE_SMTPUTF8,
                        .random = r->id ^ queue_now_us() << 20,
                        .recipients = recipients,
                        .headers_only = m->ret == RET_HDRS || m->flags & ENVELOPE_BINARY || m->size > queue.settings->queue_bounce_size};
@@ -175,6 +176,12 @@ static void put_with_states(struct mail *m, struct report *r, const struct spool
     free(states);
 }
 
+/* What the report needs of hosts on its way (RFC 6533 4: SMTPUTF8 for an address that needs it, and no other). */
+static uint16_t report_flags(const struct mail *m, bool eight_bit)
+{
+    return (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (span_is_ascii(m->sender) ? 0 : ENVELOPE_SMTPUTF8));
+}
+
 static void put(struct mail *m, struct report *r, struct list recipients)
 {
     struct buf body = BUF_EMPTY((size_t)256 << 20);
@@ -186,7 +193,7 @@ static void put(struct mail *m, struct report *r, struct list recipients)
                                .arrived = queue_now_us(),
                                .size = body.len,
                                .parent = mail_id(m),
-                               .flags = (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (m->flags & ENVELOPE_SMTPUTF8)),
+                               .flags = report_flags(m, eight_bit),
                                .flow = SPAN_LITERAL("MAILER-DAEMON"),
                                .recipients = recipients};
     if (body.failed) {

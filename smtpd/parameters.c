@@ -48,7 +48,7 @@ static bool parse_body(struct span value, enum body *out)
 /* xtext of at least one character that hides nothing but printable ASCII: no line end, no header that is not ours. */
 static bool is_xtext(struct span value)
 {
-    struct buf decoded = BUF_EMPTY(ORCPT_LONG);
+    struct buf decoded = BUF_EMPTY(ENVID_MOST);
     bool good = value.n && xtext_decode(value, &decoded);
     for (size_t i = 0; good && i < decoded.len; i++)
         good = decoded.data[i] >= ' ' && decoded.data[i] <= '~';
@@ -107,12 +107,7 @@ static bool is_atom(struct span s)
     return s.n > 0;
 }
 
-static bool is_utf8_type(struct span type)
-{
-    return span_equal_nocase(type, SPAN_LITERAL("utf-8"));
-}
-
-/* With \x{...} for each character beyond ASCII. */
+/* With \x{...} for each character beyond ASCII, and all others as they are. */
 static void to_ascii(struct span address, struct buf *out)
 {
     while (address.n) {
@@ -125,22 +120,35 @@ static void to_ascii(struct span address, struct buf *out)
     }
 }
 
+/* Postfix says rfc822 of every address, and has the octets of its UTF-8 in the xtext: what is beyond ASCII is of type utf-8. */
+static bool add_decoded(struct span type, struct span decoded, struct buf *out)
+{
+    static const struct span utf8 = SPAN_LITERAL("utf-8");
+    bool ascii = span_is_ascii(decoded), knows_utf8 = span_equal_nocase(type, utf8) || span_equal_nocase(type, SPAN_LITERAL("rfc822"));
+    if (!decoded.n || (!ascii && !knows_utf8))
+        return false;
+    buf_add_span(out, ascii ? type : utf8);
+    buf_add_char(out, ';');
+    to_ascii(decoded, out);
+    return !out->failed;
+}
+
 bool parameter_orcpt(struct span value, struct buf *out)
 {
     const char *semicolon = value.n ? memchr(value.p, ';', value.n) : NULL;
-    struct span type = span_make(value.p, semicolon ? (size_t)(semicolon - value.p) : 0), address = skip(value, type.n + 1);
-    struct buf ascii = BUF_EMPTY(ORCPT_LONG);
-    bool good = semicolon && value.n <= ORCPT_MOST && is_atom(type) && (span_is_ascii(address) || is_utf8_type(type));
+    struct span type = span_make(value.p, semicolon ? (size_t)(semicolon - value.p) : 0);
+    if (!semicolon || value.n > ORCPT_MOST || !is_atom(type))
+        return false;
+    struct span address = skip(value, type.n + 1);
+    struct buf xtext = BUF_EMPTY(ORCPT_LONG), decoded = BUF_EMPTY(ORCPT_LONG);
     size_t before = out->len;
-    to_ascii(address, &ascii);
-    good = good && is_xtext(buf_span(&ascii));
-    if (good) {
-        buf_add(out, type.p, type.n + 1);
-        good = xtext_decode(buf_span(&ascii), out) && !out->failed;
-    }
+    to_ascii(address, &xtext);
+    bool allowed = span_is_ascii(address) || span_equal_nocase(type, SPAN_LITERAL("utf-8"));
+    bool good = allowed && xtext_decode(buf_span(&xtext), &decoded) && add_decoded(type, buf_span(&decoded), out);
     if (!good)
         out->len = before;
-    buf_free(&ascii);
+    buf_free(&xtext);
+    buf_free(&decoded);
     return good;
 }
 

@@ -291,6 +291,18 @@ class Delivery(Base):
         with self.remote.server(extensions=("SMTPUTF8", "8BITMIME")) as server:
             self.check(self.remote.deliver("m\u00fcller@a.example"), (RELAYED, "2.0.0", ""))
             self.assertEqual(server.sessions[0].commands[1:3], ["MAIL FROM:<s@from.example> SMTPUTF8", "RCPT TO:<m\u00fcller@a.example>"])
+            self.check(self.remote.deliver("a@a.example"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.sessions[1].commands[1], "MAIL FROM:<s@from.example>")
+            self.check(self.remote.deliver("a@a.example", sender="\u00fc@a.example"), (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.sessions[2].commands[1], "MAIL FROM:<\u00fc@a.example> SMTPUTF8")
+        with self.remote.server() as server:  # who has an address in ASCII gets the message
+            self.check(self.remote.deliver("a@a.example", "m\u00fcller@a.example", "b@a.example"), (RELAYED, "2.0.0", ""), (FAILED, "5.6.7", "SMTPUTF8 is required"),
+                       (RELAYED, "2.0.0", ""))
+            self.assertEqual(server.messages[0].recipients, ["a@a.example", "b@a.example"])
+            self.assertNotIn("SMTPUTF8", server.sessions[0].commands[1])
+        with self.remote.server(extensions=("SMTPUTF8", "LIMITS RCPTMAX=1")) as server:
+            self.check(self.remote.deliver("a@a.example", "\u00fc@a.example"), *[(RELAYED, "2.0.0", "")] * 2)
+            self.assertEqual([c for c in server.sessions[0].commands if c.startswith("MAIL")], ["MAIL FROM:<s@from.example>", "MAIL FROM:<s@from.example> SMTPUTF8"])
 
     def test_addresses_that_are_none_go_nowhere(self):
         with self.remote.server() as server:

@@ -1,13 +1,19 @@
 """Addresses and headers beyond ASCII (SMTPUTF8, RFC 6531 to 6533), from real clients to mailboxes, other hosts and reports."""
 import os
 import pathlib
+import re
 import smtplib
 import socket
 import subprocess
+import sys
 import threading
 import unittest
 
-from host import DOMAIN, MAIL_UID, PASSWORD, Host, free_port, wait_for, without_trace
+from host import DOMAIN, MAIL_UID, PASSWORD, ROOT, Host, free_port, wait_for, without_trace
+from hostile import Server
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
+from servers import Postfix  # noqa: E402
 
 IVAN, POST, POST_ASCII = "иван", "почта.example", "xn--80a1acny.example"
 TEXT = ("From: Юрий <юрий@почта.example>\r\nTo: Иван <иван@почта.example>\r\nSubject: привет\r\nDate: Sat, 21 Nov 2026 12:00:00 +0100\r\n"
@@ -174,6 +180,179 @@ class ToMailboxes(unittest.TestCase):
         self.assertIn("verdict: 554 5.7.1 <зло@почта.example>: Sender address rejected: no evil", done.stdout)
         done = self.host.tool("postino", "why", "--client", "192.0.2.1", "--from", "зло\u009b@почта.example", "--to", "info@почта.example")
         self.assertNotIn("\u009b", done.stdout)
+
+
+def next_host(**more):
+    """A host whose next host for all is `server`, and which keeps the senders of почта.example."""
+    port = free_port()
+    return port, Utf8Host(routes={"*": "smtp:[127.0.0.1]:%d" % port}, **more)
+
+
+class Report:
+    """A report by its parts, as bytes; the header lines of the whole."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.header, _, body = raw.partition(b"\n\n")
+        boundary = re.search(rb'boundary="(.*?)"', self.header).group(1)
+        self.text, self.status, self.back = body.split(b"--" + boundary)[1:4]
+
+
+class Onwards(unittest.TestCase):
+    """To the next host, and back as a report."""
+
+    def start(self, **more):
+        port, host = next_host(**more)
+        self.addCleanup(host.close)
+        return port, host.start()
+
+    def serve(self, port, *extensions, **script):
+        server = Server("127.0.0.1", port, extensions=("PIPELINING", "8BITMIME") + extensions, **script)
+        self.addCleanup(server.close)
+        return server
+
+    def send(self, host, sender, recipients, text, options=UTF8):
+        with host.smtp(local_hostname="client.example") as client:
+            client.sendmail(sender, recipients, text, options)
+
+    def report(self, host, box):
+        wait_for(lambda: host.messages(box), 15)
+        wait_for(host.queue_is_empty)
+        self.assertEqual(len(host.messages(box)), 1)
+        return Report(host.messages(box)[0])
+
+    def test_what_needs_it_goes_with_it_and_nothing_else_does(self):
+        port, host = self.start()
+        server = self.serve(port, "SMTPUTF8")
+        self.send(host, "юрий@почта.example", ["ü@bücher.example"], TEXT)
+        self.send(host, "a@client.example", ["b@far.example"], TEXT)  # its header
+        self.send(host, "a@client.example", ["b@far.example", "ü@far.example"], ASCII)
+        self.send(host, "a@client.example", ["b@bücher.example"], ASCII)
+        self.send(host, "a@client.example", ["b@far.example"], ASCII)
+        self.send(host, "a@client.example", ["b@far.example"], b"Subject: j\xf6rg\r\n\r\nx\r\n", [])  # of old
+        wait_for(lambda: len(server.messages) == 6, 15)
+        wait_for(host.queue_is_empty)
+        mails = {}
+        for session in server.sessions:
+            for line in session.commands:
+                if line.startswith("MAIL"):
+                    mail = line
+                elif line.startswith("RCPT"):
+                    mails.setdefault(line[9:-1], []).append(mail)
+        told = {r: sorted("SMTPUTF8" in m.split() for m in found) for r, found in mails.items()}
+        self.assertEqual(told, {"ü@bücher.example": [True], "b@far.example": [False, False, True, True], "ü@far.example": [True], "b@xn--bcher-kva.example": [False]})
+        self.assertTrue(all("BODY=8BITMIME" in m for m in mails["ü@bücher.example"]))
+        self.assertEqual(mails["ü@bücher.example"][0].split()[1], "FROM:<юрий@почта.example>")
+
+    def test_orcpt_goes_on_in_ascii(self):
+        port, host = self.start()
+        server = self.serve(port, "SMTPUTF8", "DSN")
+        with host.smtp(local_hostname="client.example") as client:
+            client.ehlo()
+            client.mail("a@client.example", UTF8)
+            client.command_encoding = "utf-8"
+            self.assertEqual(client.rcpt("ü@far.example", ["ORCPT=utf-8;старый@почта.example", "NOTIFY=FAILURE"])[0], 250)
+            client.data(ASCII)
+        wait_for(lambda: server.messages, 15)
+        rcpt = next(line for line in server.sessions[0].commands if line.startswith("RCPT"))
+        self.assertEqual(rcpt, "RCPT TO:<ü@far.example> NOTIFY=FAILURE ORCPT=utf-8;" + "".join("\\x{%X}" % ord(c) for c in "старый") + "@" +
+                         "".join("\\x{%X}" % ord(c) for c in "почта") + ".example")
+
+    def test_a_next_host_without_it_and_an_ascii_sender(self):
+        port, host = self.start()
+        server = self.serve(port)
+        self.send(host, "alice@" + DOMAIN, ["ü@bücher.example", "b@far.example"], ASCII)
+        report = self.report(host, "alice")
+        self.assertEqual([m.recipients for m in server.messages], [["b@far.example"]])
+        self.assertTrue(report.header.isascii())
+        self.assertIn(b"Content-Type: text/plain; charset=utf-8\n", report.text)
+        self.assertIn("<ü@bücher.example>:\n".encode(), report.text)
+        self.assertIn(b"Content-Type: message/delivery-status\n", report.status)
+        self.assertIn(rb"Final-Recipient: utf-8; \x{FC}@b\x{FC}cher.example" + b"\nAction: failed\nStatus: 5.6.7\n", report.status)
+        self.assertIn(b"Content-Type: message/rfc822\n", report.back)
+
+    def test_a_header_that_the_next_host_can_not_have(self):
+        port, host = self.start()
+        server = self.serve(port)
+        self.send(host, "alice@" + DOMAIN, ["b@far.example"], TEXT)
+        report = self.report(host, "alice")
+        self.assertEqual(server.messages, [])
+        self.assertIn(b"Final-Recipient: rfc822; b@far.example\nAction: failed\nStatus: 5.6.7\n", report.status)
+        self.assertIn(b"Content-Type: message/global\nContent-Transfer-Encoding: 8bit\n", report.back)
+        self.assertIn("Subject: привет\n".encode(), report.back)
+        self.assertIn(b"Content-Type: text/plain; charset=us-ascii\n", report.text)
+
+    def test_a_sender_beyond_ascii_gets_a_report_beyond_ascii(self):
+        port, host = self.start()
+        self.serve(port, "SMTPUTF8", RCPT="550 5.1.1 no such user")
+        self.send(host, "иван@почта.example", ["ü@bücher.example"], TEXT)
+        report = self.report(host, "ivan")
+        self.assertIn("\nTo: иван@почта.example\n".encode(), report.header)
+        self.assertIn(b"Content-Type: message/global-delivery-status\nContent-Transfer-Encoding: 8bit\n", report.status)
+        self.assertIn("Final-Recipient: utf-8; ü@bücher.example\nAction: failed\nStatus: 5.1.1\n".encode(), report.status)
+        self.assertIn(b"Content-Type: message/global\n", report.back)
+        self.assertTrue(report.raw.decode())
+
+    def test_a_report_asks_for_smtputf8_only_where_its_sender_needs_it(self):
+        for sender, asked in (("a@client.example", False), ("ü@client.example", True)):
+            with self.subTest(sender):
+                port, host = self.start()
+                server = self.serve(port, "SMTPUTF8", steps={"RCPT bad": "550 5.1.1 no"})
+                self.send(host, sender, ["bad@far.example"], TEXT)
+                wait_for(lambda: server.messages, 15)
+                self.assertEqual([m.recipients for m in server.messages], [[sender]])
+                mail = [line for s in server.sessions for line in s.commands if line.startswith("MAIL FROM:<>")]
+                self.assertEqual(["SMTPUTF8" in line.split() for line in mail], [asked])
+                self.assertIn(b"Content-Type: message/global\r\n", server.messages[0].body)
+
+    def test_sendmail_asks_for_what_its_header_needs(self):
+        port, host = self.start()
+        server = self.serve(port, "SMTPUTF8")
+        for text in ("Subject: привет\n\nx\n".encode(), b"Subject: x\n\n\xd0\xbf\n", b"Subject: j\xf6rg\n\nx\n"):
+            self.assertEqual(host.tool("sendmail", "-f", "a@client.example", "b@far.example", input=text, text=False).returncode, 0)
+        wait_for(lambda: len(server.messages) == 3, 15)
+        mails = [line for s in server.sessions for line in s.commands if line.startswith("MAIL")]
+        self.assertEqual(sorted("SMTPUTF8" in m.split() for m in mails), [False, False, True])
+
+    def test_the_queue_on_a_terminal(self):
+        _, host = self.start(settings="remote { loopback = yes connect_timeout = 1s }")
+        self.send(host, "юрий@почта.example", ["ü@bücher.example"], TEXT)
+        self.assertIn("ü@bücher.example", host.queue())
+        self.assertIn("юрий@почта.example", host.queue())
+        done = host.tool("postino", "queue", "list", "--json")
+        if done.returncode == 0:
+            self.assertIn('"ü@bücher.example"', done.stdout)
+
+    def test_debians_postfix_takes_it_byte_for_byte(self):
+        with Postfix(virtual_mailbox_domains="почта.example", virtual_mailbox_maps="inline:{иван@почта.example=ivan/}") as postfix:
+            host = Utf8Host(domains={}, routes={"*": "smtp:[127.0.0.1]:%d" % postfix.port})
+            with open(host.config, encoding="utf-8") as f:
+                text = f.read()
+            with open(host.config, "w", encoding="utf-8") as f:
+                f.write("".join(line for line in text.splitlines(True) if not line.startswith('domain "ПОЧТА')))
+            with host:
+                self.send(host, "юрий@bücher.example", ["иван@почта.example"], TEXT)
+                wait_for(lambda: postfix.messages("ivan"), 15)
+                wait_for(host.queue_is_empty)
+            message = postfix.messages("ivan")[0]
+            self.assertTrue(message.endswith(TEXT.replace(b"\r\n", b"\n")))
+            self.assertIn("Return-Path: <юрий@bücher.example>".encode(), message)
+            self.assertIn(b"with UTF8SMTPS id", message.replace(b"\n\t", b" "))
+
+    def test_what_debians_postfix_sends_arrives(self):
+        with Utf8Host() as host, Postfix(relayhost="[127.0.0.1]:%d" % host.port, smtp_tls_security_level="may") as postfix:
+            with smtplib.SMTP("127.0.0.1", postfix.port, local_hostname="client.example") as client:
+                client.sendmail("юрий@client.example", ["иван@почта.example"], TEXT, UTF8)
+            message = new(host, "ivan", 0)
+        self.assertTrue(message.startswith("Return-Path: <юрий@client.example>\n".encode()))
+        self.assertIn(b" with UTF8SMTPS id ", message)
+        self.assertTrue(message.endswith(TEXT.replace(b"\r\n", b"\n")))
+
+    def test_swaks(self):
+        with Utf8Host() as host:
+            done = subprocess.run(["swaks", "--server", "127.0.0.1:%d" % host.port, "--ehlo", "client.example", "--from", "юрий@client.example SMTPUTF8", "--to",
+                                   "иван@почта.example", "--suppress-data"], capture_output=True, text=True)
+            self.assertIn("\n<-  250-SMTPUTF8\n", done.stdout)
 
 
 class Off(unittest.TestCase):

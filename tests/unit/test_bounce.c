@@ -159,7 +159,7 @@ static void strangers_words_break_no_line(void **state)
     struct bounce b = bounce_make(span_of(original));
     b.recipients = &r;
     b.count = 1;
-    assert_false(bounce_build(&b, &out));
+    assert_true(bounce_build(&b, &out)); /* the recipient is named in UTF-8 */
     assert_lines(&out);
     assert_python(
         &out, "about, r = m.get_payload()[1].get_payload()\n"
@@ -294,6 +294,33 @@ static void smtputf8_is_told_in_utf8(void **state)
     buf_free(&out);
 }
 
+/* RFC 6533 3: the status part is ASCII, and names the recipient all the same; its header, and so the envelope, need nothing. */
+static void an_ascii_sender_hears_of_a_utf8_recipient(void **state)
+{
+    (void)state;
+    struct buf out = BUF_EMPTY(0);
+    struct bounce_recipient r = {.address = SPAN_LITERAL("j\xc3\xb6rg@example.net"),
+                                 .orcpt = SPAN_LITERAL("utf-8;\\x{20AC}@example.com"),
+                                 .status = SPAN_LITERAL("5.6.7"),
+                                 .reason = SPAN_LITERAL("SMTPUTF8 is required")};
+    struct bounce b = bounce_make(SPAN_LITERAL("Subject: gr\xc3\xbc\xc3\x9f\r\n\r\nThe text.\r\n"));
+    b.recipients = &r;
+    b.count = 1;
+    b.original_utf8 = true;
+    assert_true(bounce_build(&b, &out));
+    assert_lines(&out);
+    assert_python(&out, "text, status, back = m.get_payload()\n"
+                        "assert not m.defects and raw.split(b\"\\r\\n\\r\\n\", 1)[0].isascii()\n"
+                        "assert text.get_content_charset() == \"utf-8\" and \"<j\\u00f6rg@example.net>\" in text.get_content()\n"
+                        "assert status.get_content_type() == \"message/delivery-status\"\n"
+                        "about, one = status.get_payload()\n"
+                        "assert one[\"Final-Recipient\"] == \"utf-8; j\\\\x{F6}rg@example.net\", one[\"Final-Recipient\"]\n"
+                        "assert one[\"Original-Recipient\"] == \"utf-8; \\\\x{20AC}@example.com\", one[\"Original-Recipient\"]\n"
+                        "assert back.get_content_type() == \"message/global\" and back[\"Content-Transfer-Encoding\"] == \"8bit\"\n"
+                        "assert raw.decode().count(\"Subject: gr\\u00fc\\u00df\") == 1\n");
+    buf_free(&out);
+}
+
 static void addresses_that_are_no_utf8_stay_ascii(void **state)
 {
     (void)state;
@@ -345,6 +372,7 @@ int main(void)
         cmocka_unit_test(success_is_told_with_the_header_alone),
         cmocka_unit_test(delay_says_how_long_it_is_tried),
         cmocka_unit_test(smtputf8_is_told_in_utf8),
+        cmocka_unit_test(an_ascii_sender_hears_of_a_utf8_recipient),
         cmocka_unit_test(addresses_that_are_no_utf8_stay_ascii),
         cmocka_unit_test(notify_decides),
     };

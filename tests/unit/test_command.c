@@ -114,7 +114,7 @@ static const struct expectation table[] = {
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b=0D=0AX-Evil:y", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b+0D+0AX-Evil:y", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b+00", COMMAND_VALUE, VERB_RCPT, NULL},
-    {"RCPT TO:<b@example.org> ORCPT=rfc822;b+C3+B6", COMMAND_VALUE, VERB_RCPT, NULL},
+    {"RCPT TO:<b@example.org> ORCPT=x400;b+C3+B6", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b+4", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b+", COMMAND_VALUE, VERB_RCPT, NULL},
     {"RCPT TO:<b@example.org> ORCPT=rfc822;b+zz", COMMAND_VALUE, VERB_RCPT, NULL},
@@ -255,7 +255,11 @@ static void an_original_recipient_is_kept_in_ascii(void **state)
     orcpt_is("utf-8;j\xc3\xb6rg@b\xc3\xbc.example", "utf-8;j\\x{F6}rg@b\\x{FC}.example");
     orcpt_is("UTF-8;\xf0\x9f\x98\x80\\x{43F}@example.org", "UTF-8;\\x{1F600}\\x{43F}@example.org");
     orcpt_is("utf-8;\xc3\xb6+0Ax", NULL);
-    orcpt_is("utf-8;\xc3\xb6+C3+B6", NULL);
+    orcpt_is("utf-8;\xc3\xb6+C3+B6", "utf-8;\\x{F6}\\x{F6}");
+    orcpt_is("rfc822;a+2Bb@b+C3+BCcher.example", "utf-8;a+b@b\\x{FC}cher.example"); /* as Postfix says it */
+    orcpt_is("rfc822;+C3", NULL);
+    orcpt_is("rfc822;+E2+80+AE", NULL);
+    orcpt_is("x400;+C3+B6", NULL);
     orcpt_is("utf-8;\xc3", NULL);
     orcpt_is("rfc822;\xc3\xb6", NULL);
     orcpt_is("utf-8;", NULL);
