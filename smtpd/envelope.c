@@ -185,7 +185,7 @@ static bool is_header(struct span line)
     size_t name = 0;
     while (name < line.n && line.p[name] > ' ' && line.p[name] < 0x7f && line.p[name] != ':')
         name++;
-    return name > 0 && name < line.n && line.n <= 998 && utf8_is_printable(span_make(line.p + name, line.n - name));
+    return name > 0 && name < line.n && line.p[name] == ':' && line.n <= 998 && utf8_is_printable(span_make(line.p + name, line.n - name));
 }
 
 void envelope_prepend(struct envelope *e, struct span lines)

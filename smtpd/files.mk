@@ -47,3 +47,14 @@ test_shed_LIBS := $(smtpd_LIBS)
 TESTS += test_strangers
 test_strangers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
 test_strangers_LIBS := $(smtpd_LIBS)
+
+TESTS += test_envelope
+test_envelope_SRC := smtpd/envelope.c smtpd/clients.c
+
+TESTS += test_session_answers
+test_session_answers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_session_answers_LIBS := $(smtpd_LIBS)
+
+FUZZERS += fuzz_answers
+fuzz_answers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
+fuzz_answers_LIBS := -ldb-5.3 $(smtpd_LIBS)

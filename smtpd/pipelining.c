@@ -10,6 +10,13 @@ static bool is_last(enum verb verb)
     return verb == VERB_HELO || verb == VERB_EHLO || verb == VERB_DATA || verb == VERB_VRFY || verb == VERB_EXPN || verb == VERB_NOOP;
 }
 
+/* Behind STARTTLS is a matter of its own (verbs.c); what is behind BDAT is its chunk. */
+static bool is_alone(const struct session *s, enum verb verb)
+{
+    bool offered = s->esmtp && session_offers(s, "PIPELINING");
+    return is_last(verb) || (!offered && verb != VERB_QUIT && verb != VERB_STARTTLS && verb != VERB_BDAT);
+}
+
 static void log_once(struct session *s, enum verb verb, const char *rule)
 {
     struct span more = stream_input(s->stream);
@@ -26,8 +33,7 @@ static void log_once(struct session *s, enum verb verb, const char *rule)
 bool session_out_of_turn(struct session *s, enum verb verb)
 {
     bool drop = s->server->settings->smtpd_pipelining == PIPELINING_DROP;
-    bool alone = is_last(verb) || (!s->esmtp && verb != VERB_QUIT && verb != VERB_STARTTLS);
-    if (s->local || s->pipelining || !alone || !stream_input(s->stream).n)
+    if (s->local || s->pipelining || !stream_input(s->stream).n || !is_alone(s, verb))
         return false;
     s->pipelining = true;
     log_once(s, verb, drop ? "smtpd { pipelining = drop }" : "smtpd { pipelining = pass }");

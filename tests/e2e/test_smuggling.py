@@ -14,6 +14,7 @@ import unittest
 
 from host import DOMAIN, Host, free_port, wait_for
 from hostile import Raw, Server
+from mtas import Exim, OpenSMTPD
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
 import servers  # noqa: E402
@@ -327,6 +328,144 @@ class ForPostfix(unittest.TestCase):
                 client.docmd(line)
             client.send(b"Subject: x\r\n\r\nx\n.\nMAIL FROM:<evil@client.example>\r\nRCPT TO:<bob@local.example>\r\nDATA\r\nsmuggled\r\n.\r\n")
             wait_for(lambda: len(postfix.messages("bob")) == 2)
+
+
+# What is in the middle of a text, where a next host could take it for its end: each line end that somebody takes for one, a dot, and each line end again.
+CRAFTY = [b"\r\n", b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\0\n", b"\0\r\n", b"\r\n\0", b"\0\n", b"\r\n\r", b"\r\n\n"]
+MIDDLES = [a + dot + b for a, dot, b in itertools.product(CRAFTY, [b".", b"\0.", b".\0", b".."], CRAFTY)]
+
+
+class NextHosts:
+    """Hostile mail from the network, and from a program of this host, through Postino to another's server, as Debian has it: each message that was taken arrives
+    once, and nothing else does."""
+    next_host = None
+
+    def setUp(self):
+        self.next = self.enter(self.next_host())
+        self.counts = {}
+
+    def enter(self, thing):
+        thing.__enter__()
+        self.addCleanup(thing.__exit__, None, None, None)
+        return thing
+
+    def start(self, how):
+        return self.enter(Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % self.next.port}, domains={"other.example": "mailboxes = \"hash:/nonexistent\" directory = \"/nonexistent\" owner = \"1\""},
+                               settings="smtpd_processes = 1\nlimit { errors = 10000 line = 1M bare_newline = %s }\ndns { client_names = no }" % how))
+
+    def connect(self, host):
+        sock = socket.create_connection(("127.0.0.1", host.port), 10)
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        file = sock.makefile("rb")
+        file.readline()
+        sock.sendall(b"EHLO x\r\n")
+        self.replies(file, 1)
+        return sock, file
+
+    def replies(self, file, n):
+        out = []
+        while len(out) < n:
+            line = file.readline()
+            self.assertTrue(line, "the connection has ended")
+            out += [line] if line[3:4] == b" " else []
+        return out
+
+    def text(self, name, middle):
+        return b"Subject: carrier-%s.\r\n\r\nx%sMAIL FROM:<evil@client.example>\r\nRCPT TO:<alice@local.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n" % (name, middle)
+
+    def by_data(self, sock, file, name, middle, cut=None):
+        """Counts the message if it is taken; what ends the text is sent with it, so that a wrong end is seen by the replies."""
+        text = self.text(name, middle)
+        end = text.find(b"\r\n.\r\n")
+        if end >= 0:  # it ends there by right: what follows are commands
+            return
+        sock.sendall(ENVELOPE)
+        self.assertEqual([r[:3] for r in self.replies(file, 3)], [b"250", b"250", b"354"], middle)
+        text = re.sub(rb"(?<=\r\n)\.(?=MAIL)", b"..", text)
+        at = len(text) if cut is None else text.index(b"\r\n\r\nx") + 5 + cut
+        sock.sendall(text[:at])
+        if cut is not None:
+            time.sleep(0.002)
+        sock.sendall(text[at:] + b".\r\nVRFY end\r\n")
+        first, second = self.replies(file, 2)
+        self.assertEqual(second[:3], b"252", (middle, first, second))
+        self.assertIn(first[:3], (b"250", b"550"), (middle, first))
+        self.counts[name] = int(first.startswith(b"250"))
+
+    def by_bdat(self, sock, file, name, middle, binary):
+        text = self.text(name, middle)
+        sock.sendall(b"MAIL FROM:<a@client.example>%s\r\nRCPT TO:<alice@local.example>\r\nBDAT %d LAST\r\n" % (b" BODY=BINARYMIME" if binary else b"", len(text)) + text + b"VRFY end\r\n")
+        *_, last, end = self.replies(file, 4)
+        self.assertEqual(end[:3], b"252")
+        self.counts[name] = int(last.startswith(b"250"))
+
+    def look(self, host, may_bounce=()):
+        """Each carrier that was taken has arrived once, and nothing of what it carried by itself. A binary text may come back instead, where the next host takes none."""
+        wait_for(host.queue_is_empty, 60)
+        wanted = sum(n for name, n in self.counts.items() if name not in may_bounce)
+        wait_for(lambda: len(self.next.messages()) >= wanted, 60)
+        time.sleep(0.7)
+        arrived, messages = {}, self.next.messages()
+        for message in messages:
+            self.assertNotIn(b"Return-Path: <evil", message)
+            names = re.findall(rb"(?m)^Subject: carrier-(\w+)\.", message)
+            self.assertTrue(names, message[:300])
+            arrived[names[0]] = arrived.get(names[0], 0) + 1
+        for name, n in self.counts.items():
+            self.assertIn(arrived.get(name, 0), (0, n) if name in may_bounce else (n,), name)
+        return arrived
+
+    def test_from_the_network_normalized(self):
+        host = self.start("normalize")
+        sock, file = self.connect(host)
+        for n, middle in enumerate(MIDDLES):
+            self.by_data(sock, file, b"d%d" % n, middle)
+        for n, middle in enumerate(NASTY):
+            for cut in range(len(middle) + 1):
+                self.by_data(sock, file, b"c%dx%d" % (n, cut), middle, cut)
+        binary = set()
+        for n, middle in enumerate(NASTY):
+            self.by_bdat(sock, file, b"b%d" % n, middle, False)
+            self.by_bdat(sock, file, b"m%d" % n, middle, True)
+            binary.add(b"m%d" % n)
+        self.assertGreater(len(self.look(host, binary)), 400)
+
+    def test_from_the_network_refused(self):
+        host = self.start("refuse")
+        sock, file = self.connect(host)
+        for n, middle in enumerate(MIDDLES):
+            self.by_data(sock, file, b"d%d" % n, middle)
+        for n, middle in enumerate(NASTY):
+            self.by_bdat(sock, file, b"b%d" % n, middle, False)
+        self.by_data(sock, file, b"good", b"\r\n..\r\n")
+        self.assertEqual(self.counts[b"good"], 1)
+        self.look(host)
+
+    def test_from_a_program_of_this_host(self):
+        for how in "refuse", "normalize":
+            host = self.start(how)
+            for n, middle in enumerate(NASTY + [b"\r\n.\r\n", b"\r\r\n.\r\r\n", b"\n.\r", b"\r.\n"]):
+                name = b"%s%d" % (how.encode(), n)
+                done = host.tool("sendmail", "-i", "-f", "a@client.example", "alice@" + DOMAIN, input=self.text(name, middle).replace(b"\r\n", b"\n") if n % 2 else self.text(name, middle), text=False)
+                self.assertEqual(done.returncode, 0, (middle, done.stderr))
+                self.counts[name] = 1
+            self.look(host)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "the next host needs root")
+class ToPostfix(NextHosts, unittest.TestCase):
+    next_host = staticmethod(lambda: servers.Postfix(smtpd_recipient_restrictions="permit_mynetworks, reject"))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "the next host needs root")
+class ToExim(NextHosts, unittest.TestCase):
+    next_host = Exim
+
+
+@unittest.skipUnless(os.geteuid() == 0, "the next host needs root")
+class ToOpenSMTPD(NextHosts, unittest.TestCase):
+    next_host = OpenSMTPD
 
 
 if __name__ == "__main__":

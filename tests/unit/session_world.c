@@ -49,6 +49,9 @@ static void answer_rcpt(struct channel *c, const struct message *m)
     } else {
         add_recipient(&list, NULL, domain, to);
         a.routed.recipients = (struct list){1, buf_span(&list)};
+        a.routed.hold = starts(to, "hold@");
+        if (starts(to, "marked@"))
+            a.routed.prepend = SPAN_LITERAL("X-Mark: seen\r\nno header\r\n");
     }
     channel_send(c, &a);
     buf_free(&list);
@@ -95,6 +98,10 @@ static void on_door(struct world *w, struct channel *c, const struct message *m)
 static void on_route(struct channel *c, const struct message *m, void *arg)
 {
     struct world *w = arg;
+    if (w->route_answers) {
+        w->route_answers(w, c, m);
+        return;
+    }
     if (m->type != MESSAGE_CLIENT && m->type != MESSAGE_RCPT) {
         on_door(w, c, m);
         return;
@@ -139,6 +146,8 @@ static void on_auth(struct channel *c, const struct message *m, void *arg)
         channel_send(c, &offered);
     else if (m->type == MESSAGE_CANCEL)
         w->cancels++;
+    else if (m->type == MESSAGE_USAGE)
+        channel_send(c, &(struct message){.type = MESSAGE_USED, .id = m->id, .fd = -1, .used = {.beyond = w->beyond}});
     else if (m->type == MESSAGE_RESPONSE)
         say_verdict(c, m->id, m->response.response);
     else if (span_equal(m->auth.mechanism, span_of("NONE")))
@@ -274,6 +283,13 @@ void world_open(struct world *w)
     w->qmgr = fake(w, s->qmgr, "smtpd", QMGR_SPEAKS, &qmgr_handler);
     server_init(s);
     s->ids = ids_new(s->qmgr);
+}
+
+void world_kill_auth(struct world *w)
+{
+    channel_free(w->auth);
+    world_turn(w, 1);
+    w->auth = fake(w, w->server.auth, "smtpd", AUTH_SPEAKS, &auth_handler);
 }
 
 void world_kill_qmgr(struct world *w)

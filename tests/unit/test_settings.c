@@ -91,6 +91,8 @@ static void enums_name_the_words_of_the_table(void **state)
     assert_true(span_equal(setting_word(global("remote", "address_family"), FAMILY_IPV6), SPAN_LITERAL("ipv6")));
     assert_true(span_equal(setting_word(global("limit", "bare_newline"), BARE_NORMALIZE), SPAN_LITERAL("normalize")));
     assert_true(span_equal(setting_word(global("limit", "nul"), NUL_REFUSE), SPAN_LITERAL("refuse")));
+    assert_true(span_equal(setting_word(global("smtpd", "greet_action"), GREET_DROP), SPAN_LITERAL("drop")));
+    assert_true(span_equal(setting_word(global("smtpd", "pipelining"), PIPELINING_DROP), SPAN_LITERAL("drop")));
     assert_int_equal(setting_word(tls, 4).n, 0);
 }
 
