@@ -13,13 +13,13 @@ struct world {
     struct server server;
     struct channel *route, *auth, *qmgr; /* the fake ends */
     /* what the fakes do */
-    bool route_silent, qmgr_silent;                               /* RCPT, PUT get no answer */
-    bool client_silent, auth_silent, lease_silent, append_silent; /* CLIENT, AUTH, LEASE, APPEND get none */
-    unsigned store_code;                                          /* 250, 452, 451 */
+    bool route_silent, qmgr_silent;                                                  /* RCPT, PUT get no answer */
+    bool client_silent, auth_silent, lease_silent, append_silent;                    /* CLIENT, AUTH, LEASE, APPEND get none */
+    unsigned store_code;                                                             /* 250, 452, 451 */
     void (*route_answers)(struct world *, struct channel *, const struct message *); /* NULL, or instead of the fake route */
-    uint16_t beyond;                                              /* USED: enum used */
-    bool door_silent;                                             /* ADMIT, COUNT */
-    const char *hostile_words, *hostile_status;                   /* of a refusal at the door */
+    uint16_t beyond;                                                                 /* USED: enum used */
+    bool door_silent;                                                                /* ADMIT, COUNT */
+    const char *hostile_words, *hostile_status;                                      /* of a refusal at the door */
     /* what they saw */
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
@@ -37,6 +37,6 @@ void world_open(struct world *);
 void world_close(struct world *);
 void world_turn(struct world *, int milliseconds); /* one turn of the loop */
 void world_kill_auth(struct world *);
-void world_kill_qmgr(struct world *);              /* closes its end, and gives smtpd a new one */
+void world_kill_qmgr(struct world *); /* closes its end, and gives smtpd a new one */
 
 #endif
