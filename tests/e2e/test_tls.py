@@ -544,6 +544,169 @@ class ClientCertificates(TLSHost):
         self.assertEqual(host.pids(), before)
 
 
+class Hostile(TLSHost):
+    """What is no handshake, or one that was made to break a server. Afterwards nobody has died, and others come in."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.host(make(self.keys, "mx.example"), make(self.keys, "mx.example", key="rsa", file="rsa"), settings="smtpd { tls_timeout = 2s }\n")
+        self.before = self.server.pids()
+
+    def tearDown(self):
+        s = connect(self.server.submissions_port)
+        say(s, "NOOP", 250)
+        s.close()
+        self.assertEqual(self.server.pids(), self.before)
+        self.assertNotRegex(self.server.log(), "SIGSYS|signal|starting it anew")
+
+    def send(self, octets, close=False, starttls=False, pieces=0):
+        """What the server says to it, until it hangs up or 0.2 seconds are over."""
+        with socket.create_connection(("127.0.0.1", self.server.port if starttls else self.server.submissions_port), 5) as s:
+            try:
+                if starttls:
+                    s.recv(1000)
+                    s.sendall(b"EHLO x\r\n")
+                    s.recv(4000)
+                    s.sendall(b"STARTTLS\r\n")
+                    s.recv(1000)
+                for i in range(0, len(octets), pieces or max(len(octets), 1)):
+                    s.sendall(octets[i:i + pieces] if pieces else octets)
+                if close:
+                    s.shutdown(socket.SHUT_WR)
+                s.settimeout(0.2)
+                got = b""
+                while True:
+                    more = s.recv(65536)
+                    if not more:
+                        return got, True
+                    got += more
+            except TimeoutError:
+                return got, False
+            except OSError:
+                return b"", True
+
+    @staticmethod
+    def hello(name=None, most=None):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        o = context(most).wrap_bio(incoming, outgoing, server_hostname=name)
+        try:
+            o.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return outgoing.read()
+
+    @classmethod
+    def hello_for(cls, octets):
+        """A ClientHello with these octets as the name in SNI (RFC 6066 3): lengths are right, the name is not."""
+        record = cls.hello("a" * 10 + ".example")
+        old = b"a" * 10 + b".example"
+        at = record.index(old)
+        grow = len(octets) - len(old)
+
+        def longer(r, position, size):
+            n = int.from_bytes(r[position:position + size], "big") + grow
+            return r[:position] + n.to_bytes(size, "big") + r[position + size:]
+        record = record[:at] + octets + record[at + len(old):]
+        for position, size in ((at - 2, 2), (at - 5, 2), (at - 7, 2), (3, 2), (6, 3)):
+            record = longer(record, position, size)
+        session = record[43]
+        suites = 44 + session
+        extensions = suites + 2 + int.from_bytes(record[suites:suites + 2], "big")
+        extensions += 1 + record[extensions]
+        return longer(record, extensions, 2)
+
+    def test_sni_garbage(self):
+        """CVE-2019-15846: a backslash at the end; and shell, expansion, format and line ends; NUL; too long; empty"""
+        self.assertEqual(self.hello_for(b"a" * 10 + b".example")[5:11], self.hello("a" * 10 + ".example")[5:11])
+        came = 0
+        for name in (b"mx.example\\", b"\\", b"\\" * 255, b"${run{/bin/sh}}", b"`id`", b"$(id)", b"%s%s%n", b"a\r\nb", b"a b", b"\xff" * 63, b".mx.example",
+                     b"mx..example", b"*.example", b"*", b"[127.0.0.1]", b"../../etc/passwd", b"' OR 1=1", b"a" * 255, b".", b""):
+            got, ended = self.send(self.hello_for(name))
+            came += got[:1] == b"\x16"  # a ServerHello: with the default certificate
+        self.assertGreater(came, 15)
+        for name in (b"a\0b", b"mx.example\0", b"a" * 256, b"a" * 4000, b"\0" * 100):
+            got, ended = self.send(self.hello_for(name))
+            self.assertTrue(got[:1] == b"\x15" or ended, (name[:20], got[:20]))  # an alert
+
+    def test_truncated_client_hellos(self):
+        hello = self.hello("mx.example")
+        for n in list(range(0, 60)) + list(range(60, len(hello), 23)):
+            got, ended = self.send(hello[:n], close=True)
+            self.assertTrue(ended, n)
+            self.assertNotEqual(got[:1], b"\x16", n)
+
+    def test_a_client_hello_octet_by_octet(self):
+        got, _ = self.send(self.hello("mx.example"), pieces=1)
+        self.assertEqual(got[:1], b"\x16")
+
+    def test_lengths_that_lie(self):
+        hello = self.hello("mx.example")
+        for at, size in ((3, 2), (6, 3), (43, 1), (76, 2)):
+            for value in (0, 1, 2 ** (8 * size) - 1, 2 ** (8 * size - 1)):
+                self.send(hello[:at] + value.to_bytes(size, "big") + hello[at + size:], close=True)
+
+    def test_a_changed_octet_anywhere(self):
+        hello = self.hello("mx.example")
+        for at in range(0, len(hello), 7):
+            self.send(hello[:at] + bytes([hello[at] ^ 0xff]) + hello[at + 1:], close=True)
+
+    def test_records_of_every_kind(self):
+        """instead of a ClientHello, and behind one; with and without content; of versions that there never were"""
+        hello = self.hello("mx.example")
+        for kind in (0, 20, 21, 22, 23, 24, 25, 128, 255):
+            for version in (b"\x00\x00", b"\x02\x00", b"\x03\x00", b"\x03\x03", b"\x03\x7f", b"\xfe\xff"):
+                for body in (b"", b"\1", b"\2\x28", b"\0" * 100):
+                    self.send(bytes([kind]) + version + len(body).to_bytes(2, "big") + body, close=True)
+            self.send(hello + bytes([kind]) + b"\x03\x03\x00\x02\x01\x00", close=True)
+
+    def test_heartbleed_early_change_cipher_spec_and_floods(self):
+        """CVE-2014-0160, CVE-2014-0224; alerts, empty records and ChangeCipherSpec without end (RFC 8446 5, D.4)"""
+        hello = self.hello("mx.example", ssl.TLSVersion.TLSv1_2)
+        got, _ = self.send(hello + b"\x18\x03\x02\x00\x03\x01\x40\x00")
+        self.assertLess(len(got), 5000)
+        got, ended = self.send(hello + b"\x14\x03\x03\x00\x01\x01")
+        self.assertTrue(ended)
+        for flood in (b"\x15\x03\x03\x00\x02\x01\x5a", b"\x14\x03\x03\x00\x01\x01", b"\x16\x03\x03\x00\x00", b"\x17\x03\x03\x00\x00"):
+            got, ended = self.send(flood * 20000)
+            self.assertTrue(ended, flood)
+
+    def test_what_is_no_tls_at_all(self):
+        for octets in (b"EHLO x\r\nMAIL FROM:<a@b.c>\r\n" * 100, b"GET / HTTP/1.1\r\n\r\n", b"\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + b"\1" * 37,
+                       b"SSH-2.0-x\r\n", os.urandom(65536), b"\0" * 65536, b"\xff" * 65536, b"\x16\x03\x01\xff\xff" + b"\1" * 65535):
+            for starttls in (False, True):
+                got, ended = self.send(octets, starttls=starttls)
+                self.assertTrue(ended, octets[:20])
+
+    def test_renegotiation_is_refused(self):
+        """CVE-2009-3555, and a flood of handshakes in one session"""
+        done = subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.server.submissions_port, "-tls1_2", "-legacy_renegotiation"], input=b"R\n" * 20,
+                              capture_output=True, timeout=20)
+        self.assertNotIn(b"250", done.stdout.split(b"RENEGOTIATING")[-1])
+        self.assertLessEqual(done.stderr.count(b"verify return"), 4)
+
+    def test_ticket_garbage(self):
+        """tickets of nobody's key, truncated, of other lengths: a full handshake, or the end"""
+        c = context(ssl.TLSVersion.TLSv1_2)
+        s = connect(self.server.submissions_port, c)
+        session = s.session
+        s.close()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        o = c.wrap_bio(incoming, outgoing, session=session)
+        try:
+            o.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        hello = outgoing.read()
+        at = hello.index(b"\x00\x23")  # the extension
+        size = int.from_bytes(hello[at + 2:at + 4], "big")
+        self.assertGreater(size, 100)
+        for offset in list(range(0, size, 11)) + [size - 1]:
+            i = at + 4 + offset
+            got, _ = self.send(hello[:i] + bytes([hello[i] ^ 1]) + hello[i + 1:])
+            self.assertEqual(got[:1], b"\x16", offset)
+            self.assertIn(b"mx.example", got)  # the certificate: not resumed
+
+
 class Frames(unittest.TestCase):
     """postino-tlsmgr, asked by a hostile smtpd."""
 
