@@ -58,10 +58,54 @@ static void malformed(struct session *s)
     abandon(s, VERDICT_FAILED, "5.6.0", SPAN_LITERAL("the message has a bare CR or LF in it, which SMTP can't carry"));
 }
 
+/* ---- converted ------------------------------------------------------------------------------------------------------------------- */
+
+bool body_survey(struct session *s)
+{
+    struct job *j = s->job;
+    if (j->downgrade)
+        return true;
+    if (!(j->downgrade = downgrade_new(j->binary)))
+        log_die("out of memory to convert a message");
+    for (uint64_t at = 0, n; at < j->size; at += n) {
+        n = j->size - at < PIECE ? j->size - at : PIECE;
+        const char *piece = next_piece(j, at, (size_t)n);
+        if (!piece) {
+            s->transaction.sent = at;
+            downgrade_free(j->downgrade);
+            j->downgrade = NULL;
+            unreadable(s);
+            return false;
+        }
+        downgrade_add(j->downgrade, span_make(piece, (size_t)n), NULL);
+    }
+    j->downgrade_verdict = downgrade_end(j->downgrade, NULL);
+    return true;
+}
+
+/* The next piece of it, or with n == 0 its end. */
+static bool add_converted(struct session *s, struct span piece)
+{
+    struct downgrade *d = s->job->downgrade;
+    struct buf out = BUF_EMPTY(0);
+    bool good = true;
+    if (piece.n)
+        downgrade_add(d, piece, &out);
+    else
+        good = downgrade_end(d, &out) != DOWNGRADE_BROKEN;
+    good = good && !out.failed && stuff_add(&s->transaction.stuff, buf_span(&out), stream_output(s->stream));
+    buf_free(&out);
+    return good;
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------------------------------------------- */
+
 static bool add_piece(struct session *s, struct span piece)
 {
     struct transaction *t = &s->transaction;
     struct buf *out = stream_output(s->stream);
+    if (t->converted)
+        return piece.n == 0 || add_converted(s, piece);
     if (!t->bdat)
         return stuff_add(&t->stuff, piece, out);
     buf_add_span(out, piece);
@@ -71,6 +115,8 @@ static bool add_piece(struct session *s, struct span piece)
 static bool add_end(struct session *s)
 {
     struct transaction *t = &s->transaction;
+    if (t->converted && !add_converted(s, span_make(NULL, 0)))
+        return false;
     return t->bdat ? !t->stuff.cr : stuff_end(&t->stuff, stream_output(s->stream));
 }
 
@@ -90,6 +136,8 @@ void body_begin(struct session *s)
     session_await(s, SESSION_BODY, remote.settings->remote_block_timeout);
     if (stream_input(s->stream).n)
         return;
+    if (s->transaction.converted)
+        downgrade_again(s->job->downgrade);
     if (s->transaction.bdat)
         buf_printf(stream_output(s->stream), "BDAT %" PRIu64 " LAST\r\n", s->job->size);
     body_continue(s);

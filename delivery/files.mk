@@ -15,10 +15,18 @@ test_workers_LIBS = -Wl,--wrap=fdatasync,--wrap=send,--wrap=flush_files $(COMMON
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
 test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettime
 
+# What makes a message fit for a host that can't take it as it is
+downgrade_PARTS := delivery/downgrade.c delivery/mime.c delivery/encoder.c
+TESTS += test_downgrade
+test_downgrade_SRC := $(downgrade_PARTS)
+FUZZERS += fuzz_downgrade
+fuzz_downgrade_SRC := $(downgrade_PARTS)
+fuzz_downgrade_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+
 # postino-remote
 PROGRAMS += postino-remote
 remote_PARTS := delivery/session.c delivery/attempt.c delivery/hello.c delivery/transaction.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
-                delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c
+                $(downgrade_PARTS) delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c
 postino-remote_SRC := delivery/remote.c $(remote_PARTS)
 postino-remote_LIBS = $(COMMON_LIBS) -lssl -lcrypto
 MANUALS += delivery/postino-remote.8

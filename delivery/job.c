@@ -151,6 +151,7 @@ void job_free(struct job *j)
         free(j->recipients[i].words);
     if (j->fd >= 0)
         close(j->fd);
+    downgrade_free(j->downgrade);
     free(j->recipients);
     free(j->memory);
     free(j);

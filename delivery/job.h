@@ -5,6 +5,7 @@
 #define POSTINO_JOB_H
 
 #include "common/channel.h"
+#include "delivery/downgrade.h"
 #include "delivery/reply.h"
 
 struct job_recipient {
@@ -38,6 +39,8 @@ struct job {
     struct span body; /* the whole of it when fd is -1 */
     int fd;
     uint64_t offset, size;
+    struct downgrade *downgrade; /* NULL until a host could not take the message as it is; then what has to be done is known */
+    enum downgrade_verdict downgrade_verdict;
     char *memory;
 };
 

@@ -33,6 +33,7 @@ enum session_phase {
 struct transaction {
     bool pipelined;
     bool mail_refused;
+    bool converted;   /* for a host that can't take the message as it is */
     bool bdat;        /* the message goes as one chunk (RFC 3030), not behind DATA */
     size_t recipient; /* RCPT: whose reply is waited for */
     size_t left;      /* replies to RCPT that are to come */
@@ -118,6 +119,8 @@ void portion_decide_rest(struct job *, enum verdict, const char *status, struct 
 void portion_over(struct session *, bool site_failed); /* all of them are decided: so is the job, or it goes on with the others */
 
 /* body.c */
+/* Finds out what has to be done so that the host can take the message. False: it can't be read, and the session is over. */
+bool body_survey(struct session *);
 void body_begin(struct session *);    /* the server waits for it, or BDAT goes in front */
 void body_continue(struct session *); /* writes the next piece; after the last one the phase is END */
 

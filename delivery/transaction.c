@@ -83,15 +83,14 @@ static int64_t time_left(const struct job *j)
     return left < -BY_MOST ? -BY_MOST : left > BY_MOST ? BY_MOST : left;
 }
 
-/* A server without 8BITMIME gets 8-bit mail as it is: all but very few carry it, and refusing would help nobody. */
 static void say_mail(struct session *s)
 {
     struct buf *out = stream_output(s->stream);
     const struct job *j = s->job;
     buf_printf(out, "MAIL FROM:<%.*s>", SPAN_ARG(j->sender));
-    if (offers(s, EXTENSION_SIZE))
+    if (offers(s, EXTENSION_SIZE) && !s->transaction.converted)
         buf_printf(out, " SIZE=%" PRIu64, j->size);
-    if (j->binary)
+    if (j->binary && !s->transaction.converted)
         buf_add_text(out, " BODY=BINARYMIME");
     else if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
         buf_add_text(out, " BODY=8BITMIME");
@@ -142,7 +141,23 @@ static bool takes_binary(const struct session *s)
 
 static bool wants_bdat(const struct session *s)
 {
-    return s->job->binary || (remote.settings->remote_chunking && offers(s, EXTENSION_CHUNKING) && s->job->size >= BDAT_LEAST);
+    return !s->transaction.converted &&
+           (s->job->binary || (remote.settings->remote_chunking && offers(s, EXTENSION_CHUNKING) && s->job->size >= BDAT_LEAST));
+}
+
+/* The host lacks what the message needs as it is. */
+static bool needs_conversion(const struct session *s)
+{
+    if (s->job->binary)
+        return !takes_binary(s);
+    return s->job->has_8bit && !offers(s, EXTENSION_8BITMIME) && remote.settings->remote_eight_bit == EIGHT_BIT_CONVERT;
+}
+
+/* 8-bit mail that is no clean MIME goes as it is: all but very few hosts carry it, and returning it would help nobody. Octets of a binary
+ * message can't. */
+static bool will_be_converted(const struct job *j)
+{
+    return j->downgrade_verdict == DOWNGRADE_NEEDED || (j->binary && j->downgrade_verdict == DOWNGRADE_CLEAN);
 }
 
 /* RFC 2852 4.1.4: who wants his mail back at the deadline does not want it where nobody will see to that. True, and `words` say why. */
@@ -180,8 +195,9 @@ static bool refused_here(struct session *s)
     struct job *j = s->job;
     if (!offers(s, EXTENSION_SMTPUTF8))
         refuse_utf8(s);
-    if (j->binary && !takes_binary(s)) {
-        buf_printf(&words, "BINARYMIME is required, but was not offered by host %s", s->peer);
+    if (j->binary && needs_conversion(s) && !will_be_converted(j)) {
+        buf_printf(&words, "BINARYMIME is required, but was not offered by host %s, and the message is too broken to be converted",
+                   s->peer);
         job_decide_rest(j, VERDICT_FAILED, "5.6.3", buf_span(&words));
     } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {
         buf_printf(&words, "message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s", j->size, s->extensions.size_limit,
@@ -203,6 +219,9 @@ void transaction_begin(struct session *s)
         s->messages_most = j->session_messages;
     if (s->extensions.limits.transactions && s->messages_most > s->extensions.limits.transactions)
         s->messages_most = s->extensions.limits.transactions;
+    bool convert = needs_conversion(s);
+    if (convert && !body_survey(s))
+        return;
     if (refused_here(s)) {
         session_finish_job(s, false);
         session_ready(s);
@@ -213,6 +232,7 @@ void transaction_begin(struct session *s)
         session_too_full(s);
         return;
     }
+    t->converted = convert && will_be_converted(j);
     t->bdat = wants_bdat(s);
     t->recipient = portion_next(j, 0);
     say_mail(s);

@@ -1,5 +1,9 @@
-"""BDAT and BODY=BINARYMIME (RFC 3030) on the way out: what a next host is told, and what becomes of a message when it does not do its part."""
+"""BDAT and BODY=BINARYMIME (RFC 3030) on the way out: what a next host is told, and what becomes of a message when it does not do its part, or can't take it as
+it is."""
+import email
+import email.policy
 import os
+import random
 import re
 import smtplib
 import sys
@@ -10,7 +14,7 @@ import frames
 import host
 from exim import Exim
 from host import Host, corpus, free_port, wait_for
-from hostile import DROP, HANG, RESET, Early, Late, Raw
+from hostile import DROP, HANG, RESET, Early, Raw
 from test_remote import DEFERRED, FAILED, RELAYED, TIMES, Base
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
@@ -196,11 +200,144 @@ class Binary(Base):
                 self.assertTrue(server.sessions[0].commands[1].endswith(" BODY=BINARYMIME"))
                 self.assertEqual(server.messages[0].body, BINARY)
 
-    def test_binary_is_returned_by_hosts_that_can_t_have_it(self):
+    def test_binary_is_converted_for_hosts_that_can_t_have_it(self):
         for extensions in (("PIPELINING",), CHUNKING, ("PIPELINING", "BINARYMIME"), ()):
             with self.remote.server(extensions=extensions) as server:
-                self.check(self.remote.deliver(body=BINARY, flags=frames.ENVELOPE_BINARY), (FAILED, "5.6.3", "BINARYMIME is required, but was not offered by host mx0.a.example"))
-                self.assertEqual(server.received, [])
+                self.check(self.remote.deliver(body=BINARY, flags=frames.ENVELOPE_BINARY), (RELAYED, "2.0.0", "250"))
+                self.assertNotIn("BINARYMIME", server.sessions[0].commands[1])
+                self.assertIn("DATA", server.sessions[0].commands)
+                self.assertEqual(leaves(server.messages[0].body), leaves(BINARY))
+
+    def test_broken_binary_is_returned(self):
+        body = BINARY.replace(b"Content-Transfer-Encoding: binary", b"Content-Transfer-Encoding: base64")
+        with self.remote.server(extensions=CHUNKING) as server:
+            self.check(self.remote.deliver(body=body, flags=frames.ENVELOPE_BINARY), (FAILED, "5.6.3", "BINARYMIME is required, but was not offered by host mx0.a.example"))
+            self.assertEqual(server.received, [])
+
+    def test_the_second_host_gets_it_anew(self):
+        """behind a conversion that broke off, one that goes to its end; and a host that takes it as it is"""
+        body = BINARY + bytes(range(256)) * 3000
+        for extensions in (CHUNKING, BINARYMIME):
+            with self.remote.server(extensions=CHUNKING, MAIL="421 4.3.2 down"), self.remote.server("127.0.0.3", extensions=extensions) as second:
+                self.check(self.remote.deliver("bob@two.example", nexthop="two.example", body=body, flags=frames.ENVELOPE_BINARY), (RELAYED, "2.0.0", "250"))
+                self.assertEqual(leaves(second.messages[0].body), leaves(body))
+
+    def test_a_file_that_can_t_be_read_is_not_converted(self):
+        with tempfile.TemporaryFile() as f, self.remote.server(extensions=CHUNKING) as server:
+            f.write(BINARY)
+            f.flush()
+            self.check(self.remote.deliver(fd=f.fileno(), size=len(BINARY) + 1, flags=frames.ENVELOPE_BINARY), (DEFERRED, "4.3.0", "can't be read"))
+            self.assertEqual(server.received, [])
+
+
+def leaves(message):
+    """What a reader of MIME sees: (type, octets) of each leaf, as decoded by Python."""
+    found = []
+    for part in email.message_from_bytes(message, policy=email.policy.compat32).walk():
+        if not part.is_multipart():
+            found.append((part.get_content_type(), part.get_payload(decode=True)))
+    return found
+
+
+class Maker:
+    """Random MIME messages of CR LF lines, 8-bit here and there. `lines`: text parts end their lines with CR LF alone, and octets of others are of such lines, too."""
+
+    def __init__(self, seed):
+        self.random, self.boundaries = random.Random(seed), 0
+
+    def text(self):
+        r = self.random
+        words = ["", " ", "x", "=", "=3D", ".", "..", "-", "--", "--=_b", "From ", "\t", "h\u00f6h\u00e4", "\u20ac" * r.randrange(40), "long " * r.randrange(60), "x" * r.randrange(200), " \t "]
+        return b"".join("".join(r.choice(words) for _ in range(r.randrange(4))).encode() + b"\r\n" for _ in range(r.randrange(6)))
+
+    def leaf(self):
+        r = self.random
+        kind = r.choice(["text/plain; charset=utf-8", "TEXT/html", "application/octet-stream", "image/png; name=\"a b\"", None])
+        encoding = r.choice([None, "8bit", "8BIT", "7bit", "quoted-printable", "base64"])
+        text = self.text()
+        if encoding == "quoted-printable":
+            text = b"=C3=B6 x=\r\ny\r\n"
+        if encoding == "base64":
+            text = b"/////w==\r\n"
+        fields = [b"X-A: 1\r\n", b"Content-Disposition: attachment;\r\n filename=\"x\"\r\n"][: r.randrange(3)]
+        fields += [b"Content-Type: " + kind.encode() + b"\r\n"] if kind else []
+        fields += [b"Content-Transfer-Encoding: " + encoding.encode() + b"\r\n"] if encoding else []
+        r.shuffle(fields)
+        return b"".join(fields), text
+
+    def part(self, depth):
+        r = self.random
+        what = r.randrange(6) if depth < 4 else 0
+        if what == 1:
+            header, body = self.part(depth + 1)
+            return b"Content-Type: message/rfc822\r\n" + r.choice([b"", b"Content-Transfer-Encoding: 8bit\r\n"]), b"Subject: in\r\n" + header + b"\r\n" + body
+        if what < 4:
+            return self.leaf()
+        self.boundaries += 1
+        boundary = b"=_b%d" % self.boundaries
+        body = r.choice([b"", b"preamble\r\n"])
+        for _ in range(r.randrange(1, 4)):
+            header, text = self.part(depth + 1)
+            body += b"--" + boundary + b"\r\n" + header + b"\r\n" + text + b"\r\n"
+        return b"Content-Type: multipart/mixed;\r\n\tboundary=\"" + boundary + b"\"\r\n" + r.choice([b"", b"Content-Transfer-Encoding: 8bit\r\n"]), body + b"--" + boundary + b"--\r\n"
+
+    def message(self):
+        header, body = self.part(0)
+        return b"Subject: x\r\nMIME-Version: 1.0\r\n" + header + b"\r\n" + body
+
+
+class EightBit(Base):
+    settings = 'idle_timeout = "5s"' + " " + TIMES
+
+    def test_parts_have_the_same_octets_in_seven_bits(self):
+        """500 random trees; ROUNDS= for more"""
+        converted = 0
+        with self.remote.server(extensions=("PIPELINING",)) as server:
+            for seed in range(int(os.environ.get("ROUNDS", 500))):
+                text = Maker(seed).message()
+                self.check(self.remote.deliver(body=text, flags=0 if text.isascii() else frames.ENVELOPE_8BIT), (RELAYED, "2.0.0", "250"))
+                got = server.messages[-1].body
+                self.assertTrue(got.isascii(), (seed, text, got))
+                self.assertEqual(leaves(got), leaves(text), (seed, text, got))
+                self.assertEqual(got == text, text.isascii(), seed)
+                self.assertLessEqual(max(map(len, got.split(b"\r\n"))), 998)
+                converted += got != text
+            self.assertGreater(converted, 100)
+            self.assertFalse([c for s in server.sessions for c in s.commands if "BODY" in c])
+
+    def test_real_messages(self):
+        """those that are MIME, or 7-bit; the others as they are"""
+        as_they_are = 0
+        with self.remote.server(extensions=("PIPELINING",)) as server:
+            for name, text in corpus():
+                self.check(self.remote.deliver(body=text, flags=0 if text.isascii() else frames.ENVELOPE_8BIT), (RELAYED, "2.0.0", "250"))
+                got = server.messages[-1].body
+                if got != text:
+                    self.assertEqual([(t, o.rstrip(b"\r\n")) for t, o in leaves(got)], [(t, o.rstrip(b"\r\n")) for t, o in leaves(text)], name)
+                as_they_are += got == text and not text.isascii()
+        print("    %d messages, %d with 8-bit octets went as they are" % (len(server.messages), as_they_are))
+
+    def test_a_host_with_8BITMIME_gets_it_as_it_is(self):
+        body = b"Subject: x\r\n\r\nh\xc3\xb6\r\n"
+        with self.remote.server() as server:
+            self.check(self.remote.deliver(body=body, flags=frames.ENVELOPE_8BIT), (RELAYED, "2.0.0", "250"))
+            self.assertEqual(server.messages[0].body, body)
+
+    def test_what_is_broken_goes_as_it_is(self):
+        body = b"Subject: x\r\nContent-Transfer-Encoding: base64\r\n\r\nh\xc3\xb6\r\n"
+        with self.remote.server(extensions=()) as server:
+            self.check(self.remote.deliver(body=body, flags=frames.ENVELOPE_8BIT), (RELAYED, "2.0.0", "250"))
+            self.assertEqual(server.messages[0].body, body)
+
+
+class EightBitPassed(Base):
+    settings = 'eight_bit = pass idle_timeout = "0"' + " " + TIMES
+
+    def test_it_goes_as_it_is_by_setting(self):
+        body = b"Subject: x\r\n\r\nh\xc3\xb6\r\n"
+        with self.remote.server(extensions=()) as server:
+            self.check(self.remote.deliver(body=body, flags=frames.ENVELOPE_8BIT), (RELAYED, "2.0.0", "250"))
+            self.assertEqual(server.messages[0].body, body)
 
 
 def body_of(message):
