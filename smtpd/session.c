@@ -167,6 +167,7 @@ static void await_client(struct session *s)
 
 void session_resume(struct session *s)
 {
+    session_end_if_due(s); /* before the next of many commands that came together */
     if (s->stream)
         session_input(s);
     else if (s->state != SESSION_WAIT)

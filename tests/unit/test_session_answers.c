@@ -2,6 +2,7 @@
  * host. Logins are taken as if in TLS. */
 #include "tests/unit/session_script.h"
 
+#include "common/stream.h"
 #include "smtpd/session_state.h"
 
 #include <setjmp.h>
@@ -144,6 +145,21 @@ static void what_rules_want_with_the_message(void **state)
     assert_int_equal(strncmp(buf_text(&w.body), "X-Mark: seen\r\nReceived: ", 24), 0);
 }
 
+/* ---- too many errors --------------------------------------------------------------------------------------------------------------- */
+
+/* Each is a question; the limit holds before the next is asked, however many came together. */
+static void recipients_refused_in_one_group(void **state)
+{
+    (void)state;
+    w.settings->limit_errors = 5;
+    begin();
+    for (int i = 0; i < 50; i++)
+        stream_write_span(client, span_of(i ? "RCPT TO:<nouser@example.org>\r\n" : "MAIL FROM:<>\r\n"));
+    unsigned before = w.questions;
+    PLAY("< 421 4.7.0 mx.example too many errors", ".");
+    assert_int_equal(w.questions - before, 5);
+}
+
 /* ---- users of the host ------------------------------------------------------------------------------------------------------------- */
 
 static int connect_user(uid_t uid)
@@ -183,9 +199,16 @@ static void users_have_their_share_of_sessions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(what_fits_goes_on),         TEST(what_is_beyond_is_held),           TEST(without_an_answer_it_is_held),
-        TEST(when_auth_dies_it_is_held), TEST(auth_dies_in_the_middle),          TEST(no_login_in_a_transaction),
-        TEST(too_many_logins),           TEST(what_rules_want_with_the_message), TEST(users_have_their_share_of_sessions),
+        TEST(what_fits_goes_on),
+        TEST(what_is_beyond_is_held),
+        TEST(without_an_answer_it_is_held),
+        TEST(when_auth_dies_it_is_held),
+        TEST(auth_dies_in_the_middle),
+        TEST(no_login_in_a_transaction),
+        TEST(too_many_logins),
+        TEST(what_rules_want_with_the_message),
+        TEST(recipients_refused_in_one_group),
+        TEST(users_have_their_share_of_sessions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
