@@ -376,6 +376,7 @@ void check_sections(const struct check *c)
         check_strength(c, i);
         check_client_certificates(c, i);
         check_listener_auth(c, i);
+        check_proxy(c, i);
         check_addresses(c, i);
         check_twice(c, i);
     }

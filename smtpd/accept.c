@@ -33,7 +33,7 @@ static void ask_client(struct session *s)
 }
 
 /* Sends a stranger away without a session. */
-static void turn_away(struct server *server, int fd, const struct sockaddr *client, const char *code, const char *why, const char *rule)
+void session_turn_away(struct server *server, int fd, const struct sockaddr *client, const char *code, const char *why, const char *rule)
 {
     char reply[600];
     int n = snprintf(reply, sizeof reply, "%s %s %s\r\n", code, server->settings->hostname, why);
@@ -85,34 +85,63 @@ bool session_trusted(const struct session *s)
     return s->local || s->login.len > 0 || is_free(s->server, (const struct sockaddr *)&s->address);
 }
 
-void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
+/* Who is not let in, or has too many sessions, is told so, and gets none. */
+static struct session *counted_session(struct server *server, const struct settings_listener *listener, int fd,
+                                       const struct sockaddr *client)
 {
-    const struct settings *settings = server->settings;
     if (!is_let_in(listener, client)) {
-        turn_away(server, fd, client, "554 5.7.1", "this service is not for your network", "listener { clients }");
-        return;
+        session_turn_away(server, fd, client, "554 5.7.1", "this service is not for your network", "listener { clients }");
+        return NULL;
     }
     bool counted = !is_free(server, client);
-    if (counted && !clients_enter(server->clients, client, settings->limit_sessions_client)) {
-        turn_away(server, fd, client, "421 4.7.0", "too many sessions from your address", "limit { sessions_client }");
-        return;
+    if (counted && !clients_enter(server->clients, client, server->settings->limit_sessions_client)) {
+        session_turn_away(server, fd, client, "421 4.7.0", "too many sessions from your address", "limit { sessions_client }");
+        return NULL;
     }
     struct session *s = NULL;
     if (shed_make_room(server, counted ? client : NULL))
         s = session_new(server, listener, fd);
     else
-        turn_away(server, fd, client, "421 4.7.0", "too many sessions, try again later", "limit { sessions }");
-    if (!s) {
-        if (counted)
-            clients_leave(server->clients, client);
-        return;
+        session_turn_away(server, fd, client, "421 4.7.0", "too many sessions, try again later", "limit { sessions }");
+    if (s) {
+        s->counted = counted;
+        s->stranger = session_is_stranger(server, client);
+    } else if (counted) {
+        clients_leave(server->clients, client);
     }
-    s->counted = counted;
-    s->stranger = session_is_stranger(server, client);
+    return s;
+}
+
+static void begin(struct session *s, const struct sockaddr *client)
+{
     memcpy(&s->address, client, client->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     address_of_socket(client, &s->client);
     ask_client(s);
     session_begin(s);
+}
+
+void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)
+{
+    if (listener->proxy) {
+        arrival_begin(server, listener, fd, client);
+        return;
+    }
+    struct session *s = counted_session(server, listener, fd, client);
+    if (s)
+        begin(s, client);
+}
+
+void session_accept_proxied(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client,
+                            const struct sockaddr *proxy)
+{
+    struct session *s =
+        client ? counted_session(server, listener, fd, client) : session_new(server, listener, fd); /* which has its place */
+    if (!s)
+        return;
+    s->nobody = !client;
+    if (client)
+        address_of_socket(proxy, &s->peer);
+    begin(s, client ? client : proxy);
 }
 
 static uint64_t sessions_of(const struct server *server, uid_t uid)

@@ -58,3 +58,10 @@ test_session_answers_LIBS := $(smtpd_LIBS)
 FUZZERS += fuzz_answers
 fuzz_answers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
 fuzz_answers_LIBS := -ldb-5.3 $(smtpd_LIBS)
+
+TESTS += test_proxy
+test_proxy_SRC := smtpd/proxy.c
+
+FUZZERS += fuzz_proxy
+fuzz_proxy_SRC  := smtpd/proxy.c
+fuzz_proxy_LIBS := -ldb-5.3 $(smtpd_LIBS)

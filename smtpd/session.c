@@ -92,14 +92,14 @@ static void free_session(struct session *s)
         clients_leave(server->clients, (struct sockaddr *)&s->address);
     stream_free(s->stream);
     free(s->certificate);
-    struct buf *bufs[] = {&s->client, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
+    struct buf *bufs[] = {&s->client, &s->peer, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
     TAILQ_REMOVE(&server->sessions, s, link);
     server->local_count -= s->local;
     free(s);
-    if (--server->session_count == 0 && server->emptied)
-        server->emptied(server);
+    server->session_count--;
+    server_left(server);
 }
 
 /* The client is gone. A message that qmgr may have by now is waited for, to be logged. */
@@ -366,16 +366,24 @@ void server_init(struct server *server)
     const struct settings *set = server->settings;
     TAILQ_INIT(&server->sessions);
     shed_init(server);
+    TAILQ_INIT(&server->arrivals);
     server->relay_from_count = read_networks(&set->relay_from, &server->relay_from);
     server->exempt_count = read_networks(&set->client_exempt, &server->exempt);
     server->has_door = set->smtpd_greet_delay || set->client_sessions || set->client_connections || set->client_messages ||
                        set->client_recipients || set->client_errors || set->client_tls || set->client_auth;
 }
 
+void server_left(struct server *server)
+{
+    if (server->session_count == 0 && server->emptied)
+        server->emptied(server);
+}
+
 void server_free(struct server *server)
 {
     struct session *s;
     server->emptied = NULL;
+    arrivals_end(server);
     while ((s = TAILQ_FIRST(&server->sessions)))
         free_session(s);
     free(server->relay_from);
@@ -386,6 +394,7 @@ void server_free(struct server *server)
 void sessions_drain(struct server *server)
 {
     server->draining = true;
+    arrivals_end(server);
     struct session *next;
     for (struct session *s = TAILQ_FIRST(&server->sessions); s; s = next) {
         next = TAILQ_NEXT(s, link);

@@ -32,6 +32,7 @@
 
 struct event_base;
 struct session;
+struct arrival; /* proxy_door.c */
 
 /* What all sessions of the process share. */
 struct server {
@@ -51,14 +52,16 @@ struct server {
     uint64_t numbers; /* of sessions at the door, so far */
     TAILQ_HEAD(, session) sessions;
     struct shed shed;
-    size_t session_count, local_count;
-    uint64_t session_total;           /* since the start */
-    bool draining;                    /* no new mail: 421 between transactions */
-    void (*emptied)(struct server *); /* NULL, or called when the last session has ended */
+    TAILQ_HEAD(, arrival) arrivals;    /* connections whose PROXY header is awaited; */
+    size_t session_count, local_count; /* counted as sessions */
+    uint64_t session_total;            /* since the start */
+    bool draining;                     /* no new mail: 421 between transactions */
+    void (*emptied)(struct server *);  /* NULL, or called when the last session has ended */
 };
 
 void server_init(struct server *); /* the list of sessions, the networks; the rest is the caller's */
 void server_free(struct server *); /* what server_init() made */
+void server_left(struct server *); /* session_count is one less: was it the last? */
 
 /* A new connection; the descriptor becomes the session's. Too many: it gets 421, and no session is made. */
 void session_accept(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client);

@@ -9,6 +9,8 @@ void session_log_client(const struct session *s, struct buf *line)
     else
         buf_printf(&who, "%.*s[%.*s]", SPAN_ARG(buf_span(&s->name)), SPAN_ARG(buf_span(&s->client)));
     log_value(line, "client", buf_span(&who));
+    if (s->peer.len)
+        log_value(line, "peer", buf_span(&s->peer));
     buf_free(&who);
 }
 

@@ -67,6 +67,7 @@ struct session {
     const char *go_on_verb;
     struct buf initial; /* AUTH's response, while it is counted; wiped */
     bool has_initial;
+    bool nobody; /* a proxy's own connection: no mail comes that way */
     uid_t uid;
     uint64_t ends; /* the session as a whole; monotonic milliseconds */
     uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
@@ -77,6 +78,7 @@ struct session {
     uint32_t question, client_question;
     struct ids_waiter id_waiter;
     struct buf client; /* address as text; "" for the submit socket */
+    struct buf peer;   /* who spoke for the client: the address of a proxy; "" for nobody */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
     struct tls_client *certificate; /* of the client; NULL: it has shown none */
@@ -126,6 +128,16 @@ bool session_refused_early(struct session *);  /* RCPT: it spoke early, and the 
 void session_count(struct session *, enum count, const char *verb, session_go_on *);
 void session_not_counted(struct session *); /* no answer came */
 void session_left(struct session *);
+
+/* ---- accept.c ---- */
+/* Who is behind a proxy; `client` NULL: nobody is. */
+void session_accept_proxied(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client,
+                            const struct sockaddr *proxy);
+void session_turn_away(struct server *, int fd, const struct sockaddr *client, const char *code, const char *why, const char *rule);
+
+/* ---- proxy_door.c ---- */
+void arrival_begin(struct server *, const struct settings_listener *, int fd, const struct sockaddr *proxy);
+void arrivals_end(struct server *); /* all of them */
 
 /* ---- session_input.c ---- */
 void session_input(struct session *); /* looks at what the stream has, as far as the state lets it */

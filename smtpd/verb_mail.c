@@ -21,6 +21,8 @@ static bool may_mail(struct session *s)
 {
     if (!s->helo.len)
         session_refuse(s, "MAIL", 503, "5.5.1", "send EHLO or HELO first");
+    else if (s->nobody)
+        session_refuse(s, "MAIL", 550, "5.7.0", "the proxy has not told whose connection this is");
     else if (s->envelope.open)
         session_refuse(s, "MAIL", 503, "5.5.1", "a transaction is open already; end it with RSET");
     else if (!s->local && s->listener->auth == LISTENER_AUTH_REQUIRED && !s->login.len)

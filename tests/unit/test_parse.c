@@ -299,6 +299,10 @@ static const struct wrong wrongs[] = {
     {H "listener a { }\nlistener a { port = 26 }\n", 3, "second time|line 2", 0},
     {H "listener \"a b\" { }\n", 2, "title", 0},
     {H "listener a { port = 0 }\n", 2, "1 to 65535", 0},
+    {H "listener a {\n proxy = yes }\n", 3, "believes none|proxy_from", 0},
+    {H "listener a {\n proxy_from = { 192.0.2.1 } }\n", 3, "proxy_from without a proxy|proxy = yes", 0},
+    {H "listener a { proxy = yes\n proxy_from = { proxy.example } }\n", 3, "proxy_from \"proxy.example\" is not a network", 0},
+    {H "listener a { proxy = yes\n proxy_from = { 192.0.2.1, \"::/0\" } }\n", 3, "proxy_from \"::/0\" would let everybody", 0},
     {H "listener a { port = x }\nlistener b { }\n", 2, "port is not a number", 0}, /* and b has no quarrel with a */
     {H "listener a { address = localhost }\n", 2, "localhost|not an IPv4 or IPv6 address", 0},
     {H "listener a { tls = sometimes auth = required }\n", 2, "none|may|required|implicit", 0},

@@ -1,0 +1,290 @@
+"""Peers that speak for others: HAProxy's PROXY protocol, by the real HAProxy and by hand."""
+import os
+import re
+import socket
+import ssl
+import struct
+import subprocess
+import time
+import unittest
+
+from host import Host, free_port, wait_for
+from netns import Network
+
+ALICE = "alice@local.example"
+V2 = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def crc32c(octets):
+    crc = 0xffffffff
+    for octet in octets:
+        crc ^= octet
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def v2(client="192.0.2.7", command=0x21, family=0x11, tlvs=b"", addresses=None):
+    if addresses is None:
+        addresses = socket.inet_aton(client) + socket.inet_aton("198.51.100.1") + struct.pack(">HH", 40000, 25)
+    return V2 + bytes([command, family]) + struct.pack(">H", len(addresses + tlvs)) + addresses + tlvs
+
+
+class Client:
+    """A connection that says what it is told, and hears whole replies."""
+
+    def __init__(self, port, source="127.0.0.1"):
+        self.sock = socket.create_connection(("127.0.0.1", port), 10, (source, 0))
+        self.sock.settimeout(15)
+        self.pending = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.sock.close()
+
+    def send(self, octets):
+        self.sock.sendall(octets.encode() if isinstance(octets, str) else octets)
+
+    def hear(self):
+        """One reply, all its lines; "" when the connection has ended."""
+        lines = []
+        while True:
+            while b"\n" not in self.pending:
+                try:
+                    more = self.sock.recv(65536)
+                except ConnectionResetError:
+                    more = b""
+                if not more:
+                    return ""
+                self.pending += more
+            line, _, self.pending = self.pending.partition(b"\n")
+            lines.append(line.decode().rstrip("\r"))
+            if lines[-1][3:4] == " ":
+                return "\n".join(lines)
+
+    def say(self, line):
+        self.send(line + "\r\n")
+        return self.hear()
+
+    def silent(self, seconds=0.3):
+        self.sock.settimeout(seconds)
+        try:
+            return self.sock.recv(1) is None
+        except socket.timeout:
+            return True
+        finally:
+            self.sock.settimeout(15)
+
+    def mail(self, *recipients, sender="x@client.example", text="Subject: x\r\n\r\nx\r\n"):
+        """The replies to the recipients, and to the end of the text."""
+        replies = [self.say("MAIL FROM:<%s>" % sender)] + [self.say("RCPT TO:<%s>" % r) for r in recipients]
+        if any(r.startswith("250") for r in replies[1:]):
+            replies.append(self.say("DATA"))
+            self.send(text + ".\r\n")
+            replies.append(self.hear())
+        return replies
+
+
+class ProxyByHand(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.port, cls.tls_port = free_port(), free_port()
+        proxied = "address = \"127.0.0.1\" proxy = yes proxy_from = { \"127.0.0.1\" } port = "
+        cls.host = Host(relay_from=("127.0.0.0/8", "192.0.2.8"), settings="smtpd_processes = 1\ndns { client_names = no }\nlimit { sessions_client = 2 sessions = 40 }",
+                        listeners={"proxied": proxied + str(cls.port), "proxied-tls": proxied + "%d tls = implicit" % cls.tls_port}).__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def refused(self, header, reason):
+        before = self.host.log().count(reason)
+        with Client(self.port) as c:
+            c.send(header)
+            self.assertEqual(c.hear(), "")
+        wait_for(lambda: re.search(r"reject: command=proxy peer=127\.0\.0\.1 reason=\"[^\"]*%s" % re.escape(reason), self.host.log()) and self.host.log().count(reason) > before)
+
+    def test_nothing_is_said_before_the_header(self):
+        with Client(self.port) as c:
+            self.assertTrue(c.silent())
+            c.send("PROXY TCP4 192.0.2.7 ")
+            self.assertTrue(c.silent())
+            c.send("198.51.100.1 40000 25\r\nEHLO x\r\n")
+            self.assertRegex(c.hear(), "^220 ")
+            self.assertRegex(c.hear(), "^250-")
+            self.assertRegex(c.mail(ALICE)[-1], "^250")
+        self.host.wait_log(r"client=\"?unknown\[192\.0\.2\.7\]\"? peer=127\.0\.0\.1 ")
+
+    def test_octet_by_octet(self):
+        with Client(self.port) as c:
+            c.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for octet in v2("192.0.2.9", tlvs=b"\x20\0\x05\x01\0\0\0\0"):
+                c.send(bytes([octet]))
+            self.assertRegex(c.hear(), "^220 ")
+            self.assertRegex(c.say("HELO x"), "^250")
+            self.assertIn("Relay", c.mail("x@elsewhere.example")[-1])
+        self.host.wait_log(r"reject: command=RCPT client=\"?unknown\[192\.0\.2\.9\]\"? peer=127\.0\.0\.1")
+
+    def test_who_may_relay_is_the_client(self):
+        """and not the proxy, though it is in relay_from"""
+        for client, code in (("192.0.2.8", "250"), ("192.0.2.7", "554")):
+            with Client(self.port) as c:
+                c.send(v2(client))
+                c.hear()
+                c.say("EHLO x")
+                self.assertEqual(c.mail("x@elsewhere.example")[1][:3], code)
+
+    def test_the_proxys_own_connection_brings_no_mail(self):
+        unix = b"/run/x".ljust(216, b"\0")
+        for header in (b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN 192.0.2.8 192.0.2.1 1 2\r\n", v2(command=0x20), v2(command=0x20, family=0, addresses=b""),
+                       v2(family=0, addresses=b""), v2(family=0x31, addresses=unix)):
+            with self.subTest(header), Client(self.port) as c:
+                c.send(header)
+                self.assertRegex(c.hear(), "^220 ")
+                self.assertRegex(c.say("EHLO x"), "^250")
+                self.assertRegex(c.say("MAIL FROM:<x@client.example>"), "^550 5.7.0")
+                self.assertRegex(c.say("QUIT"), "^221")
+
+    def test_what_is_no_header_ends_the_connection(self):
+        self.refused(b"EHLO client.example\r\n", "no PROXY header")
+        self.refused(b"\x16\x03\x01\x02\x00", "no PROXY header")
+        self.refused(b"PROXY TCP4 192.0.2.300 192.0.2.1 1 2\r\n", "can't be")
+        self.refused(b"PROXY UNKNOWN " + b"x" * 200 + b"\r\n", "more than 107 octets")
+        self.refused(v2(family=0x12), "not TCP")
+        self.refused(V2 + b"\x21\x11\xff\xff", "too long")
+        self.refused(v2(tlvs=b"\x04\x00\x09x"), "TLV that reaches")
+        good = v2(tlvs=b"\x03\0\x04" + bytes(4))
+        self.refused(good[:-4] + struct.pack(">I", crc32c(good) ^ 1), "checksum")
+        with Client(self.port) as c:
+            c.send(good[:-4] + struct.pack(">I", crc32c(good)))
+            self.assertRegex(c.hear(), "^220 ")
+
+    def test_a_header_that_does_not_come(self):
+        began = time.monotonic()
+        with Client(self.port) as c:
+            c.send(b"PROXY TCP4 ")
+            self.assertEqual(c.hear(), "")
+        self.assertTrue(4 < time.monotonic() - began < 8)
+        self.host.wait_log("reject: command=proxy .*no whole PROXY header in time")
+
+    def test_who_is_not_listed_is_turned_away(self):
+        with Client(self.port, "127.0.0.2") as c:
+            c.send(v2("192.0.2.8"))
+            self.assertRegex(c.hear(), "^421 4.7.0 .*for proxies")
+            self.assertEqual(c.hear(), "")
+        self.host.wait_log(r"reject: command=connect client=127\.0\.0\.2 reason=\"this port is for proxies\" rule=\"listener { proxy_from }\"")
+
+    def test_sessions_are_counted_by_client(self):
+        clients = [Client(self.port) for _ in range(4)]
+        replies = []
+        for i, c in enumerate(clients):
+            c.send("PROXY TCP4 203.0.113.%d 192.0.2.1 1 2\r\n" % (5 if i < 3 else 6))
+            replies.append(c.hear()[:3])
+        self.assertEqual(replies, ["220", "220", "421", "220"])
+        for c in clients:
+            c.sock.close()
+
+    def test_connections_without_a_header_are_counted_as_sessions(self):
+        clients = [Client(self.port) for _ in range(45)]
+        self.assertRegex(clients[-1].hear(), "^421 .*too many sessions")
+        for c in clients:
+            c.sock.close()
+
+        def again():
+            with Client(self.port) as c:
+                c.send(v2())
+                return c.hear().startswith("220")
+        wait_for(again)
+
+    def test_the_header_comes_before_tls(self):
+        """in one piece with the first octets of TLS"""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = self.host.tls_context()
+        tls = context.wrap_bio(incoming, outgoing)
+        with Client(self.tls_port) as c:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            c.send(v2("192.0.2.7") + outgoing.read())
+            while True:
+                try:
+                    greeting = tls.read(1000) if tls.version() else tls.do_handshake()
+                    if greeting:
+                        break
+                except ssl.SSLWantReadError:
+                    c.send(outgoing.read())
+                    more = c.sock.recv(65536)
+                    self.assertTrue(more)
+                    incoming.write(more)
+            self.assertTrue(greeting.startswith(b"220 "))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class ProxyHAProxy(unittest.TestCase):
+    """The real HAProxy before us, by both versions, for clients of both families; it looks whether we are well."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.network = Network().__enter__()
+        try:
+            proxied = "address = \"127.0.0.1\" proxy = yes proxy_from = { \"127.0.0.1\" } port = "
+            cls.host = Host(namespace=cls.network.near, relay_from=("127.0.0.0/8", "192.0.2.8", "2001:db8::8"), settings="dns { client_names = no }",
+                            listeners={"mx": proxied + "2025", "submissions": proxied + "2465 tls = implicit auth = may"})
+            cls.host.start()
+            config = cls.host.path("haproxy.cfg")
+            with open(config, "w") as f:
+                f.write("defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n")
+                for name, port, server, options in (("one", 25, 2025, "send-proxy"), ("two", 26, 2025, "send-proxy-v2 proxy-v2-options crc32c,unique-id"),
+                                                    ("tls", 465, 2465, "send-proxy-v2")):
+                    f.write("listen %s\n bind 192.0.2.1:%d\n bind [2001:db8::1]:%d\n%s unique-id-format %%{+X}o%%ci-%%ts\n server postino 127.0.0.1:%d %s%s\n" % (
+                        name, port, port, "" if name == "tls" else " option smtpchk EHLO haproxy.example\n", server, options, "" if name == "tls" else " check check-send-proxy inter 500ms"))
+            cls.log = open(cls.host.path("haproxy.log"), "w")
+            cls.addClassCleanup(cls.log.close)
+            cls.network.start("haproxy", "-db", "-f", config, where=cls.network.near, stdout=subprocess.DEVNULL, stderr=cls.log)
+            wait_for(lambda: cls.swaks("192.0.2.2", 25, "--quit-after", "BANNER").returncode == 0)
+        except BaseException:
+            cls.network.__exit__()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+        cls.network.__exit__()
+
+    @classmethod
+    def swaks(cls, source, port, *more):
+        server = "2001:db8::1" if ":" in source else "192.0.2.1"
+        return subprocess.run(["ip", "netns", "exec", cls.network.far, "swaks", "--server", server, "--port", str(port), "--local-interface", source,
+                               "--from", "x@client.example", "--helo", "client.example"] + list(more), capture_output=True, text=True, timeout=60)
+
+    def test_both_versions_and_families(self):
+        for port in (25, 26, 465):
+            for source in ("192.0.2.3", "2001:db8::3"):
+                with self.subTest(port=port, source=source):
+                    body = "by %d from %s" % (port, source)
+                    done = self.swaks(source, port, "--to", ALICE, "--body", body, *(["--tls-on-connect"] if port == 465 else []))
+                    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+                    wait_for(lambda: any(body.encode() in m for m in self.host.messages("alice")))
+                    message = [m for m in self.host.messages("alice") if body.encode() in m][0]
+                    literal = "[IPv6:%s]" % source if ":" in source else "[%s]" % source
+                    self.assertIn(("from client.example (unknown %s)" % literal).encode(), message)
+                    self.host.wait_log(r"client=\"?unknown\[%s\]\"? peer=127\.0\.0\.1 helo=client\.example" % re.escape(source))
+
+    def test_relaying_is_for_the_client_to_be_allowed(self):
+        for source, good in (("192.0.2.8", True), ("192.0.2.3", False), ("2001:db8::8", True), ("2001:db8::3", False)):
+            for port in (25, 26):
+                done = self.swaks(source, port, "--to", "x@elsewhere.example", "--quit-after", "RCPT")
+                self.assertEqual(done.returncode == 0, good, (source, port, done.stdout))
+
+    def test_haproxy_finds_us_well(self):
+        time.sleep(2)
+        with open(self.host.path("haproxy.log")) as f:
+            self.assertNotIn("DOWN", f.read())
+        self.assertEqual(self.swaks("192.0.2.3", 25, "--quit-after", "EHLO").returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
