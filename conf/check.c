@@ -310,6 +310,7 @@ void check_settings(const struct check *c)
 {
     const struct settings *s = c->settings;
     check_networks(c);
+    check_peers(c);
     check_access(c);
     check_list(c, "", "relay_to", &s->relay_to, is_domain_or_below, "a domain; write example.org, or .example.org for all below it");
     check_mechanisms(c);

@@ -1,4 +1,4 @@
-/* Who is believed when it speaks for others: proxies. */
+/* Who is believed when it speaks for others: proxies, and who may XCLIENT and XFORWARD. */
 #include "conf/check.h"
 
 #include "common/address.h"
@@ -32,4 +32,16 @@ void check_proxy(const struct check *c, size_t i)
                      l->title);
     else if (!l->proxy && l->proxy_from.n > 0)
         report_error(c->report, line_in(c, i, "proxy_from"), "listener \"%s\" has proxy_from without a proxy; add proxy = yes", l->title);
+}
+
+static void check_peer_list(const struct check *c, const char *name, const struct strings *list)
+{
+    for (size_t i = 0; i < list->n; i++)
+        check_believed(c, places_line_item(c->places, "", name, i, list->n), name, list->v[i]);
+}
+
+void check_peers(const struct check *c)
+{
+    check_peer_list(c, "xclient_from", &c->settings->xclient_from);
+    check_peer_list(c, "xforward_from", &c->settings->xforward_from);
 }

@@ -25,8 +25,19 @@ static void on_client_is(const struct message *m, void *arg)
     session_resume(s);
 }
 
-static void ask_client(struct session *s)
+void session_name_told(struct session *s, const char *name)
 {
+    peer_cancel(s->server->route, s->client_question);
+    s->client_question = 0;
+    s->client_known = true;
+    buf_clear(&s->name);
+    buf_add_text(&s->name, name);
+}
+
+void session_ask_name(struct session *s)
+{
+    session_name_told(s, "unknown");
+    s->client_known = false;
     struct message m = {
         .type = MESSAGE_CLIENT, .fd = -1, .client = {.address = buf_span(&s->client), .listener = span_of(s->listener->title)}};
     s->client_question = peer_ask(s->server->route, &m, on_client_is, s);
@@ -112,12 +123,39 @@ static struct session *counted_session(struct server *server, const struct setti
     return s;
 }
 
-static void begin(struct session *s, const struct sockaddr *client)
+static void set_address(struct session *s, const struct sockaddr *client)
 {
     memcpy(&s->address, client, client->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    buf_clear(&s->client);
     address_of_socket(client, &s->client);
-    ask_client(s);
+}
+
+static void begin(struct session *s, const struct sockaddr *client)
+{
+    set_address(s, client);
+    session_trust(s);
+    session_ask_name(s);
     session_begin(s);
+}
+
+bool session_move(struct session *s, const struct sockaddr *client)
+{
+    struct server *server = s->server;
+    if (s->counted)
+        clients_leave(server->clients, (const struct sockaddr *)&s->address);
+    shed_moves(s);
+    set_address(s, client);
+    s->counted = false;
+    if (!is_let_in(s->listener, client)) {
+        session_end(s, 554, "5.7.1", "%s this service is not for your network", server->settings->hostname);
+        return false;
+    }
+    if (is_free(server, client))
+        return true;
+    s->counted = clients_enter(server->clients, client, server->settings->limit_sessions_client);
+    if (!s->counted)
+        session_end(s, 421, "4.7.0", "%s too many sessions from your address", server->settings->hostname);
+    return s->counted;
 }
 
 void session_accept(struct server *server, const struct settings_listener *listener, int fd, const struct sockaddr *client)

@@ -29,6 +29,8 @@ enum verb {
     VERB_HELP,
     VERB_STARTTLS,
     VERB_AUTH,
+    VERB_XCLIENT,
+    VERB_XFORWARD,
 };
 
 enum command_result {
@@ -46,7 +48,7 @@ enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 struct command {
     enum verb verb;
     struct span word;     /* the verb as it was sent */
-    struct span argument; /* HELO, EHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism */
+    struct span argument; /* HELO, EHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism; XCLIENT, XFORWARD: all of it */
     struct span initial;  /* AUTH: the initial response */
     bool has_initial;
     struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */

@@ -97,6 +97,16 @@ void session_left(struct session *s)
     peer_tell(s->server->route, &m);
 }
 
+void session_is_another(struct session *s)
+{
+    session_left(s);
+    s->number = 0;
+    s->early = s->pipelining = false;
+    s->stranger = session_is_stranger(s->server, (const struct sockaddr *)&s->address);
+    if (!session_ask_admission(s))
+        session_welcome(s);
+}
+
 void sessions_tell(struct server *server)
 {
     struct session *s;
@@ -133,7 +143,9 @@ void session_welcome(struct session *s)
 {
     if (!s->stream)
         return;
-    if (!s->local && s->listener->tls == LISTENER_TLS_IMPLICIT) {
+    if (s->greeted) {
+        session_greet(s); /* again, behind XCLIENT */
+    } else if (!s->local && s->listener->tls == LISTENER_TLS_IMPLICIT) {
         begin_tls(s);
     } else if (has_to_wait(s)) {
         s->state = SESSION_QUIET;

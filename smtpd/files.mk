@@ -65,3 +65,10 @@ test_proxy_SRC := smtpd/proxy.c
 FUZZERS += fuzz_proxy
 fuzz_proxy_SRC  := smtpd/proxy.c
 fuzz_proxy_LIBS := -ldb-5.3 $(smtpd_LIBS)
+
+TESTS += test_xclient
+test_xclient_SRC := smtpd/xclient.c
+
+FUZZERS += fuzz_xclient
+fuzz_xclient_SRC  := smtpd/xclient.c
+fuzz_xclient_LIBS := -ldb-5.3 $(smtpd_LIBS)

@@ -88,7 +88,7 @@ static void cannot_begin(struct session *s, const struct refusal *why)
         session_bdat_refuse(s, why);
     } else {
         session_refuse(s, "DATA", why->code, why->status, "%s", why->text);
-        envelope_close(&s->envelope);
+        session_close_transaction(s);
     }
 }
 
@@ -124,7 +124,7 @@ void intake_start(struct session *s)
 {
     if (s->envelope.too_much) {
         session_refuse(s, "DATA", 452, "4.7.1", "this login has sent more than twice what it may in an hour; try again later");
-        envelope_close(&s->envelope);
+        session_close_transaction(s);
         return;
     }
     uint64_t id = ids_take(s->server->ids);
@@ -151,7 +151,7 @@ static void on_id(uint64_t id, void *arg)
 static void finish(struct session *s)
 {
     intake_free(s);
-    envelope_close(&s->envelope);
+    session_close_transaction(s);
     s->due = 0;
     s->state = SESSION_COMMAND;
 }
@@ -215,6 +215,7 @@ static void log_accepted(const struct session *s, const struct intake *in)
     }
     if (s->login.len)
         log_value(&line, "login", buf_span(&s->login));
+    session_log_forwarded(s, &line);
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&from);
     buf_free(&line);

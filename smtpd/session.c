@@ -95,6 +95,8 @@ static void free_session(struct session *s)
     struct buf *bufs[] = {&s->client, &s->peer, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
+    free(s->told);
+    free(s->forwarded);
     TAILQ_REMOVE(&server->sessions, s, link);
     server->local_count -= s->local;
     free(s);
@@ -262,7 +264,7 @@ static void on_secured(struct stream *stream, void *arg)
     if (SSL_session_reused(stream_tls(stream)))
         buf_add_text(&s->tls, " resumed");
     free(s->certificate);
-    s->certificate = tls_client_new(stream_tls(stream));
+    s->certificate = s->told ? NULL : tls_client_new(stream_tls(stream)); /* of who tells, not of the client */
     if (s->greeted)
         s->state = SESSION_COMMAND;
     else

@@ -52,6 +52,7 @@ void session_log_refused(const struct session *s, const char *about, struct span
     log_value(&line, "proto", span_of(session_protocol(s)));
     if (s->login.len)
         log_value(&line, "login", buf_span(&s->login));
+    session_log_forwarded(s, &line);
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&line);
 }

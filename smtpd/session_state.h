@@ -10,6 +10,7 @@
 #include "smtpd/envelope.h"
 #include "smtpd/session.h"
 #include "smtpd/tls_client.h"
+#include "smtpd/xclient.h"
 
 #include <time.h>
 
@@ -68,6 +69,9 @@ struct session {
     struct buf initial; /* AUTH's response, while it is counted; wiped */
     bool has_initial;
     bool nobody; /* a proxy's own connection: no mail comes that way */
+    bool may_xclient, may_xforward;
+    struct xattributes *told;      /* by XCLIENT, all of it; NULL: nothing was */
+    struct xattributes *forwarded; /* by XFORWARD, for this message; NULL: nothing was */
     uid_t uid;
     uint64_t ends; /* the session as a whole; monotonic milliseconds */
     uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
@@ -112,8 +116,8 @@ struct session *session_new(struct server *, const struct settings_listener *, i
 void session_begin(struct session *);                                                   /* greets, or starts TLS */
 bool session_trusted(const struct session *);                                           /* made here, logged in, or of relay_from */
 
-void session_shed(struct session *); /* 421, and it is gone. From outside of its own events */
-void session_greet(struct session *);
+void session_shed(struct session *);  /* 421, and it is gone. From outside of its own events */
+void session_greet(struct session *); /* 220, and a command is awaited */
 void session_leave(struct session *); /* what was said is sent; then the connection ends */
 
 /* ---- door.c ---- */
@@ -128,11 +132,16 @@ bool session_refused_early(struct session *);  /* RCPT: it spoke early, and the 
 void session_count(struct session *, enum count, const char *verb, session_go_on *);
 void session_not_counted(struct session *); /* no answer came */
 void session_left(struct session *);
+void session_is_another(struct session *); /* XCLIENT: another client is at the door; session_welcome() follows, or the end */
 
 /* ---- accept.c ---- */
 /* Who is behind a proxy; `client` NULL: nobody is. */
 void session_accept_proxied(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client,
                             const struct sockaddr *proxy);
+/* XCLIENT: from here on the client has this address. False: it has too many sessions, and this one has ended. */
+bool session_move(struct session *, const struct sockaddr *client);
+void session_name_told(struct session *, const char *name);
+void session_ask_name(struct session *); /* of route */
 void session_turn_away(struct server *, int fd, const struct sockaddr *client, const char *code, const char *why, const char *rule);
 
 /* ---- proxy_door.c ---- */
@@ -171,6 +180,12 @@ struct times;
 bool session_times(struct session *, const struct command *, struct times *); /* MAIL; false, and the refusal is said: it can't be had */
 void session_mail_ok(struct session *);                                       /* the reply to MAIL */
 void session_ehlo_times(struct session *, struct buf *line);                  /* its lines of the reply to EHLO */
+
+/* ---- verb_xclient.c ---- */
+void session_trust(struct session *); /* whether it may XCLIENT and XFORWARD, by its address */
+void session_xclient(struct session *, const struct command *);
+void session_xforward(struct session *, const struct command *);
+void session_log_forwarded(const struct session *, struct buf *line);
 
 /* ---- verb_auth.c ---- */
 bool session_auth_offered(const struct session *);

@@ -193,13 +193,19 @@ void shed_update(struct session *s)
     }
 }
 
+void shed_moves(struct session *s)
+{
+    if (s->place.network)
+        --*s->place.network;
+    s->place.network = NULL;
+}
+
 void shed_forget(struct session *s)
 {
     leave_line(s);
     s->server->shed.memory -= s->place.memory;
     s->place.memory = 0;
-    if (s->place.network)
-        --*s->place.network;
+    shed_moves(s);
 }
 
 /* ---- room ------------------------------------------------------------------------------------------------------------------------ */

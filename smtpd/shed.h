@@ -54,6 +54,7 @@ struct shed_place {
 void shed_init(struct server *);
 void shed_update(struct session *); /* after each event of it */
 void shed_forget(struct session *); /* it ends */
+void shed_moves(struct session *);  /* its address changes: its network is another */
 /* For one more session of a client (NULL: relay_from, or of this host). False: there is none. */
 bool shed_make_room(struct server *, const struct sockaddr *client);
 uint64_t shed_seconds(struct server *, uint64_t seconds); /* how long a wait for a client may be now */

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define IDLE_MOST 100
 
@@ -25,6 +26,8 @@ void session_close_transaction(struct session *s)
     envelope_close(&s->envelope);
     buf_free(&s->recipient);
     buf_free(&s->orcpt);
+    free(s->forwarded);
+    s->forwarded = NULL;
 }
 
 void session_forget(struct session *s)
@@ -97,6 +100,10 @@ void session_ehlo(struct session *s, struct span mechanisms)
         session_ehlo_line(s, &line, "STARTTLS");
     if (mechanisms.n)
         session_ehlo_line(s, &line, auth);
+    if (s->may_xclient)
+        session_ehlo_line(s, &line, "XCLIENT " XCLIENT_WORDS);
+    if (s->may_xforward)
+        session_ehlo_line(s, &line, "XFORWARD " XFORWARD_WORDS);
     session_ehlo_line(s, &line, "ENHANCEDSTATUSCODES");
     session_ehlo_line(s, &line, "DSN");
     if (session_offers_utf8(s))
@@ -233,11 +240,22 @@ static const struct {
     bool before_tls; /* also where tls = required and there is none yet */
     bool idle;       /* brings no message nearer */
 } rules[] = {
-    [VERB_HELO] = {do_helo, true, true},        [VERB_EHLO] = {do_ehlo, true, true},       [VERB_MAIL] = {session_mail, false, false},
-    [VERB_RCPT] = {session_rcpt, false, false}, [VERB_DATA] = {do_data, false, false},     [VERB_RSET] = {do_rset, true, true},
-    [VERB_NOOP] = {do_noop, true, true},        [VERB_QUIT] = {do_quit, true, false},      [VERB_VRFY] = {do_vrfy, false, true},
-    [VERB_EXPN] = {do_expn, false, true},       [VERB_HELP] = {do_help, false, true},      [VERB_STARTTLS] = {do_starttls, true, true},
-    [VERB_AUTH] = {session_auth, false, true},  [VERB_BDAT] = {session_bdat, true, false}, /* there is no MAIL, and its octets must go */
+    [VERB_HELO] = {do_helo, true, true},
+    [VERB_EHLO] = {do_ehlo, true, true},
+    [VERB_MAIL] = {session_mail, false, false},
+    [VERB_RCPT] = {session_rcpt, false, false},
+    [VERB_DATA] = {do_data, false, false},
+    [VERB_RSET] = {do_rset, true, true},
+    [VERB_NOOP] = {do_noop, true, true},
+    [VERB_QUIT] = {do_quit, true, false},
+    [VERB_VRFY] = {do_vrfy, false, true},
+    [VERB_EXPN] = {do_expn, false, true},
+    [VERB_HELP] = {do_help, false, true},
+    [VERB_STARTTLS] = {do_starttls, true, true},
+    [VERB_AUTH] = {session_auth, false, true},
+    [VERB_BDAT] = {session_bdat, true, false}, /* there is no MAIL, and its octets must go */
+    [VERB_XCLIENT] = {session_xclient, false, true},
+    [VERB_XFORWARD] = {session_xforward, false, true},
 };
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 """The rules: functions of a Dialogue whose names begin with RFC and section, and tables of "say this, expect that".
 
     def rfc5321_4_1_1_5_rset_is_taken_at_any_time(s):           every function of a rfc*.py whose name begins with rfc is a rule
+    def xclient_...(s), xforward_...(s):                        in xclient.py: what no RFC says, and Postfix documents
         s.say("RSET", "250")
 
     table("rfc5321_4_1_1_verbs_in_any_case", ("ehlo client.example", "250"), ("nOOp", "250"))
@@ -46,10 +47,10 @@ def one_by_one(name, prefix, lines, ending=">"):
 def all_rules():
     """[(name, function)] in order of their names"""
     found = dict(TABLES)
-    for path in sorted(glob.glob(os.path.join(FOLDER, "rfc*.py"))):
+    for path in sorted(glob.glob(os.path.join(FOLDER, "rfc*.py")) + glob.glob(os.path.join(FOLDER, "xclient.py"))):
         module = importlib.import_module(os.path.basename(path)[:-3])
         for name, value in vars(module).items():
-            if name.startswith("rfc") and inspect.isfunction(value):
+            if name.startswith(("rfc", "xclient", "xforward")) and inspect.isfunction(value):
                 if name in found:
                     raise ValueError("two rules have the name " + name)
                 found[name] = value

@@ -16,6 +16,7 @@ from host import DOMAIN, MAIL_UID, PASSWORD, Host, certificate, free_port, wait_
 HOSTNAME = "mx." + DOMAIN
 SIZE_LIMIT = 2 << 20
 RECIPIENTS = 1000
+TRUSTED = "127.0.0.9"  # may XCLIENT and XFORWARD
 HOPS = 50
 
 
@@ -28,7 +29,7 @@ class Postino:
             "smtp": "port = %d address = \"127.0.0.1\" tls = may auth = may" % self.port,
             "submission": "port = %d address = \"127.0.0.1\" tls = required auth = required" % self.closed_port},
             settings="smtpd_processes = 1\nlimit { message_size = %d recipients = %d hops = %d errors = 100 }\nsmtpd { auth_delay = 0 auth_failures = 100 }\n"
-                     "dns { client_names = no }" % (SIZE_LIMIT, RECIPIENTS, HOPS))
+                     "dns { client_names = no }\nxclient_from = { \"%s\" }\nxforward_from = { \"%s\" }" % (SIZE_LIMIT, RECIPIENTS, HOPS, TRUSTED, TRUSTED))
         self.user, self.password = "alice", PASSWORD
 
     def __enter__(self):
@@ -122,7 +123,7 @@ class Postfix:
             "smtpd_tls_security_level": "may", "smtpd_tls_cert_file": cert, "smtpd_tls_key_file": key, "smtpd_tls_auth_only": "yes",
             "smtpd_sasl_auth_enable": "yes", "smtpd_sasl_type": "dovecot", "smtpd_sasl_path": self.path("logins"),
             "message_size_limit": str(SIZE_LIMIT), "smtpd_error_sleep_time": "0", "smtpd_soft_error_limit": "100", "smtpd_hard_error_limit": "100",
-            "smtpd_client_connection_rate_limit": "0", "maillog_file": "", "syslog_name": "postfix-conformance", "multi_instance_enable": "yes", "multi_instance_name": "",
+            "smtpd_client_connection_rate_limit": "0", "smtpd_authorized_xclient_hosts": TRUSTED, "smtpd_authorized_xforward_hosts": TRUSTED, "maillog_file": "", "syslog_name": "postfix-conformance", "multi_instance_enable": "yes", "multi_instance_name": "",
             "anvil_status_update_time": "600s", "smtpd_client_connection_count_limit": "0",
         }
         settings.update(more)

@@ -1,14 +1,15 @@
-"""Peers that speak for others: HAProxy's PROXY protocol, by the real HAProxy and by hand."""
+"""Peers that speak for others: HAProxy's PROXY protocol, by the real HAProxy and by hand; XCLIENT by swaks, XFORWARD by Debian's Postfix."""
 import os
 import re
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 import time
 import unittest
 
-from host import Host, free_port, wait_for
+from host import ROOT, Host, free_port, wait_for
 from netns import Network
 
 ALICE = "alice@local.example"
@@ -284,6 +285,109 @@ class ProxyHAProxy(unittest.TestCase):
         with open(self.host.path("haproxy.log")) as f:
             self.assertNotIn("DOWN", f.read())
         self.assertEqual(self.swaks("192.0.2.3", 25, "--quit-after", "EHLO").returncode, 0)
+
+
+class Xclient(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host(relay_from=("192.0.2.8",))
+        table = cls.host.path("clients")
+        with open(table, "w") as f:
+            f.write("203.0.113.0/24 REJECT not from there\n")
+        cls.host.configure(relay_from=("192.0.2.8",), listeners={"smtp": "port = %d address = \"127.0.0.1\" auth = may" % cls.host.port}, settings="xclient_from = { \"127.0.0.1\" }\nxforward_from = { \"127.0.0.1\" }\nsmtpd_processes = 1\ndns { client_names = no }\n"
+                           "access = { \"check_client_access cidr:%s\" }\nlimit { sessions_client = 2 }\nauth { failures_address = 3 }\nsmtpd { auth_delay = 0 }" % table)
+        os.chmod(table, 0o644)
+        cls.host.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def swaks(self, *more):
+        return subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(self.host.port), "--from", "x@client.example", "--helo", "proxy.example"] + list(more),
+                              capture_output=True, text=True, timeout=60)
+
+    def test_swaks(self):
+        done = self.swaks("--to", ALICE, "--xclient", "ADDR=192.0.2.3 NAME=spike.example", "--body", "by xclient")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        wait_for(lambda: any(b"by xclient" in m for m in self.host.messages("alice")))
+        message = [m for m in self.host.messages("alice") if b"by xclient" in m][0]
+        self.assertIn(b"from proxy.example (spike.example [192.0.2.3])", message)
+        self.host.wait_log(r"xclient: client=\"?spike\.example\[192\.0\.2\.3\]\"? peer=127\.0\.0\.1 ")
+        self.host.wait_log(r": client=\"?spike\.example\[192\.0\.2\.3\]\"? peer=127\.0\.0\.1 helo=proxy\.example from=\"?<x@client\.example>")
+
+    def test_rules_and_relaying_are_for_the_client(self):
+        for address, to, words in (("203.0.113.9", ALICE, "554.*not from there"), ("192.0.2.3", "x@elsewhere.example", "554.*Relay"), ("192.0.2.8", "x@elsewhere.example", "250 2.1.5")):
+            done = self.swaks("--to", to, "--xclient-addr", address, "--quit-after", "RCPT")
+            self.assertRegex(done.stdout, words)
+
+    def test_ipv6(self):
+        with Client(self.host.port) as c:
+            c.hear()
+            c.say("EHLO x")
+            self.assertRegex(c.say("XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE] HELO=six.example PROTO=ESMTP"), "^220 ")
+            self.assertRegex(c.mail(ALICE, text="Subject: six\r\n\r\nby six\r\n")[-1], "^250")
+        wait_for(lambda: any(b"by six" in m for m in self.host.messages("alice")))
+        self.assertIn(b"from six.example (unknown [IPv6:2001:db8::7])", [m for m in self.host.messages("alice") if b"by six" in m][0])
+
+    def test_others_may_not(self):
+        with Client(self.host.port, "127.0.0.2") as c:
+            c.hear()
+            self.assertNotIn("XCLIENT", c.say("EHLO x"))
+            self.assertRegex(c.say("XCLIENT ADDR=192.0.2.8"), "^550 5.7.0")
+            self.assertRegex(c.say("XFORWARD ADDR=192.0.2.8"), "^550 5.7.0")
+            self.assertIn("Relay", c.mail("x@elsewhere.example")[-1])
+        self.host.wait_log(r"reject: command=XCLIENT client=\"?unknown\[127\.0\.0\.2\]")
+
+    def test_sessions_are_counted_by_client(self):
+        clients, replies = [Client(self.host.port, "127.0.0.1") for _ in range(2)], []
+        for _ in range(4):
+            c = Client(self.host.port)
+            if not c.hear().startswith("220"):
+                c.sock.close()
+                break
+            replies.append(c)
+        self.assertEqual(len(replies), 0)  # two of the peer's own, and no more
+        told = []
+        for c in clients:
+            c.hear()
+            told.append(c.say("XCLIENT ADDR=192.0.2.99")[:3])
+        third = Client(self.host.port)  # as those two are another's now
+        self.assertRegex(third.hear(), "^220")
+        told.append(third.say("XCLIENT ADDR=192.0.2.99")[:3])
+        self.assertEqual(told, ["220", "220", "421"])
+        for c in clients + [third]:
+            c.sock.close()
+
+    def test_failed_logins_are_the_clients(self):
+        """four wrong passwords of one told client refuse that one, and no other"""
+        def login(address):
+            with Client(self.host.port) as c:
+                c.hear()
+                c.say("EHLO x")
+                self.assertRegex(c.say("STARTTLS"), "^220")
+                c.sock = self.host.tls_context().wrap_socket(c.sock)
+                c.say("EHLO x")
+                self.assertRegex(c.say("XCLIENT ADDR=" + address), "^220")
+                c.say("EHLO x")
+                return c.say("AUTH PLAIN AGFsaWNlAHdyb25n")[:3]
+        replies = [login("192.0.2.50") for _ in range(6)]
+        self.assertEqual(replies[:3], ["535"] * 3)
+        self.assertEqual(replies[-1], "421")
+        self.assertEqual(login("198.51.100.50"), "535")
+
+    @unittest.skipUnless(os.geteuid() == 0, "Postfix needs root")
+    def test_postfix_tells_the_log_by_xforward(self):
+        sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
+        import servers
+        with servers.Postfix(relayhost="[127.0.0.1]:%d" % self.host.port, mydestination="", virtual_mailbox_domains="", smtp_send_xforward_command="yes",
+                             smtpd_authorized_xclient_hosts="127.0.0.1") as postfix:
+            done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(postfix.port), "--from", "x@client.example", "--to", ALICE, "--helo", "proxy.example",
+                                   "--body", "by postfix"], capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            queued = re.search(r"queued as (\w+)", done.stdout).group(1)
+            wait_for(lambda: any(b"by postfix" in m for m in self.host.messages("alice")), 20)
+        self.host.wait_log(r"client=\"?unknown\[127\.0\.0\.1\].* orig_client=\S*127\.0\.0\.1\].* orig_helo=proxy\.example orig_proto=ESMTP orig_id=%s" % queued)
 
 
 if __name__ == "__main__":

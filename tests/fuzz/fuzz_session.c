@@ -64,6 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
     if (data[0] & 4 && !(data[0] & 2) && !TAILQ_EMPTY(&w.server.sessions))
         TAILQ_FIRST(&w.server.sessions)->tls_active = true;
+    if (data[0] & 16 && !TAILQ_EMPTY(&w.server.sessions))
+        TAILQ_FIRST(&w.server.sessions)->may_xclient = TAILQ_FIRST(&w.server.sessions)->may_xforward = !(data[0] & 2);
     size_t first = 1 + data[1] * (size - 2) / 256; /* in two pieces */
     const char *p = (const char *)data + 2;
     size_t pieces[2] = {first < size - 2 ? first : size - 2, 0};

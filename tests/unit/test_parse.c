@@ -299,6 +299,8 @@ static const struct wrong wrongs[] = {
     {H "listener a { }\nlistener a { port = 26 }\n", 3, "second time|line 2", 0},
     {H "listener \"a b\" { }\n", 2, "title", 0},
     {H "listener a { port = 0 }\n", 2, "1 to 65535", 0},
+    {H "xclient_from = { 10.0.0.1,\n 0.0.0.0/0 }\n", 3, "xclient_from \"0.0.0.0/0\" would let everybody", 0},
+    {H "xforward_from = localhost\n", 2, "xforward_from \"localhost\" is not a network", 0},
     {H "listener a {\n proxy = yes }\n", 3, "believes none|proxy_from", 0},
     {H "listener a {\n proxy_from = { 192.0.2.1 } }\n", 3, "proxy_from without a proxy|proxy = yes", 0},
     {H "listener a { proxy = yes\n proxy_from = { proxy.example } }\n", 3, "proxy_from \"proxy.example\" is not a network", 0},
