@@ -17,6 +17,7 @@ void check_complete(const struct check *); /* fills in hostname (reports if it c
 void check_settings(const struct check *); /* outside of the titled sections */
 void check_sections(const struct check *); /* listeners, domains, routes, sites; then adds those that every host has */
 void check_peers(const struct check *); /* xclient_from, xforward_from */
+void check_lmtp(const struct check *, size_t listener);
 void check_proxy(const struct check *, size_t listener);
 void check_host(const struct check *);     /* files, certificates, users of this host */
 

@@ -158,6 +158,8 @@ static void check_twice(const struct check *c, size_t i)
     const struct settings_listener *l = &c->settings->listeners[i];
     for (size_t k = 0; k < i; k++) {
         const struct settings_listener *other = &c->settings->listeners[k];
+        if (*l->socket || *other->socket)
+            continue;
         bool known = !places_refused(c->places, SETTINGS_LISTENERS, i, "listener", "port") &&
                      !places_refused(c->places, SETTINGS_LISTENERS, k, "listener", "port");
         const char *shared = known && l->port == other->port ? shared_address(&l->address, &other->address) : NULL;
@@ -377,6 +379,7 @@ void check_sections(const struct check *c)
         check_client_certificates(c, i);
         check_listener_auth(c, i);
         check_proxy(c, i);
+        check_lmtp(c, i);
         check_addresses(c, i);
         check_twice(c, i);
     }

@@ -101,11 +101,26 @@ static int open_inet(struct listener *l)
     return listen(l->fd, SOMAXCONN);
 }
 
-/* The pid file is ours, so a socket that is there is left over. Everybody may connect: smtpd and qmgr look at who it is. */
+/* Somebody listens there. */
+static bool is_alive(const struct listener *l)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)&l->address, l->size) == 0 || errno == EAGAIN);
+    if (fd >= 0)
+        close(fd);
+    return alive;
+}
+
+/* In RUN a socket that is there is left over, as the pid file is ours; elsewhere it may be another program's. Everybody may connect: smtpd and qmgr
+ * look at who it is. */
 static int open_unix(struct listener *l)
 {
     const char *path = ((struct sockaddr_un *)&l->address)->sun_path;
     struct stat st;
+    if (l->is_section && is_alive(l)) {
+        errno = EADDRINUSE;
+        return -1;
+    }
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
         unlink(path);
     l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -160,7 +175,7 @@ struct opening {
 /* `optional`: without IPv6 on this host, "all addresses" are those of IPv4. */
 static int add_inet(const struct opening *o, const struct settings_listener *s, const char *address, bool optional)
 {
-    struct listener l = {.fd = -1};
+    struct listener l = {.is_section = true, .fd = -1};
     if (!address_to_socket(span_of(address), (unsigned)s->port, &l.address, &l.size))
         return error_set(o->error, "listener \"%s\": \"%s\" is not an IP address", s->title, address);
     if (add(o->all, &l, s->title, o->former) == 0)
@@ -173,8 +188,23 @@ static int add_inet(const struct opening *o, const struct settings_listener *s, 
     return bind_error(&o->all->v[o->all->n - 1], o->unprivileged, cause, o->error);
 }
 
+static int add_unix(const struct opening *o, const char *name, const char *path, bool is_section)
+{
+    struct listener l = {.is_unix = true, .is_section = is_section, .fd = -1};
+    struct sockaddr_un *address = (struct sockaddr_un *)&l.address;
+    size_t n = strlen(path);
+    address->sun_family = AF_UNIX;
+    if (n >= sizeof address->sun_path)
+        return error_set(o->error, "%s is too long for a socket's name: %zu octets at most", path, sizeof address->sun_path - 1);
+    memcpy(address->sun_path, path, n);
+    l.size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
+    return add(o->all, &l, name, o->former) == 0 ? 0 : bind_error(&o->all->v[o->all->n - 1], o->unprivileged, errno, o->error);
+}
+
 static int add_section(const struct opening *o, const struct settings_listener *s)
 {
+    if (*s->socket)
+        return add_unix(o, s->title, s->socket, true);
     for (size_t i = 0; i < s->address.n; i++)
         if (add_inet(o, s, s->address.v[i], false) != 0)
             return -1;
@@ -183,17 +213,14 @@ static int add_section(const struct opening *o, const struct settings_listener *
     return add_inet(o, s, "::", true) != 0 ? -1 : add_inet(o, s, "0.0.0.0", false);
 }
 
-static int add_unix(const struct opening *o, const char *run, const char *name)
+/* RUN/submit, RUN/queue */
+static int add_own(const struct opening *o, const char *run, const char *name)
 {
-    struct listener l = {.is_unix = true, .fd = -1};
-    struct sockaddr_un *address = (struct sockaddr_un *)&l.address;
-    address->sun_family = AF_UNIX;
-    int n = snprintf(address->sun_path, sizeof address->sun_path, "%s/%s", run, name);
-    if (n < 0 || (size_t)n >= sizeof address->sun_path)
-        return error_set(o->error, "%s (directory.run) is too long for a socket's name: %zu octets at most", run,
-                         sizeof address->sun_path - 8);
-    l.size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
-    return add(o->all, &l, name, o->former) == 0 ? 0 : bind_error(&o->all->v[o->all->n - 1], o->unprivileged, errno, o->error);
+    struct buf path = BUF_EMPTY(8192);
+    buf_printf(&path, "%s/%s", run, name);
+    int result = add_unix(o, name, buf_text(&path), false);
+    buf_free(&path);
+    return result;
 }
 
 static int open_all(const struct opening *o, const struct settings *settings)
@@ -202,7 +229,7 @@ static int open_all(const struct opening *o, const struct settings *settings)
         if (add_section(o, &settings->listeners[i]) != 0)
             return -1;
     for (size_t i = 0; i < PROGRAM_COUNT; i++)
-        if (programs[i].unix_name && add_unix(o, settings->directory_run, programs[i].unix_name) != 0)
+        if (programs[i].unix_name && add_own(o, settings->directory_run, programs[i].unix_name) != 0)
             return -1;
     return 0;
 }
@@ -226,9 +253,9 @@ void listeners_close(struct listeners *all)
     *all = (struct listeners){0};
 }
 
-void listeners_remove_sockets(const struct listeners *all)
+void listeners_remove_sockets(const struct listeners *all, const struct listeners *but)
 {
     for (size_t i = 0; i < all->n; i++)
-        if (all->v[i].is_unix)
+        if (all->v[i].is_unix && !find(but, &all->v[i]))
             unlink(((const struct sockaddr_un *)&all->v[i].address)->sun_path);
 }

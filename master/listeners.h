@@ -15,6 +15,7 @@
 struct listener {
     char *name; /* the section's title; "submit", "queue" */
     bool is_unix;
+    bool is_section; /* of the configuration; else RUN/submit or RUN/queue */
     struct sockaddr_storage address;
     socklen_t size;
     int fd;
@@ -29,7 +30,8 @@ struct listeners {
 int listeners_open(struct listeners *, const struct settings *, const struct listeners *former /* or NULL */, bool unprivileged,
                    struct error *);
 void listeners_close(struct listeners *);
-void listeners_remove_sockets(const struct listeners *);         /* the names of the UNIX sockets, at the very end */
+/* The names of the UNIX sockets, when they are needed no more: but those that are in the other list too (NULL: none). */
+void listeners_remove_sockets(const struct listeners *, const struct listeners *but);
 void listeners_describe(const struct listeners *, struct buf *); /* "smtp=[::]:25,0.0.0.0:25 submit=/run/postino/submit" */
 
 #endif

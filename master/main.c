@@ -186,7 +186,7 @@ static void tell_privileges(void)
 
 static void finish(void)
 {
-    listeners_remove_sockets(&master.current->listeners);
+    listeners_remove_sockets(&master.current->listeners, NULL);
     pidfile_remove(master.run_directory);
     log_info("ended");
     log_flush();

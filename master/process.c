@@ -187,7 +187,7 @@ void process_send_config(struct process *p, const struct plan *plan)
 
 static bool gets_listener(const struct program_row *row, const struct listener *l)
 {
-    return l->is_unix ? row->unix_name && strcmp(row->unix_name, l->name) == 0 : row->inet;
+    return l->is_section ? row->inet : row->unix_name && strcmp(row->unix_name, l->name) == 0;
 }
 
 static void send_listeners(struct process *p, const struct listeners *all)

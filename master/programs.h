@@ -21,7 +21,7 @@ struct program_row {
     bool stays;            /* through a reload: it takes the new configuration, and is never there twice */
     bool last;             /* is started when all the others of its generation are ready: it is whom the clients meet */
     const char *unix_name; /* the UNIX listener it gets, below directory.run */
-    bool inet;             /* it gets all listener sections */
+    bool inet;             /* it gets all listener sections, those on sockets too */
     enum stop_step step;
 };
 

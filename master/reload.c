@@ -191,6 +191,7 @@ void reload_commit(void)
     }
     edges_wire();
     end_others(master.current->generation);
+    listeners_remove_sockets(&former->listeners, &master.current->listeners);
     plan_free(former);
     set_deadline();
     reload_continue();

@@ -93,7 +93,7 @@ static bool is_free(const struct server *server, const struct sockaddr *client)
 
 bool session_trusted(const struct session *s)
 {
-    return s->local || s->login.len > 0 || is_free(s->server, (const struct sockaddr *)&s->address);
+    return session_submits(s) || s->login.len > 0 || is_free(s->server, (const struct sockaddr *)&s->address);
 }
 
 /* Who is not let in, or has too many sessions, is told so, and gets none. */
@@ -199,13 +199,13 @@ static bool has_too_many_local(const struct server *server, uid_t uid)
     return uid != 0 && (server->local_count >= local || sessions_of(server, uid) >= (local + 3) / 4);
 }
 
-void session_accept_local(struct server *server, int fd, uid_t uid)
+void session_accept_local(struct server *server, const struct settings_listener *listener, int fd, uid_t uid)
 {
     if (has_too_many_local(server, uid) || (!shed_make_room(server, NULL) && uid != 0)) {
         turn_away_local(server, fd, uid);
         return;
     }
-    struct session *s = session_new(server, NULL, fd);
+    struct session *s = session_new(server, listener, fd);
     if (!s)
         return;
     server->local_count++;

@@ -9,11 +9,11 @@ static const struct {
     const char *name;
     enum verb verb;
 } verbs[] = {
-    {"HELO", VERB_HELO},         {"EHLO", VERB_EHLO},    {"MAIL", VERB_MAIL},         {"RCPT", VERB_RCPT}, {"DATA", VERB_DATA},
-    {"BDAT", VERB_BDAT},         {"RSET", VERB_RSET},    {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT}, {"VRFY", VERB_VRFY},
-    {"EXPN", VERB_EXPN},         {"HELP", VERB_HELP},    {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH}, {"XCLIENT", VERB_XCLIENT},
-    {"XFORWARD", VERB_XFORWARD}, {"GET", VERB_HTTP},     {"POST", VERB_HTTP},         {"HEAD", VERB_HTTP}, {"PUT", VERB_HTTP},
-    {"CONNECT", VERB_HTTP},      {"OPTIONS", VERB_HTTP},
+    {"HELO", VERB_HELO},       {"EHLO", VERB_EHLO},         {"LHLO", VERB_LHLO},    {"MAIL", VERB_MAIL},         {"RCPT", VERB_RCPT},
+    {"DATA", VERB_DATA},       {"BDAT", VERB_BDAT},         {"RSET", VERB_RSET},    {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT},
+    {"VRFY", VERB_VRFY},       {"EXPN", VERB_EXPN},         {"HELP", VERB_HELP},    {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH},
+    {"XCLIENT", VERB_XCLIENT}, {"XFORWARD", VERB_XFORWARD}, {"GET", VERB_HTTP},     {"POST", VERB_HTTP},         {"HEAD", VERB_HTTP},
+    {"PUT", VERB_HTTP},        {"CONNECT", VERB_HTTP},      {"OPTIONS", VERB_HTTP},
 };
 
 #define VERBS (sizeof verbs / sizeof verbs[0])
@@ -166,6 +166,7 @@ static enum command_result parse_arguments(struct command *c, struct span rest)
     switch (c->verb) {
     case VERB_HELO:
     case VERB_EHLO:
+    case VERB_LHLO:
         return parse_helo(c, rest);
     case VERB_MAIL:
         return parse_path(c, rest, "FROM:", ADDRESS_ALLOW_NULL | ADDRESS_ALLOW_BARE | ADDRESS_ALLOW_UTF8);

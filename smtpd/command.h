@@ -17,6 +17,7 @@ enum verb {
     VERB_HTTP, /* GET, POST, ...: a web client made to talk to us */
     VERB_HELO,
     VERB_EHLO,
+    VERB_LHLO,
     VERB_MAIL,
     VERB_RCPT,
     VERB_DATA,
@@ -48,7 +49,7 @@ enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 struct command {
     enum verb verb;
     struct span word;     /* the verb as it was sent */
-    struct span argument; /* HELO, EHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism; XCLIENT, XFORWARD: all of it */
+    struct span argument; /* HELO, EHLO, LHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism; XCLIENT, XFORWARD: all of it */
     struct span initial;  /* AUTH: the initial response */
     bool has_initial;
     struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */

@@ -59,7 +59,8 @@ static void add_trace(struct session *s, struct intake *in)
 {
     const struct envelope *e = &s->envelope;
     struct trace t = {
-        .local = s->local,
+        .local = session_submits(s),
+        .socket = s->local,
         .hidden = s->login.len && settings_of(s)->limit_header_hidden,
         .uid = s->uid,
         .helo = buf_span(&s->helo),
@@ -110,7 +111,7 @@ static void begin_text(struct session *s, uint64_t id)
     data_start(&in->data, &(struct data_limits){.line = settings->limit_line,
                                                 .size = settings->limit_message_size,
                                                 .hops = settings->limit_hops,
-                                                .normalize = s->local || settings->limit_bare_newline == BARE_NORMALIZE,
+                                                .normalize = session_submits(s) || settings->limit_bare_newline == BARE_NORMALIZE,
                                                 .no_nul = settings->limit_nul == NUL_REFUSE,
                                                 .chunked = s->chunk.reading,
                                                 .binary = s->envelope.binary});
@@ -268,7 +269,7 @@ static void add_flow(const struct session *s, struct buf *out)
 
 static bool is_ascii_front(const struct session *s)
 {
-    bool made_from = (s->local || s->login.len) && !(s->intake->data.headers & HEADER_FROM);
+    bool made_from = (session_submits(s) || s->login.len) && !(s->intake->data.headers & HEADER_FROM);
     return span_is_ascii(buf_span(&s->envelope.prepend)) && !(made_from && !span_is_ascii(buf_span(&s->envelope.sender)));
 }
 
@@ -283,7 +284,7 @@ static unsigned needs_of(const struct session *s)
 
 static unsigned flags_of(const struct session *s)
 {
-    int priority = s->local ? LISTENER_PRIORITY_NORMAL : s->listener->priority;
+    int priority = s->listener ? s->listener->priority : LISTENER_PRIORITY_NORMAL;
     return needs_of(s) | (s->envelope.binary ? ENVELOPE_BINARY : 0u) | (priority == LISTENER_PRIORITY_HIGH ? ENVELOPE_HIGH : 0u) |
            (priority == LISTENER_PRIORITY_LOW ? ENVELOPE_LOW : 0u) | (s->envelope.hold ? ENVELOPE_HOLD : 0u);
 }
@@ -320,7 +321,7 @@ static void complete(struct session *s)
     struct intake *in = s->intake;
     size_t front = in->front;
     in->front = 0;
-    if (!front || !(s->local || s->login.len) || in->data.in_header)
+    if (!front || !(session_submits(s) || s->login.len) || in->data.in_header)
         return;
     struct buf made = BUF_EMPTY(4096);
     complete_add(&made, &(struct complete){.headers = in->data.headers,
@@ -337,9 +338,17 @@ static void complete(struct session *s)
     buf_free(&made);
 }
 
+/* RFC 2033 4.2, 4.3 */
+static void answer_each(struct session *s)
+{
+    bool end = !s->intake->data.limits.chunked || s->chunk.last;
+    s->answers = session_is_lmtp(s) && end ? s->envelope.accepted : 1;
+}
+
 static void end_of_text(struct session *s)
 {
     struct intake *in = s->intake;
+    answer_each(s);
     in->data.in_header = in->data.in_header && in->appended; /* a text that is nothing but header is whole now */
     if (in->data.fault != DATA_OK) {
         refuse_fault(s, in->data.fault);

@@ -7,7 +7,8 @@
 /* Those that end a group. QUIT does, too; what is behind it is lost with the connection. */
 static bool is_last(enum verb verb)
 {
-    return verb == VERB_HELO || verb == VERB_EHLO || verb == VERB_DATA || verb == VERB_VRFY || verb == VERB_EXPN || verb == VERB_NOOP;
+    return verb == VERB_HELO || verb == VERB_EHLO || verb == VERB_LHLO || verb == VERB_DATA || verb == VERB_VRFY || verb == VERB_EXPN ||
+           verb == VERB_NOOP;
 }
 
 /* Behind STARTTLS is a matter of its own (verbs.c); what is behind BDAT is its chunk. */

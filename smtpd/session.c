@@ -28,7 +28,7 @@
 
 static void put_reply(struct session *s, unsigned code, const char *status, const char *text)
 {
-    if (s->stream)
+    for (unsigned i = 0; s->stream && i < (s->answers ? s->answers : 1); i++)
         reply_add(stream_output(s->stream), code, span_of(status), span_of(text));
 }
 
@@ -71,7 +71,7 @@ void session_greet(struct session *s)
 {
     s->state = SESSION_COMMAND;
     s->greeted = true;
-    session_reply(s, 220, "", "%s ESMTP Postino", s->server->settings->hostname);
+    session_reply(s, 220, "", "%s %s Postino", s->server->settings->hostname, session_is_lmtp(s) ? "LMTP" : "ESMTP");
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------ */

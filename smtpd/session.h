@@ -65,7 +65,8 @@ void server_left(struct server *); /* session_count is one less: was it the last
 
 /* A new connection; the descriptor becomes the session's. Too many: it gets 421, and no session is made. */
 void session_accept(struct server *, const struct settings_listener *, int fd, const struct sockaddr *client);
-void session_accept_local(struct server *, int fd, uid_t uid); /* over the submit socket */
+/* Over the submit socket (no listener), or that of a listener. */
+void session_accept_local(struct server *, const struct settings_listener *, int fd, uid_t uid);
 
 void sessions_tell(struct server *);  /* to a route that was started anew: which there are */
 void sessions_drain(struct server *); /* 421 to those between transactions, now and later */

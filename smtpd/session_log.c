@@ -60,13 +60,14 @@ void session_log_refused(const struct session *s, const char *about, struct span
 /* RFC 3848; RFC 6531 4.3 for what was sent with SMTPUTF8. */
 const char *session_protocol(const struct session *s)
 {
-    if (s->local)
+    static const char *const names[4][4] = {{"ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA"},
+                                            {"UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA"},
+                                            {"LMTP", "LMTPS", "LMTPA", "LMTPSA"},
+                                            {"UTF8LMTP", "UTF8LMTPS", "UTF8LMTPA", "UTF8LMTPSA"}};
+    bool lmtp = session_is_lmtp(s), utf8 = s->envelope.utf8;
+    if (session_submits(s))
         return "local";
-    if (s->envelope.utf8)
-        return s->login.len ? s->tls_active ? "UTF8SMTPSA" : "UTF8SMTPA" : s->tls_active ? "UTF8SMTPS" : "UTF8SMTP";
-    if (!s->esmtp)
+    if (!s->esmtp && !utf8)
         return "SMTP";
-    if (s->login.len)
-        return s->tls_active ? "ESMTPSA" : "ESMTPA";
-    return s->tls_active ? "ESMTPS" : "ESMTP";
+    return names[(lmtp ? 2 : 0) + utf8][(s->login.len ? 2 : 0) + s->tls_active];
 }

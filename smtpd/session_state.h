@@ -77,11 +77,12 @@ struct session {
     uint64_t due;  /* the command that is awaited, as a whole: octets one by one do not put it off. 0: not awaited yet */
     struct shed_place place;
     uint64_t errors, auth_failures;
-    unsigned idle; /* commands since the last message that bring none nearer */
+    unsigned answers; /* how many times a reply is said: LMTP, for each recipient behind the text; 0: once */
+    unsigned idle;    /* commands since the last message that bring none nearer */
     struct peer *asked;
     uint32_t question, client_question;
     struct ids_waiter id_waiter;
-    struct buf client; /* address as text; "" for the submit socket */
+    struct buf client; /* address as text; "" for who comes over a socket */
     struct buf peer;   /* who spoke for the client: the address of a proxy; "" for nobody */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
@@ -97,6 +98,17 @@ struct session {
     struct intake *intake;
     struct chunk chunk;
 };
+
+/* Mail that is made on this host comes in, over the submit socket; others over a socket are local, but no more than clients. */
+static inline bool session_submits(const struct session *s)
+{
+    return s->local && !s->listener;
+}
+
+static inline bool session_is_lmtp(const struct session *s)
+{
+    return s->listener && s->listener->protocol == LISTENER_PROTOCOL_LMTP;
+}
 
 /* ---- session.c ---- */
 __attribute__((format(printf, 4, 5))) void session_reply(struct session *, unsigned code, const char *status, const char *fmt, ...);

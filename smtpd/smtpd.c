@@ -48,7 +48,7 @@ static void take_listener(const char *name, bool is_unix, int fd)
     listeners = l;
 }
 
-static void accept_local(int fd)
+static void accept_local(const struct settings_listener *settings, int fd)
 {
     struct ucred peer;
     socklen_t size = sizeof peer;
@@ -57,7 +57,7 @@ static void accept_local(int fd)
         close(fd);
         return;
     }
-    session_accept_local(&server, fd, peer.uid);
+    session_accept_local(&server, settings, fd, peer.uid);
 }
 
 static void pause_over(evutil_socket_t fd, short what, void *arg)
@@ -89,7 +89,7 @@ static void on_connection(evutil_socket_t listening, short what, void *arg)
             return;
         }
         if (l->is_unix)
-            accept_local(fd);
+            accept_local(l->settings, fd);
         else
             session_accept(&server, l->settings, fd, (struct sockaddr *)&client);
     }
@@ -98,7 +98,7 @@ static void on_connection(evutil_socket_t listening, short what, void *arg)
 static int open_listener(struct listener *l, const struct settings *settings, struct error *error)
 {
     l->settings = settings_listener(settings, span_of(l->title));
-    if (!l->is_unix && !l->settings)
+    if (!l->settings && !(l->is_unix && strcmp(l->title, "submit") == 0))
         return error_set(error, "the master sent a listener \"%s\" that is not in the configuration", l->title);
     l->event = event_new(program_base(), l->fd, EV_READ | EV_PERSIST, on_connection, l);
     l->pause = evtimer_new(program_base(), pause_over, l);

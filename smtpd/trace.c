@@ -38,6 +38,10 @@ static void add_from(struct buf *out, const struct trace *t)
         return;
     buf_add_text(out, "from ");
     add_name(out, t->helo);
+    if (t->socket) {
+        buf_printf(out, " (userid %lu)\r\n\t", (unsigned long)t->uid);
+        return;
+    }
     buf_add_text(out, " (");
     add_name(out, t->name);
     buf_add_char(out, ' ');

@@ -9,6 +9,7 @@
 
 struct trace {
     bool local;  /* over the submit socket: `uid` instead of a client */
+    bool socket; /* from this host, by `uid`, with a protocol all the same */
     bool hidden; /* the client is not named */
     uid_t uid;
     struct span helo;     /* as the client said it; made harmless here */

@@ -26,6 +26,8 @@ static const struct settings *settings_of(const struct session *s)
 
 static void refuse(struct session *s, const struct refusal *why)
 {
+    if (session_is_lmtp(s) && s->chunk.last)
+        s->answers = s->envelope.accepted;
     session_refuse(s, "BDAT", why->code, why->status, "%s", why->text);
     session_close_transaction(s);
     s->state = SESSION_COMMAND;

@@ -58,7 +58,7 @@ void session_mail(struct session *s, const struct command *c)
 {
     if (!may_mail(s) || !parameters_offered(s, c))
         return;
-    if (!is_null(&c->path) && !c->path.domain.n && !s->local) {
+    if (!is_null(&c->path) && !c->path.domain.n && !session_submits(s)) {
         session_refuse(s, "MAIL", 501, "5.1.7", "the sender's address has no domain");
         return;
     }
@@ -98,7 +98,7 @@ static void ask_route(struct session *s)
                                  .name = buf_span(&s->name),
                                  .helo = buf_span(&s->helo),
                                  .login = buf_span(&s->login),
-                                 .may_relay = s->local,
+                                 .may_relay = session_submits(s),
                                  .sender = buf_span(&s->envelope.sender),
                                  .recipient = buf_span(&s->recipient),
                                  .count = s->stranger && settings_of(s)->client_recipients,
@@ -122,7 +122,7 @@ static bool may_rcpt(struct session *s, const struct command *c)
         session_refuse(s, "RCPT", 553, "5.6.7", "an address beyond ASCII needs SMTPUTF8 with MAIL");
     else if (!s->envelope.utf8 && !span_is_ascii(c->orcpt)) /* RFC 6533 3 */
         session_refuse(s, "RCPT", 501, "5.5.4", "ORCPT beyond ASCII needs SMTPUTF8 with MAIL");
-    else if (!s->local && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
+    else if (!session_submits(s) && !c->path.domain.n && !span_equal_nocase(c->path.local, SPAN_LITERAL("postmaster")))
         session_refuse(s, "RCPT", 501, "5.1.3", "the recipient's address has no domain");
     else if (shed_takes_too_much(s))
         session_refuse(s, "RCPT", 452, "4.3.1", "not enough memory now, try again later");

@@ -92,7 +92,7 @@ static bool take_deadline(struct session *s, const struct command *c, uint64_t n
 /* Of a listener for mail that can wait none is in a hurry. */
 static int priority_most(const struct session *s)
 {
-    if (!s->local && s->listener->priority == LISTENER_PRIORITY_LOW)
+    if (s->listener && s->listener->priority == LISTENER_PRIORITY_LOW)
         return -1;
     return session_trusted(s) ? (int)settings_of(s)->smtpd_mt_priority_most : 0;
 }

@@ -28,6 +28,7 @@ void session_close_transaction(struct session *s)
     buf_free(&s->orcpt);
     free(s->forwarded);
     s->forwarded = NULL;
+    s->answers = 0;
 }
 
 void session_forget(struct session *s)
@@ -45,18 +46,29 @@ static void take_helo(struct session *s, const struct command *c)
     session_close_transaction(s);
     buf_clear(&s->helo);
     buf_add_span(&s->helo, c->argument);
-    s->esmtp = c->verb == VERB_EHLO;
+    s->esmtp = c->verb != VERB_HELO;
+}
+
+/* RFC 2033 4.1: no positive reply to the words of the other protocol. */
+static bool is_other_protocol(struct session *s, const struct command *c)
+{
+    if (session_is_lmtp(s) == (c->verb == VERB_LHLO))
+        return false;
+    session_refuse(s, command_verb_name(c->verb), 500, "", session_is_lmtp(s) ? "this is LMTP; say LHLO" : "this is SMTP; say EHLO");
+    return true;
 }
 
 static void do_helo(struct session *s, const struct command *c)
 {
+    if (is_other_protocol(s, c))
+        return;
     take_helo(s, c);
     session_reply(s, 250, "", "%s", settings_of(s)->hostname);
 }
 
 static bool is_hidden(const struct session *s, struct span keyword)
 {
-    const struct strings none = {0}, *hide = s->local ? &none : &s->listener->hide;
+    const struct strings none = {0}, *hide = s->listener ? &s->listener->hide : &none;
     for (size_t i = 0; i < hide->n; i++)
         if (span_equal_nocase(keyword, span_of(hide->v[i])))
             return true;
@@ -119,6 +131,8 @@ void session_ehlo(struct session *s, struct span mechanisms)
 
 static void do_ehlo(struct session *s, const struct command *c)
 {
+    if (is_other_protocol(s, c))
+        return;
     take_helo(s, c);
     if (session_auth_offered(s))
         session_ask_mechanisms(s);
@@ -134,7 +148,7 @@ static void do_data(struct session *s, const struct command *c)
     if (!s->envelope.open)
         session_refuse(s, "DATA", 503, "5.5.1", "send MAIL first");
     else if (!s->envelope.accepted && s->envelope.refused)
-        session_refuse(s, "DATA", 554, "5.5.1", "no valid recipients");
+        session_refuse(s, "DATA", session_is_lmtp(s) ? 503 : 554, "5.5.1", "no valid recipients");
     else if (!s->envelope.accepted)
         session_refuse(s, "DATA", 503, "5.5.1", "send RCPT first");
     else if (s->intake)
@@ -254,6 +268,7 @@ static const struct {
     [VERB_STARTTLS] = {do_starttls, true, true},
     [VERB_AUTH] = {session_auth, false, true},
     [VERB_BDAT] = {session_bdat, true, false}, /* there is no MAIL, and its octets must go */
+    [VERB_LHLO] = {do_ehlo, true, true},
     [VERB_XCLIENT] = {session_xclient, false, true},
     [VERB_XFORWARD] = {session_xforward, false, true},
 };
@@ -263,7 +278,7 @@ static const struct {
 /* RFC 2034 3: no status in any reply to HELO and EHLO. */
 static const char *status_of(const struct command *c, const char *status)
 {
-    return c->verb == VERB_HELO || c->verb == VERB_EHLO ? "" : status;
+    return c->verb == VERB_HELO || c->verb == VERB_EHLO || c->verb == VERB_LHLO ? "" : status;
 }
 
 static void refuse_malformed(struct session *s, const struct command *c, enum command_result why)

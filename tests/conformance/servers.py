@@ -24,10 +24,11 @@ class Postino:
     name, address = "Postino", "127.0.0.1"
 
     def __init__(self, variant=None):
-        self.port, self.closed_port = free_port(), free_port()
+        self.port, self.closed_port, self.lmtp_port = free_port(), free_port(), free_port()
         self.host = Host(hostname=HOSTNAME, relay_from=("127.0.0.1/32",), routes={"*": "smtp:[127.0.0.1]:%d" % free_port()}, variant=variant, listeners={
             "smtp": "port = %d address = \"127.0.0.1\" tls = may auth = may" % self.port,
-            "submission": "port = %d address = \"127.0.0.1\" tls = required auth = required" % self.closed_port},
+            "submission": "port = %d address = \"127.0.0.1\" tls = required auth = required" % self.closed_port,
+            "lmtp": "port = %d address = \"127.0.0.1\" protocol = lmtp auth = may" % self.lmtp_port},
             settings="smtpd_processes = 1\nlimit { message_size = %d recipients = %d hops = %d errors = 100 }\nsmtpd { auth_delay = 0 auth_failures = 100 }\n"
                      "dns { client_names = no }\nxclient_from = { \"%s\" }\nxforward_from = { \"%s\" }" % (SIZE_LIMIT, RECIPIENTS, HOPS, TRUSTED, TRUSTED))
         self.user, self.password = "alice", PASSWORD

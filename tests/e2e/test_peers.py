@@ -1,6 +1,9 @@
-"""Peers that speak for others: HAProxy's PROXY protocol, by the real HAProxy and by hand; XCLIENT by swaks, XFORWARD by Debian's Postfix."""
+"""Peers that speak for others: HAProxy's PROXY protocol, by the real HAProxy and by hand; XCLIENT by swaks, XFORWARD by Debian's Postfix.
+And LMTP, by Postfix, swaks, msmtp and Python."""
 import os
 import re
+import signal
+import smtplib
 import socket
 import ssl
 import struct
@@ -388,6 +391,147 @@ class Xclient(unittest.TestCase):
             queued = re.search(r"queued as (\w+)", done.stdout).group(1)
             wait_for(lambda: any(b"by postfix" in m for m in self.host.messages("alice")), 20)
         self.host.wait_log(r"client=\"?unknown\[127\.0\.0\.1\].* orig_client=\S*127\.0\.0\.1\].* orig_helo=proxy\.example orig_proto=ESMTP orig_id=%s" % queued)
+
+
+class Lmtp(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host(mailboxes=("alice", "bob", "carol"), relay_from=("127.0.0.9",))
+        cls.lmtp_port, cls.socket = free_port(), cls.host.path("lmtp")
+        cls.listeners = {"smtp": "port = %d address = \"127.0.0.1\"" % cls.host.port, "lmtp": "port = %d address = \"127.0.0.1\" protocol = lmtp" % cls.lmtp_port,
+                         "local-lmtp": "protocol = lmtp socket = \"%s\"" % cls.socket}
+        cls.host.configure(relay_from=("127.0.0.9",), listeners=cls.listeners, settings="smtpd_processes = 1\ndns { client_names = no }\naccess = { \"reject_non_fqdn_helo_hostname\" }")
+        cls.host.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def wait_for_mail(self, mark, *names):
+        for name in names:
+            wait_for(lambda: any(mark in m for m in self.host.messages(name)), 20)
+        return [m for m in self.host.messages(names[0]) if mark in m][0]
+
+    def test_a_reply_for_each_recipient(self):
+        for where in (self.lmtp_port, self.socket):
+            mark = b"to each by %d" % (where == self.socket)
+            with smtplib.LMTP(where if isinstance(where, str) else "127.0.0.1", 0 if isinstance(where, str) else where, "client.example") as client:
+                client.ehlo_or_helo_if_needed()
+                client.mail("x@client.example")
+                codes = [client.rcpt(name + "@local.example")[0] for name in ("alice", "nobody", "bob", "alice")]
+                self.assertEqual(codes, [250, 550, 250, 250])
+                code, words = client.data(b"Subject: x\r\n\r\n" + mark + b"\r\n")
+                self.assertEqual(code, 250)
+                for _ in range(2):  # and two more
+                    self.assertEqual(client.getreply()[0], 250)
+                self.assertEqual(client.docmd("NOOP")[0], 250)
+            message = self.wait_for_mail(mark, "alice", "bob")
+            self.assertEqual(sum(mark in m for m in self.host.messages("alice")), 1)
+            self.assertRegex(message.replace(b"\n\t", b" "), rb"Received: from client\.example \((userid \d+|unknown \[127\.0\.0\.1\])\) by \S+ \(Postino\) with LMTP id ")
+        self.host.wait_log(r"client=\"local\[uid %d\]\" helo=client\.example .* proto=LMTP" % os.geteuid())
+
+    def test_nobody_relays_who_is_not_listed(self):
+        for where, source, code in ((self.lmtp_port, "127.0.0.1", "554"), (self.lmtp_port, "127.0.0.9", "250")):
+            with Client(where, source) as c:
+                c.hear()
+                c.say("LHLO client.example")
+                self.assertEqual(c.mail("x@elsewhere.example")[1][:3], code)
+        with smtplib.LMTP(self.socket, local_hostname="x") as client:
+            client.ehlo_or_helo_if_needed()
+            self.assertEqual(client.mail("")[0], 250)  # and no rules: its HELO has no dot
+            self.assertEqual(client.rcpt("x@elsewhere.example")[0], 554)
+            self.assertEqual(client.rcpt("alice")[0], 501)
+            self.assertEqual(client.rcpt(ALICE)[0], 250)
+
+    def test_rules_are_for_clients_of_the_network(self):
+        with Client(self.lmtp_port) as c:
+            c.hear()
+            c.say("LHLO x")
+            self.assertRegex(c.mail(ALICE)[1], "^504 ")
+
+    def test_each_hears_that_it_is_not_stored(self):
+        """nothing is said before the commit, and then the same to all"""
+        with Client(self.lmtp_port) as c:
+            c.hear()
+            c.say("LHLO client.example")
+            for line in ("MAIL FROM:<x@client.example>", "RCPT TO:<%s>" % ALICE, "RCPT TO:<bob@local.example>"):
+                self.assertRegex(c.say(line), "^250")
+            self.assertRegex(c.say("DATA"), "^354")
+            qmgr = self.host.pid_of("qmgr")
+            os.kill(qmgr, signal.SIGSTOP)
+            c.send("Subject: x\r\n\r\nlost\r\n.\r\n")
+            self.assertTrue(c.silent(1))
+            os.kill(qmgr, signal.SIGKILL)
+            self.assertRegex(c.hear(), "^451")
+            self.assertRegex(c.hear(), "^451")
+            self.assertRegex(c.say("NOOP"), "^250")
+
+    def test_swaks(self):
+        for where in (["--server", "127.0.0.1", "--port", str(self.lmtp_port)], ["--socket", self.socket]):
+            done = subprocess.run(["swaks", "--protocol", "LMTP", "--from", "x@client.example", "--to", ALICE, "--helo", "swaks.example", "--body", "by swaks %s" % where[0]] + where,
+                                  capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.wait_for_mail(b"by swaks %s" % where[0].encode(), "alice")
+
+    def test_msmtp(self):
+        done = subprocess.run(["msmtp", "--file=/dev/null", "--protocol=lmtp", "--host=127.0.0.1", "--port=%d" % self.lmtp_port, "--domain=msmtp.example", "--from=x@client.example",
+                               ALICE, "carol@local.example"], input="Subject: x\n\nby msmtp\n", capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.wait_for_mail(b"by msmtp", "alice", "carol")
+
+    @unittest.skipUnless(os.geteuid() == 0, "Postfix needs root")
+    def test_postfix_delivers_to_us(self):
+        sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
+        import servers
+        for number, where in enumerate(("lmtp:unix:" + self.socket, "lmtp:inet:127.0.0.1:%d" % self.lmtp_port)):
+            recipients = "inline:{%s}" % ", ".join("%s@local.example=x" % name for name in ("alice", "bob", "carol", "nobody"))
+            with servers.Postfix(virtual_transport=where, virtual_mailbox_maps=recipients, virtual_alias_maps="", lmtp_destination_recipient_limit="50") as postfix:
+                postfix_lmtp(postfix)
+                body = "by postfix %d" % number
+                done = subprocess.run(["swaks", "--server", "127.0.0.1", "--port", str(postfix.port), "--from", "x@client.example", "--helo", "client.example", "--body", body,
+                                       "--to", "alice@local.example,bob@local.example,carol@local.example,nobody@local.example"], capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 0, done.stdout)
+                message = self.wait_for_mail(body.encode(), "alice", "bob", "carol")
+                self.assertIn(b" with LMTP id ", message.replace(b"\n\t", b" "))
+        self.host.wait_log(r"proto=LMTP")
+        self.assertEqual(sum(b"by postfix 0" in m for m in self.host.messages("bob")), 1)
+
+    def test_the_socket_comes_and_goes_with_reloads(self):
+        self.assertTrue(os.path.exists(self.socket))
+        other = self.host.path("other")
+        without = dict(self.listeners)
+        without["local-lmtp"] = "protocol = lmtp socket = \"%s\"" % other
+        self.host.configure(relay_from=(), listeners=without)
+        generation = self.host.log().count("reloaded: ")
+        self.host.reload()
+        wait_for(lambda: self.host.log().count("reloaded: ") > generation)
+        self.assertFalse(os.path.exists(self.socket))
+        smtplib.LMTP(other).quit()
+        self.host.configure(relay_from=("127.0.0.9",), listeners=self.listeners, settings="smtpd_processes = 1\ndns { client_names = no }\naccess = { \"reject_non_fqdn_helo_hostname\" }")
+        self.host.reload()
+        wait_for(lambda: self.host.log().count("reloaded: ") > generation + 1)
+        smtplib.LMTP(self.socket).quit()
+
+    def test_a_socket_of_another_program_is_left_alone(self):
+        path = self.host.path("taken")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(5)
+            other = Host()
+            try:
+                other.configure(listeners={"lmtp": "protocol = lmtp socket = \"%s\"" % path})
+                with self.assertRaisesRegex(AssertionError, "Address already in use"):
+                    other.start()
+            finally:
+                other.close()
+            self.assertTrue(os.path.exists(path))
+
+
+def postfix_lmtp(postfix):
+    """Its LMTP client, which its minimal master.cf lacks."""
+    with open(postfix.path("etc", "master.cf"), "a") as f:
+        f.write("lmtp unix - - n - - lmtp\n")
+    subprocess.run(["postfix", "-c", postfix.path("etc"), "reload"], capture_output=True, check=True)
 
 
 if __name__ == "__main__":

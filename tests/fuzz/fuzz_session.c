@@ -58,8 +58,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000207)};
     w.settings->limit_bare_newline = data[0] & 1;
     w.settings->limit_nul = data[0] >> 3 & 1;
+    w.listener.protocol = data[0] & 32 ? LISTENER_PROTOCOL_LMTP : LISTENER_PROTOCOL_SMTP;
     if (data[0] & 2)
-        session_accept_local(&w.server, fd[0], 1000);
+        session_accept_local(&w.server, data[0] & 32 ? &w.listener : NULL, fd[0], 1000);
     else
         session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
     if (data[0] & 4 && !(data[0] & 2) && !TAILQ_EMPTY(&w.server.sessions))

@@ -663,7 +663,7 @@ static void responses_have_a_length_of_their_own(void **state)
 static void a_local_user_submits(void **state)
 {
     (void)state;
-    session_accept_local(&w.server, pair(), 1000);
+    session_accept_local(&w.server, NULL, pair(), 1000);
     hear("220 ");
     exchange("EHLO localhost\r\n", "250 8BITMIME\r\n");
     exchange("MAIL FROM:<root>\r\n", "250 ");
