@@ -393,6 +393,52 @@ class Xclient(unittest.TestCase):
         self.host.wait_log(r"client=\"?unknown\[127\.0\.0\.1\].* orig_client=\S*127\.0\.0\.1\].* orig_helo=proxy\.example orig_proto=ESMTP orig_id=%s" % queued)
 
 
+class Strangers(unittest.TestCase):
+    """The limits of client { } and the greeting's delay are for the client who is meant, and not for who speaks for him."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.host, cls.proxied = Host(), free_port()
+        cls.host.configure(relay_from=(), listeners={"smtp": "port = %d address = \"127.0.0.1\"" % cls.host.port, "proxied": "address = \"127.0.0.1\" proxy = yes proxy_from = { \"127.0.0.1\" } port = %d" % cls.proxied},
+                           settings="xclient_from = { \"127.0.0.1\" }\ndns { client_names = no }\nclient { connections = 2 exempt = { \"127.0.0.1\" } }\nsmtpd { greet_delay = 1s greet_action = enforce }")
+        cls.host.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.close()
+
+    def test_xclient(self):
+        replies = []
+        for address in ("192.0.2.70",) * 3 + ("192.0.2.71",):
+            with Client(self.host.port) as c:
+                self.assertRegex(c.hear(), "^220 ")  # at once: the peer is exempt
+                c.say("EHLO x")
+                replies.append(c.say("XCLIENT ADDR=" + address)[:3])
+                if replies[-1] == "421":
+                    self.assertEqual(c.hear(), "")
+        self.assertEqual(replies, ["220", "220", "421", "220"])
+        self.host.wait_log(r"reject: command=connect client=\S*\[192\.0\.2\.70\]\S* peer=127\.0\.0\.1 .*rule=")
+
+    def test_proxy(self):
+        replies, waits = [], []
+        for address in ("203.0.113.70",) * 3 + ("198.51.100.71",):
+            with Client(self.proxied) as c:
+                c.send(v2(address))
+                began = time.monotonic()
+                replies.append(c.hear()[:3])
+                waits.append(time.monotonic() - began > 0.8)
+        self.assertEqual(replies, ["220", "220", "421", "220"])
+        self.assertEqual(waits, [True, False, False, True])  # once for each
+
+    def test_who_speaks_early_behind_a_proxy(self):
+        with Client(self.proxied) as c:
+            c.send(v2("198.51.100.200") + b"EHLO x\r\n")
+            self.assertRegex(c.hear(), "^220-")
+            self.assertRegex(c.hear(), "^250")
+            self.assertIn("550 5.5.1", c.mail(ALICE)[1])
+        self.host.wait_log(r"pregreet: client=\S*\[198\.51\.100\.200\]")
+
+
 class Lmtp(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
