@@ -59,6 +59,16 @@ void sandbox_directory_of(struct sandbox *sandbox, const char *file, unsigned ac
     sandbox_path(sandbox, directory, access);
 }
 
+void sandbox_port(struct sandbox *sandbox, uint16_t port)
+{
+    for (size_t i = 0; i < sandbox->port_count && i < SANDBOX_PORTS; i++)
+        if (sandbox->ports[i] == port)
+            return;
+    size_t i = sandbox->port_count++;
+    if (i < SANDBOX_PORTS)
+        sandbox->ports[i] = port;
+}
+
 void sandbox_user_database(struct sandbox *sandbox)
 {
     static const char *const files[] = {"/etc",         "/run/systemd/userdb", "/run/userdb", "/usr/lib/userdb",
@@ -73,6 +83,8 @@ static int check_paths(const struct sandbox *sandbox, struct error *error)
     if (sandbox->path_count > SANDBOX_PATHS)
         return error_set(error, "sandbox: more than %d paths, or one of more than %zu bytes: use fewer or shorter ones", SANDBOX_PATHS,
                          sizeof sandbox->paths[0].path - 1);
+    if (sandbox->port_count > SANDBOX_PORTS)
+        return error_set(error, "sandbox: more than %d ports: use fewer", SANDBOX_PORTS);
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #define SANDBOX_PATHS 160
+#define SANDBOX_PORTS 32
 
 enum sandbox_access {
     SANDBOX_READ = 1,   /* files below may be read, directories listed */
@@ -31,6 +32,7 @@ enum sandbox_calls {
     SANDBOX_FILES_WRITE = 32,  /* openat in full, write, fsync, rename, link, unlink, mkdir */
     SANDBOX_FORK = 64,         /* clone, wait, setuid, setgid, setgroups, Landlock (local's spawner and its workers) */
     SANDBOX_THREADS = 128,     /* clone with CLONE_THREAD */
+    SANDBOX_STREAM_TO = 512,   /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect: to `ports` alone, where the kernel can see to that (6.7) */
     SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
 };
 
@@ -47,6 +49,8 @@ struct sandbox {
     } paths[SANDBOX_PATHS];
     size_t path_count;
     unsigned calls;
+    uint16_t ports[SANDBOX_PORTS];
+    size_t port_count;
     uint64_t open_files;  /* RLIMIT_NOFILE */
     uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow, unless the log or stderr is a file: then no limit */
 };
@@ -55,6 +59,8 @@ struct sandbox {
 void sandbox_path(struct sandbox *, const char *path, unsigned access);
 /* The directory of a file (which may come later, or be replaced by a new one), once for all files in it. */
 void sandbox_directory_of(struct sandbox *, const char *file, unsigned access);
+/* A port for SANDBOX_STREAM_TO, once; one too many makes sandbox_enter() fail. */
+void sandbox_port(struct sandbox *, uint16_t port);
 /* Where the C library asks for users and groups, and what it does there. Its modules must be loaded before. */
 void sandbox_user_database(struct sandbox *);
 int sandbox_enter(const struct sandbox *, bool unprivileged, struct error *);

@@ -135,6 +135,13 @@ static const struct call stream_out[] = {
     CONNECTIONS,
 };
 
+static const struct call stream_to[] = {
+    MAY_MAKE_SOCKET(AF_INET, SOCK_STREAM, IPPROTO_TCP),
+    MAY_MAKE_SOCKET(AF_INET6, SOCK_STREAM, IPPROTO_TCP),
+    ALLOW(connect),
+    CONNECTIONS,
+};
+
 static const struct call dgram_out[] = {
     MAY_MAKE_SOCKET(AF_INET, SOCK_DGRAM, IPPROTO_UDP),
     MAY_MAKE_SOCKET(AF_INET6, SOCK_DGRAM, IPPROTO_UDP),
@@ -265,9 +272,16 @@ struct set {
     }
 
 static const struct set sets[] = {
-    SET(SANDBOX_ACCEPT, accepting),        SET(SANDBOX_STREAM_OUT, stream_out), SET(SANDBOX_DGRAM_OUT, dgram_out),
-    SET(SANDBOX_UNIX_OUT, unix_out),       SET(SANDBOX_PREAD, pread_only),      SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
-    SET(SANDBOX_FILES_WRITE, files_write), SET(SANDBOX_FORK, forking),          SET(SANDBOX_THREADS, threading),
+    SET(SANDBOX_ACCEPT, accepting),
+    SET(SANDBOX_STREAM_OUT, stream_out),
+    SET(SANDBOX_DGRAM_OUT, dgram_out),
+    SET(SANDBOX_STREAM_TO, stream_to),
+    SET(SANDBOX_UNIX_OUT, unix_out),
+    SET(SANDBOX_PREAD, pread_only),
+    SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
+    SET(SANDBOX_FILES_WRITE, files_write),
+    SET(SANDBOX_FORK, forking),
+    SET(SANDBOX_THREADS, threading),
 };
 
 static int add_calls(scmp_filter_ctx filter, const struct call *calls, size_t count)

@@ -26,6 +26,13 @@
 #define LANDLOCK_SCOPE_SIGNAL               (UINT64_C(1) << 1)
 #endif
 
+/* LANDLOCK_RULE_NET_PORT is a word of an enum, which nobody can ask for. */
+#define RULE_NET_PORT 2
+struct port_rule {
+    uint64_t rights;
+    uint64_t port;
+};
+
 struct ruleset {
     uint64_t files;
     uint64_t ports;
@@ -113,6 +120,16 @@ static int add_paths(int ruleset, const struct sandbox *sandbox, uint64_t handle
     return 0;
 }
 
+static int add_ports(int ruleset, const struct sandbox *sandbox, uint64_t handled, struct error *error)
+{
+    for (size_t i = 0; handled && sandbox->calls & SANDBOX_STREAM_TO && i < sandbox->port_count; i++) {
+        struct port_rule rule = {.rights = LANDLOCK_ACCESS_NET_CONNECT_TCP, .port = sandbox->ports[i]};
+        if (syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0) != 0)
+            return error_set(error, "sandbox: Landlock refuses the rule for port %u: %s", (unsigned)sandbox->ports[i], strerror(errno));
+    }
+    return 0;
+}
+
 int sandbox_files_prepare(const struct sandbox *sandbox, int *ruleset, struct error *error)
 {
     *ruleset = -1;
@@ -127,6 +144,8 @@ int sandbox_files_prepare(const struct sandbox *sandbox, int *ruleset, struct er
     *ruleset = (int)syscall(SYS_landlock_create_ruleset, &rights, size_of_abi(abi), 0);
     if (*ruleset < 0)
         return error_set(error, "sandbox: cannot make a Landlock ruleset (ABI %ld): %s", abi, strerror(errno));
+    if (add_ports(*ruleset, sandbox, rights.ports, error) != 0)
+        return -1;
     return add_paths(*ruleset, sandbox, rights.files, error);
 }
 

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 
 #define PATH_MOST   107 /* of a UNIX socket */
 #define ZONE_MOST   180 /* with an IPv6 address in front it is still a name */
@@ -80,9 +81,55 @@ static bool begins(struct span text, const char *start)
     return text.n > n && memcmp(text.p, start, n) == 0;
 }
 
+static bool unix_address(struct span path, struct sockaddr_storage *out, socklen_t *length)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (path.n > PATH_MOST)
+        return false;
+    memcpy(address.sun_path, path.p, path.n);
+    memcpy(out, &address, sizeof address);
+    *length = sizeof address;
+    return true;
+}
+
+static bool parse_port(struct span text, unsigned *port)
+{
+    *port = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9' || i > 4)
+            return false;
+        *port = *port * 10 + (unsigned)(text.p[i] - '0');
+    }
+    return *port > 0 && *port <= 65535;
+}
+
+/* "127.0.0.1:10023", "[::1]:10023" */
+static bool inet_address(struct span text, struct sockaddr_storage *out, socklen_t *length)
+{
+    const char *colon = memrchr(text.p, ':', text.n);
+    unsigned port;
+    if (colon == NULL || !parse_port(span_make(colon + 1, text.n - (size_t)(colon - text.p) - 1), &port))
+        return false;
+    text.n = (size_t)(colon - text.p);
+    bool bracketed = text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']';
+    if (bracketed)
+        text = span_make(text.p + 1, text.n - 2);
+    return bracketed == (memchr(text.p, ':', text.n) != NULL) && address_to_socket(text, port, out, length);
+}
+
+bool access_service_address(struct span text, struct sockaddr_storage *out, socklen_t *length)
+{
+    memset(out, 0, sizeof *out);
+    if (text.n == 0)
+        return false;
+    return text.p[0] == '/' ? text.n > 1 && unix_address(text, out, length) : inet_address(text, out, length);
+}
+
 static int check_argument(enum argument kind, const char *name, struct span *argument, struct error *error)
 {
     struct access_zone zone;
+    struct sockaddr_storage address;
+    socklen_t length;
     switch (kind) {
     case ARGUMENT_NONE:
         return argument->n == 0 ? 0 : error_set(error, "%s takes nothing behind it; write it alone", name);
@@ -93,10 +140,12 @@ static int check_argument(enum argument kind, const char *name, struct span *arg
     case ARGUMENT_ZONE:
         return access_zone_parse(*argument, false, &zone, error);
     case ARGUMENT_SERVICE:
-        if (!begins(*argument, "unix:/") || argument->n - 5 > PATH_MOST)
-            return error_set(error, "%s takes a UNIX socket; write unix:/path", name);
-        *argument = span_make(argument->p + 5, argument->n - 5);
-        return 0;
+        *argument =
+            begins(*argument, "unix:") || begins(*argument, "inet:") ? span_make(argument->p + 5, argument->n - 5) : span_make("", 0);
+        if (access_service_address(*argument, &address, &length))
+            return 0;
+        return error_set(error, "%s takes a service; write unix:/path, inet:127.0.0.1:port or inet:[::1]:port, with an address and no name",
+                         name);
     }
     return -1;
 }

@@ -39,11 +39,14 @@ enum access_word { ACCESS_WORDS(ACCESS_WORD) ACCESS_WORD_COUNT };
 struct access_words {
     enum access_word word;
     bool warn;            /* warn_if_reject stands in front */
-    struct span argument; /* into the text: "hash:/path", the zone, or the socket's path; empty for NONE */
+    struct span argument; /* into the text: "hash:/path", the zone, or the service; empty for NONE */
 };
 
 /* -1: the error says what is wrong, and what to write. */
 int access_words_parse(const char *text, struct access_words *, struct error *);
+
+/* Of a SERVICE: "/path", "127.0.0.1:10023", "[::1]:10023". False: it is none. */
+bool access_service_address(struct span service, struct sockaddr_storage *, socklen_t *);
 
 #define ACCESS_ZONES   32 /* in dnsbl { zones } */
 #define ACCESS_FILTERS 8

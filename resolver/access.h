@@ -21,7 +21,7 @@
  *   reject_non_fqdn_recipient, reject_unknown_recipient_domain
  *   reject_rbl_client ZONE[=ADDRESSES]        one list decides
  *   reject_dnsbl                              all zones of dnsbl { zones }, weighted, against dnsbl { threshold }
- *   check_policy_service unix:/path           Postfix's policy delegation
+ *   check_policy_service unix:/path, inet:address:port   Postfix's policy delegation
  *   reject_unauth_pipelining                  commands out of turn (RFC 2920)
  *   warn_if_reject RULE                       a refusal by it is only logged
  * TABLE is hash:/path, btree:/path or cidr:/path (by address only). */

@@ -29,12 +29,15 @@ test_access_LIBS = -ldb-5.3 $(IDN_LIBS)
 FUZZERS += fuzz_access
 fuzz_access_SRC := $(access_SRC)
 fuzz_access_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
+FUZZERS += fuzz_policy
+fuzz_policy_SRC := resolver/policy_reply.c $(access_SRC)
+fuzz_policy_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 door_SRC := resolver/door.c resolver/throttle.c resolver/passed.c resolver/fairtable.c
 TESTS += test_throttle test_door
 test_throttle_SRC = $(door_SRC)
 test_door_SRC  = $(door_SRC) tests/unit/fake_clock.c
 PROGRAMS += postino-route
-postino-route_SRC  = $(door_SRC) resolver/route.c resolver/screen.c resolver/policy.c resolver/users.c $(access_SRC) $(routing_SRC)
+postino-route_SRC  = $(door_SRC) resolver/route.c resolver/screen.c resolver/policy.c resolver/policy_reply.c resolver/users.c $(access_SRC) $(routing_SRC)
 postino-route_LIBS = $(COMMON_LIBS) $(IDN_LIBS) -ldb-5.3
 MANUALS += resolver/postino-route.8
 

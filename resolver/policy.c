@@ -2,21 +2,24 @@
 
 #include "common/buf.h"
 #include "common/log.h"
+#include "conf/access_words.h"
+#include "resolver/policy_reply.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_MOST 4096
+#define ANSWER_MOST  4096
+#define REQUEST_MOST ((size_t)64 << 10)
 
 struct policy {
-    int fd;          /* -1: the request could not be sent */
+    int fd;          /* below 0: it could not be reached */
     const char *why; /* then; else that no answer came in time */
-    struct event *readable, *timer;
+    struct event *writable, *readable, *timer;
+    struct buf request; /* until it is connected */
     struct buf answer;
     policy_fn *done;
     void *arg;
@@ -26,12 +29,15 @@ void policy_cancel(struct policy *p)
 {
     if (p == NULL)
         return;
+    if (p->writable)
+        event_free(p->writable);
     if (p->readable)
         event_free(p->readable);
     if (p->timer)
         event_free(p->timer);
     if (p->fd >= 0)
         close(p->fd);
+    buf_free(&p->request);
     buf_free(&p->answer);
     free(p);
 }
@@ -40,37 +46,6 @@ static void finish(struct policy *p, struct span words, const char *why)
 {
     p->done(words, why, p->arg);
     policy_cancel(p);
-}
-
-/* "action=words" in one of the lines; the last one counts. */
-static struct span action_in(struct span text)
-{
-    static const char key[] = "action=";
-    struct span found = {0};
-    while (text.n > 0) {
-        const char *end = memchr(text.p, '\n', text.n);
-        size_t n = end ? (size_t)(end - text.p) : text.n;
-        size_t words = n > 0 && text.p[n - 1] == '\r' ? n - 1 : n;
-        if (words >= sizeof key - 1 && memcmp(text.p, key, sizeof key - 1) == 0)
-            found = span_make(text.p + sizeof key - 1, words - (sizeof key - 1));
-        n += end != NULL;
-        text = span_make(text.p + n, text.n - n);
-    }
-    return found;
-}
-
-static bool printable(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] < ' ' || (unsigned char)s.p[i] > '~')
-            return false;
-    return s.n > 0;
-}
-
-static bool complete(const struct buf *b)
-{
-    struct span s = buf_span(b);
-    return s.n > 1 && (memmem(s.p, s.n, "\n\n", 2) != NULL || memmem(s.p, s.n, "\n\r\n", 3) != NULL);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -83,15 +58,16 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         return;
     if (n > 0)
         buf_add(&p->answer, piece, (size_t)n);
-    struct span words = action_in(buf_span(&p->answer));
+    struct span words;
+    enum policy_reply reply = policy_reply_parse(buf_span(&p->answer), &words);
     if (n < 0)
-        finish(p, span_make(NULL, 0), strerror(errno));
+        finish(p, words, strerror(errno));
     else if (p->answer.failed)
         finish(p, span_make(NULL, 0), "its answer is too long");
-    else if (complete(&p->answer))
-        finish(p, printable(words) ? words : span_make(NULL, 0), "its answer has no action");
+    else if (reply != POLICY_REPLY_MORE)
+        finish(p, words, "its answer has no action");
     else if (n == 0)
-        finish(p, span_make(NULL, 0), "it hung up without an answer");
+        finish(p, words, "it hung up without an answer");
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -101,16 +77,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     finish(p, span_make(NULL, 0), p->why);
 }
 
-static int connect_to(const char *path)
+/* A descriptor, whose connection may still be under way; or minus errno. */
+static int connect_to(const char *service)
 {
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof to.sun_path)
-        return -ENAMETOOLONG;
-    memcpy(to.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_storage to;
+    socklen_t length;
+    if (!access_service_address(span_of(service), &to, &length))
+        return -EINVAL;
+    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+    if (connect(fd, (struct sockaddr *)&to, length) == 0 || errno == EINPROGRESS)
         return fd;
     int status = errno;
     close(fd);
@@ -126,24 +103,47 @@ static const char *send_request(int fd, struct span request)
     return (size_t)n == request.n ? NULL : "it does not read what it is asked";
 }
 
-struct policy *policy_ask(struct event_base *base, const char *path, struct span request, uint64_t timeout_seconds, policy_fn *done,
-                          void *arg)
+static void on_connected(evutil_socket_t fd, short what, void *arg)
 {
-    struct policy *p = calloc(1, sizeof *p);
-    if (p == NULL)
+    struct policy *p = arg;
+    int status = 0;
+    socklen_t size = sizeof status;
+    (void)what;
+    const char *why = getsockopt((int)fd, SOL_SOCKET, SO_ERROR, &status, &size) < 0 ? strerror(errno) : NULL;
+    if (why == NULL)
+        why = status ? strerror(status) : send_request((int)fd, buf_span(&p->request));
+    buf_free(&p->request);
+    if (why)
+        finish(p, span_make(NULL, 0), why);
+    else if (event_add(p->readable, NULL) != 0)
         log_die("out of memory for a policy request");
-    *p = (struct policy){.done = done, .arg = arg, .answer = BUF_EMPTY(ANSWER_MOST)};
-    p->fd = connect_to(path);
-    p->why = p->fd < 0 ? strerror(-p->fd) : send_request(p->fd, request);
-    struct timeval timeout = {.tv_sec = p->why ? 0 : (time_t)timeout_seconds};
+}
+
+static void make_events(struct policy *p, struct event_base *base, uint64_t seconds)
+{
+    struct timeval timeout = {.tv_sec = p->why ? 0 : (time_t)seconds};
     if (p->why == NULL) {
         p->why = "it gave no answer in time";
+        p->writable = event_new(base, p->fd, EV_WRITE, on_connected, p);
         p->readable = event_new(base, p->fd, EV_READ | EV_PERSIST, on_readable, p);
-        if (p->readable == NULL || event_add(p->readable, NULL) != 0)
+        if (p->writable == NULL || p->readable == NULL || event_add(p->writable, NULL) != 0)
             log_die("out of memory for a policy request");
     }
     p->timer = evtimer_new(base, on_timer, p);
     if (p->timer == NULL || event_add(p->timer, &timeout) != 0)
         log_die("out of memory for a policy request");
+}
+
+struct policy *policy_ask(struct event_base *base, const char *service, struct span request, uint64_t timeout_seconds, policy_fn *done,
+                          void *arg)
+{
+    struct policy *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        log_die("out of memory for a policy request");
+    *p = (struct policy){.done = done, .arg = arg, .answer = BUF_EMPTY(ANSWER_MOST), .request = BUF_EMPTY(REQUEST_MOST)};
+    buf_add_span(&p->request, request);
+    p->fd = connect_to(service);
+    p->why = p->fd < 0 ? strerror(-p->fd) : NULL;
+    make_events(p, base, timeout_seconds);
     return p;
 }

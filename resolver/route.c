@@ -8,6 +8,7 @@
 #include "resolver/users.h"
 
 #include <event2/event.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -303,13 +304,27 @@ static void allow_directory_of(struct sandbox *out, const char *map)
         sandbox_directory_of(out, path, SANDBOX_READ);
 }
 
-static void allow_tables_of(const struct strings *rules, struct sandbox *out)
+/* Without such a rule there are no sockets of the network. */
+static void allow_service(struct span service, struct sandbox *out)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    if (!access_service_address(service, &address, &length) || address.ss_family == AF_UNIX)
+        return;
+    out->calls |= SANDBOX_STREAM_TO;
+    sandbox_port(out, ntohs(((const struct sockaddr_in *)&address)->sin_port)); /* sin6_port lies in the same place */
+}
+
+static void allow_rules(const struct strings *rules, struct sandbox *out)
 {
     struct access_words words;
     struct error ignored;
     for (size_t i = 0; i < rules->n; i++) {
-        if (access_words_parse(rules->v[i], &words, &ignored) != 0 || words.word < ACCESS_check_ccert_access ||
-            words.word > ACCESS_check_recipient_access)
+        if (access_words_parse(rules->v[i], &words, &ignored) != 0)
+            continue;
+        if (words.word == ACCESS_check_policy_service)
+            allow_service(words.argument, out);
+        if (words.word < ACCESS_check_ccert_access || words.word > ACCESS_check_recipient_access)
             continue;
         char *map = strndup(words.argument.p, words.argument.n);
         if (map != NULL)
@@ -330,9 +345,9 @@ static void sandbox(const struct settings *s, struct sandbox *out)
         allow_directory_of(out, s->relay_clientcerts.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
         allow_directory_of(out, s->domains[i].mailboxes);
-    allow_tables_of(&s->access, out);
+    allow_rules(&s->access, out);
     for (size_t i = 0; i < s->listener_count; i++)
-        allow_tables_of(&s->listeners[i].access, out);
+        allow_rules(&s->listeners[i].access, out);
 }
 
 static int start(const struct settings *s, struct error *error)

@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -571,6 +572,107 @@ class Lmtp(unittest.TestCase):
             finally:
                 other.close()
             self.assertTrue(os.path.exists(path))
+
+
+class PolicyOverInet(unittest.TestCase):
+    """check_policy_service inet: with the real postgrey and postfwd."""
+
+    def setUp(self):
+        self.host = Host(relay_from=())
+        self.addCleanup(self.host.close)
+        self.where = self.host.path("service")
+        os.mkdir(self.where)
+        os.chmod(self.where, 0o777)
+
+    def start(self, *services):
+        self.host.configure(relay_from=(), settings="access = { %s }\ndns { client_names = no }\npolicy { timeout = 2s }" % ", ".join("\"check_policy_service inet:%s\"" % s for s in services))
+        self.host.start()
+
+    def service(self, *command):
+        log = open(os.path.join(self.where, "log"), "w")
+        self.addCleanup(log.close)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+        def end():
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(10)
+        self.addCleanup(end)
+        return process
+
+    def listens(self, port, family=socket.AF_INET):
+        def up():
+            with socket.socket(family) as s:
+                return s.connect_ex(("::1" if family == socket.AF_INET6 else "127.0.0.1", port)) == 0
+        wait_for(up, 20)
+
+    def rcpt(self, sender="x@client.example"):
+        with Client(self.host.port) as c:
+            c.hear()
+            c.say("EHLO client.example")
+            return c.mail(ALICE, sender=sender)
+
+    @unittest.skipUnless(os.geteuid() == 0, "postgrey changes its user")
+    def test_postgrey(self):
+        port, none = free_port(), os.path.join(self.where, "none")
+        open(none, "w").close()
+        self.service("postgrey", "--inet=127.0.0.1:%d" % port, "--dbdir=" + self.where, "--user=nobody", "--group=nogroup", "--delay=2", "--whitelist-clients=" + none,
+                     "--whitelist-recipients=" + none)
+        self.listens(port)
+        self.start("127.0.0.1:%d" % port)
+        self.assertRegex(self.rcpt()[1], "^450 4.7.1 .*Greylisted")
+        time.sleep(2.5)
+        self.assertRegex(self.rcpt()[-1], "^250 .*queued")
+        wait_for(lambda: any(b"X-Greylist: delayed" in m for m in self.host.messages("alice")))
+
+    @unittest.skipUnless(os.geteuid() == 0, "postfwd changes its user")
+    def test_postfwd(self):
+        port, pid = free_port(), os.path.join(self.where, "pid")
+        subprocess.run(["postfwd1", "--daemon", "--interface=127.0.0.1", "--port=%d" % port, "--user=nobody", "--group=nogroup", "--pidfile=" + pid, "--nodns",
+                        "--rule=id=one; sender=~^bad@; action=REJECT not you, $$client_address", "--rule=id=two; action=DUNNO"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=20)
+        self.listens(port)
+        with open(pid) as f:
+            self.addCleanup(os.kill, int(f.read()), signal.SIGTERM)
+        self.start("127.0.0.1:%d" % port)
+        self.assertRegex(self.rcpt("bad@client.example")[1], "^554 5.7.1 .*not you, 127.0.0.1")
+        self.assertRegex(self.rcpt("good@client.example")[-1], "^250 .*queued")
+
+    def test_ipv6_and_services_gone_wrong(self):
+        listener = socket.socket(socket.AF_INET6)
+        listener.bind(("::1", 0))
+        listener.listen(10)
+        self.addCleanup(listener.close)
+        answers = [b"action=DEFER_IF_PERMIT by six\n\n", b"", b"action=\x01\n\n", b"x" * 9000, None]
+
+        def serve():
+            held = []
+            for answer in answers:
+                try:
+                    connection = listener.accept()[0]
+                    asked = connection.recv(65536)
+                    if answer is None:
+                        held.append(connection)
+                        continue
+                    with connection:
+                        connection.sendall(answer if asked.endswith(b"\n\n") else b"action=REJECT half a request\n\n")
+                except OSError:
+                    return
+            time.sleep(3)
+            for connection in held:
+                connection.close()
+        threading.Thread(target=serve, daemon=True).start()
+        self.start("[::1]:%d" % listener.getsockname()[1])
+        self.assertRegex(self.rcpt()[1], "^450 4.7.1 .*by six")
+        for _ in answers[1:]:
+            self.assertRegex(self.rcpt()[1], "^451 4.3.5")
+        for why in ("hung up without an answer", "has no action", "too long|reset", "no answer in time"):
+            self.host.wait_log(r"policy service \[::1\]:\d+: .*(%s)" % why)
+
+    def test_nobody_listens(self):
+        self.start("127.0.0.1:%d" % free_port())
+        self.assertRegex(self.rcpt()[1], "^451 4.3.5")
+        self.host.wait_log("policy service 127.0.0.1:.*: Connection refused; the client gets 451")
+        self.assertIsNotNone(self.host.pid_of("route"))
 
 
 def postfix_lmtp(postfix):

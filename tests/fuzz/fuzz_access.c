@@ -23,7 +23,8 @@ static void as_zone(struct span text)
 
 static void as_action(struct span text)
 {
-    struct access_rules rules = {0};
+    struct access_rule rule = {.text = "check_policy_service unix:/x"};
+    struct access_rules rules = {.rules = &rule, .count = 1};
     struct access_facts facts = {.recipient = SPAN_LITERAL("bob@example.org")};
     struct access a;
     access_begin(&a, &rules, &facts);

@@ -3,6 +3,7 @@
 #include "resolver/access.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -184,6 +185,9 @@ static void commands_out_of_turn(void **state)
     DECIDES("503 5.5.0 <bob@example.org>: Recipient address rejected: Improper use of SMTP command pipelining");
 }
 
+#define SERVICE_WANTED                                                                                                                     \
+    "check_policy_service takes a service; write unix:/path, inet:127.0.0.1:port or inet:[::1]:port, with an address and no name"
+
 static void wrong_rules_are_named(void **state)
 {
     (void)state;
@@ -193,7 +197,17 @@ static void wrong_rules_are_named(void **state)
         {"reject now please", "reject has too many words behind it; each rule is a text of its own"},
         {"check_client_access /etc/x", "check_client_access takes a table; write hash:/path, btree:/path or cidr:/path"},
         {"check_client_access", "check_client_access takes a table; write hash:/path, btree:/path or cidr:/path"},
-        {"check_policy_service inet:127.0.0.1:10023", "check_policy_service takes a UNIX socket; write unix:/path"},
+        {"check_policy_service inet:localhost:10023", SERVICE_WANTED},
+        {"check_policy_service inet:127.0.0.1", SERVICE_WANTED},
+        {"check_policy_service inet:127.0.0.1:0", SERVICE_WANTED},
+        {"check_policy_service inet:127.0.0.1:65536", SERVICE_WANTED},
+        {"check_policy_service inet:::1:10023", SERVICE_WANTED},
+        {"check_policy_service inet:[127.0.0.1]:10023", SERVICE_WANTED},
+        {"check_policy_service inet:[::1]", SERVICE_WANTED},
+        {"check_policy_service inet:10023", SERVICE_WANTED},
+        {"check_policy_service unix:relative", SERVICE_WANTED},
+        {"check_policy_service /run/policy", SERVICE_WANTED},
+        {"check_policy_service", SERVICE_WANTED},
         {"reject_rbl_client zen_.example..org", "\"zen_.example..org\" is no zone; write zen.spamhaus.org, zen.spamhaus.org=127.0.0.4"},
         {"reject_rbl_client a.example=127.0.0", "\"a.example=127.0.0\": behind = stand IPv4 addresses or networks; write 127.0.0.4, or "
                                                 "127.0.0.2,127.0.0.8/30"},
@@ -434,6 +448,31 @@ static void weights_add_up(void **state)
 
 /* ---- policy services ----------------------------------------------------------------------------------------------------------- */
 
+static void services_have_addresses(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int family;
+        unsigned port;
+    } good[] = {{"/run/policy", AF_UNIX, 0},
+                {"127.0.0.1:10023", AF_INET, 10023},
+                {"[::1]:65535", AF_INET6, 65535},
+                {"[2001:db8::1]:1", AF_INET6, 1}};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct sockaddr_storage address;
+        socklen_t length;
+        assert_true(access_service_address(span_of(good[i].text), &address, &length));
+        assert_int_equal(address.ss_family, good[i].family);
+        if (good[i].port)
+            assert_int_equal(ntohs(((const struct sockaddr_in *)&address)->sin_port), good[i].port);
+    }
+    struct access_words words;
+    struct error error;
+    assert_int_equal(access_words_parse("check_policy_service inet:[::1]:10023", &words, &error), 0);
+    assert_true(span_equal(words.argument, SPAN_LITERAL("[::1]:10023")));
+}
+
 static void a_policy_service_decides(void **state)
 {
     (void)state;
@@ -478,6 +517,7 @@ int main(void)
         T(domains_that_take_no_mail_are_refused),
         T(a_listed_client_is_refused),
         T(weights_add_up),
+        T(services_have_addresses),
         T(a_policy_service_decides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

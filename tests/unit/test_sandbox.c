@@ -178,6 +178,12 @@ static int try_connect(void)
     return result == ECONNREFUSED ? 0 : result; /* it went out */
 }
 
+static int try_bind(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return tried(bind(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), (struct sockaddr *)&to, sizeof to) == 0);
+}
+
 static int inherited = -1; /* a TCP socket from before the sandbox */
 
 static int try_connect_inherited(void)
@@ -439,6 +445,27 @@ static void streams_and_no_other_sockets(void **state)
     expect(sandbox, try_high_bits, DIED + SIGSYS);
     expect(sandbox, try_open_passwd, DIED + SIGSYS);
     expect(sandbox, try_exec, DIED + SIGSYS);
+}
+
+static void streams_to_the_named_ports(void **state)
+{
+    (void)state;
+    struct sandbox sandbox = sandbox_with(SANDBOX_STREAM_TO);
+    sandbox_port(&sandbox, 9);
+    sandbox_port(&sandbox, 9);
+    assert_int_equal(sandbox.port_count, 1);
+    expect(sandbox, try_stream4, 0);
+    expect(sandbox, try_stream6, 0);
+    expect(sandbox, try_connect, 0);
+    needs_all_layers();
+    expect(sandbox, try_dgram, DIED + SIGSYS);
+    expect(sandbox, try_bind, DIED + SIGSYS);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 4)
+        skip();
+    sandbox.ports[0] = 10;
+    expect(sandbox, try_connect, EACCES);
+    sandbox.port_count = SANDBOX_PORTS + 1;
+    assert_int_equal(run(&sandbox, true, try_nothing), SETUP);
 }
 
 static void datagrams_and_no_other_sockets(void **state)
@@ -975,6 +1002,7 @@ int main(void)
         cmocka_unit_test(abort_ends_by_its_own_signal),
         cmocka_unit_test(libc_knows_the_time_zone_inside),
         cmocka_unit_test(streams_and_no_other_sockets),
+        cmocka_unit_test(streams_to_the_named_ports),
         cmocka_unit_test(datagrams_and_no_other_sockets),
         cmocka_unit_test(unix_sockets_and_no_other),
         cmocka_unit_test(ports_are_closed_by_landlock_too),
