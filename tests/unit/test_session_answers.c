@@ -166,7 +166,7 @@ static int connect_user(uid_t uid)
 {
     int fd[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    session_accept_local(&w.server, fd[0], uid);
+    session_accept_local(&w.server, NULL, fd[0], uid);
     turns(3);
     return fd[1];
 }
