@@ -11,7 +11,8 @@ static unsigned line_in(const struct check *c, size_t listener, const char *name
 /* What is about clients of the network. */
 static void check_idle_settings(const struct check *c, size_t i)
 {
-    static const char *const names[] = {"port", "address", "tls", "auth", "proxy", "proxy_from", "access"};
+    static const char *const names[] = {"port",   "address", "tls",         "auth",        "proxy",     "proxy_from",
+                                        "access", "clients", "tls_minimum", "tls_ciphers", "tls_client"};
     for (size_t k = 0; k < sizeof names / sizeof names[0]; k++)
         if (places_given_in(c->places, SETTINGS_LISTENERS, i, names[k]))
             report_error(c->report, line_in(c, i, names[k]), "listener \"%s\" is a socket, whose clients are this host's; take out %s",
