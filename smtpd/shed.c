@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #define STRANGER_LEAST 1000 /* ms of waiting before one may go for another */
+#define SILENT_LEAST   250  /* of who has never said a word: longer than most clients are away */
 #define KNOWN_LEAST    30000
 #define STRESS_LINGER  10000
 #define STRESS_OCTETS  4096 /* of text, that are worth the whole of stress_timeout */
@@ -25,6 +26,7 @@ static const struct settings *settings_of(const struct server *server)
 
 void shed_init(struct server *server)
 {
+    TAILQ_INIT(&server->shed.silent);
     TAILQ_INIT(&server->shed.strangers);
     TAILQ_INIT(&server->shed.known);
     if (getrandom(&server->shed.seed, sizeof server->shed.seed, 0) != sizeof server->shed.seed)
@@ -60,7 +62,7 @@ static void begin_stress(struct server *server, uint64_t now)
     tell_stress(server, "begins");
     TAILQ_FOREACH(s, &server->sessions, link)
     {
-        if (!s->stream || s->state == SESSION_WAIT || !s->due || s->due <= now + most)
+        if (!s->stream || s->state == SESSION_WAIT || s->state == SESSION_QUIET || !s->due || s->due <= now + most)
             continue;
         if (s->place.due == s->due)
             s->place.due = now + most;
@@ -171,7 +173,10 @@ static bool waits(const struct session *s)
 
 static struct shed_line *line_of(const struct session *s)
 {
-    return s->login.len || !s->counted ? &s->server->shed.known : &s->server->shed.strangers;
+    struct shed *shed = &s->server->shed;
+    if (s->login.len || !s->counted)
+        return &shed->known;
+    return s->acted || s->state == SESSION_HANDSHAKE ? &shed->strangers : &shed->silent;
 }
 
 void shed_update(struct session *s)
@@ -210,12 +215,20 @@ void shed_forget(struct session *s)
 
 /* ---- room ------------------------------------------------------------------------------------------------------------------------ */
 
+static bool has_waited(const struct session *s, uint64_t now, uint64_t least)
+{
+    return s && now - s->place.since >= least;
+}
+
 static struct session *first_to_go(const struct shed *shed, uint64_t now)
 {
-    struct session *stranger = TAILQ_FIRST(&shed->strangers), *known = TAILQ_FIRST(&shed->known);
-    if (stranger && now - stranger->place.since >= STRANGER_LEAST)
-        return stranger;
-    return known && now - known->place.since >= KNOWN_LEAST ? known : NULL;
+    struct session *silent = TAILQ_FIRST(&shed->silent), *stranger = TAILQ_FIRST(&shed->strangers), *known = TAILQ_FIRST(&shed->known);
+    struct session *longest = !stranger || (silent && silent->place.since < stranger->place.since) ? silent : stranger;
+    if (has_waited(longest, now, STRANGER_LEAST))
+        return longest;
+    if (has_waited(silent, now, SILENT_LEAST))
+        return silent;
+    return has_waited(known, now, KNOWN_LEAST) ? known : NULL;
 }
 
 static bool shed_one(struct server *server)

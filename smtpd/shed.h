@@ -4,7 +4,8 @@
  *             every wait for a client is smtpd.stress_timeout at most, those that run already included, and the text of a message has to
  *             come at 400 octets a second
  *   full      a new client's place is that of the session that has waited longest for its client's next word, between transactions or in a
- *             handshake. Strangers go before logins and relay_from. It gets 421 4.3.2. Nobody goes who has just come, or is in the middle
+ *             handshake: a stranger who has waited a second; or one who has never said a word, and has had time to; or a login or one of
+ *             relay_from, after half a minute. It gets 421 4.3.2. Nobody goes who has just come, waits for our greeting, or is in the middle
  *             of a message. If there is none to go, the new client gets 421
  *   fairness  a network (IPv4 /24, IPv6 /48) that has a sixteenth of all sessions gets no place of others while the process is full: a flood
  *             from there does not even push out its own, which wait, and are the first to go for somebody else
@@ -31,10 +32,10 @@ TAILQ_HEAD(shed_line, session);
 
 /* Part of the server. */
 struct shed {
-    uint64_t seed;                     /* so that nobody can choose networks that share a count */
-    uint32_t networks[SHED_NETWORKS];  /* sessions of each, by a hash */
-    struct shed_line strangers, known; /* who waits, longest first */
-    uint64_t memory;                   /* of all sessions, octets */
+    uint64_t seed;                             /* so that nobody can choose networks that share a count */
+    uint32_t networks[SHED_NETWORKS];          /* sessions of each, by a hash */
+    struct shed_line silent, strangers, known; /* who waits, longest first; silent: strangers who have not said a word */
+    uint64_t memory;                           /* of all sessions, octets */
     bool stressed;
     uint64_t calm_at; /* when stress is over, if nothing comes before; monotonic milliseconds */
     uint64_t gone;    /* how many were shed in this stress */

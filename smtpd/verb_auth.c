@@ -172,7 +172,8 @@ static void take_verdict(struct session *s, const struct message_authed *authed)
     s->conversation = 0;
     buf_clear(&s->login);
     buf_add_span(&s->login, authed->login);
-    bool paced = authed->verdict == AUTH_NO || authed->verdict == AUTH_NOT_NOW || authed->verdict == AUTH_BUSY;
+    bool paced =
+        authed->verdict == AUTH_NO || authed->verdict == AUTH_NOT_NOW || authed->verdict == AUTH_BUSY || authed->verdict == AUTH_REFUSED;
     if (paced && delay < settings_of(s)->smtpd_auth_delay)
         delay = settings_of(s)->smtpd_auth_delay;
     s->verdict = authed->verdict;

@@ -173,6 +173,24 @@ static void who_has_just_come_stays_and_the_new_one_goes(void **state)
     hears(come("198.18.1.1"), "220 ");
 }
 
+static void who_never_said_a_word_goes_sooner(void **state)
+{
+    (void)state;
+    struct client *c[4];
+    fill(c);
+    for (int i = 0; i < 3; i++)
+        say(c[i], "NOOP\r\n");
+    clock_pass(0.5); /* the fourth has waited for a second and a half, the others for half of one */
+    hears(come("198.18.1.1"), "220 ");
+    is_gone(c[3], SHED_REPLY);
+    is_gone(come("198.18.2.1"), FULL_REPLY);
+    clock_pass(0.3); /* the newest is the only silent one now */
+    hears(come("198.18.3.1"), "220 ");
+    is_gone(&clients[4], SHED_REPLY);
+    for (int i = 0; i < 3; i++)
+        is_there(c[i]);
+}
+
 static void nobody_goes_in_the_middle_of_a_message(void **state)
 {
     (void)state;
@@ -416,6 +434,7 @@ int main(void)
         TEST(who_has_waited_longest_goes),
         TEST(an_octet_or_a_reply_of_ours_is_no_word_of_the_client),
         TEST(who_has_just_come_stays_and_the_new_one_goes),
+        TEST(who_never_said_a_word_goes_sooner),
         TEST(nobody_goes_in_the_middle_of_a_message),
         TEST(the_known_go_last),
         TEST(who_is_refused_for_its_own_sessions_pushes_nobody_out),
