@@ -120,6 +120,12 @@ $(foreach s,$(SHIMS),$(eval $(call shim,$(s))))
 
 shims: all $(SHIMS:%=build/%/bin/postino-qmgr)
 
+# The load generator of `make load`.
+$(B)/load/load: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/load/*.c))
+	@mkdir -p $(@D)
+	@echo '  LD   $@'
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lssl -lcrypto
+
 # ---- what people call ---------------------------------------------------------------------------------------------------------------------
 
 BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libgsasl-dev libpam0g-dev
@@ -137,7 +143,7 @@ check: need-check
 	@$(MAKE) -s all units VARIANT=asan
 	@$(MAKE) -s all VARIANT=try
 	@$(MAKE) -s fuzzers
-	@$(MAKE) -s shims
+	@$(MAKE) -s shims build/release/load/load VARIANT=release
 	@/usr/bin/python3 tests/run.py $(if $(ONLY),--only "$(ONLY)")
 
 # The rules of SMTP, a test a rule, against Postino and against Debian's Postfix. ONLY=rfc1870 for some of them.
@@ -179,6 +185,13 @@ measure: need-build
 	@$(MAKE) -s all
 	@tests/need $(BENCH_PACKAGES)
 	@/usr/bin/python3 tests/bench/bench.py --quick $(BENCH)
+
+# 10,000 sessions held, good clients, 200 hostile ones, and floods of connections: good-put with and without them. TIME=60 seconds in all; LOAD= options
+# of tests/load/load.py (--postfix: the same beside Debian's Postfix).
+load: need-build
+	@$(MAKE) -s all $(B)/load/load
+	@tests/need $(RUN_PACKAGES) util-linux iproute2
+	@/usr/bin/python3 tests/load/load.py --time $(or $(TIME),60) $(LOAD)
 
 # The scheduler against a fake clock and scripted receivers, with 1,000,000 messages; prints its tables (docs/scheduler.md).
 simulate: need-check
@@ -222,5 +235,5 @@ clean:
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all run check conformance fuzz coverage crash corpus bench measure simulate need-build need-check lint list-manuals list-covered install manuals units fuzzers shims clean force
+.PHONY: all run check conformance fuzz coverage crash corpus bench measure load simulate need-build need-check lint list-manuals list-covered install manuals units fuzzers shims clean force
 .SECONDARY:
