@@ -44,9 +44,10 @@ enum envelope_flags {
     ENVELOPE_BOUNCE = 4, /* a report made here */
     ENVELOPE_HIGH = 8,   /* priority, as the listener gave it; neither: normal */
     ENVELOPE_LOW = 16,
-    ENVELOPE_HOLD = 32,       /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
-    ENVELOPE_BINARY = 64,     /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
-    ENVELOPE_REQUIRETLS = 128 /* RFC 8689: TLS, verified, at each hop, or it is returned */
+    ENVELOPE_HOLD = 32,         /* a rule of `access` or a limit an hour wants it held until an administrator releases it */
+    ENVELOPE_BINARY = 64,       /* BODY=BINARYMIME (RFC 3030): lines need not end with CR LF; for BDAT alone */
+    ENVELOPE_REQUIRETLS = 128,  /* RFC 8689: TLS, verified, at each hop, or it is returned */
+    ENVELOPE_TLS_OPTIONAL = 256 /* "TLS-Required: No" (RFC 8689 5): what its receiver publishes need not be held to */
 };
 /* What is done at a message's deadline (RFC 2852): one of the first two. */
 enum by_mode { BY_RETURN = 1, BY_NOTIFY = 2, BY_TRACE = 4 };
@@ -76,10 +77,10 @@ enum auth_verdict {
 };
 enum used { USED_FITS, USED_HOLD, USED_REFUSE /* twice as much */ };
 enum resolve_want { /* without RESOLVE_MX the name itself is the one host */
-    RESOLVE_MX = 1,
-    RESOLVE_ADDRESSES = 2,
-    RESOLVE_LISTING = 4, /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */
-    RESOLVE_TLSA = 8     /* with ADDRESSES: what DANE has for each host */
+                    RESOLVE_MX = 1,
+                    RESOLVE_ADDRESSES = 2,
+                    RESOLVE_LISTING = 4, /* IPv4 addresses alone, whatever `address_family` says: RFC 5782 */
+                    RESOLVE_TLSA = 8     /* with ADDRESSES: what DANE has for each host */
 };
 enum dane_verdict {
     DANE_UNASKED,

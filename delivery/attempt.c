@@ -36,6 +36,8 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         session_release(s);
         return;
     }
+    s->hopeful |= !s->unfit;
+    s->unfit = false;
     if (decided || s->at + 1 >= s->hosts.n) {
         session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
         return;
@@ -43,6 +45,21 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
     s->at++;
     s->plain_only = s->data_only = false;
     session_connect(s);
+}
+
+void session_unfit(struct session *s, const char *status, struct span words)
+{
+    if (s->at + 1 < s->hosts.n || s->hopeful) {
+        char later[STATUS_MAX] = "4";
+        memccpy(later + 1, status + 1, 0, sizeof later - 2);
+        s->unfit = true;
+        session_trouble(s, later, false, words);
+        return;
+    }
+    session_log(s, words);
+    stream_free(s->stream);
+    s->stream = NULL;
+    session_give_up(s, VERDICT_FAILED, status, false, words);
 }
 
 void session_troublef(struct session *s, const char *status, const char *fmt, ...)
@@ -94,6 +111,7 @@ static void on_resolved(const struct message *m, void *arg)
     bool failed = r->verdict == RESOLVE_FAILED;
     char status[STATUS_MAX] = "";
     if (r->verdict == RESOLVE_OK) {
+        s->located = r->secure || s->site->nexthop.kind != NEXTHOP_DOMAIN;
         hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts);
         first_address(s);
         return;
@@ -110,6 +128,7 @@ void session_resolve(struct session *s)
     const struct nexthop *hop = &s->site->nexthop;
     struct message m = {.type = MESSAGE_RESOLVE, .fd = -1};
     if (hop->kind == NEXTHOP_ADDRESS) {
+        s->located = true;
         hosts_of_address(&s->hosts, hop, remote.settings);
         first_address(s);
         return;

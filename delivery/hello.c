@@ -63,11 +63,27 @@ static void keep_tls(const struct session *s)
     buf_free(&key);
 }
 
+/* REQUIRETLS: what a host must say, without TLS and then with it (RFC 8689 4.2.1). */
+static bool keeps_promise(const struct session *s)
+{
+    return s->extensions.offered & (s->secured ? EXTENSION_REQUIRETLS : EXTENSION_STARTTLS);
+}
+
+static void breaks_promise(struct session *s)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    buf_printf(&words, "REQUIRETLS is required, but %s was not offered by host %s", s->secured ? "it" : "STARTTLS", s->peer);
+    session_unfit(s, s->secured ? "5.7.30" : "5.7.10", buf_span(&words));
+    buf_free(&words);
+}
+
 static void after_hello(struct session *s)
 {
     bool wanted = s->level != SECURITY_NONE && !s->secured && !s->plain_only;
     if (is_ourselves(s)) {
         loops_back(s);
+    } else if (s->site->require_tls && !keeps_promise(s)) {
+        breaks_promise(s);
     } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
         session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
     } else if (wanted && !security_allows_plain(s->level)) {

@@ -72,6 +72,8 @@ struct job *job_new(struct channel *channel, const struct message *m, uint32_t s
     if (j) {
         *j = (struct job){.channel = channel, .request = m->id, .id = d->id, .fd = m->fd, .offset = d->offset};
         j->session_messages = session_messages_of(d, session_messages);
+        j->require_tls = (d->flags & ENVELOPE_REQUIRETLS) != 0;
+        j->tls_optional = (d->flags & ENVELOPE_TLS_OPTIONAL) != 0 && !j->require_tls;
         j->has_8bit = (d->flags & ENVELOPE_8BIT) != 0;
         j->binary = (d->flags & ENVELOPE_BINARY) != 0;
         j->memory = malloc(d->sender.n + d->envid.n + d->recipients.bytes.n + d->body.n + 1);

@@ -25,9 +25,11 @@ struct job {
     uint32_t request;
     uint64_t id;
     bool has_8bit;
-    bool binary;     /* BODY=BINARYMIME: not of lines, and for BDAT alone (RFC 3030) */
-    bool needs_utf8; /* SMTPUTF8, for all recipients: its sender or its header; a recipient beyond ASCII needs it for itself */
-    bool fresh_only; /* a reused session broke under it: it gets a new one */
+    bool binary;       /* BODY=BINARYMIME: not of lines, and for BDAT alone (RFC 3030) */
+    bool require_tls;  /* RFC 8689: it goes to no host that was not proved, and does not keep the same promise */
+    bool tls_optional; /* its sender would rather have it delivered than held back by what the receiver publishes (RFC 8689 5) */
+    bool needs_utf8;   /* SMTPUTF8, for all recipients: its sender or its header; a recipient beyond ASCII needs it for itself */
+    bool fresh_only;   /* a reused session broke under it: it gets a new one */
     struct span sender;
     struct span envid; /* RFC 3461, decoded */
     uint16_t ret;

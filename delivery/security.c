@@ -38,6 +38,14 @@ enum security security_of(enum tlspolicy policy, const struct host *h, const cha
     return of_dane(policy == TLSPOLICY_DANE_ONLY, h, why);
 }
 
+enum security security_required(enum security level, bool located, const char **why)
+{
+    if (level == SECURITY_DANE || level == SECURITY_VERIFY || level == SECURITY_FINGERPRINT || level == SECURITY_UNUSABLE)
+        return level;
+    *why = "REQUIRETLS, and DNSSEC does not prove that it is a host of the next hop";
+    return located ? SECURITY_VERIFY : SECURITY_UNUSABLE;
+}
+
 bool security_allows_plain(enum security level)
 {
     return level == SECURITY_NONE || level == SECURITY_MAY;

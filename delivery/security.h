@@ -17,6 +17,9 @@ enum security { SECURITY_NONE, SECURITY_MAY, SECURITY_ENCRYPT, SECURITY_VERIFY, 
 
 /* `why`: UNUSABLE: the reason, for a log and a report. */
 enum security security_of(enum tlspolicy, const struct host *, const char **why);
+/* REQUIRETLS (RFC 8689 4.2.1): who it is must be proved, where the route alone would not ask. `located`: where the host's name is from can be relied on,
+ * DNSSEC or the route itself; no authority's word for a name helps where the name is a stranger's. */
+enum security security_required(enum security, bool located, const char **why);
 bool security_allows_plain(enum security);
 const char *security_word(enum security);
 

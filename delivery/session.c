@@ -172,6 +172,14 @@ struct session *session_open(struct site *site)
     return s;
 }
 
+static void not_located(struct session *s, const char *why)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    buf_printf(&words, "TLS with host %s: %s", s->peer, why);
+    session_unfit(s, "5.7.10", buf_span(&words));
+    buf_free(&words);
+}
+
 void session_connect(struct session *s)
 {
     const struct host *h = session_host(s);
@@ -188,6 +196,12 @@ void session_connect(struct session *s)
     snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
     const char *why;
     s->level = security_of(s->site->tls, h, &why);
+    if (s->site->require_tls)
+        s->level = security_required(s->level, s->located, &why);
+    if (s->site->require_tls && !s->located && s->level == SECURITY_UNUSABLE) {
+        not_located(s, why);
+        return;
+    }
     if (s->level == SECURITY_UNUSABLE) {
         session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
         return;

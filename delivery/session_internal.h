@@ -54,6 +54,9 @@ struct session {
     bool data_only;      /* so did BDAT, which it offers */
     enum security level; /* what this address must be */
     bool secured;
+    bool located;      /* DNSSEC has proved which hosts are the next hop's, or the route names the host */
+    bool unfit;        /* this host is left for good reason, and not for trouble */
+    bool hopeful;      /* a host before this one may do later */
     bool gone;         /* to be freed when its handler returns */
     int depth;         /* of handlers */
     uint32_t question; /* to dns */
@@ -94,6 +97,8 @@ void session_resolve(struct session *); /* asks for the next hop's addresses, an
 /* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
 void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
 __attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
+/* The same, when nothing but another host will help: after the last one, the end of the job, unless one before may do later. */
+void session_unfit(struct session *, const char *status, struct span words);
 /* The end of the session, and of the job that is its own or of one that waits: no address will help. */
 void session_give_up(struct session *, enum verdict, const char *status, bool site_failed, struct span words);
 

@@ -17,7 +17,7 @@ static struct site **bucket_of(const char *key, size_t n)
     return &buckets[crc32c(0, key, n) % BUCKETS];
 }
 
-static struct site *new_site(struct span nexthop, struct span tls, struct buf *key)
+static struct site *new_site(struct span nexthop, struct span tls, bool require_tls, struct buf *key)
 {
     struct site *s = calloc(1, sizeof *s);
     if (!s)
@@ -26,6 +26,7 @@ static struct site *new_site(struct span nexthop, struct span tls, struct buf *k
         free(s);
         return NULL;
     }
+    s->require_tls = require_tls;
     s->key = key->data;
     s->key_length = key->len;
     s->fingerprints = span_make(s->key + s->key_length - s->fingerprints.n, s->fingerprints.n); /* it ends the key */
@@ -37,11 +38,13 @@ static struct site *new_site(struct span nexthop, struct span tls, struct buf *k
     return s;
 }
 
-static struct site *find(struct span nexthop, struct span tls)
+static struct site *find(struct span nexthop, struct span tls, bool require_tls)
 {
     struct buf key = BUF_EMPTY(2048);
     buf_add_span(&key, nexthop);
     buf_add_char(&key, 0);
+    if (require_tls)
+        buf_add_char(&key, '!');
     buf_add_span(&key, tls);
     if (key.failed) {
         buf_free(&key);
@@ -51,7 +54,7 @@ static struct site *find(struct span nexthop, struct span tls)
     while (s && !span_equal(span_make(s->key, s->key_length), buf_span(&key)))
         s = s->next;
     if (!s)
-        s = new_site(nexthop, tls, &key);
+        s = new_site(nexthop, tls, require_tls, &key);
     buf_free(&key);
     return s;
 }
@@ -81,10 +84,17 @@ static void dequeue(struct site *s, struct job **at)
     waiting--;
 }
 
+/* RFC 8689 5: what the receiver publishes is left aside. What the administrator demands of a route is not the sender's to waive. */
+static struct span policy_of(const struct job *j, struct span tls)
+{
+    bool waived = j->tls_optional && span_equal(tls, span_of(tlspolicy_word(TLSPOLICY_DANE)));
+    return waived ? span_of(tlspolicy_word(TLSPOLICY_MAY)) : tls;
+}
+
 void site_deliver(struct job *j, struct span nexthop, struct span tls)
 {
     struct span none = SPAN_LITERAL("");
-    struct site *s = j->undecided ? find(nexthop, tls) : NULL;
+    struct site *s = j->undecided ? find(nexthop, policy_of(j, tls), j->require_tls) : NULL;
     if (!s) {
         struct buf why = BUF_EMPTY(1024);
         buf_add_text(&why, "no valid route (look at the route sections of postino.conf): next hop ");

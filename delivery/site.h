@@ -16,10 +16,11 @@ struct session;
 
 struct site {
     struct site *next; /* in its bucket */
-    char *key;         /* "nexthop", NUL, "tls" */
+    char *key;         /* "nexthop", NUL, "!" where TLS is required, "tls" */
     size_t key_length;
     struct nexthop nexthop;
     enum tlspolicy tls;
+    bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
     struct span fingerprints; /* in key */
     struct job *first, **last;
     size_t waiting, opening;

@@ -96,6 +96,8 @@ static void say_mail(struct session *s)
         buf_add_text(out, " BODY=8BITMIME");
     if (portion_needs_utf8(j))
         buf_add_text(out, " SMTPUTF8");
+    if (j->require_tls)
+        buf_add_text(out, " REQUIRETLS");
     if (offers(s, EXTENSION_DSN))
         say_dsn_of_mail(out, j);
     if (j->by_mode && offers(s, EXTENSION_DELIVERBY))

@@ -262,7 +262,9 @@ static const char *put_fault(const struct intake *in, const struct message_put *
     return NULL;
 }
 
-#define FLAGS_TAKEN (ENVELOPE_8BIT | ENVELOPE_BINARY | ENVELOPE_SMTPUTF8 | ENVELOPE_HIGH | ENVELOPE_LOW | ENVELOPE_HOLD)
+#define FLAGS_TAKEN                                                                                                                        \
+    (ENVELOPE_8BIT | ENVELOPE_BINARY | ENVELOPE_SMTPUTF8 | ENVELOPE_REQUIRETLS | ENVELOPE_TLS_OPTIONAL | ENVELOPE_HIGH | ENVELOPE_LOW |    \
+     ENVELOPE_HOLD)
 
 static void on_put(struct intake *in, const struct message *m)
 {

@@ -155,7 +155,8 @@ static bool build(const struct mail *m, const struct report *r, size_t *count, s
                        .original_utf8 = m->flags & ENVELOPE_SMTPUTF8,
                        .random = r->id ^ queue_now_us() << 20,
                        .recipients = recipients,
-                       .headers_only = m->ret == RET_HDRS || m->flags & ENVELOPE_BINARY || m->size > queue.settings->queue_bounce_size};
+                       .headers_only = m->ret == RET_HDRS || m->flags & (ENVELOPE_BINARY | ENVELOPE_REQUIRETLS) ||
+                                       m->size > queue.settings->queue_bounce_size};
     b.count = *count = collect(m, recipients);
     char *original = read_original(m, b.headers_only, &b.original);
     bool eight_bit = bounce_build(&b, out);
@@ -176,10 +177,12 @@ static void put_with_states(struct mail *m, struct report *r, const struct spool
     free(states);
 }
 
-/* What the report needs of hosts on its way (RFC 6533 4: SMTPUTF8 for an address that needs it, and no other). */
+/* What the report needs of hosts on its way (RFC 6533 4: SMTPUTF8 for an address that needs it, and no other; RFC 8689 4.2.2: what it is
+ * about was not for all eyes). */
 static uint16_t report_flags(const struct mail *m, bool eight_bit)
 {
-    return (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (span_is_ascii(m->sender) ? 0 : ENVELOPE_SMTPUTF8));
+    return (uint16_t)(ENVELOPE_BOUNCE | (eight_bit ? ENVELOPE_8BIT : 0) | (span_is_ascii(m->sender) ? 0 : ENVELOPE_SMTPUTF8) |
+                      (m->flags & ENVELOPE_REQUIRETLS));
 }
 
 static void put(struct mail *m, struct report *r, struct list recipients)

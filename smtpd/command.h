@@ -56,6 +56,7 @@ struct command {
     uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that. BDAT: of the chunk */
     bool last;           /* BDAT LAST */
     enum body body;
+    bool requiretls;   /* MAIL REQUIRETLS (RFC 8689) */
     bool smtputf8;     /* MAIL, VRFY, EXPN: SMTPUTF8 */
     enum ret ret;      /* MAIL RET= */
     struct span envid; /* MAIL ENVID=, as it came: to be decoded with xtext_decode(), and then printable ASCII */

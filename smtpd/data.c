@@ -58,6 +58,15 @@ static void watch_header(struct data *d, struct span piece)
         watch_octet(d, (unsigned char)piece.p[i]);
 }
 
+static bool says_no(struct span value)
+{
+    while (value.n && (*value.p == ' ' || *value.p == '\t'))
+        value = span_make(value.p + 1, value.n - 1);
+    while (value.n && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t'))
+        value.n--;
+    return span_equal_nocase(value, SPAN_LITERAL("No"));
+}
+
 static void look_at_header(struct data *d)
 {
     bool whole = d->line < sizeof d->head;
@@ -79,6 +88,8 @@ static void look_at_header(struct data *d)
         d->headers |= HEADER_FROM;
     } else if (is_field(head, "Message-ID:")) {
         d->headers |= HEADER_MESSAGE_ID;
+    } else if (whole && is_field(head, "TLS-Required:") && says_no(span_make(head.p + 13, head.n - 13))) {
+        d->headers |= HEADER_TLS_OPTIONAL;
     }
     d->first_line = false;
 }

@@ -22,7 +22,7 @@
 
 enum data_fault { DATA_OK, DATA_BARE_CR, DATA_BARE_LF, DATA_NUL, DATA_LINE_TOO_LONG, DATA_TOO_LARGE, DATA_LOOP, DATA_NO_HEADER };
 
-enum data_header { HEADER_DATE = 1, HEADER_FROM = 2, HEADER_MESSAGE_ID = 4 };
+enum data_header { HEADER_DATE = 1, HEADER_FROM = 2, HEADER_MESSAGE_ID = 4, HEADER_TLS_OPTIONAL = 8 /* TLS-Required: No */ };
 
 struct data_limits {
     uint64_t line; /* octets, CR LF included */
@@ -48,7 +48,7 @@ struct data {
     bool in_header, first_line;
     unsigned char tail; /* octets of a UTF-8 character in the header that are to come */
     uint64_t line;      /* octets of this line so far */
-    char head[16];      /* its beginning, in the header */
+    char head[32];      /* its beginning, in the header */
 };
 
 void data_start(struct data *, const struct data_limits *);

@@ -15,6 +15,7 @@ struct envelope {
     bool open;         /* MAIL was accepted */
     bool binary;       /* BODY=BINARYMIME (RFC 3030) */
     bool utf8;         /* SMTPUTF8 (RFC 6531) */
+    bool requiretls;   /* REQUIRETLS (RFC 8689) */
     uint32_t accepted; /* RCPTs that were answered with 250 */
     uint32_t refused;
     struct buf sender; /* "" for the null reverse-path */

@@ -279,7 +279,11 @@ static unsigned needs_of(const struct session *s)
 {
     bool ascii_front = is_ascii_front(s), eight_bit = s->intake->data.eight_bit || !ascii_front;
     bool utf8 = !span_is_ascii(buf_span(&s->envelope.sender)) || s->intake->data.header_text == HEADER_UTF8 || !ascii_front;
-    return (eight_bit ? ENVELOPE_8BIT : 0u) | (s->envelope.utf8 && utf8 ? ENVELOPE_SMTPUTF8 : 0u);
+    /* RFC 8689 4.1: REQUIRETLS wins. */
+    unsigned tls = s->envelope.requiretls                          ? ENVELOPE_REQUIRETLS
+                   : s->intake->data.headers & HEADER_TLS_OPTIONAL ? ENVELOPE_TLS_OPTIONAL
+                                                                   : 0u;
+    return (eight_bit ? ENVELOPE_8BIT : 0u) | (s->envelope.utf8 && utf8 ? ENVELOPE_SMTPUTF8 : 0u) | tls;
 }
 
 static unsigned flags_of(const struct session *s)

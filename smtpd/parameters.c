@@ -193,6 +193,12 @@ static bool take_smtputf8(struct span value, struct command *c)
     return no_value(value);
 }
 
+static bool take_requiretls(struct span value, struct command *c)
+{
+    c->requiretls = true;
+    return no_value(value);
+}
+
 static const struct parameter {
     struct span key;
     enum verb verb;
@@ -211,6 +217,7 @@ static const struct parameter {
     {{"BY", 2}, VERB_MAIL, parameter_by, COMMAND_VALUE},
     {{"MT-PRIORITY", 11}, VERB_MAIL, parameter_mt_priority, COMMAND_VALUE},
     {{"SMTPUTF8", 8}, VERB_MAIL, take_smtputf8, COMMAND_VALUE},
+    {{"REQUIRETLS", 10}, VERB_MAIL, take_requiretls, COMMAND_VALUE},
 };
 
 #define PARAMETERS (sizeof parameters / sizeof parameters[0])

@@ -174,6 +174,7 @@ void session_log_refused(const struct session *, const char *about, struct span 
 
 /* ---- verbs.c ---- */
 void session_command(struct session *, struct span line);
+bool session_offers_requiretls(const struct session *);
 bool session_offers_utf8(const struct session *);                             /* SMTPUTF8 */
 bool session_offers(const struct session *, const char *keyword);             /* unless the listener hides it */
 void session_ehlo(struct session *, struct span mechanisms);                  /* the reply to EHLO */

@@ -42,6 +42,10 @@ static bool parameters_offered(struct session *s, const struct command *c)
 {
     if (c->smtputf8 && !session_offers_utf8(s))
         session_refuse(s, "MAIL", 555, "5.5.4", "SMTPUTF8 is not offered here");
+    else if (c->requiretls && !s->tls_active)
+        session_refuse(s, "MAIL", 530, "5.7.10", "REQUIRETLS is for sessions with TLS");
+    else if (c->requiretls && !session_offers_requiretls(s))
+        session_refuse(s, "MAIL", 555, "5.5.4", "REQUIRETLS is not offered here");
     else if (!c->smtputf8 && !span_is_ascii(c->path.whole)) /* RFC 6531 3.5 */
         session_refuse(s, "MAIL", 550, "5.6.7", "an address beyond ASCII needs SMTPUTF8");
     else
@@ -80,6 +84,7 @@ void session_mail(struct session *s, const struct command *c)
     if (!is_null(&c->path) && !c->path.domain.n)
         buf_printf(&s->envelope.sender, "@%s", settings_of(s)->hostname);
     s->envelope.utf8 = c->smtputf8;
+    s->envelope.requiretls = c->requiretls;
     s->envelope.ret = c->ret;
     xtext_decode(c->envid, &s->envelope.envid);
     session_count(s, COUNT_MESSAGE, "MAIL", mail_accepted);

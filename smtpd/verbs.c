@@ -80,6 +80,12 @@ bool session_offers(const struct session *s, const char *keyword)
     return !is_hidden(s, span_of(keyword));
 }
 
+/* RFC 8689 2: within TLS, where it means something. */
+bool session_offers_requiretls(const struct session *s)
+{
+    return s->tls_active && session_offers(s, "REQUIRETLS");
+}
+
 bool session_offers_utf8(const struct session *s)
 {
     return settings_of(s)->smtpd_smtputf8 && session_offers(s, "SMTPUTF8");
@@ -120,6 +126,8 @@ void session_ehlo(struct session *s, struct span mechanisms)
     session_ehlo_line(s, &line, "DSN");
     if (session_offers_utf8(s))
         session_ehlo_line(s, &line, "SMTPUTF8");
+    if (session_offers_requiretls(s))
+        session_ehlo_line(s, &line, "REQUIRETLS");
     session_ehlo_line(s, &line, "CHUNKING");
     if (session_offers(s, "CHUNKING"))
         session_ehlo_line(s, &line, "BINARYMIME");

@@ -134,7 +134,7 @@ def rfc5321_4_1_1_1_helo_has_one_line(s):
 
 # What has to be offered; an extension that comes is one line.
 OFFERED = {"PIPELINING": [], "SIZE": ["2097152"], "STARTTLS": [], "ENHANCEDSTATUSCODES": [], "8BITMIME": [], "DSN": [], "SMTPUTF8": [], "CHUNKING": []}
-OURS = {"LIMITS", "BINARYMIME"}  # and these, which Postfix has not
+OURS = {"LIMITS", "BINARYMIME", "MT-PRIORITY"}  # and these, which Postfix has not
 
 
 def rfc5321_4_1_1_1_what_is_offered(s):

@@ -23,7 +23,7 @@ static void look_at(const struct reply *r)
     struct extensions e = extensions_parse(r);
     if (e.limits.recipients > 999999 || e.limits.transactions > 999999 || e.limits.domains > 999999)
         abort();
-    if (e.offered > 511 || extensions_name(r).n > REPLY_LINE_MAX)
+    if (e.offered >= 1 << 18 || extensions_name(r).n > REPLY_LINE_MAX)
         abort();
     buf_free(&text);
 }

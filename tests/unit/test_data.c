@@ -246,6 +246,24 @@ static void a_header_beyond_ascii_is_told_from_its_body(void **state)
                 fail_msg("text %zu cut by %zu: %d", i, step, header_of(texts[i].text, step));
 }
 
+static void tls_required_no_is_seen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool no;
+    } texts[] = {
+        {"TLS-Required: No\r\n\r\n.\r\n", true},          {"a: b\r\ntls-required:no\r\n\r\n.\r\n", true},
+        {"TLS-Required:\t no \t\r\n\r\n.\r\n", true},     {"TLS-Required: Nobody\r\n\r\n.\r\n", false},
+        {"TLS-Required: yes\r\n\r\n.\r\n", false},        {"TLS-Required: No, or yes, or what you like\r\n\r\n.\r\n", false},
+        {"a: b\r\n\r\nTLS-Required: No\r\n.\r\n", false}, {"TLS-Required:\r\n No\r\n\r\n.\r\n", false},
+        {"X-TLS-Required: No\r\n\r\n.\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (!(decode(span_of(texts[i].text)).headers & HEADER_TLS_OPTIONAL) == texts[i].no)
+            fail_msg("text %zu", i);
+}
+
 /* 16 MiB of it: looked through anew at each CR it would be hours. */
 static void many_bare_line_ends_cost_no_more_than_others(void **state)
 {
@@ -305,6 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_decoded_however_they_are_cut),
         cmocka_unit_test(a_header_beyond_ascii_is_told_from_its_body),
+        cmocka_unit_test(tls_required_no_is_seen),
         cmocka_unit_test(whole_lines_and_single_octets_give_the_same),
         cmocka_unit_test(chunks_have_no_dots_and_no_end_of_their_own),
         cmocka_unit_test(binary_texts_are_octets_behind_their_header),
