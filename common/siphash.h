@@ -1,4 +1,5 @@
-/* siphash: SipHash-2-4 (Aumasson, Bernstein), for tables whose keys strangers choose: nobody who does not know the key can make two of them meet. */
+/* siphash: SipHash-2-4 (Aumasson, Bernstein), for tables whose keys strangers choose: nobody who does not know the key can make two of
+ * them meet. */
 #ifndef POSTINO_SIPHASH_H
 #define POSTINO_SIPHASH_H
 

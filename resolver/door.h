@@ -1,8 +1,10 @@
-/* door: what strangers may do before anything is known of them but their address: whether there is a session for them, whether they wait for the greeting
- * (resolver/passed.h), and the limits of client { } (resolver/throttle.h). One for all smtpd processes, as all of them ask here.
+/* door: what strangers may do before anything is known of them but their address: whether there is a session for them, whether they wait
+ * for the greeting (resolver/passed.h), and the limits of client { } (resolver/throttle.h). One for all smtpd processes, as all of them
+ * ask here.
  *
- * Each edge to an smtpd has a doorway: the sessions that came through it. When the edge ends they are gone; when this program is started anew, smtpd tells which
- * there are (GUEST), and the rates begin at nothing. What smtpd says is believed of its own sessions only, of which there are limit { sessions } at most. */
+ * Each edge to an smtpd has a doorway: the sessions that came through it. When the edge ends they are gone; when this program is started
+ * anew, smtpd tells which there are (GUEST), and the rates begin at nothing. What smtpd says is believed of its own sessions only, of
+ * which there are limit { sessions } at most. */
 #ifndef POSTINO_DOOR_H
 #define POSTINO_DOOR_H
 

@@ -1,8 +1,10 @@
-/* fairtable: a table of fixed size of things that are known of addresses of strangers, who may fill it if they can, and must not push out what is known of others.
+/* fairtable: a table of fixed size of things that are known of addresses of strangers, who may fill it if they can, and must not push
+ * out what is known of others.
  *
- * Who owns much room in the Internet can come from as many addresses as he likes, but all of them are in few regions (an IPv4 /16, an IPv6 /32). The region
- * chooses the bucket; in a bucket one region has half of the places at most, and takes more from itself. What goes first is what would be forgotten first
- * (`until`): for a count that leaks, the one that is nearest to empty. Hashes are keyed with a number of this table. */
+ * Who owns much room in the Internet can come from as many addresses as he likes, but all of them are in few regions (an IPv4 /16, an
+ * IPv6 /32). The region chooses the bucket; in a bucket one region has half of the places at most, and takes more from itself. What goes
+ * first is what would be forgotten first (`until`): for a count that leaks, the one that is nearest to empty. Hashes are keyed with a
+ * number of this table. */
 #ifndef POSTINO_FAIRTABLE_H
 #define POSTINO_FAIRTABLE_H
 
@@ -27,7 +29,8 @@ void *fairtable_find(const struct fairtable *, uint64_t key, uint64_t region); /
 void *fairtable_take(struct fairtable *, uint64_t key,
                      uint64_t region); /* makes it, all 0 behind its key and region, where it is not there */
 
-/* An address as it is counted: by itself (of IPv6 the /64, which is what one customer has), by its network (/24, /48), by its region (/16, /32). */
+/* An address as it is counted: by itself (of IPv6 the /64, which is what one customer has), by its network (/24, /48), by its region
+ * (/16, /32). */
 struct prefix {
     uint64_t address, network, region; /* hashes, never 0 */
 };

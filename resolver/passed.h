@@ -1,5 +1,6 @@
-/* passed: which clients have waited for the greeting without speaking, so that they need not wait at each session. By address (IPv6: /64), for a time. Fixed
- * memory; who owns whole networks can't push the others out (resolver/fairtable.h). Time is an argument: seconds that only go forward. */
+/* passed: which clients have waited for the greeting without speaking, so that they need not wait at each session. By address (IPv6:
+ * /64), for a time. Fixed memory; who owns whole networks can't push the others out (resolver/fairtable.h). Time is an argument: seconds
+ * that only go forward. */
 #ifndef POSTINO_PASSED_H
 #define POSTINO_PASSED_H
 

@@ -1,9 +1,10 @@
-/* throttle: how much strangers do, by address (IPv6: /64) and by network (/24, /48), and whether that is too much: sessions at a time, and rates a minute.
+/* throttle: how much strangers do, by address (IPv6: /64) and by network (/24, /48), and whether that is too much: sessions at a time,
+ * and rates a minute.
  *
- * A rate leaks: what is full has room for one more a sixtieth of a minute's limit later, so that a client that keeps to its limit is never refused, and at most twice
- * the limit comes in any minute. What is refused is not counted. Rates are kept in tables of fixed size (resolver/fairtable.h); sessions in one that has an
- * entry for each client that has one, and so is bounded by the sessions. All is forgotten when the process ends. Time is an argument: microseconds that only go
- * forward. */
+ * A rate leaks: what is full has room for one more when a minute divided by the limit is over, so that a client that keeps to its limit is
+ * never refused, and at most twice the limit comes in any minute. What is refused is not counted. Rates are kept in tables of fixed size
+ * (resolver/fairtable.h); sessions in one that has an entry for each client that has one, and so is bounded by the sessions. All is
+ * forgotten when the process ends. Time is an argument: microseconds that only go forward. */
 #ifndef POSTINO_THROTTLE_H
 #define POSTINO_THROTTLE_H
 

@@ -1,6 +1,6 @@
-/* The door for strangers: route says whether there is a session for them, and counts what they do; who speaks before the greeting is a robot. Without greet_delay
- * and limits of client { } nobody is asked, and the greeting comes at once. Where route does not answer the session goes on: a limit loses no mail, and
- * clients.c has one for each process. */
+/* The door for strangers: route says whether there is a session for them, and counts what they do; who speaks before the greeting is a
+ * robot. Without greet_delay and limits of client { } nobody is asked, and the greeting comes at once. Where route does not answer the
+ * session goes on: a limit loses no mail, and clients.c has one for each process. */
 #include "smtpd/session_state.h"
 
 #include "common/clock.h"

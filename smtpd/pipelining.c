@@ -1,5 +1,6 @@
-/* Commands out of turn (RFC 2920 3.1): who sends more behind EHLO has not read what is offered; who sends more behind DATA does not wait for its 354, so that the
- * text becomes commands where there is none; and after HELO nothing is offered at all. Real clients wait; robots, and those who smuggle, do not. */
+/* Commands out of turn (RFC 2920 3.1): who sends more behind EHLO has not read what is offered; who sends more behind DATA does not wait
+ * for its 354, so that the text becomes commands where there is none; and after HELO nothing is offered at all. Real clients wait;
+ * robots, and those who smuggle, do not. */
 #include "smtpd/session_state.h"
 
 #define SAID_MOST 100 /* octets, in the log */

@@ -1,5 +1,6 @@
-/* A route that was taken over: whatever it answers to CLIENT, ADMIT, COUNT and RCPT, as long as its frames are well formed and its codes can be, smtpd lives, its replies
- * are lines of at most 512 printable octets with a code in front, and what goes into the queue is well formed. */
+/* A route that was taken over: whatever it answers to CLIENT, ADMIT, COUNT and RCPT, as long as its frames are well formed and its codes
+ * can be, smtpd lives, its replies are lines of at most 512 printable octets with a code in front, and what goes into the queue is well
+ * formed. */
 #include "tests/unit/session_world.h"
 
 #include "common/log.h"

@@ -1,5 +1,5 @@
-/* What other programs answer, and what a session makes of it: limits an hour, a program that dies in the middle, what rules want with the message, users of the
- * host. Logins are taken as if in TLS. */
+/* What other programs answer, and what a session makes of it: limits an hour, a program that dies in the middle, what rules want with
+ * the message, users of the host. Logins are taken as if in TLS. */
 #include "tests/unit/session_script.h"
 
 #include "common/stream.h"

@@ -1,4 +1,5 @@
-/* What strangers may do in a minute and at a time, who is known to have waited, and whom a flood of addresses can push out. Time is an argument. */
+/* What strangers may do in a minute and at a time, who is known to have waited, and whom a flood of addresses can push out. Time is an
+ * argument. */
 #include "resolver/throttle.h"
 
 #include "resolver/fairtable.h"
