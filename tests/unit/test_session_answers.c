@@ -145,6 +145,21 @@ static void what_rules_want_with_the_message(void **state)
     assert_int_equal(strncmp(buf_text(&w.body), "X-Mark: seen\r\nReceived: ", 24), 0);
 }
 
+/* ---- queue ids --------------------------------------------------------------------------------------------------------------------- */
+
+static void queue_ids_that_come_late(void **state)
+{
+    (void)state;
+    w.lease_silent = true;
+    begin();
+    envelope();
+    PLAY("> DATA", "=");
+    w.lease_silent = false;
+    world_kill_qmgr(&w); /* the next one is asked again */
+    PLAY("< 354 ", "> .", "< 250 ");
+    assert_int_equal(w.puts, 1);
+}
+
 /* ---- too many errors --------------------------------------------------------------------------------------------------------------- */
 
 /* Each is a question; the limit holds before the next is asked, however many came together. */
@@ -207,6 +222,7 @@ int main(void)
         TEST(no_login_in_a_transaction),
         TEST(too_many_logins),
         TEST(what_rules_want_with_the_message),
+        TEST(queue_ids_that_come_late),
         TEST(recipients_refused_in_one_group),
         TEST(users_have_their_share_of_sessions),
     };
