@@ -3,7 +3,8 @@
  *
  *   (gated) --> runs --stream_wait()--> WAITS --stream_wait_over()--> runs
  *
- * A stream that waits is not looked at when its peer says more. */
+ * A stream that waits is not looked at when its peer says more. AddressSanitizer does not know the stack of a job, and says so once; it finds what it
+ * finds all the same. */
 #include "common/stream_internal.h"
 
 #include <openssl/async.h>

@@ -638,6 +638,163 @@ static void connection_comes_or_is_refused(void **state)
     close(fd);
 }
 
+/* ---- handshakes that wait -------------------------------------------------------------------------------------------------------- */
+
+/* What a handshake waits for, as code below OpenSSL has it on its stack. */
+static struct stream_waiter *waiters[200];
+static size_t begun, cancelled, resumed, given_up;
+
+static void on_begin(struct stream_waiter *w)
+{
+    waiters[begun++] = w;
+}
+
+static void on_cancel(struct stream_waiter *w)
+{
+    (void)w;
+    cancelled++;
+}
+
+static int wait_in_handshake(SSL *ssl, void *arg)
+{
+    (void)ssl, (void)arg;
+    struct stream_waiter w = {.begin = on_begin, .cancel = on_cancel};
+    bool over = stream_wait(&w);
+    resumed += over;
+    given_up += !over;
+    return over;
+}
+
+static SSL_CTX *waiting_context(void)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    SSL_CTX_use_certificate(context, SSL_CTX_get0_certificate(server_context));
+    SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(server_context));
+    SSL_CTX_set_mode(context, SSL_MODE_ASYNC);
+    SSL_CTX_set_cert_cb(context, wait_in_handshake, NULL);
+    begun = cancelled = resumed = given_up = 0;
+    return context;
+}
+
+static void open_waiting(SSL_CTX *context, struct end *server, struct end *client)
+{
+    int fd[2];
+    make_pair(fd);
+    open_end(server, fd[0]);
+    open_end(client, fd[1]);
+    stream_start_tls_server(server->stream, context);
+    stream_start_tls_client(client->stream, stream_tls_client(client_context, NULL, false, NULL));
+}
+
+static void a_handshake_waits_for_another_process(void **state)
+{
+    (void)state;
+    SSL_CTX *context = waiting_context();
+    struct end server[2], client[2];
+    for (int i = 0; i < 2; i++)
+        open_waiting(context, &server[i], &client[i]);
+    RUN_UNTIL(begun == 2);
+    turns(10);
+    assert_false(server[0].secured || server[1].secured || server[0].ended);
+    stream_wait_over(waiters[1]); /* in any order */
+    RUN_UNTIL(server[1].secured && client[1].secured);
+    assert_false(server[0].secured);
+    stream_wait_over(waiters[0]);
+    RUN_UNTIL(server[0].secured && client[0].secured);
+    assert_int_equal(resumed, 2);
+    write_text(&client[0], "EHLO x\r\n");
+    RUN_UNTIL(got(&server[0], "EHLO x\r\n"));
+    for (int i = 0; i < 2; i++) {
+        close_end(&server[i]);
+        close_end(&client[i]);
+    }
+    SSL_CTX_free(context);
+}
+
+/* Whatever the client does meanwhile, and when the answer has come just before the end. */
+static void a_stream_that_is_freed_while_it_waits(void **state)
+{
+    (void)state;
+    SSL_CTX *context = waiting_context();
+    struct end server, client;
+    open_waiting(context, &server, &client);
+    RUN_UNTIL(begun == 1);
+    close_end(&client);
+    turns(10);
+    close_end(&server);
+    assert_int_equal(cancelled, 1);
+    assert_int_equal(given_up, 1);
+
+    open_waiting(context, &server, &client);
+    RUN_UNTIL(begun == 2);
+    stream_wait_over(waiters[1]);
+    close_end(&server);
+    assert_int_equal(cancelled, 1);
+    assert_int_equal(resumed, 1);
+    close_end(&client);
+
+    open_waiting(context, &server, &client);
+    RUN_UNTIL(begun == 3);
+    stream_timeout(server.stream, 20);
+    RUN_UNTIL(server.ended);
+    assert_int_equal(server.how, STREAM_TIMEOUT);
+    stream_close_after_flush(server.stream);
+    server.stream = NULL;
+    assert_int_equal(cancelled, 2);
+    close_end(&server);
+    close_end(&client);
+    SSL_CTX_free(context);
+}
+
+#define MANY (STREAM_WAITS + 20)
+
+static void only_so_many_handshakes_wait_at_a_time(void **state)
+{
+    (void)state;
+    static struct end server[MANY], client[MANY];
+    SSL_CTX *context = waiting_context();
+    for (int i = 0; i < MANY; i++)
+        open_waiting(context, &server[i], &client[i]);
+    RUN_UNTIL(begun == STREAM_WAITS);
+    turns(20);
+    assert_int_equal(begun, STREAM_WAITS);
+    stream_wait_over(waiters[0]);
+    RUN_UNTIL(begun == STREAM_WAITS + 1);
+    for (int i = 1; i < 11; i++) { /* the end of a stream makes room, too */
+        close_end(&server[i]);
+        server[i].stream = NULL;
+    }
+    RUN_UNTIL(begun == STREAM_WAITS + 11);
+    for (size_t i = 11; i < begun; i++) {
+        stream_wait_over(waiters[i]);
+        turn();
+    }
+    for (int i = 0; i < MANY; i++)
+        if (i == 0 || i >= 11)
+            RUN_UNTIL(server[i].secured && client[i].secured);
+    assert_int_equal(begun, MANY);
+    for (int i = 0; i < MANY; i++) {
+        close_end(&server[i]);
+        close_end(&client[i]);
+    }
+    SSL_CTX_free(context);
+}
+
+static void without_a_job_nothing_waits(void **state)
+{
+    (void)state;
+    SSL_CTX *context = waiting_context();
+    SSL_CTX_clear_mode(context, SSL_MODE_ASYNC);
+    struct end server, client;
+    open_waiting(context, &server, &client);
+    RUN_UNTIL(server.ended);
+    assert_int_equal(begun, 0);
+    assert_int_equal(given_up, 1);
+    close_end(&server);
+    close_end(&client);
+    SSL_CTX_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -661,6 +818,10 @@ int main(void)
         cmocka_unit_test(wrong_name_is_refused_when_verified),
         cmocka_unit_test(one_session_serves_twice),
         cmocka_unit_test(connection_comes_or_is_refused),
+        cmocka_unit_test(a_handshake_waits_for_another_process),
+        cmocka_unit_test(a_stream_that_is_freed_while_it_waits),
+        cmocka_unit_test(only_so_many_handshakes_wait_at_a_time),
+        cmocka_unit_test(without_a_job_nothing_waits),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
