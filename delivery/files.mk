@@ -1,6 +1,14 @@
+# What makes a message fit for a host that can't take it as it is
+downgrade_PARTS := delivery/downgrade.c delivery/mime.c delivery/encoder.c
+TESTS += test_downgrade
+test_downgrade_SRC := $(downgrade_PARTS)
+FUZZERS += fuzz_downgrade
+fuzz_downgrade_SRC := $(downgrade_PARTS)
+fuzz_downgrade_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+
 # postino-local
 PROGRAMS += postino-local
-maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/flush.c delivery/local_outcome.c
+maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/flush.c delivery/local_outcome.c $(downgrade_PARTS)
 local_PARTS := delivery/workers.c delivery/spawner.c delivery/spawner_run.c delivery/worker.c delivery/mailbox.c $(maildir_PARTS)
 postino-local_SRC := delivery/local.c delivery/local_job.c $(local_PARTS)
 postino-local_LIBS = $(COMMON_LIBS)
@@ -14,14 +22,6 @@ test_workers_SRC := $(local_PARTS)
 test_workers_LIBS = -Wl,--wrap=fdatasync,--wrap=send,--wrap=flush_files $(COMMON_LIBS)
 test_mailbox_SRC := delivery/mailbox.c delivery/local_outcome.c
 test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettime
-
-# What makes a message fit for a host that can't take it as it is
-downgrade_PARTS := delivery/downgrade.c delivery/mime.c delivery/encoder.c
-TESTS += test_downgrade
-test_downgrade_SRC := $(downgrade_PARTS)
-FUZZERS += fuzz_downgrade
-fuzz_downgrade_SRC := $(downgrade_PARTS)
-fuzz_downgrade_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
 
 # postino-remote
 PROGRAMS += postino-remote

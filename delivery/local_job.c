@@ -25,6 +25,7 @@ struct job {
     size_t body_size;
     int fd;
     uint64_t offset, size;
+    bool binary;
     size_t open; /* tasks without an outcome */
     size_t count;
     struct task *tasks;
@@ -71,7 +72,13 @@ static struct job *job_new(struct channel *c, const struct message *m)
     struct job *j = calloc(1, sizeof *j);
     if (!j)
         log_die("out of memory for a delivery");
-    *j = (struct job){.channel = c, .request = m->id, .id = d->id, .fd = m->fd, .offset = d->offset, .size = d->size};
+    *j = (struct job){.channel = c,
+                      .request = m->id,
+                      .id = d->id,
+                      .fd = m->fd,
+                      .offset = d->offset,
+                      .size = d->size,
+                      .binary = d->flags & ENVELOPE_BINARY};
     j->sender = copy(d->sender);
     j->domain = copy(d->nexthop);
     j->body = copy(m->fd < 0 ? d->body : (struct span){0});
@@ -168,7 +175,8 @@ void local_job_take(struct channel *c, const struct message *m)
     for (; record_recipient_next(&recipients, &r); n++) {
         struct task *t = &j->tasks[n];
         *t = (struct task){.job = j, .mailbox = copy(r.mailbox)};
-        t->delivery.letter = (struct maildir_letter){.fd = j->fd, .offset = j->offset, .size = j->size, .id = j->id, .index = (unsigned)n};
+        t->delivery.letter = (struct maildir_letter){
+            .fd = j->fd, .offset = j->offset, .size = j->size, .binary = j->binary, .id = j->id, .index = (unsigned)n};
     }
     j->open++; /* ours: the job stays until all are started */
     for (size_t i = 0; i < n; i++)

@@ -22,6 +22,7 @@ struct maildir_letter {
     struct span body;   /* the whole of it, if fd is -1 */
     int fd;             /* or where it is: a descriptor that can be read at an offset */
     uint64_t offset, size;
+    bool binary; /* not of lines (BODY=BINARYMIME): mailboxes are, so its parts are encoded first, unless it is too broken for that */
     uint64_t id; /* queue id, and which recipient of it: both for the unique name */
     unsigned index;
     const char *hostname; /* for the unique name */

@@ -1,4 +1,5 @@
 /* Messages on their way into a Maildir: tmp, to the disk, new, to the disk. */
+#include "delivery/downgrade.h"
 #include "delivery/flush.h"
 #include "delivery/maildir_internal.h"
 
@@ -63,9 +64,19 @@ static int put_lines(struct writer *w, struct span in)
     return 0;
 }
 
-static int put_descriptor(struct writer *w, const struct maildir_letter *l)
+typedef int piece_fn(void *arg, struct span);
+
+static int put_piece(void *arg, struct span piece)
+{
+    return put_lines(arg, piece);
+}
+
+/* All of the body, piece by piece; -1, with errno, as soon as one is refused. */
+static int each_piece(const struct maildir_letter *l, piece_fn *take, void *arg)
 {
     static char in[CHUNK];
+    if (l->fd < 0)
+        return take(arg, l->body);
     for (uint64_t at = 0; at < l->size;) {
         size_t most = l->size - at < sizeof in ? (size_t)(l->size - at) : sizeof in;
         ssize_t n = pread(l->fd, in, most, (off_t)(l->offset + at));
@@ -73,12 +84,75 @@ static int put_descriptor(struct writer *w, const struct maildir_letter *l)
             continue;
         if (n == 0)
             errno = ENODATA; /* the spool's file is shorter than qmgr said */
-        if (n <= 0 || put_lines(w, span_make(in, (size_t)n)) < 0)
+        if (n <= 0 || take(arg, span_make(in, (size_t)n)) < 0)
             return -1;
         at += (uint64_t)n;
     }
     return 0;
 }
+
+/* ---- a binary message ------------------------------------------------------------------------------------------------------------- */
+
+struct conversion {
+    struct writer *writer;
+    struct downgrade *downgrade;
+};
+
+static int look_at(void *arg, struct span piece)
+{
+    struct conversion *c = arg;
+    downgrade_add(c->downgrade, piece, NULL);
+    return 0;
+}
+
+static int put_made(struct conversion *c, struct buf *made)
+{
+    int done = made->failed ? -1 : put_lines(c->writer, buf_span(made));
+    if (made->failed)
+        errno = ENOMEM;
+    buf_free(made);
+    return done;
+}
+
+static int convert(void *arg, struct span piece)
+{
+    struct conversion *c = arg;
+    struct buf made = BUF_EMPTY(0);
+    downgrade_add(c->downgrade, piece, &made);
+    return put_made(c, &made);
+}
+
+static int put_converted(struct conversion *c, const struct maildir_letter *l)
+{
+    struct buf end = BUF_EMPTY(0);
+    if (each_piece(l, look_at, c) < 0)
+        return -1;
+    if (downgrade_end(c->downgrade, NULL) == DOWNGRADE_BROKEN)
+        return each_piece(l, put_piece, c->writer);
+    downgrade_again(c->downgrade);
+    if (each_piece(l, convert, c) < 0)
+        return -1;
+    if (downgrade_end(c->downgrade, &end) != DOWNGRADE_BROKEN)
+        return put_made(c, &end);
+    buf_free(&end);
+    errno = EIO; /* other octets than a moment ago */
+    return -1;
+}
+
+static int put_binary(struct writer *w, const struct maildir_letter *l)
+{
+    struct conversion c = {w, downgrade_new(true)};
+    if (!c.downgrade) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int done = put_converted(&c, l), error = errno;
+    downgrade_free(c.downgrade);
+    errno = error;
+    return done;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------------------------------------------------- */
 
 static int put_letter(int fd, const struct maildir_letter *l)
 {
@@ -88,7 +162,7 @@ static int put_letter(int fd, const struct maildir_letter *l)
     w.n = 0;
     if (put(&w, "Return-Path: <", 14) < 0 || put(&w, l->sender.p, l->sender.n) < 0 || put(&w, ">\n", 2) < 0)
         return -1;
-    if ((l->fd < 0 ? put_lines(&w, l->body) : put_descriptor(&w, l)) < 0)
+    if ((l->binary ? put_binary(&w, l) : each_piece(l, put_piece, &w)) < 0)
         return -1;
     if (w.cr && put(&w, "\r", 1) < 0)
         return -1;

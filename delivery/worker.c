@@ -224,6 +224,7 @@ static void take(const struct message *m, int fd)
                                         .fd = fd,
                                         .offset = w->offset,
                                         .size = w->size,
+                                        .binary = w->binary != 0,
                                         .id = w->queue_id,
                                         .index = w->index,
                                         .hostname = self.hostname};

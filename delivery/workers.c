@@ -455,6 +455,7 @@ static void give(struct worker *w, struct local_delivery *d)
     m.write.sender = l->sender;
     m.write.offset = l->offset;
     m.write.size = l->size;
+    m.write.binary = l->binary;
     m.write.body = l->fd < 0 ? l->body : (struct span){0};
     d->number = m.id;
     TAILQ_INSERT_TAIL(&w->given, d, entry);

@@ -14,7 +14,7 @@ import frames
 import host
 from exim import Exim
 from host import Host, corpus, free_port, wait_for
-from hostile import DROP, HANG, RESET, Early, Raw
+from hostile import DROP, HANG, RESET, Early, Raw, Server
 from test_remote import DEFERRED, FAILED, RELAYED, TIMES, Base
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
@@ -342,6 +342,39 @@ class EightBitPassed(Base):
 
 def body_of(message):
     return message.replace(b"\r\n", b"\n").partition(b"\n\n")[2]
+
+
+class Chain(unittest.TestCase):
+    """A binary message on its whole way."""
+
+    def test_to_hosts_with_and_without_BINARYMIME_to_a_mailbox_and_back(self):
+        ports = [free_port() for _ in range(3)]
+        body = BINARY + bytes(range(256)) * 2000  # it comes in pieces, and lies in a file
+        routes = {name: "via = \"smtp:[127.0.0.1]:%d\" tls = none" % port for name, port in zip(("binary.example", "lines.example", "refuses.example"), ports)}
+        with Host(routes=routes, settings="dns { client_names = no }") as postino, Server("127.0.0.1", ports[0], extensions=BINARYMIME) as binary, \
+                Server("127.0.0.1", ports[1], extensions=CHUNKING) as lines, Server("127.0.0.1", ports[2], extensions=BINARYMIME, RCPT="550 5.1.1 no"):
+            with smtplib.SMTP("127.0.0.1", postino.port, timeout=30) as client:
+                client.ehlo()
+                self.assertTrue(client.has_extn("binarymime"))
+                self.assertEqual(client.mail("bob@local.example", ["BODY=BINARYMIME", "RET=FULL"])[0], 250)
+                for recipient in "x@binary.example", "x@lines.example", "x@refuses.example", "alice@local.example":
+                    self.assertEqual(client.rcpt(recipient)[0], 250)
+                for at in range(0, len(body), 99999):
+                    chunk = body[at : at + 99999]
+                    client.sock.sendall(b"BDAT %d%s\r\n" % (len(chunk), b" LAST" if at + 99999 >= len(body) else b"") + chunk)
+                    self.assertEqual(client.getreply()[0], 250)
+            wait_for(lambda: binary.messages and lines.messages and postino.messages("alice") and postino.messages("bob"), 15)
+            wait_for(postino.queue_is_empty)
+            self.assertTrue(binary.messages[0].body.endswith(body))
+            self.assertIn("BODY=BINARYMIME", binary.sessions[0].commands[1])
+            for got in lines.messages[0].body, postino.messages("alice")[0].replace(b"\n", b"\r\n"):
+                self.assertEqual(leaves(got), leaves(body))
+                self.assertTrue(got.isascii())
+            report = postino.messages("bob")[0]
+            self.assertIn(b"5.1.1", report)
+            self.assertIn(b"text/rfc822-headers", report)  # the header of it: a report is lines
+            self.assertIn(b"Subject: binary\n", report)
+            self.assertTrue(report.isascii())
 
 
 def letters():

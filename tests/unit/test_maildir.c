@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -170,6 +171,48 @@ static void lines_end_in_lf_and_all_else_stays(void **state)
     EXPECT("ends in cr\r", "ends in cr\r");
     EXPECT("nul \0 and \xff\r\n.\r\nFrom here\r\n", "nul \0 and \xff\n.\nFrom here\n");
     EXPECT("", "");
+}
+
+/* A mailbox is lines: what is none is encoded. */
+static void a_binary_message_is_converted(void **state)
+{
+    (void)state;
+#define BINARY_HEADER "MIME-Version: 1.0\r\nContent-Type: a/b\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    static const char body[] = BINARY_HEADER "a\r\nb\nc\rd\0";
+    static const char converted[] = HEAD "MIME-Version: 1.0\nContent-Type: a/b\nContent-Transfer-Encoding: base64\n\nYQ0KYgpjDWQA\n";
+    static const char broken[] = "Content-Transfer-Encoding: base64\r\n\r\na\r\nb\nc";
+    for (int from_file = 0; from_file < 2; from_file++) {
+        char found[600], got[1024];
+        struct local_outcome o;
+        struct maildir_letter l = letter(span_make(body, sizeof body - 1));
+        l.binary = true;
+        if (from_file) {
+            l.fd = memfd_create("letter", 0);
+            assert_int_equal(write(l.fd, "xx", 2) + write(l.fd, body, sizeof body - 1), sizeof body + 1);
+            l.offset = 2;
+            l.size = sizeof body - 1;
+            l.body = span_make(NULL, 0);
+        }
+        (void)teardown(NULL);
+        assert_int_equal(mkdir(base, 0700), 0);
+        assert_int_equal(deliver_to("Maildir", &l, &o), 0);
+        assert_int_equal(files("Maildir/new", found), 1);
+        assert_int_equal(content(found, got, sizeof got), sizeof converted - 1);
+        assert_memory_equal(got, converted, sizeof converted - 1);
+        if (from_file)
+            close(l.fd);
+    }
+    char found[600], got[1024];
+    struct local_outcome o;
+    struct maildir_letter l = letter(span_make(broken, sizeof broken - 1));
+    l.binary = true;
+    (void)teardown(NULL);
+    assert_int_equal(mkdir(base, 0700), 0);
+    assert_int_equal(deliver_to("Maildir", &l, &o), 0);
+    assert_int_equal(files("Maildir/new", found), 1);
+    size_t n = content(found, got, sizeof got);
+    assert_int_equal(n, strlen(HEAD "Content-Transfer-Encoding: base64\n\na\nb\nc"));
+    assert_memory_equal(got, HEAD "Content-Transfer-Encoding: base64\n\na\nb\nc", n);
 }
 
 static void directories_are_made_for_the_owner_alone(void **state)
@@ -632,6 +675,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(lines_end_in_lf_and_all_else_stays),
+        T(a_binary_message_is_converted),
         T(directories_are_made_for_the_owner_alone),
         T(a_large_body_from_a_descriptor),
         T(names_are_unique_and_safe),
