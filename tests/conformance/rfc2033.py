@@ -135,3 +135,13 @@ def rfc3848_with_lmtps_and_lmtpsa(s):
         o.text(mark + b"\r\n\r\n.\r\n")
         message = delivered(o, mark + b"\n").replace(b"\n\t", b" ")
         o.expect(word in message, "not %r: %r" % (word, message[:300]))
+
+
+def rfc6531_4_3_with_utf8lmtp(s):
+    s = lmtp(s)
+    if s:
+        s.say("MAIL FROM:<a@client.example> SMTPUTF8", "250")
+        s.say("RCPT TO:<alice@local.example>", "250")
+        s.text(b"Subject: with utf8lmtp\r\n\r\n.\r\n")
+        message = delivered(s, b"Subject: with utf8lmtp\n").replace(b"\n\t", b" ")
+        s.expect(b" with UTF8LMTP id " in message, "not 'with UTF8LMTP': %r" % message[:300])
