@@ -115,8 +115,10 @@ static bool stopping;
 static char body[BODY_LINES * 78 + 8];
 
 static struct {
-    unsigned sent, refused, broken, dropped; /* dropped: a kept connection, between messages */
-    uint32_t *waits, *ends;                  /* microseconds: for the whole message; for the answer to its end */
+    unsigned sent, refused, broken;
+    unsigned missed;        /* were due while the client still waited for one before */
+    unsigned dropped;       /* kept connections, between messages */
+    uint32_t *waits, *ends; /* microseconds: for the whole message; for the answer to its end */
 } counts;
 
 static void tell(const struct actor *a, const char *what)
@@ -129,8 +131,8 @@ static void next_message(struct actor *a)
 {
     uint64_t now = clock_us();
     a->wake = a->planned + interval_us; /* so that we ourselves, when we are late, do not offer less */
-    if (a->wake + interval_us < now)
-        a->wake = now;
+    for (; interval_us && a->wake + interval_us < now; a->wake += interval_us)
+        counts.missed++;
     under_way--;
 }
 
@@ -289,7 +291,7 @@ bool good_stopped(void)
 
 void good_mark(void)
 {
-    counts.sent = counts.refused = counts.broken = counts.dropped = 0;
+    counts.sent = counts.refused = counts.broken = counts.missed = counts.dropped = 0;
 }
 
 static int by_size(const void *a, const void *b)
@@ -308,7 +310,7 @@ void good_report(uint64_t us)
     unsigned n = counts.sent < SAMPLES_MOST ? counts.sent : SAMPLES_MOST;
     qsort(counts.waits, n, sizeof *counts.waits, by_size);
     qsort(counts.ends, n, sizeof *counts.ends, by_size);
-    printf("sent=%u refused=%u broken=%u dropped=%u seconds=%.3f median=%.3f p99=%.3f most=%.3f end_median=%.3f end_p99=%.3f", counts.sent,
-           counts.refused, counts.broken, counts.dropped, (double)us / 1e6, part(counts.waits, n, 0.5), part(counts.waits, n, 0.99),
-           part(counts.waits, n, 1), part(counts.ends, n, 0.5), part(counts.ends, n, 0.99));
+    printf("sent=%u refused=%u broken=%u missed=%u dropped=%u seconds=%.3f median=%.3f p99=%.3f most=%.3f end_median=%.3f end_p99=%.3f",
+           counts.sent, counts.refused, counts.broken, counts.missed, counts.dropped, (double)us / 1e6, part(counts.waits, n, 0.5),
+           part(counts.waits, n, 0.99), part(counts.waits, n, 1), part(counts.ends, n, 0.5), part(counts.ends, n, 0.99));
 }

@@ -160,6 +160,8 @@ class Phase:
     def __init__(self, name, kind, report, cpu, mib):
         self.name, self.kind, self.report, self.cpu, self.mib = name, kind, report, cpu, mib
         self.rate = report["sent"] / report["seconds"]
+        offered = report["sent"] + report["refused"] + report["broken"] + report["missed"]
+        self.served = report["sent"] / offered if offered else 0
 
 
 # ---- a run -----------------------------------------------------------------------------------------------------------------------------
@@ -219,12 +221,13 @@ class Run:
     def of(self, name, kind):
         return [p for p in self.phases if p.name == name and p.kind == kind]
 
-    def rate(self, name, kind):
-        found = self.of(name, kind)
-        return sum(p.rate for p in found) / len(found)
+    def goodput(self, name, kind):
+        """What was served of what was offered; where as much is offered as goes, messages a second."""
+        found = [p.rate if name == PRESSED else p.served for p in self.of(name, kind)]
+        return sum(found) / len(found)
 
     def ratio(self, name, kind="hostile"):
-        return self.rate(name, kind) / self.rate(name, "alone") if self.rate(name, "alone") else 0
+        return self.goodput(name, kind) / self.goodput(name, "alone") if self.goodput(name, "alone") else 0
 
     def balance(self):
         """Every 250 has come to the next host exactly once, and no good client was sent away."""
@@ -270,13 +273,13 @@ def in_a_flood(arguments, mta, sessions):
 
 # ---- what it says ------------------------------------------------------------------------------------------------------------------------
 
-HEADS = ("phase", "good clients", "messages/s", "median ms", "99 % ms", "refused", "cut off", "CPU smtpd", "others", "generator", "smtpd MiB")
+HEADS = ("phase", "good clients", "messages/s", "missed", "median ms", "99 % ms", "refused", "cut off", "CPU smtpd", "others", "generator", "smtpd MiB")
 
 
 def row(run, p):
     others = sum(v for k, v in p.cpu.items() if k not in ("smtpd", "(generator)"))
     r = p.report
-    return (p.name, p.kind, "%.0f" % p.rate, "%.1f" % r["median"], "%.1f" % r["p99"], str(r["refused"]), str(r["broken"]), "%.2f" % p.cpu.get("smtpd", 0),
+    return (p.name, p.kind, "%.0f" % p.rate, str(r["missed"]), "%.1f" % r["median"], "%.1f" % r["p99"], str(r["refused"]), str(r["broken"]), "%.2f" % p.cpu.get("smtpd", 0),
             "%.2f" % others, "%.2f" % p.cpu["(generator)"], "%.1f" % p.mib)
 
 
