@@ -79,7 +79,7 @@ static int64_t time_left(const struct job *j)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    int64_t left = (int64_t)j->deliver_by - (int64_t)now.tv_sec;
+    int64_t left = (int64_t)j->deliver_by - (int64_t)now.tv_sec - (now.tv_nsec > 0);
     return left < -BY_MOST ? -BY_MOST : left > BY_MOST ? BY_MOST : left;
 }
 

@@ -296,6 +296,17 @@ static void on_put(struct intake *in, const struct message *m)
     queue_put(&e, p->body, size, stored, question_new(in, m->id, p->id));
 }
 
+static void on_flush(struct intake *in, const struct message *m)
+{
+    size_t count;
+    struct message out = {.type = MESSAGE_FLUSHED, .id = m->id, .fd = -1};
+    out.flushed.code = (uint16_t)etrn_flush(m->flush.domain, m->flush.below != 0, &count);
+    out.flushed.count = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+    if (out.flushed.code == FLUSH_DONE)
+        log_info("%zu deliveries are tried again at once: ETRN asked for it", count);
+    channel_send(in->channel, &out);
+}
+
 /* ---- the channel ------------------------------------------------------------------------------------------------- */
 
 static void on_message(struct channel *c, const struct message *m, void *arg)
@@ -314,6 +325,9 @@ static void on_message(struct channel *c, const struct message *m, void *arg)
         break;
     case MESSAGE_PUT:
         on_put(in, m);
+        break;
+    case MESSAGE_FLUSH:
+        on_flush(in, m);
         break;
     default:
         break;

@@ -191,8 +191,12 @@ void site_forget_all(void);
 bool site_is(struct span name, struct span text);
 /* All mail that waits for sites that are `text` is due now, and those that are dead get a probe. How many jobs; *sites: how many sites. */
 size_t site_flush(struct span text, size_t *sites);
-struct site *site_limited(struct span name); /* of the scheduler, with the limits that hold for it */
-void site_reconfigure(void);                 /* there are other settings: what is known is forgotten, and sites get their limits anew */
+/* The same for a next hop, but only where `may` says so of the site's name. */
+typedef bool site_may_fn(struct span name);
+size_t site_flush_limited(struct span nexthop, site_may_fn *may);
+void site_each_line(void (*each)(struct span domain, void *arg), void *arg); /* domains that have a line for the resolver */
+struct site *site_limited(struct span name);                                 /* of the scheduler, with the limits that hold for it */
+void site_reconfigure(void); /* there are other settings: what is known is forgotten, and sites get their limits anew */
 /* Whether the recipient is in the wrong line, as its route has got limits since it was put into it, or has none any more. */
 bool site_moved(struct span name, const struct record_recipient *);
 
@@ -232,6 +236,9 @@ bool warning_wanted(const struct mail *);               /* by a recipient who wa
 uint64_t warning_due(uint64_t began, bool null_sender); /* seconds since 1970; 0: never */
 /* When something has to be done about a message that waits: its warning, or its deadline; 0: never. `wanted`: a warning is. */
 uint64_t warning_or_deadline(const struct spool_times *, uint64_t arrived /* microseconds */, bool null_sender, bool wanted);
+
+/* etrn.c */
+enum flush_code etrn_flush(struct span domain, bool below /* too */, size_t *count);
 
 /* intake.c, admin.c */
 void intake_connect(int fd);

@@ -11,8 +11,9 @@
 
 #include <sys/random.h>
 
-#define KNOWN_FOR  300   /* seconds */
-#define KNOWN_MOST 10000 /* next hops */
+#define KNOWN_FOR  300               /* seconds */
+#define KNOWN_MOST 10000             /* next hops */
+#define LINES_MOST ((size_t)1 << 20) /* octets of names that are gone through */
 
 struct known {
     struct hash_node node;
@@ -255,6 +256,7 @@ bool site_is(struct span name, struct span text)
 }
 
 struct flushing {
+    site_may_fn *may;  /* NULL: any */
     struct span text;  /* site_is() */
     const char *hosts; /* not NULL: the site with just these hosts */
     size_t sites, jobs;
@@ -268,23 +270,42 @@ static void flush_one(const struct site *site, void *arg)
         return;
     if (f->hosts ? !same_hosts(name, span_of(f->hosts)) : !site_is(name, f->text))
         return;
+    if (f->may && !f->may(name))
+        return;
     f->sites++;
+    if (f->may && schedule_site_dead(site))
+        f->jobs += schedule_view(site).ready;
     f->jobs += schedule_flush(queue.schedule, schedule_find_site(queue.schedule, name), queue_now());
 }
 
 /* Mail of the domain may stand READY before a dead site that nobody knew to be the domain's. */
+struct flush_later {
+    site_may_fn *may;
+    size_t length;
+    char domain[];
+};
+
 static void flush_resolved(const struct message *m, void *arg)
 {
-    char *domain = arg;
+    struct flush_later *later = arg;
     struct buf hosts = BUF_EMPTY(0);
     if (m && m->type == MESSAGE_RESOLVED && m->resolved.verdict == RESOLVE_OK) {
         join_hosts(m->resolved.hosts, &hosts);
-        learn(span_of(domain), buf_text(&hosts));
-        struct flushing f = {.hosts = buf_text(&hosts)};
+        learn(span_make(later->domain, later->length), buf_text(&hosts));
+        struct flushing f = {.may = later->may, .hosts = buf_text(&hosts)};
         schedule_each_site(queue.schedule, flush_one, &f);
     }
     buf_free(&hosts);
-    free(domain);
+    free(later);
+}
+
+static void flush_when_resolved(struct span domain, site_may_fn *may)
+{
+    struct message ask = {.type = MESSAGE_RESOLVE, .fd = -1, .resolve = {.name = domain, .want = RESOLVE_MX}};
+    struct flush_later *later = memory_new(1, sizeof *later + domain.n);
+    *later = (struct flush_later){.may = may, .length = domain.n};
+    memcpy(later->domain, domain.p, domain.n);
+    peer_ask(queue.dns, &ask, flush_resolved, later);
 }
 
 static bool is_domain_line(struct span text)
@@ -296,14 +317,49 @@ static bool is_domain_line(struct span text)
     return is;
 }
 
-size_t site_flush(struct span text, size_t *sites)
+static size_t flush(struct span text, site_may_fn *may, size_t *sites)
 {
-    struct flushing f = {.text = text};
-    if (is_domain_line(text)) {
-        struct message ask = {.type = MESSAGE_RESOLVE, .fd = -1, .resolve = {.name = text, .want = RESOLVE_MX}};
-        peer_ask(queue.dns, &ask, flush_resolved, memory_must(strndup(text.p, text.n)));
-    }
+    struct flushing f = {.may = may, .text = text};
+    if (is_domain_line(text))
+        flush_when_resolved(text, may);
     schedule_each_site(queue.schedule, flush_one, &f);
     *sites = f.sites;
     return f.jobs;
+}
+
+size_t site_flush(struct span text, size_t *sites)
+{
+    return flush(text, NULL, sites);
+}
+
+size_t site_flush_limited(struct span nexthop, site_may_fn *may)
+{
+    size_t sites;
+    return flush(nexthop, may, &sites);
+}
+
+struct lines {
+    struct buf names; /* each with a NUL */
+};
+
+static void add_line(const struct site *site, void *arg)
+{
+    struct lines *l = arg;
+    struct span domain = after(schedule_site_name(site), SPAN_LITERAL("dns:"));
+    if (!domain.n || l->names.len > LINES_MOST)
+        return;
+    buf_add_span(&l->names, domain);
+    buf_add_char(&l->names, '\0');
+}
+
+void site_each_line(void (*each)(struct span domain, void *arg), void *arg)
+{
+    struct lines l = {.names = BUF_EMPTY(0)};
+    schedule_each_site(queue.schedule, add_line, &l);
+    for (size_t at = 0; !l.names.failed && at < l.names.len;) {
+        struct span domain = span_of((const char *)l.names.data + at);
+        at += domain.n + 1;
+        each(domain, arg);
+    }
+    buf_free(&l.names);
 }

@@ -9,11 +9,11 @@ static const struct {
     const char *name;
     enum verb verb;
 } verbs[] = {
-    {"HELO", VERB_HELO},       {"EHLO", VERB_EHLO},         {"LHLO", VERB_LHLO},    {"MAIL", VERB_MAIL},         {"RCPT", VERB_RCPT},
-    {"DATA", VERB_DATA},       {"BDAT", VERB_BDAT},         {"RSET", VERB_RSET},    {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT},
-    {"VRFY", VERB_VRFY},       {"EXPN", VERB_EXPN},         {"HELP", VERB_HELP},    {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH},
-    {"XCLIENT", VERB_XCLIENT}, {"XFORWARD", VERB_XFORWARD}, {"GET", VERB_HTTP},     {"POST", VERB_HTTP},         {"HEAD", VERB_HTTP},
-    {"PUT", VERB_HTTP},        {"CONNECT", VERB_HTTP},      {"OPTIONS", VERB_HTTP},
+    {"HELO", VERB_HELO}, {"EHLO", VERB_EHLO},       {"LHLO", VERB_LHLO},         {"MAIL", VERB_MAIL},         {"RCPT", VERB_RCPT},
+    {"DATA", VERB_DATA}, {"BDAT", VERB_BDAT},       {"RSET", VERB_RSET},         {"NOOP", VERB_NOOP},         {"QUIT", VERB_QUIT},
+    {"VRFY", VERB_VRFY}, {"EXPN", VERB_EXPN},       {"HELP", VERB_HELP},         {"STARTTLS", VERB_STARTTLS}, {"AUTH", VERB_AUTH},
+    {"ETRN", VERB_ETRN}, {"XCLIENT", VERB_XCLIENT}, {"XFORWARD", VERB_XFORWARD}, {"GET", VERB_HTTP},          {"POST", VERB_HTTP},
+    {"HEAD", VERB_HTTP}, {"PUT", VERB_HTTP},        {"CONNECT", VERB_HTTP},      {"OPTIONS", VERB_HTTP},
 };
 
 #define VERBS (sizeof verbs / sizeof verbs[0])
@@ -179,6 +179,8 @@ static enum command_result parse_arguments(struct command *c, struct span rest)
     case VERB_VRFY:
     case VERB_EXPN:
         return parse_name(c, rest);
+    case VERB_ETRN:
+        return parse_text(c, rest, 1, MANY);
     case VERB_NOOP:
     case VERB_HELP:
     case VERB_XCLIENT:

@@ -32,6 +32,7 @@ enum verb {
     VERB_AUTH,
     VERB_XCLIENT,
     VERB_XFORWARD,
+    VERB_ETRN,
 };
 
 enum command_result {
@@ -48,9 +49,10 @@ enum body { BODY_UNSET, BODY_7BIT, BODY_8BITMIME, BODY_BINARYMIME };
 
 struct command {
     enum verb verb;
-    struct span word;     /* the verb as it was sent */
-    struct span argument; /* HELO, EHLO, LHLO: the name; VRFY, EXPN, HELP, NOOP: all of it; AUTH: the mechanism; XCLIENT, XFORWARD: all of it */
-    struct span initial;  /* AUTH: the initial response */
+    struct span word; /* the verb as it was sent */
+    struct span
+        argument; /* HELO, EHLO, LHLO: the name; VRFY, EXPN, ETRN, HELP, NOOP: all of it; AUTH: the mechanism; XCLIENT, XFORWARD: all of it */
+    struct span initial; /* AUTH: the initial response */
     bool has_initial;
     struct address path; /* MAIL, RCPT; a local part alone is accepted here, and judged by the caller */
     uint64_t size;       /* MAIL SIZE=; 0: not given; UINT64_MAX: more than that. BDAT: of the chunk */

@@ -21,6 +21,10 @@ TESTS += test_bdat
 test_bdat_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_client.c
 test_bdat_LIBS := $(smtpd_LIBS)
 
+TESTS += test_session_times
+test_session_times_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_client.c tests/unit/fake_clock.c
+test_session_times_LIBS := $(smtpd_LIBS)
+
 FUZZERS += fuzz_command fuzz_data fuzz_bdat fuzz_session
 fuzz_command_SRC  := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 fuzz_command_LIBS := -ldb-5.3 $(smtpd_LIBS)

@@ -225,6 +225,8 @@ static void give_up_waiting(struct session *s)
         session_not_counted(s);
     else if (what == WAIT_CLIENT)
         session_client_known(s);
+    else if (what == WAIT_FLUSH)
+        session_etrn_waited(s);
     else if (what == WAIT_ROUTE)
         session_route_unknown(s);
     else if (what == WAIT_MECHANISMS || what == WAIT_USAGE || what == WAIT_AUTH_DELAY || what == WAIT_AUTH)

@@ -28,7 +28,8 @@ enum session_wait {
     WAIT_USAGE,
     WAIT_ID,
     WAIT_APPEND,
-    WAIT_PUT
+    WAIT_PUT,
+    WAIT_FLUSH
 };
 
 /* BDAT: the chunk whose octets are being read, or were read last. */
@@ -187,6 +188,11 @@ void session_mail(struct session *, const struct command *);
 void session_rcpt(struct session *, const struct command *);
 void session_route_unknown(struct session *); /* no answer came */
 void session_client_known(struct session *);  /* WAIT_CLIENT is over */
+
+/* ---- verb_etrn.c ---- */
+bool session_etrn_offered(const struct session *);
+void session_etrn(struct session *, const struct command *);
+void session_etrn_waited(struct session *); /* no answer came */
 
 /* ---- verb_times.c: what a sender asks about when, and how soon ---- */
 struct times;

@@ -16,24 +16,25 @@ static const struct settings *settings_of(const struct session *s)
     return s->server->settings;
 }
 
+/* The next full second, so that nothing is released or over before its time. */
 static uint64_t seconds_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t)t.tv_sec;
+    return (uint64_t)t.tv_sec + (t.tv_nsec > 0);
 }
 
 /* ---- what is offered ------------------------------------------------------------------------------------------------------------- */
 
 static bool future_release_offered(const struct session *s)
 {
-    return settings_of(s)->smtpd_future_release > 0 && session_trusted(s) && session_offers(s, "FUTURERELEASE");
+    return settings_of(s)->smtpd_future_release > 0 && session_trusted(s);
 }
 
 static bool deliver_by_offered(const struct session *s)
 {
     int who = settings_of(s)->smtpd_deliver_by;
-    return (who == OFFER_ALL || (who == OFFER_TRUSTED && session_trusted(s))) && session_offers(s, "DELIVERBY");
+    return who == OFFER_ALL || (who == OFFER_TRUSTED && session_trusted(s));
 }
 
 void session_ehlo_times(struct session *s, struct buf *before)
@@ -97,22 +98,19 @@ static int priority_most(const struct session *s)
     return session_trusted(s) ? (int)settings_of(s)->smtpd_mt_priority_most : 0;
 }
 
-static bool take_priority(struct session *s, const struct command *c, struct times *out)
+static void take_priority(const struct session *s, const struct command *c, struct times *out)
 {
     uint16_t most = (uint16_t)(MT_PRIORITY_ZERO + priority_most(s));
     out->lowered = c->times.mt_priority > most;
     out->mt_priority = out->lowered ? most : c->times.mt_priority;
-    if (!out->mt_priority || session_offers(s, "MT-PRIORITY"))
-        return true;
-    session_refuse(s, "MAIL", 555, "5.5.4", "MT-PRIORITY is not offered here");
-    return false;
 }
 
 bool session_times(struct session *s, const struct command *c, struct times *out)
 {
     uint64_t now = seconds_now();
     *out = (struct times){0};
-    return take_priority(s, c, out) && take_release(s, c, now, out) && take_deadline(s, c, now, out);
+    take_priority(s, c, out);
+    return take_release(s, c, now, out) && take_deadline(s, c, now, out);
 }
 
 /* RFC 6710: X.3.6, and the new priority in front of the words. */

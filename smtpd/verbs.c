@@ -132,6 +132,8 @@ void session_ehlo(struct session *s, struct span mechanisms)
     if (session_offers(s, "CHUNKING"))
         session_ehlo_line(s, &line, "BINARYMIME");
     session_ehlo_times(s, &line);
+    if (session_etrn_offered(s))
+        session_ehlo_line(s, &line, "ETRN");
     session_ehlo_line(s, &line, "8BITMIME");
     session_ehlo_line(s, &line, NULL);
     buf_free(&line);
@@ -243,17 +245,14 @@ static void do_vrfy(struct session *s, const struct command *c)
     session_reply(s, 252, "2.0.0", "can't verify; send the mail, and it will be tried");
 }
 
+/* RFC 5321 3.5.1 leaves it to us, 7.3 wants it told to few: nobody, as who may read an alias can read its file. */
 static void do_expn(struct session *s, const struct command *c)
 {
     if (!is_strange(s, c))
         session_refuse(s, "EXPN", 502, "5.5.1", "lists are not shown");
 }
 
-static void do_help(struct session *s, const struct command *c)
-{
-    (void)c;
-    session_reply(s, 214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH; see RFC 5321");
-}
+static void do_help(struct session *, const struct command *);
 
 typedef void verb_fn(struct session *, const struct command *);
 
@@ -279,7 +278,52 @@ static const struct {
     [VERB_LHLO] = {do_ehlo, true, true},
     [VERB_XCLIENT] = {session_xclient, false, true},
     [VERB_XFORWARD] = {session_xforward, false, true},
+    [VERB_ETRN] = {session_etrn, false, true},
 };
+
+static bool may_act(const struct session *s, enum verb verb)
+{
+    return s->local || s->listener->tls != LISTENER_TLS_REQUIRED || s->tls_active || rules[verb].before_tls;
+}
+
+/* Whether it is of use in this session as it is now. */
+static bool is_shown(const struct session *s, enum verb verb)
+{
+    if (!rules[verb].act || !may_act(s, verb))
+        return false;
+    switch (verb) {
+    case VERB_HELO:
+    case VERB_EHLO:
+        return !session_is_lmtp(s);
+    case VERB_LHLO:
+        return session_is_lmtp(s);
+    case VERB_STARTTLS:
+        return tls_offered(s);
+    case VERB_AUTH:
+        return session_auth_offered(s);
+    case VERB_ETRN:
+        return session_etrn_offered(s);
+    case VERB_BDAT:
+        return session_offers(s, "CHUNKING");
+    case VERB_XCLIENT:
+        return s->may_xclient;
+    case VERB_XFORWARD:
+        return s->may_xforward;
+    default:
+        return verb != VERB_EXPN;
+    }
+}
+
+static void do_help(struct session *s, const struct command *c)
+{
+    struct buf line = BUF_EMPTY(512);
+    (void)c;
+    for (size_t verb = 0; verb < sizeof rules / sizeof rules[0]; verb++)
+        if (is_shown(s, (enum verb)verb))
+            buf_printf(&line, "%s ", command_verb_name((enum verb)verb));
+    session_reply(s, 214, "2.0.0", "%sare commands; see RFC 5321", buf_text(&line));
+    buf_free(&line);
+}
 
 /* ---- door ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -328,7 +372,7 @@ void session_command(struct session *s, struct span line)
         refuse_malformed(s, &c, COMMAND_UNKNOWN);
     } else if (session_out_of_turn(s, c.verb)) {
         return;
-    } else if (!s->local && s->listener->tls == LISTENER_TLS_REQUIRED && !s->tls_active && !rules[c.verb].before_tls) {
+    } else if (!may_act(s, c.verb)) {
         session_refuse_by(s, "listener { tls = required }", command_verb_name(c.verb), 530, "5.7.0", "send STARTTLS first");
     } else if (result != COMMAND_OK) {
         refuse_malformed(s, &c, result);

@@ -29,7 +29,7 @@ class Postino:
             "smtp": "port = %d address = \"127.0.0.1\" tls = may auth = may" % self.port,
             "submission": "port = %d address = \"127.0.0.1\" tls = required auth = required" % self.closed_port,
             "lmtp": "port = %d address = \"127.0.0.1\" protocol = lmtp auth = may" % self.lmtp_port},
-            settings="smtpd_processes = 1\nlimit { message_size = %d recipients = %d hops = %d errors = 100 }\nsmtpd { auth_delay = 0 auth_failures = 100 }\n"
+            settings="smtpd_processes = 1\nrelay_to = { \"backup.example\", \".many.example\" }\nlimit { message_size = %d recipients = %d hops = %d errors = 100 }\nsmtpd { auth_delay = 0 auth_failures = 100 }\n"
                      "dns { client_names = no }\nxclient_from = { \"%s\" }\nxforward_from = { \"%s\" }" % (SIZE_LIMIT, RECIPIENTS, HOPS, TRUSTED, TRUSTED))
         self.user, self.password = "alice", PASSWORD
 
@@ -114,7 +114,7 @@ class Postfix:
         cert, key = certificate(self.top)
         settings = {
             "compatibility_level": "3.6", "queue_directory": self.path("queue"), "data_directory": self.path("data"), "myhostname": HOSTNAME, "mydestination": HOSTNAME,
-            "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "mynetworks": "127.0.0.1/32", "relayhost": "[127.0.0.1]:%d" % free_port(),
+            "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "mynetworks": "127.0.0.1/32", "relay_domains": "backup.example, many.example", "relayhost": "[127.0.0.1]:%d" % free_port(),
             "virtual_mailbox_domains": DOMAIN, "virtual_mailbox_base": self.path("mail"),
             "virtual_mailbox_maps": "inline:{alice@%s=alice/, bob@%s=bob/, postmaster@%s=alice/}" % (DOMAIN, DOMAIN, DOMAIN),
             "virtual_alias_maps": "inline:{postmaster=alice@%s, postmaster@%s=alice@%s}" % (DOMAIN, HOSTNAME, DOMAIN),

@@ -177,6 +177,8 @@ static void keep_put(struct world *w, const struct message_put *put)
     struct record_recipient r;
     w->puts++;
     w->flags = put->flags;
+    w->times =
+        (struct times){.release = put->release, .deliver_by = put->deliver_by, .by_mode = put->by_mode, .mt_priority = put->mt_priority};
     keep(&w->sender, put->sender);
     keep(&w->flow, put->flow);
     buf_clear(&w->recipients);
@@ -198,11 +200,25 @@ static void answer_stored(struct world *w, struct channel *c, uint32_t id)
     channel_send(c, &a);
 }
 
+static void answer_flush(struct channel *c, const struct message *m)
+{
+    struct message a = {.type = MESSAGE_FLUSHED, .id = m->id, .fd = -1, .flushed = {.code = FLUSH_DONE, .count = 7u + m->flush.below}};
+    if (span_equal(m->flush.domain, span_of("soon.example")))
+        a.flushed.code = FLUSH_TOO_SOON;
+    if (span_equal(m->flush.domain, span_of("empty.example")))
+        a.flushed.count = 0;
+    if (!span_equal(m->flush.domain, span_of("silent.example")))
+        channel_send(c, &a);
+}
+
 static void on_qmgr(struct channel *c, const struct message *m, void *arg)
 {
     struct world *w = arg;
     static uint64_t next = 1;
     switch (m->type) {
+    case MESSAGE_FLUSH:
+        answer_flush(c, m);
+        break;
     case MESSAGE_LEASE:
         if (w->lease_silent)
             break;

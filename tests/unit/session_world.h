@@ -4,6 +4,7 @@
 #define POSTINO_TEST_SESSION_WORLD_H
 
 #include "common/channel.h"
+#include "smtpd/envelope.h"
 #include "smtpd/session.h"
 
 struct world {
@@ -24,6 +25,7 @@ struct world {
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
     uint16_t flags;
+    struct times times;
     unsigned puts, appends, drops, questions, cancels;
     bool pipelining;                                             /* in the last RCPT */
     unsigned admits, counts, what, guests, passed, left, errors; /* at the door */
@@ -32,7 +34,8 @@ struct world {
 /*   route   nouser@: 550 5.1.1; later@: 451 4.4.3; alias@: a@ and b@ of the same domain; any other: itself
  *           toomany@: 450 4.7.1, where recipients are counted. At the door 198.51.100.1 is refused, and .2 when it is counted; .3 need not wait.
  *   auth    a response that ends in "secret": yes; "down": not now; "refused", "busy"; "odd": malformed; else no. Without one: "go on".
- *           Mechanism NONE is not offered. */
+ *           Mechanism NONE is not offered.
+ *   qmgr    FLUSH of soon.example: too soon; of silent.example: no answer; empty.example: nothing waits; any other: seven, eight with all below */
 void world_open(struct world *);
 void world_close(struct world *);
 void world_turn(struct world *, int milliseconds); /* one turn of the loop */

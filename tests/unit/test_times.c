@@ -537,6 +537,126 @@ static void an_administrator_s_word_then_the_sender_s_then_the_listener_s(void *
     assert_int_equal(mail_find(zero)->times.mt_priority, MT_PRIORITY_ZERO);
 }
 
+/* Of one flow and class the higher numbers go first; flows share regardless of them. */
+static void a_number_orders_the_mail_of_its_flow(void **state)
+{
+    (void)state;
+    static const uint8_t given[] = {11, 12, 11, 19, 12, 15};
+    static const uint8_t order[] = {19, 15, 12, 12, 11, 11};
+    settings->limit_queue_memory = 1 << 20;
+    uint64_t hold[6];
+    for (size_t i = 0; i < 6; i++)
+        hold[i] = put((struct spool_times){.mt_priority = given[i]}, 1, 0, ENVELOPE_HOLD);
+    settings->queue_site_sessions = 1;
+    site_limited(SPAN_LITERAL("smtp:[192.0.2.1] may"));
+    for (size_t i = 0; i < 6; i++)
+        mail_release(mail_find(hold[i]));
+    for (size_t i = 0; i < 6; i++) {
+        turns();
+        struct asked a = take_asked(MESSAGE_DELIVER);
+        assert_int_equal(a.deliver.mt_priority, order[i]);
+        answer_delivery(a, VERDICT_RELAYED, false);
+    }
+}
+
+/* ---- RFC 1985 ---------------------------------------------------------------------------------------------------- */
+
+static void deferred_at(const char *hop)
+{
+    nexthop = hop;
+    put((struct spool_times){0}, 1, 0, 0);
+    if (hop[0] == '[') {
+        answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false);
+    } else {
+        struct asked dns = take_asked(MESSAGE_RESOLVE);
+        struct message m = {.type = MESSAGE_RESOLVED, .fd = -1, .resolved = {.verdict = RESOLVE_DEFERRED, .status = SPAN_LITERAL("4.4.3")}};
+        dns.answer(&m, dns.arg);
+    }
+    settled();
+}
+
+static void route_to(const char *domain, const char *via)
+{
+    struct settings_route *r = settings_append(settings, SETTINGS_ROUTES, span_of(domain));
+    assert_non_null(r);
+    free(r->via);
+    r->via = strdup(via);
+}
+
+static void etrn_makes_mail_due_and_not_twice_at_once(void **state)
+{
+    (void)state;
+    size_t count;
+    settings->queue_etrn_wait = 300;
+    route_to("backup.example", "smtp:[192.0.2.1]");
+    route_to("other.example", "smtp:[192.0.2.1]");
+    deferred_at("[192.0.2.1]");
+    deferred_at("[192.0.2.1]");
+    deferred_at("[192.0.2.2]");
+    assert_int_equal(etrn_flush(SPAN_LITERAL("nothing.example"), false, &count), FLUSH_DONE);
+    assert_int_equal(count, 0);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("Backup.Example"), false, &count), FLUSH_DONE);
+    assert_int_equal(count, 2);
+    turns();
+    for (int i = 0; i < 2; i++)
+        answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false);
+    assert_int_equal(asked_count, 0);
+    settled();
+    assert_int_equal(etrn_flush(SPAN_LITERAL("backup.example"), false, &count), FLUSH_TOO_SOON);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("other.example"), false, &count), FLUSH_DONE); /* another name of the same site */
+    assert_int_equal(count, 0);
+    turns();
+    assert_int_equal(asked_count, 0);
+    pass(301);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("backup.example"), false, &count), FLUSH_DONE);
+    assert_int_equal(count, 2);
+    asked_count = 0;
+}
+
+static void etrn_of_all_below_a_domain(void **state)
+{
+    (void)state;
+    size_t count;
+    pass(1000); /* after what the test before has asked for */
+    deferred_at("one.many.example");
+    deferred_at("two.many.example");
+    deferred_at("many.example");
+    deferred_at("other.example");
+    put((struct spool_times){.release = in(5000)}, 1, 0, 0);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("many.example"), true, &count), FLUSH_DONE);
+    assert_int_equal(count, 3);
+    turns();
+    char names[256] = "";
+    for (size_t i = 0; i < asked_count; i++) {
+        assert_int_equal(asked[i].type, MESSAGE_RESOLVE);
+        assert_null(strstr(asked[i].name, "other"));
+        strncat(names, asked[i].name, 60);
+    }
+    assert_non_null(strstr(names, "one.many.example"));
+    assert_non_null(strstr(names, "two.many.example"));
+    asked_count = 0;
+}
+
+static void etrn_gives_a_dead_site_a_probe(void **state)
+{
+    (void)state;
+    size_t count;
+    pass(1000);
+    route_to("away.example", "smtp:[192.0.2.7]");
+    nexthop = "[192.0.2.7]";
+    for (int i = 0; i < 8; i++)
+        put((struct spool_times){0}, 1, 0, 0);
+    while (asked_count)
+        answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, true);
+    turns();
+    assert_int_equal(asked_count, 0);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("away.example"), false, &count), FLUSH_DONE);
+    assert_int_equal(count, 8);
+    turns();
+    take_asked(MESSAGE_DELIVER);
+    assert_int_equal(asked_count, 0); /* one at a time */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, end)
 
 int main(void)
@@ -556,6 +676,10 @@ int main(void)
         T(who_wants_no_report_gets_none),
         T(a_trace_is_told_also_after_a_crash),
         T(an_administrator_s_word_then_the_sender_s_then_the_listener_s),
+        T(a_number_orders_the_mail_of_its_flow),
+        T(etrn_makes_mail_due_and_not_twice_at_once),
+        T(etrn_of_all_below_a_domain),
+        T(etrn_gives_a_dead_site_a_probe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

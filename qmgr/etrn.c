@@ -1,0 +1,84 @@
+/* ETRN (RFC 1985): what waits for a domain is due now, and a dead site gets a probe. Anybody may ask, so nothing is done twice in queue.etrn_wait: not
+ * for the same name, and not for the same site by another of its names. */
+#include "qmgr/memory.h"
+#include "qmgr/queue.h"
+
+#include <sys/random.h>
+
+#define MARKS 4096 /* names and sites of which it is remembered */
+#define REACH 16   /* places where one may stand; if all are taken it is as if it had just been asked for */
+
+static struct mark {
+    uint64_t key, until; /* seconds since 1970 */
+} marks[MARKS];
+
+/* True: not since a while; it is now. */
+static bool may(struct span name)
+{
+    static uint64_t secret[2];
+    uint64_t now = queue_now();
+    struct mark *free = NULL;
+    if (!secret[0] && getrandom(secret, sizeof secret, 0) != sizeof secret)
+        log_die("no random numbers");
+    uint64_t key = hash_bytes(secret, name);
+    for (size_t i = 0; i < REACH; i++) {
+        struct mark *m = &marks[(key + i) % MARKS];
+        if (m->until > now && m->key == key)
+            return false;
+        if (m->until <= now && !free)
+            free = m;
+    }
+    if (!free)
+        return false;
+    *free = (struct mark){.key = key, .until = now + queue.settings->queue_etrn_wait};
+    return true;
+}
+
+static struct span lower_case(struct span s, char text[256])
+{
+    for (size_t i = 0; i < s.n; i++)
+        text[i] = s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] + ('a' - 'A')) : s.p[i];
+    return span_make(text, s.n);
+}
+
+/* Where its route leads; the domain itself if it has none, or one that leads to its own hosts. */
+static struct span nexthop_of(struct span domain)
+{
+    static const char smtp[] = "smtp:";
+    const struct settings_route *r = settings_route(queue.settings, domain);
+    size_t n = r ? strlen(r->via) : 0;
+    if (n < sizeof smtp || memcmp(r->via, smtp, sizeof smtp - 1) != 0 || r->via[sizeof smtp - 1] == ':')
+        return domain;
+    return span_make(r->via + sizeof smtp - 1, n - (sizeof smtp - 1));
+}
+
+struct below {
+    struct span domain;
+    size_t jobs;
+};
+
+static void flush_below(struct span domain, void *arg)
+{
+    struct below *b = arg;
+    bool is = domain.n > b->domain.n + 1 && domain.p[domain.n - b->domain.n - 1] == '.' &&
+              span_equal_nocase(span_make(domain.p + domain.n - b->domain.n, b->domain.n), b->domain);
+    if (is)
+        b->jobs += site_flush_limited(domain, may);
+}
+
+enum flush_code etrn_flush(struct span domain, bool below, size_t *count)
+{
+    char text[256];
+    struct below b = {0};
+    *count = 0;
+    if (domain.n == 0 || domain.n >= sizeof text)
+        return FLUSH_DONE;
+    b.domain = lower_case(domain, text);
+    if (!may(b.domain))
+        return FLUSH_TOO_SOON;
+    b.jobs = site_flush_limited(nexthop_of(b.domain), may);
+    if (below)
+        site_each_line(flush_below, &b);
+    *count = b.jobs;
+    return FLUSH_DONE;
+}
