@@ -25,8 +25,6 @@ int spool_check(const struct spool_command *);
 int spool_repair(const struct spool_command *);
 int spool_dump(const struct spool_command *);
 
-/* Octets of a stranger, so that a terminal does not obey them: what is no printable UTF-8 becomes '?'. */
-void spool_print_text(FILE *, struct span);
 void spool_print_finding(FILE *, const struct finding *, bool json);
 void spool_print_sums(const struct survey_sums *, bool json);
 /* On a terminal: where the survey is. The line is wiped before anything else is printed. */

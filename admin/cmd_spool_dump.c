@@ -5,6 +5,7 @@
 #include "common/queueid.h"
 #include "qmgr/disk.h"
 #include "qmgr/memory.h"
+#include "qmgr/orders.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,7 @@ struct dump {
 static void text(FILE *out, struct span s)
 {
     if (isatty(fileno(out)))
-        spool_print_text(out, s);
+        queue_print_text(out, s);
     else
         (void)fwrite(s.p ? s.p : "", 1, s.n, out);
 }
@@ -75,6 +76,25 @@ static bool waits(const struct spool_state *s)
     return s->state == RECIPIENT_WAITING && s->verdict != VERDICT_DELIVERED && s->verdict != VERDICT_RELAYED;
 }
 
+/* One who waits says whether all are held. */
+static uint16_t orders_of(const struct spool_file *f)
+{
+    for (uint32_t i = 0; i < f->envelope.recipients.count; i++)
+        if (waits(&f->states[i]) && f->states[i].orders)
+            return f->states[i].orders;
+    return 0;
+}
+
+static bool held(const struct spool_file *f)
+{
+    return orders_hold(orders_of(f), f->envelope.flags);
+}
+
+static const char *priority(const struct spool_file *f)
+{
+    return queue_print_priority((uint16_t)orders_priority(orders_of(f), f->envelope.flags, f->envelope.times.mt_priority));
+}
+
 static void recipient(FILE *out, const struct record_recipient *r, const struct spool_state *s)
 {
     char due[40];
@@ -100,11 +120,12 @@ static void recipient(FILE *out, const struct record_recipient *r, const struct 
 static void quoted(FILE *out, struct span s)
 {
     (void)fputc('\'', out);
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == '\'')
-            (void)fputs("'\\''", out);
-        else
-            text(out, span_make(s.p + i, 1));
+    while (s.n) {
+        const char *quote = memchr(s.p, '\'', s.n);
+        size_t plain = quote ? (size_t)(quote - s.p) : s.n, step = plain + (quote ? 1 : 0);
+        text(out, span_make(s.p, plain));
+        (void)fputs(quote ? "'\\''" : "", out);
+        s = span_make(s.p + step, s.n - step);
     }
     (void)fputc('\'', out);
 }
@@ -114,6 +135,7 @@ static void command(FILE *out, const char *name, const struct spool_file *f)
 {
     struct list list = f->envelope.recipients;
     struct record_recipient r;
+    char file[264];
     (void)fputs("to-send: sendmail -i -f ", out);
     quoted(out, f->envelope.sender.n ? f->envelope.sender : SPAN_LITERAL("<>"));
     (void)fputs(" --", out);
@@ -123,7 +145,10 @@ static void command(FILE *out, const char *name, const struct spool_file *f)
             quoted(out, r.address);
         }
     }
-    (void)fprintf(out, " <%s.eml\n", name);
+    (void)snprintf(file, sizeof file, "%.255s.eml", name);
+    (void)fputs(" <", out);
+    quoted(out, span_of(file));
+    (void)fputc('\n', out);
 }
 
 static const char *name_of(const struct survey_message *m, struct queueid_text *id)
@@ -139,7 +164,7 @@ static void envelope(FILE *out, const struct survey_message *m)
     char arrived[40];
     struct queueid_text id;
     (void)fprintf(out, "queue-id: %s\nplace: ", queueid_format(m->id).text);
-    spool_print_text(out, span_of(m->name));
+    queue_print_text(out, span_of(m->name));
     (void)fprintf(out, "\nsize: %" PRIu64 "\n%s", m->octets, m->whole ? "" : "damaged: yes\n");
     if (!m->f->states) {
         (void)fputs("envelope: lost\n", out);
@@ -152,6 +177,8 @@ static void envelope(FILE *out, const struct survey_message *m)
     if (e->ret == RET_FULL || e->ret == RET_HDRS)
         (void)fprintf(out, "ret: %s\n", rets[e->ret]);
     (void)fputs(e->flags & ENVELOPE_SMTPUTF8 ? "smtputf8: yes\n" : "", out);
+    (void)fputs(held(m->f) ? "held: yes\n" : "", out);
+    (void)fprintf(out, "priority: %s\n", priority(m->f));
     if (e->parent)
         (void)fprintf(out, "report-about: %s\n", queueid_format(e->parent).text);
     struct list list = e->recipients;
@@ -174,7 +201,7 @@ static void piece(FILE *out, const char *p, size_t n)
         size_t plain = 0;
         while (p + plain < end && p[plain] != '\r' && p[plain] != '\n' && p[plain] != '\t')
             plain++;
-        spool_print_text(out, span_make(p, plain));
+        queue_print_text(out, span_make(p, plain));
         p += plain;
         if (p < end && *p++ != '\r')
             (void)fputc(p[-1], out);
@@ -258,8 +285,11 @@ static void listing(const struct survey_message *m)
     struct record_recipient r;
     if (m->f->states)
         format_time(m->f->envelope.arrived / 1000000, arrived);
-    (void)printf("%s  %s  %" PRIu64 " octets  %s%s  <", queueid_format(m->id).text, arrived, m->octets, m->name,
-                 m->whole ? "" : " damaged");
+    (void)printf("%s  %s  %" PRIu64 " octets  %s%s%s", queueid_format(m->id).text, arrived, m->octets, m->name, m->whole ? "" : " damaged",
+                 m->f->states && held(m->f) ? " held" : "");
+    if (m->f->states && strcmp(priority(m->f), "normal") != 0)
+        (void)printf(" priority=%s", priority(m->f));
+    (void)fputs("  <", stdout);
     text(stdout, m->f->envelope.sender);
     (void)puts(">");
     for (size_t i = 0; m->f->states && record_recipient_next(&list, &r); i++) {

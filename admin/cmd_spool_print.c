@@ -2,26 +2,10 @@
 #include "admin/cmd_spool.h"
 #include "admin/queue_print.h"
 #include "common/queueid.h"
-#include "common/utf8.h"
 
 #include <inttypes.h>
 #include <time.h>
 #include <unistd.h>
-
-void spool_print_text(FILE *out, struct span s)
-{
-    while (s.n > 0) {
-        size_t n = utf8_length(s);
-        if (n == 0) {
-            n = 1;
-            (void)fputc((unsigned char)*s.p < 32 || (unsigned char)*s.p > 126 ? '?' : *s.p, out);
-        } else {
-            (void)fwrite(s.p, 1, n, out);
-        }
-        s.p += n;
-        s.n -= n;
-    }
-}
 
 /* ---- progress ---------------------------------------------------------------------------------------------------- */
 
@@ -83,13 +67,13 @@ void spool_print_finding(FILE *out, const struct finding *f, bool json)
         return;
     }
     (void)fprintf(out, "%s: ", kinds[f->kind]);
-    spool_print_text(out, span_of(f->file));
+    queue_print_text(out, span_of(f->file));
     if (f->at)
         (void)fprintf(out, " at %" PRIu64, f->offset);
     if (f->id)
         (void)fprintf(out, ", message %s", queueid_format(f->id).text);
     (void)fprintf(out, ": %s; for the mail: ", f->what);
-    spool_print_text(out, span_of(f->meaning));
+    queue_print_text(out, span_of(f->meaning));
     (void)fprintf(out, "; next: %s\n", f->next);
 }
 

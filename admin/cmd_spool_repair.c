@@ -22,9 +22,9 @@ static void did(const char *file, const char *what, void *arg)
         return;
     }
     (void)fputs(c->dry_run ? "to do: " : "done: ", stdout);
-    spool_print_text(stdout, span_of(file));
+    queue_print_text(stdout, span_of(file));
     (void)fputs(": ", stdout);
-    spool_print_text(stdout, span_of(what));
+    queue_print_text(stdout, span_of(what));
     (void)fputc('\n', stdout);
 }
 

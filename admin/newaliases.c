@@ -27,7 +27,8 @@ static int build_all(const struct settings *settings)
 {
     int status = EX_OK;
     if (settings->aliases.n == 0)
-        (void)fprintf(stderr, "newaliases: no alias map to build: the setting aliases is empty, or its default, /etc/aliases, is not there\n");
+        (void)fprintf(stderr,
+                      "newaliases: no alias map to build: the setting aliases is empty, or its default, /etc/aliases, is not there\n");
     for (size_t i = 0; i < settings->aliases.n; i++) {
         int result = build(settings->aliases.v[i]);
         status = status == EX_OK ? result : status;

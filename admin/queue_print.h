@@ -25,7 +25,7 @@ void queue_print_end(struct queue_printer *);
 int queue_print_all(const char *run, uint64_t only, enum queue_form, FILE *, struct error *);
 const char *queue_print_priority(uint16_t); /* "high", "normal", "low" */
 void queue_print_json(FILE *, struct span); /* as a JSON string */
-/* The text with control characters as '?'. */
+/* The text, so that a terminal does not obey a stranger: what is no printable UTF-8 becomes '?'. */
 void queue_print_text(FILE *, struct span);
 
 #endif

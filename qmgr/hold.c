@@ -6,40 +6,15 @@
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
-#define HELD           1
-#define PRIORITY_SHIFT 1 /* of enum priority */
-#define RELEASED       8 /* the envelope's hold does not count any more */
-
-bool orders_hold(uint16_t orders, uint16_t flags)
-{
-    return orders & HELD || (flags & ENVELOPE_HOLD && !(orders & RELEASED));
-}
-
-/* MIXER's numbers (RFC 6710 Appendix) for what has none of its own. */
-#define MIXER_URGENT     4
-#define MIXER_NON_URGENT (-4)
-
-int8_t orders_class(uint16_t orders, uint16_t flags, uint8_t mt_priority)
-{
-    unsigned priority = orders >> PRIORITY_SHIFT & 3;
-    if (priority == PRIORITY_UNSET && mt_priority)
-        return (int8_t)(mt_priority - MT_PRIORITY_ZERO);
-    if (priority == PRIORITY_HIGH || (priority == PRIORITY_UNSET && flags & ENVELOPE_HIGH))
-        return MIXER_URGENT;
-    if (priority == PRIORITY_LOW || (priority == PRIORITY_UNSET && flags & ENVELOPE_LOW))
-        return MIXER_NON_URGENT;
-    return 0;
-}
-
 uint16_t mail_orders(const struct mail *m)
 {
     bool released = !m->held && m->flags & ENVELOPE_HOLD;
-    return (uint16_t)((m->held ? HELD : 0) | m->priority << PRIORITY_SHIFT | (released ? RELEASED : 0));
+    return (uint16_t)((m->held ? ORDERS_HELD : 0) | m->priority << ORDERS_PRIORITY_SHIFT | (released ? ORDERS_RELEASED : 0));
 }
 
 void mail_restore_orders(struct mail *m, const struct spool_state *s)
 {
-    unsigned priority = s->orders >> PRIORITY_SHIFT & 3;
+    unsigned priority = s->orders >> ORDERS_PRIORITY_SHIFT & 3;
     if (s->state != RECIPIENT_WAITING)
         return;
     m->held |= orders_hold(s->orders, m->flags);
@@ -49,8 +24,7 @@ void mail_restore_orders(struct mail *m, const struct spool_state *s)
 
 enum priority mail_priority(const struct mail *m)
 {
-    int class = orders_class(mail_orders(m), m->flags, m->times.mt_priority);
-    return class > 0 ? PRIORITY_HIGH : class < 0 ? PRIORITY_LOW : PRIORITY_NORMAL;
+    return orders_priority(mail_orders(m), m->flags, m->times.mt_priority);
 }
 
 void delivery_prioritize(struct delivery *d)

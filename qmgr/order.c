@@ -1,6 +1,7 @@
 /* ORDER: what an administrator wants done to messages: one, or all that fit a selection.
  *
- * All messages are gone through in pieces, so that the queue goes on meanwhile. What was written down is answered when it is on disk. */
+ * All messages are gone through in pieces, so that the queue goes on meanwhile. What was written down is answered when it is on disk. What was
+ * parked is read back for that: above limit.queue_memory the next SLICE begins when the last one is on disk, and parked again. */
 #include "common/program.h"
 #include "qmgr/admin.h"
 #include "qmgr/memory.h"
@@ -10,6 +11,7 @@
 
 #define PIECE         1000  /* messages looked at in one turn ... */
 #define PIECE_TIME    5000  /* ... or microseconds */
+#define SLICE         5000  /* messages changed, and not on disk yet */
 #define SETTLED_AFTER 20000 /* microseconds between looks whether it is on disk */
 #define SETTLED_MOST  5     /* seconds to wait for that */
 
@@ -23,8 +25,8 @@ struct order {
     uint64_t *ids;
     size_t count, at;
     size_t done, left;
-    bool parked_done; /* ORDER_RETRY of all: needs no mail read back */
     size_t changed;   /* the front of `ids`: those whose change is to be on disk */
+    size_t settled;   /* the front of these, which are there */
     uint64_t give_up; /* waiting for the disk, seconds since 1970; 0: not yet */
     struct event *next;
 };
@@ -151,7 +153,8 @@ static const char *words_of(const struct order *o)
     if (o->count == 1 && o->done == 0)
         return o->kind < sizeof none / sizeof none[0] && none[o->kind] ? none[o->kind] : "It is left as it is";
     if (o->give_up && queue_now() >= o->give_up)
-        return "Done, and not on disk yet: the log says why";
+        return o->kind == ORDER_DELETE ? "Done; what is being delivered goes when that is over"
+                                       : "Done, and not on disk yet: the log says why";
     return "Done";
 }
 
@@ -168,14 +171,27 @@ static void finish(struct order *o)
     free(o);
 }
 
-/* Deleted meanwhile counts as well: nothing about it gathers any more. */
+/* Of what has left the queue nothing is there any more. */
+static bool is_on_disk(const struct order *o, uint64_t id)
+{
+    if (mail_here(id) && o->kind != ORDER_DELETE)
+        return spool_settled(queue.spool, id);
+    return !spool_has(queue.spool, id);
+}
+
+/* What was changed, in order of change; it may be parked again. */
 static bool on_disk(struct order *o)
 {
-    for (; o->changed > 0; o->changed--) {
-        uint64_t id = o->ids[o->changed - 1];
-        if (mail_here(id) && !spool_settled(queue.spool, id))
-            return false;
-    }
+    for (; o->settled < o->changed && is_on_disk(o, o->ids[o->settled]); o->settled++)
+        mail_park(o->ids[o->settled]);
+    return o->settled == o->changed;
+}
+
+static bool must_wait(struct order *o)
+{
+    if (o->changed - o->settled < SLICE || queue.octets <= queue.settings->limit_queue_memory || on_disk(o))
+        return false;
+    spool_settle_now(queue.spool);
     return true;
 }
 
@@ -203,11 +219,23 @@ static struct fits look(const struct order *o, uint64_t id)
     return f;
 }
 
+static void hurry(struct order *o, uint64_t id)
+{
+    if (park_hurry(id, queue_now()))
+        o->done++;
+    else
+        o->left++;
+}
+
 static void one(struct order *o, uint64_t id)
 {
     struct fits f = look(o, id);
-    if (!f.any || (o->parked_done && park_has(id)))
+    if (!f.any)
         return;
+    if (o->kind == ORDER_RETRY && !selects(o) && park_has(id)) { /* needs not be read back */
+        hurry(o, id);
+        return;
+    }
     struct mail *m = mail_find(id);
     if (!m)
         return;
@@ -220,19 +248,30 @@ static void one(struct order *o, uint64_t id)
     }
 }
 
+/* The disk takes too long. */
+static bool given_up(struct order *o)
+{
+    o->give_up = o->give_up ? o->give_up : queue_now() + SETTLED_MOST;
+    return queue_now() >= o->give_up;
+}
+
 static void piece(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct order *o = arg;
     uint64_t end = queue_now_us() + PIECE_TIME;
+    if (o->at < o->count && must_wait(o) && !given_up(o)) {
+        go_on(o, SETTLED_AFTER);
+        return;
+    }
     for (size_t n = 0; o->at < o->count && n < PIECE && queue_now_us() < end; n++)
         one(o, o->ids[o->at++]);
     if (o->at < o->count) {
+        o->give_up = 0;
         go_on(o, 0);
-    } else if (on_disk(o) || (o->give_up && queue_now() >= o->give_up)) {
+    } else if (on_disk(o) || given_up(o)) {
         finish(o);
     } else {
-        o->give_up = o->give_up ? o->give_up : queue_now() + SETTLED_MOST;
         go_on(o, SETTLED_AFTER);
     }
 }
@@ -297,8 +336,6 @@ void order_start(struct client *c, const struct message *m)
             o->count = 1;
         } else {
             o->ids = admin_ids(&o->count);
-            o->parked_done = m->order.kind == ORDER_RETRY && !selects(o);
-            o->done = o->parked_done ? park_hurry_all(queue_now(), &o->left) : 0;
         }
         piece(-1, 0, o);
     }

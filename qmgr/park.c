@@ -297,19 +297,14 @@ size_t park_ids(uint64_t *out)
     return n;
 }
 
-size_t park_hurry_all(uint64_t now, size_t *held)
+bool park_hurry(uint64_t id, uint64_t now)
 {
-    *held = 0;
-    for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
-        struct parked *p = HASH_OWNER(node, struct parked, node);
-        if (p->job.state == JOB_HELD || site_is_release(p->job.site)) {
-            ++*held;
-            continue;
-        }
-        p->hurried = p->resolving;
-        schedule_hurry(queue.schedule, &p->job, now);
-    }
-    return table.count - *held;
+    struct parked *p = find(id);
+    if (!p || p->job.state == JOB_HELD || site_is_release(p->job.site))
+        return false;
+    p->hurried = p->resolving;
+    schedule_hurry(queue.schedule, &p->job, now);
+    return true;
 }
 
 bool park_expired(struct job *job, uint64_t now)

@@ -48,6 +48,13 @@ bool mail_here(uint64_t id)
     return in_memory(id) || park_has(id);
 }
 
+void mail_park(uint64_t id)
+{
+    struct mail *m = in_memory(id);
+    if (m && !m->checked)
+        park_now(m);
+}
+
 void mail_recipient(const struct mail *m, uint32_t index, struct record_recipient *out)
 {
     uint32_t offset = m->rcpt[index].offset;

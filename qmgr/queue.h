@@ -23,6 +23,7 @@
 #include "conf/settings.h"
 #include "qmgr/bounce.h"
 #include "qmgr/hash.h"
+#include "qmgr/orders.h"
 #include "qmgr/schedule.h"
 #include "qmgr/spool.h"
 
@@ -112,6 +113,7 @@ static inline uint64_t mail_id(const struct mail *m)
 /* queue.c */
 struct mail *mail_find(uint64_t id); /* what is parked is read back; NULL: there is none, or it can't be read (an error line says so) */
 bool mail_here(uint64_t id);         /* nothing is read */
+void mail_park(uint64_t id);         /* if it is in memory, may be parked, and there is more than limit.queue_memory */
 /* To be looked at: what is parked stays so. Give it back before anything else happens. */
 const struct mail *mail_look(uint64_t id);
 void mail_looked(const struct mail *);
@@ -163,14 +165,11 @@ bool park_has(uint64_t id);
 const struct site *park_site(uint64_t id); /* where its job is; NULL: it is not parked */
 size_t park_count(void);
 size_t park_ids(uint64_t *out /* room for park_count() */);
-size_t park_hurry_all(uint64_t now, size_t *held /* these are left */);
+bool park_hurry(uint64_t id, uint64_t now); /* it stays parked; false: it is not, or it is held */
 bool park_expired(struct job *, uint64_t now);
 void park_reconfigure(void);
 
 /* hold.c: what an administrator said about a message, kept in its states on disk (spool_state.orders). `flags`: the envelope's. */
-bool orders_hold(uint16_t orders, uint16_t flags);
-/* job.priority: an administrator's word, else MT-PRIORITY, else the listener's. */
-int8_t orders_class(uint16_t orders, uint16_t flags, uint8_t mt_priority);
 bool mail_hold(struct mail *);    /* false: it is held already */
 bool mail_release(struct mail *); /* false: it is not */
 void mail_set_priority(struct mail *, enum priority);

@@ -57,7 +57,8 @@ int spool_fd(const struct spool *);
 void spool_turn(struct spool *); /* once a turn of the event loop, and once a second: starts a flush if something waits and none is under
                                     way; answers */
 bool spool_idle(const struct spool *);
-void spool_hurry(struct spool *); /* settlements need not gather any longer (a stop) */
+void spool_settle_now(struct spool *); /* those that gather go with the next batch */
+void spool_hurry(struct spool *);      /* settlements need not gather any longer (a stop) */
 
 /* Calls `each` once for every message that has a recipient who is not DONE. Returns the number, -1 on error. Highest id seen:
  * spool_last_id(). To be called once, before anything is put. */

@@ -89,6 +89,11 @@ void spool_remove(struct spool *s, uint64_t id)
 void spool_hurry(struct spool *s)
 {
     s->hurry = true;
+    spool_settle_now(s);
+}
+
+void spool_settle_now(struct spool *s)
+{
     for (struct settling *x = s->settlings; x; x = x->next) {
         if (x->not_before == 0)
             x->due = 1;

@@ -74,6 +74,44 @@ class Park(Queue):
         self.assertEqual(len(ids), count)
         self.assertEqual(max(ids.values()), 1)
 
+    def peak(self, pid):
+        with open("/proc/%d/status" % pid, encoding="ascii") as f:
+            return int(re.search(r"VmHWM:\s+(\d+) kB", f.read())[1]) * 1024
+
+    def test_orders_to_all_take_no_memory_for_all(self):
+        count = 20000
+        host = self.host(free_port(), SLOW % "delay_warning = 0")
+        qmgr = host.pid_of("qmgr")
+        self.flood(host, count)
+        self.pause(4)
+        for order in ("hold", "release", "priority high", "retry", "delete"):
+            before = memory(qmgr)
+            with open("/proc/%d/clear_refs" % qmgr, "w", encoding="ascii") as f:
+                f.write("5")
+            began = self.peak(qmgr)
+            done = host.tool("postino", "queue", *order.split(), "all" if order != "delete" else "--sender=nobody@elsewhere.example")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            grown = self.peak(qmgr) - began
+            self.assertLess(grown, 10 << 20, "%s: %d, of %d" % (order, grown, before))
+            self.pause(2 if order != "delete" else 0)
+        wait_for(host.queue_is_empty)
+
+    def test_what_was_answered_survives_a_crash_at_once(self):
+        host = self.host(free_port(), SLOW % "delay_warning = 0")
+        self.flood(host, 300)
+        self.pause(3)
+        for order, expected in (("hold", 300), ("release", 0)):
+            host.tool("postino", "queue", order, "all", check=True)
+            self.kill_all(host)
+            host.start()
+            wait_for(lambda: len(re.findall(r"^\w+!", host.queue(), re.M)) == expected, 10)
+            self.assertEqual(len(host.tool("postino", "queue", "list", "--json").stdout.splitlines()), 300)
+        host.tool("postino", "queue", "hold", "all", check=True)
+        host.tool("postino", "queue", "delete", "--sender=nobody@elsewhere.example", check=True)
+        self.kill_all(host)
+        host.start()
+        self.assertEqual(host.tool("postino", "queue", "list", "--json").stdout, "")
+
     def test_the_administrator_sees_retries_and_deletes_what_is_parked(self):
         port = free_port()
         host = self.host(port, SLOW % "")

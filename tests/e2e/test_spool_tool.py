@@ -1,5 +1,6 @@
 """postino spool check, repair and dump, on spools that Postino made, damaged in each way that a disk or a person can: what is found, what is kept, and
 that Postino then delivers byte for byte what it promised."""
+import fcntl
 import json
 import os
 import pty
@@ -270,6 +271,27 @@ class SpoolTool(unittest.TestCase):
         if os.geteuid() == 0:
             self.assertEqual({os.stat(os.path.join(to, f)).st_uid for f in os.listdir(to)}, {FIRST_UID + 2})
 
+
+    def test_dump_tells_what_an_administrator_said(self):
+        self.host.start()
+        try:
+            for order in (["hold", self.id_of("log1")], ["priority", "high", self.id_of("file0")], ["hold", self.id_of("file0")]):
+                self.assertEqual(self.host.tool("postino", "queue", *order).returncode, 0)
+        finally:
+            self.host.stop()
+        listing = self.tool("dump").stdout
+        self.assertRegex(listing, self.id_of("log1") + r".* held  <")
+        self.assertRegex(listing, self.id_of("file0") + r".* held priority=high  <")
+        self.assertEqual(listing.count(" held"), 2)
+        self.assertIn("\nheld: yes\npriority: normal\n", self.tool("dump", self.id_of("log1")).stdout)
+        self.assertIn("\nheld: yes\npriority: high\n", self.tool("dump", self.id_of("file0")).stdout)
+        self.assertNotIn("held:", self.tool("dump", self.id_of("large"), text=False).stdout.decode("latin-1").split("\n\n")[0])
+
+    def test_a_file_is_named_as_a_shell_takes_it(self):
+        name = self.id_of("file0") + ".1"
+        os.rename(self.file_of("file0"), self.path("bad", name))
+        to_send = [line for line in self.tool("dump", self.id_of("file0")).stdout.split("\n") if line.startswith("to-send: ")]
+        self.assertEqual([line.rsplit(" ", 1)[1] for line in to_send], ["<'%s.eml'" % name])
 
     def test_the_mail_of_a_broken_host_is_carried_to_another(self):
         to = self.host.path("carried")
@@ -663,6 +685,27 @@ class SpoolTool(unittest.TestCase):
             self.assertIn(self.id_of("log1"), self.host.tool("postino", "queue", "show", self.id_of("log1")).stdout)
         finally:
             self.host.stop()
+
+    def test_live_takes_no_lock(self):
+        """A queue manager that starts meanwhile must not be kept out: so another's lock does not matter, and there is none of ours."""
+        holder = os.open(self.spool, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            self.assertEqual(self.tool("check").returncode, 2)
+            for what in ("check", "dump"):
+                self.assertEqual(self.tool(what, "--live").returncode, 0)
+        finally:
+            os.close(holder)
+        inode = str(os.stat(self.spool).st_ino)
+        for live, locks in ((["--live"], 0), ([], 1)):
+            child = subprocess.Popen([program("postino"), "-c", self.host.config, "spool", "dump"] + live + [self.id_of("large")], stdout=subprocess.PIPE)
+            try:
+                child.stdout.read(1)  # it prints, and waits for its reader
+                with open("/proc/locks", encoding="ascii") as f:
+                    self.assertEqual(len([line for line in f.read().split("\n") if ":" + inode + " " in line]), locks)
+            finally:
+                child.kill()
+                child.communicate()
 
     def test_two_queue_managers_on_one_spool_are_refused(self):
         self.host.start()

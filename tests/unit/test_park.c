@@ -63,6 +63,17 @@ static struct asked take_asked(uint16_t type)
     return a;
 }
 
+static size_t hurry_all(uint64_t now, size_t *held)
+{
+    uint64_t *ids = calloc(park_count() + 1, sizeof *ids);
+    size_t n = park_ids(ids), hurried = 0;
+    for (size_t i = 0; i < n; i++)
+        hurried += park_hurry(ids[i], now);
+    *held = n - hurried;
+    free(ids);
+    return hurried;
+}
+
 static void answer_delivery(struct asked a, const uint16_t *verdicts, bool site_failed)
 {
     struct buf outcomes = BUF_EMPTY(0);
@@ -206,7 +217,7 @@ static uint64_t parked(unsigned count)
 static void deliver_rest(uint64_t id)
 {
     static const uint16_t delivered[] = {VERDICT_RELAYED, VERDICT_RELAYED, VERDICT_RELAYED};
-    park_hurry_all(queue_now(), &(size_t){0});
+    hurry_all(queue_now(), &(size_t){0});
     turns();
     struct asked a = take_asked(MESSAGE_DELIVER);
     char body[32];
@@ -268,7 +279,7 @@ static void what_waits_is_parked_and_comes_back_as_it_was(void **state)
     mail_looked(m);
     assert_int_equal(park_count(), 1);
     assert_int_equal(queue.octets, 0);
-    park_hurry_all(queue_now(), &(size_t){0});
+    hurry_all(queue_now(), &(size_t){0});
     m = mail_look(id);
     assert_true(m->rcpt[2].due <= queue_now());
     mail_looked(m);
@@ -335,7 +346,7 @@ static void mail_behind_a_dead_site_is_parked_with_its_body(void **state)
     park_turn(now);
     assert_int_equal(park_count(), MANY);
     assert_int_equal(queue.bodies + queue.octets, 0);
-    assert_int_equal(park_hurry_all(now, &(size_t){0}), MANY);
+    assert_int_equal(hurry_all(now, &(size_t){0}), MANY);
     for (size_t left = MANY; left > 0; left--) {
         turns();
         answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false);
@@ -503,7 +514,7 @@ static void what_is_damaged_meanwhile_leaves_the_queue(void **state)
     assert_null(mail_look(a));
     assert_null(mail_find(b));
     assert_int_equal(park_count(), 1);
-    park_hurry_all(queue_now(), &(size_t){0});
+    hurry_all(queue_now(), &(size_t){0});
     turns();
     assert_int_equal(park_count() + asked_count, 0);
     struct schedule_counts n = schedule_counts(queue.schedule);
@@ -529,7 +540,7 @@ static void what_cannot_be_read_stays(void **state)
     disk = &broken;
     assert_null(mail_find(id));
     assert_true(mail_here(id));
-    park_hurry_all(now, &(size_t){0});
+    hurry_all(now, &(size_t){0});
     turn_at(now + 110);
     assert_int_equal(asked_count, 0);
     assert_true(park_has(id));
@@ -586,7 +597,7 @@ static void what_an_administrator_said_stays(void **state)
         for (int i = 0; i < 3; i++) {
             assert_true(park_has(id));
             assert_int_equal(schedule_counts(queue.schedule).held, 1);
-            park_hurry_all(queue_now(), &(size_t){0});
+            hurry_all(queue_now(), &(size_t){0});
             turns();
             assert_int_equal(asked_count, 0);
             const struct mail *m = mail_look(id);
@@ -836,7 +847,7 @@ static void a_retry_of_all_leaves_what_is_held(void **state)
     settled();
     park_turn(queue_now());
     assert_true(park_has(id));
-    assert_int_equal(park_hurry_all(queue_now(), &held), 0);
+    assert_int_equal(hurry_all(queue_now(), &held), 0);
     assert_int_equal(held, 1);
 }
 
