@@ -158,6 +158,16 @@ class Tries(unittest.TestCase):
     def test_smtpd_executes_a_program(self):
         self.assertEqual(self.attempt("smtpd", "exec", "/bin/true"), "killed")
 
+    @unittest.skipUnless(os.geteuid() == 0, "what root may read needs root")
+    def test_tlsmgr_reads_any_file_only_where_the_certificates_are(self):
+        """although it has CAP_DAC_READ_SEARCH"""
+        for path in ("/etc/shadow", "/etc/passwd", "/root"):
+            self.assertEqual(self.attempt("tlsmgr", "open", path), "refused", path)
+
+    def test_tlsmgr_makes_a_socket_or_executes_a_program(self):
+        self.assertEqual(self.attempt("tlsmgr", "socket", ""), "killed")
+        self.assertEqual(self.attempt("tlsmgr", "exec", "/bin/true"), "killed")
+
     def test_remote_opens_a_file(self):
         self.assertEqual(self.attempt("remote", "open", "/etc/passwd"), "killed")
 
