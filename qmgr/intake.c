@@ -1,20 +1,17 @@
 /* The edges to smtpd. Each is a stranger's: its ids must be from ranges that were leased to it (or to whom it talked before this process
  * began: a restart of qmgr does not disturb it) and not used yet; sizes, counts and words are checked here, once. */
 #include "common/program.h"
-#include "common/tlspolicy.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+#include "qmgr/recipients.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-#define LEASE_MOST      4096
-#define LEASES_MOST     1024
-#define PARTS_MOST      100000
-#define RECIPIENTS_MOST ENVELOPE_RECIPIENTS_MOST
-#define TEXT_MOST       1024 /* octets: what is longer could make a DELIVER, a LISTED or a report that fits into no frame */
-#define PATH_MOST       4096
-#define TRACE_MOST      ((uint64_t)64 << 10) /* what smtpd puts in front of a message counts not against the limit */
+#define LEASE_MOST  4096
+#define LEASES_MOST 1024
+#define PARTS_MOST  100000
+#define TRACE_MOST  ((uint64_t)64 << 10) /* what smtpd puts in front of a message counts not against the limit */
 
 #define PIECES_LOST "Pieces of this message were lost"
 
@@ -187,47 +184,6 @@ static void on_drop(struct intake *in, const struct message *m)
     id_use(in, m->drop.id);
 }
 
-static bool is_one_of(struct span s, const char *const *words, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (span_equal(s, span_of(words[i])))
-            return true;
-    }
-    return false;
-}
-
-/* RFC 3461 4.1 */
-static bool notify_good(unsigned notify)
-{
-    return notify == NOTIFY_NEVER || !(notify & ~(unsigned)(NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY));
-}
-
-static bool texts_fit(const struct record_recipient *r)
-{
-    return r->address.n <= TEXT_MOST && r->original.n <= TEXT_MOST && r->orcpt.n <= TEXT_MOST && r->nexthop.n <= TEXT_MOST &&
-           r->mailbox.n <= PATH_MOST;
-}
-
-static bool tls_good(struct span tls)
-{
-    enum tlspolicy policy;
-    return tlspolicy_parse(tls, &policy, NULL);
-}
-
-static bool recipients_good(struct list list)
-{
-    static const char *const transports[] = {"smtp", "local", "error"};
-    if (list.count < 1 || list.count > RECIPIENTS_MOST)
-        return false;
-    for (struct record_recipient r; record_recipient_next(&list, &r);) {
-        if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
-            return false;
-        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!tls_good(r.tls) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
-            return false; /* names of sites are parted by blanks */
-    }
-    return true;
-}
-
 #define DEADLINE_MOST ((uint64_t)1000000000 + 86400) /* seconds from now: nine digits (RFC 2852), and what smtpd took to say so */
 #define RELEASE_SLACK 60
 
@@ -257,7 +213,7 @@ static const char *put_fault(const struct intake *in, const struct message_put *
         return "These recipients can't be";
     if (!times_good(p))
         return "These times can't be";
-    if (p->flow.n > TEXT_MOST || p->sender.n > TEXT_MOST || p->envid.n > TEXT_MOST)
+    if (p->flow.n > RECIPIENT_TEXT_MOST || p->sender.n > RECIPIENT_TEXT_MOST || p->envid.n > RECIPIENT_TEXT_MOST)
         return "This envelope can't be";
     return NULL;
 }

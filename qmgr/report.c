@@ -8,6 +8,7 @@
  * delivered: a crash in between makes a second report; never none. */
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+#include "qmgr/recipients.h"
 
 #include <errno.h>
 
@@ -219,14 +220,16 @@ static void routed(const struct message *answer, void *arg)
         free(r);
         return;
     }
-    if (to && to->code == 250 && to->recipients.count > 0) {
+    bool good = to && to->code == 250 && recipients_good(to->recipients);
+    if (good) {
         put(m, r, to->recipients);
         return;
     }
     if (to && to->code >= 500)
         drop(m, to->reply);
     else
-        later(m, to ? "its way can't be told" : "no answer from postino-route");
+        later(m,
+              to ? to->code == 250 ? "postino-route told a way that can't be" : "its way can't be told" : "no answer from postino-route");
     free(r);
 }
 

@@ -124,8 +124,8 @@ static void begin_text(struct session *s, uint64_t id)
 void intake_start(struct session *s)
 {
     if (s->envelope.too_much) {
-        session_refuse(s, "DATA", 452, "4.7.1", "this login has sent more than twice what it may in an hour; try again later");
-        session_close_transaction(s);
+        static const struct refusal much = {452, "4.7.1", "this login has sent more than twice what it may in an hour; try again later"};
+        cannot_begin(s, &much);
         return;
     }
     uint64_t id = ids_take(s->server->ids);

@@ -355,7 +355,7 @@ static void refuse_malformed(struct session *s, const struct command *c, enum co
 /* More than IDLE_MOST commands without a message are errors, whatever is answered: a flood of NOOP or RSET ends as one of nonsense does. */
 static void count_idle(struct session *s, enum verb verb)
 {
-    if (rules[verb].idle && !s->local && ++s->idle > IDLE_MOST)
+    if (rules[verb].idle && ++s->idle > IDLE_MOST)
         s->errors++;
 }
 

@@ -603,6 +603,11 @@ class Hourly(AuthTest):
                 self.send(session)
             self.assertEqual(refused.exception.smtp_code, 452)
             self.assertRegex(refused.exception.smtp_error, rb"^4\.7\.1 .*twice")
+        session.say("MAIL FROM:<alice@local.example>")
+        session.say("RCPT TO:<bob@local.example>")
+        session.send("BDAT 14 LAST\r\n" + "Subject: y\r\n\r\n")
+        self.assertEqual(session.getreply()[0], 452)
+        self.assertEqual(session.say("NOOP")[0], 250)
         wait_for(lambda: self.held() == 3)
         self.host.wait_log("reply=\"452 4.7.1 this login has sent more than twice")
 

@@ -3,6 +3,7 @@
 #include "common/peer.h"
 #include "qmgr/disk.h"
 #include "qmgr/queue.h"
+#include "qmgr/recipients.h"
 #include "qmgr/spool_file.h"
 
 #include <dirent.h>
@@ -383,15 +384,25 @@ static void what_is_too_old_behind_a_dead_site_goes_back(void **state)
     assert_int_equal(asked[0].type, MESSAGE_RCPT);
 }
 
-static void answer_route(struct asked a)
+static void answer_route_with(struct asked a, struct record_recipient r)
 {
     struct buf list = BUF_EMPTY(0);
-    struct record_recipient r = {
-        .address = SPAN_LITERAL("alice@example.com"), .transport = SPAN_LITERAL("smtp"), .nexthop = SPAN_LITERAL("[192.0.2.9]")};
     record_recipient_add(&list, &r);
     struct message m = {.type = MESSAGE_ROUTED, .fd = -1, .routed = {.code = 250, .recipients = {.count = 1, .bytes = buf_span(&list)}}};
     a.answer(&m, a.arg);
     buf_free(&list);
+}
+
+#define A_WAY                                                                                                                              \
+    (struct record_recipient)                                                                                                              \
+    {                                                                                                                                      \
+        .address = SPAN_LITERAL("alice@example.com"), .transport = SPAN_LITERAL("smtp"), .nexthop = SPAN_LITERAL("[192.0.2.9]"),           \
+        .tls = SPAN_LITERAL("may")                                                                                                         \
+    }
+
+static void answer_route(struct asked a)
+{
+    answer_route_with(a, A_WAY);
 }
 
 static void turn_at(uint64_t now)
@@ -435,6 +446,35 @@ static void a_delay_is_told_once(void **state)
     turn_at(now + 300);
     assert_int_equal(asked_count, 0);
     assert_int_equal(park_count(), 2);
+}
+
+/* No more than of smtpd's: what is too long would fit into no DELIVER. */
+static void a_way_that_can_not_be_is_no_report_s(void **state)
+{
+    (void)state;
+    static char much[RECIPIENT_TEXT_MOST + 2];
+    memset(much, 'x', sizeof much - 1);
+    settings->queue_delay_warning = 100;
+    uint64_t now = queue_now();
+    struct record_recipient bad[] = {A_WAY, A_WAY, A_WAY, A_WAY, A_WAY};
+    bad[0].address = span_of(much);
+    bad[1].nexthop = SPAN_LITERAL("two hops");
+    bad[2].transport = SPAN_LITERAL("pigeon");
+    bad[3].tls = SPAN_LITERAL("perhaps");
+    bad[4].mailbox = span_of("");
+    bad[4].address = span_of("");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        parked(1);
+    turn_at(now + 120);
+    assert_int_equal(asked_count, 5);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        answer_route_with(take_asked(MESSAGE_RCPT), bad[i]);
+        turns();
+        settled();
+    }
+    assert_int_equal(asked_count, 0); /* no report goes out; they are tried again later */
+    assert_true(queue.reports_wait);
+    assert_int_equal(queue.mails.count + park_count(), 5);
 }
 
 static void who_wants_no_warning_gets_none(void **state)
@@ -861,6 +901,7 @@ int main(void)
         T(mail_behind_a_dead_site_is_parked_with_its_body),
         T(what_is_too_old_behind_a_dead_site_goes_back),
         T(a_delay_is_told_once),
+        T(a_way_that_can_not_be_is_no_report_s),
         T(who_wants_no_warning_gets_none),
         T(a_start_parks),
         T(what_is_damaged_meanwhile_leaves_the_queue),

@@ -678,6 +678,19 @@ static void a_local_user_submits(void **state)
     assert_null(strstr(stored_text(), "From: <"));
 }
 
+/* 100 commands that bring no message nearer, and 20 errors. */
+static void a_local_flood_ends(void **state)
+{
+    (void)state;
+    session_accept_local(&w.server, NULL, pair(), 1000);
+    hear("220 ");
+    exchange("EHLO localhost\r\n", "250 8BITMIME\r\n");
+    for (int i = 2; i < 120; i++)
+        exchange("NOOP\r\n", "250 ");
+    exchange("NOOP\r\n", "421 4.7.0 ");
+    hear_end();
+}
+
 #define TEST(name)     cmocka_unit_test_setup_teardown(name, open_world, close_world)
 #define TLS_TEST(name) cmocka_unit_test_setup_teardown(name, open_tls_world, close_tls_world)
 
@@ -707,6 +720,7 @@ int main(void)
         TLS_TEST(guessing_is_slow_and_short),
         TLS_TEST(responses_have_a_length_of_their_own),
         TEST(a_local_user_submits),
+        TEST(a_local_flood_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

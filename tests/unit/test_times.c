@@ -83,8 +83,10 @@ static void answer_delivery(struct asked a, uint16_t verdict, bool site_failed)
 static void answer_route(struct asked a)
 {
     struct buf list = BUF_EMPTY(0);
-    struct record_recipient r = {
-        .address = SPAN_LITERAL("alice@example.com"), .transport = SPAN_LITERAL("smtp"), .nexthop = SPAN_LITERAL("[192.0.2.9]")};
+    struct record_recipient r = {.address = SPAN_LITERAL("alice@example.com"),
+                                 .transport = SPAN_LITERAL("smtp"),
+                                 .nexthop = SPAN_LITERAL("[192.0.2.9]"),
+                                 .tls = SPAN_LITERAL("may")};
     record_recipient_add(&list, &r);
     struct message m = {.type = MESSAGE_ROUTED, .fd = -1, .routed = {.code = 250, .recipients = {.count = 1, .bytes = buf_span(&list)}}};
     a.answer(&m, a.arg);

@@ -1,0 +1,46 @@
+#include "qmgr/recipients.h"
+
+#include "common/tlspolicy.h"
+
+#define PATH_MOST 4096
+
+static bool is_one_of(struct span s, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (span_equal(s, span_of(words[i])))
+            return true;
+    }
+    return false;
+}
+
+/* RFC 3461 4.1 */
+static bool notify_good(unsigned notify)
+{
+    return notify == NOTIFY_NEVER || !(notify & ~(unsigned)(NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY));
+}
+
+static bool texts_fit(const struct record_recipient *r)
+{
+    return r->address.n <= RECIPIENT_TEXT_MOST && r->original.n <= RECIPIENT_TEXT_MOST && r->orcpt.n <= RECIPIENT_TEXT_MOST &&
+           r->nexthop.n <= RECIPIENT_TEXT_MOST && r->mailbox.n <= PATH_MOST;
+}
+
+static bool tls_good(struct span tls)
+{
+    enum tlspolicy policy;
+    return tlspolicy_parse(tls, &policy, NULL);
+}
+
+bool recipients_good(struct list list)
+{
+    static const char *const transports[] = {"smtp", "local", "error"};
+    if (list.count < 1 || list.count > ENVELOPE_RECIPIENTS_MOST)
+        return false;
+    for (struct record_recipient r; record_recipient_next(&list, &r);) {
+        if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
+            return false;
+        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!tls_good(r.tls) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
+            return false; /* names of sites are parted by blanks */
+    }
+    return true;
+}
