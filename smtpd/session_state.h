@@ -36,7 +36,6 @@ enum session_wait {
 struct chunk {
     bool reading, last;
     uint64_t size, left;
-    uint64_t before;               /* octets of the message's earlier chunks */
     const struct refusal *refused; /* its octets are thrown away, and then this is said */
 };
 

@@ -43,7 +43,6 @@ static void end_of_chunk(struct session *s)
     } else if (c->last || intake_is_lost(s)) {
         intake_end(s);
     } else {
-        c->before += c->size;
         session_reply(s, 250, "2.0.0", "Ok: %" PRIu64 " octets", c->size);
         s->state = SESSION_COMMAND;
     }
@@ -87,13 +86,12 @@ static const struct refusal *why_not(const struct session *s)
         return &no_mail;
     if (!e->accepted)
         return e->refused ? &nobody : &no_rcpt;
-    return s->chunk.size > settings_of(s)->limit_message_size - s->chunk.before ? &too_large : NULL;
+    return s->chunk.size > settings_of(s)->limit_message_size ? &too_large : NULL; /* their sum is counted with the text */
 }
 
 void session_bdat(struct session *s, const struct command *c)
 {
-    uint64_t before = s->intake ? s->chunk.before : 0;
-    s->chunk = (struct chunk){.reading = true, .last = c->last, .size = c->size, .left = c->size, .before = before};
+    s->chunk = (struct chunk){.reading = true, .last = c->last, .size = c->size, .left = c->size};
     const struct refusal *why = why_not(s);
     if (why)
         session_bdat_refuse(s, why);
