@@ -31,6 +31,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
+#define MARK SPAN_LITERAL("X-Mark: seen\r\n") /* what route wants in front of mail for marked@ */
+
 /* What reached the queue: lines of CR LF, behind our own trace line; octets behind a header, if it is binary. */
 static void check_stored(void)
 {
@@ -38,6 +40,8 @@ static void check_stored(void)
     for (size_t i = 0; !(w.flags & ENVELOPE_BINARY) && i < body.n; i++)
         if ((body.p[i] == '\n') != (i > 0 && body.p[i - 1] == '\r'))
             abort();
+    if (body.n > MARK.n && memcmp(body.p, MARK.p, MARK.n) == 0)
+        body = span_make(body.p + MARK.n, body.n - MARK.n);
     if (body.n && (body.n < 10 || memcmp(body.p, "Received: ", 10) != 0))
         abort();
     buf_clear(&w.body);
