@@ -40,7 +40,7 @@ TESTS    :=
 FUZZERS  :=
 MANUALS  :=
 include common/files.mk
-include $(wildcard conf/files.mk master/files.mk smtpd/files.mk tlsmgr/files.mk auth/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
+include $(wildcard conf/files.mk master/files.mk smtpd/files.mk tlsmgr/files.mk sts/files.mk auth/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
 
 BINARIES := $(PROGRAMS:%=$(B)/bin/%)
 
@@ -128,7 +128,7 @@ $(B)/load/load: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/load/*.c))
 
 # ---- what people call ---------------------------------------------------------------------------------------------------------------------
 
-BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libgsasl-dev libpam0g-dev
+BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libcurl4-openssl-dev libgsasl-dev libpam0g-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
 CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd postgrey ldnsutils swaks msmtp haproxy postfwd curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core libpam-modules testssl.sh python3-cryptography
 
@@ -205,7 +205,7 @@ need-check: need-build
 	@tests/need $(CHECK_PACKAGES)
 
 # clang-tidy (.clang-tidy says what it looks for), a stamp a source that was found clean.
-LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c tlsmgr/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
+LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c tlsmgr/*.c sts/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
 build/lint/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' >$@.text 2>&1 || { cat $@.text; exit 1; }

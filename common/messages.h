@@ -29,6 +29,8 @@ enum protocol {
     PROTOCOL_QMGR_DELIVERY,
     PROTOCOL_RESOLVING,
     PROTOCOL_ROUTE_DNS,
+    PROTOCOL_STS_DNS,
+    PROTOCOL_REMOTE_STS,
     PROTOCOL_ADMIN_QMGR,
     PROTOCOL_LOCAL_WORKER,
     PROTOCOL_SMTPD_TLSMGR
@@ -89,6 +91,7 @@ enum dane_verdict {
     DANE_TROUBLE /* can't be had now: this host must not be used (RFC 7672 2.1) */
 };
 enum count { COUNT_MESSAGE = 1, COUNT_TLS, COUNT_AUTH };
+enum sts_mode { STS_NONE, STS_TESTING, STS_ENFORCE };
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum sign_form { SIGN_ECDSA = 1, SIGN_RSA_PKCS1, SIGN_RSA_PSS };

@@ -33,6 +33,7 @@ enum sandbox_calls {
     SANDBOX_FORK = 64,         /* clone, wait, setuid, setgid, setgroups, Landlock (local's spawner and its workers) */
     SANDBOX_THREADS = 128,     /* clone with CLONE_THREAD */
     SANDBOX_STREAM_TO = 512,   /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect: to `ports` alone, where the kernel can see to that (6.7) */
+    SANDBOX_POLL = 1024,        /* poll (libcurl looks at a socket by it) */
     SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
 };
 
@@ -74,7 +75,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
 int sandbox_confine(int directory, const char *path, struct error *);
 
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr,
- * remote, local, dns, route, tlsmgr count up from it). -1: no such user. */
+ * remote, local, dns, route, tlsmgr, sts count up from it). -1: no such user. */
 int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
 
 #endif

@@ -167,6 +167,8 @@ static const struct call unix_out[] = {
 
 static const struct call pread_only[] = {READ_AT};
 
+static const struct call polling[] = {ALLOW(poll), ALLOW(ppoll)};
+
 static const struct call files_read[] = {
     ALLOW_IF(openat, NONE_OF(2, O_ACCMODE | O_CREAT | O_TRUNC)),
     ALLOW_IF(open, NONE_OF(1, O_ACCMODE | O_CREAT | O_TRUNC)),
@@ -278,6 +280,7 @@ static const struct set sets[] = {
     SET(SANDBOX_STREAM_TO, stream_to),
     SET(SANDBOX_UNIX_OUT, unix_out),
     SET(SANDBOX_PREAD, pread_only),
+    SET(SANDBOX_POLL, polling),
     SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
     SET(SANDBOX_FILES_WRITE, files_write),
     SET(SANDBOX_FORK, forking),

@@ -105,7 +105,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
 
 static int user_by_number(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *error)
 {
-    static const char *const order[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr"};
+    static const char *const order[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts"};
     char *end;
     errno = 0;
     unsigned long first = strtoul(users, &end, 10);

@@ -235,7 +235,7 @@ static int take_all(struct settings *settings, struct span in, struct error *e)
     uint64_t sum, letter;
     if (!take_number(&in, 4, &sum) || sum != table_sum())
         return error_set(e, "configuration slice: made by another version; install all programs of one version and start again");
-    if (!take_number(&in, 1, &letter) || !gets("MSAQRLDOT", (char)letter))
+    if (!take_number(&in, 1, &letter) || !gets("MSAQRLDOTP", (char)letter))
         return error_set(e, "configuration slice: for no program");
     for (size_t i = 0; i < settings_count; i++)
         if (gets(settings_table[i].programs, (char)letter) && take_setting(&settings_table[i], settings, &in, e) < 0)

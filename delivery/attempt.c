@@ -113,7 +113,8 @@ static void on_resolved(const struct message *m, void *arg)
     if (r->verdict == RESOLVE_OK) {
         s->located = r->secure || s->site->nexthop.kind != NEXTHOP_DOMAIN;
         hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts);
-        first_address(s);
+        if (!s->sts_question)
+            first_address(s);
         return;
     }
     if (r->status.n && r->status.n < sizeof status)
@@ -121,6 +122,27 @@ static void on_resolved(const struct message *m, void *arg)
     bool consistent = status[0] == (failed ? '5' : '4');
     session_log(s, r->reason);
     session_give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
+}
+
+/* No answer is no policy: sts keeps those that it knows. */
+static void on_sts(const struct message *m, void *arg)
+{
+    struct session *s = arg;
+    s->sts_question = 0;
+    if (m && m->type == MESSAGE_STS_IS && m->sts_is.mode <= STS_ENFORCE &&
+        (s->sts.mx = strndup(m->sts_is.mx.p ? m->sts_is.mx.p : "", m->sts_is.mx.n)))
+        s->sts.mode = (enum sts_mode)m->sts_is.mode;
+    if (!s->question)
+        first_address(s);
+}
+
+/* Policies are of domains (RFC 8461 2): a host that the administrator named, or a port, has none. */
+static void ask_sts(struct session *s)
+{
+    const struct nexthop *hop = &s->site->nexthop;
+    struct message m = {.type = MESSAGE_STS, .fd = -1, .sts = {.domain = span_of(hop->name)}};
+    if (s->site->tls == TLSPOLICY_DANE && hop->kind == NEXTHOP_DOMAIN && !hop->port_given)
+        s->sts_question = peer_ask(remote.sts, &m, on_sts, s);
 }
 
 void session_resolve(struct session *s)
@@ -138,4 +160,5 @@ void session_resolve(struct session *s)
     m.resolve.port = (uint16_t)hop->port;
     m.resolve.want = RESOLVE_ADDRESSES | (hop->kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0) | (dane ? RESOLVE_TLSA : 0);
     s->question = peer_ask(remote.dns, &m, on_resolved, s);
+    ask_sts(s);
 }

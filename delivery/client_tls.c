@@ -101,7 +101,7 @@ static bool demand_dane(SSL *ssl, const struct host *h, const char *nexthop)
 SSL *client_tls_start(struct client_tls *t, enum security level, const struct host *h, const char *nexthop, SSL_SESSION *resume)
 {
     if (level != SECURITY_DANE)
-        return stream_tls_client(t->context, h->name, level == SECURITY_VERIFY, resume);
+        return stream_tls_client(t->context, h->name, level == SECURITY_VERIFY || level == SECURITY_STS, resume);
     SSL *ssl = stream_tls_client(t->context, h->base, false, resume);
     if (ssl && demand_dane(ssl, h, nexthop))
         return ssl;

@@ -71,6 +71,8 @@ static void peer(const char *role, uint32_t instance, int fd)
         connect_qmgr(fd);
     else if (strcmp(role, "dns") == 0)
         peer_connect(remote.dns, fd);
+    else if (strcmp(role, "sts") == 0)
+        peer_connect(remote.sts, fd);
     else
         close(fd);
 }
@@ -97,6 +99,7 @@ static int prepare(const struct settings *settings, struct error *e)
     remote.settings = settings;
     remote.base = program_base();
     remote.dns = peer_new(remote.base, "dns", 1u << PROTOCOL_RESOLVING);
+    remote.sts = peer_new(remote.base, "sts", 1u << PROTOCOL_REMOTE_STS);
     remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
     return remote.tls ? 0 : -1;
 }

@@ -9,7 +9,7 @@
 struct remote {
     const struct settings *settings;
     struct event_base *base;
-    struct peer *dns;
+    struct peer *dns, *sts;
     struct client_tls *tls;
 };
 

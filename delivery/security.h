@@ -5,7 +5,10 @@
  *       TLSA records, proved         --> DANE      (RFC 7672)
  *       ... none of which is of use  --> ENCRYPT   (RFC 7672 2.2; dane-only: UNUSABLE)
  *       ... that can't be had now    --> UNUSABLE: the next host, or later
- *       none                         --> MAY       (RFC 7435; dane-only: UNUSABLE)
+ *       none                         --> dane-only: UNUSABLE; else what MTA-STS says of the next hop's domain (RFC 8461):
+ *           a policy to enforce that has the host among its mx  --> STS: a certificate that an authority signed for its name
+ *           ... that has not                                    --> UNUSABLE
+ *           a policy for tests, or none                         --> MAY (RFC 7435)
  */
 #ifndef POSTINO_SECURITY_H
 #define POSTINO_SECURITY_H
@@ -13,10 +16,27 @@
 #include "common/tlspolicy.h"
 #include "delivery/hosts.h"
 
-enum security { SECURITY_NONE, SECURITY_MAY, SECURITY_ENCRYPT, SECURITY_VERIFY, SECURITY_DANE, SECURITY_FINGERPRINT, SECURITY_UNUSABLE };
+enum security {
+    SECURITY_NONE,
+    SECURITY_MAY,
+    SECURITY_ENCRYPT,
+    SECURITY_VERIFY,
+    SECURITY_DANE,
+    SECURITY_STS,
+    SECURITY_FINGERPRINT,
+    SECURITY_UNUSABLE
+};
+
+/* The MTA-STS policy of a next hop; all zero: none. */
+struct security_sts {
+    enum sts_mode mode;
+    char *mx; /* as in STS_IS */
+};
+
+bool security_sts_names(const char *mx, const char *host); /* RFC 8461 4.1: a host or "*.domain", for one label in front */
 
 /* `why`: UNUSABLE: the reason, for a log and a report. */
-enum security security_of(enum tlspolicy, const struct host *, const char **why);
+enum security security_of(enum tlspolicy, const struct host *, const struct security_sts *, const char **why);
 /* REQUIRETLS (RFC 8689 4.2.1): who it is must be proved, where the route alone would not ask. `located`: where the host's name is from can be relied on,
  * DNSSEC or the route itself; no authority's word for a name helps where the name is a stranger's. */
 enum security security_required(enum security, bool located, const char **why);

@@ -63,6 +63,7 @@ static void destroy(struct session *s)
     hosts_free(&s->hosts);
     reply_free(&s->reply);
     buf_free(&s->security);
+    free(s->sts.mx);
     buf_free(&s->domains);
     event_free(s->starter);
     free(s);
@@ -76,6 +77,7 @@ void session_release(struct session *s)
     stream_free(s->stream);
     s->stream = NULL;
     peer_cancel(remote.dns, s->question);
+    peer_cancel(remote.sts, s->sts_question);
     *(s->prev ? &s->prev->next : &all) = s->next;
     if (s->next)
         s->next->prev = s->prev;
@@ -195,7 +197,7 @@ void session_connect(struct session *s)
     reply_begin(&s->reply);
     snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
     const char *why;
-    s->level = security_of(s->site->tls, h, &why);
+    s->level = security_of(s->site->tls, h, &s->sts, &why);
     if (s->site->require_tls)
         s->level = security_required(s->level, s->located, &why);
     if (s->site->require_tls && !s->located && s->level == SECURITY_UNUSABLE) {

@@ -60,6 +60,8 @@ struct session {
     bool gone;         /* to be freed when its handler returns */
     int depth;         /* of handlers */
     uint32_t question; /* to dns */
+    uint32_t sts_question;
+    struct security_sts sts;
     struct event *starter;
     struct hosts hosts;
     size_t at;      /* the address in use */

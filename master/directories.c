@@ -119,62 +119,71 @@ static int prepare_empty(const char *path, struct error *error)
     return status;
 }
 
-/* A directory of root's with nothing in it (made by hand, or by a package) may become the spool; one of a stranger's may not. */
-static int give_spool(int fd, const char *path, uid_t uid, gid_t gid, struct error *error)
+/* What one program alone reads and writes. */
+struct own {
+    const char *setting, *path, *user;
+};
+
+/* A directory of root's with nothing in it (made by hand, or by a package) may become it; one of a stranger's may not. */
+static int give(int fd, const struct own *own, uid_t uid, gid_t gid, struct error *error)
 {
     struct stat st;
     bool empty = false;
     if (fstat(fd, &st) != 0)
-        return error_set(error, "%s (directory.spool): %s", path, strerror(errno));
+        return error_set(error, "%s (%s): %s", own->path, own->setting, strerror(errno));
     if (st.st_uid == uid)
         return 0;
     if (st.st_uid != geteuid() || is_empty(fd, &empty) != 0 || !empty)
         return error_set(error,
-                         "%s (directory.spool) belongs to uid %u, and must belong to the qmgr user, uid %u: chown -R it if the mail in it "
-                         "is this host's",
-                         path, (unsigned)st.st_uid, (unsigned)uid);
+                         "%s (%s) belongs to uid %u, and must belong to the %s user, uid %u: chown -R it if what is in it is "
+                         "this host's",
+                         own->path, own->setting, (unsigned)st.st_uid, own->user, (unsigned)uid);
     if (fchown(fd, uid, gid) != 0)
-        return error_set(error, "%s (directory.spool) can't be given to uid %u: %s", path, (unsigned)uid, strerror(errno));
+        return error_set(error, "%s (%s) can't be given to uid %u: %s", own->path, own->setting, (unsigned)uid, strerror(errno));
     return 0;
 }
 
-static int close_spool(int fd, const char *path, struct error *error)
+static int close_to_others(int fd, const struct own *own, struct error *error)
 {
     struct stat st;
     if (fstat(fd, &st) != 0)
-        return error_set(error, "%s (directory.spool): %s", path, strerror(errno));
+        return error_set(error, "%s (%s): %s", own->path, own->setting, strerror(errno));
     if ((st.st_mode & 07777) == 0700)
         return 0;
     if (st.st_mode & 077)
-        log_warning("%s (directory.spool) was open to others (mode %04o); it is now 0700", path, (unsigned)st.st_mode & 07777);
+        log_warning("%s (%s) was open to others (mode %04o); it is now 0700", own->path, own->setting, (unsigned)st.st_mode & 07777);
     if (fchmod(fd, 0700) != 0)
-        return error_set(error, "%s (directory.spool) can't be given mode 0700: %s", path, strerror(errno));
+        return error_set(error, "%s (%s) can't be given mode 0700: %s", own->path, own->setting, strerror(errno));
     return 0;
 }
 
-static int prepare_spool(const struct settings *settings, bool unprivileged, struct error *error)
+static int prepare_own(const char *users, const struct own *own, bool unprivileged, struct error *error)
 {
-    const char *path = settings->directory_spool;
     uid_t uid = geteuid();
     gid_t gid = getegid();
     bool made;
-    if (!unprivileged && sandbox_user(settings->users, programs[PROGRAM_QMGR].name, &uid, &gid, error) != 0)
+    if (!unprivileged && sandbox_user(users, own->user, &uid, &gid, error) != 0)
         return -1;
-    int fd = directory_open(path, 0700, &made, error);
+    int fd = directory_open(own->path, 0700, &made, error);
     if (fd < 0)
         return -1;
-    int status = give_spool(fd, path, uid, gid, error);
+    int status = give(fd, own, uid, gid, error);
     if (status == 0)
-        status = close_spool(fd, path, error);
+        status = close_to_others(fd, own, error);
     close(fd);
     return status;
 }
 
 int directories_prepare(const struct settings *settings, bool unprivileged, struct error *error)
 {
+    const struct own own[] = {{"directory.spool", settings->directory_spool, programs[PROGRAM_QMGR].name},
+                              {"directory.sts", settings->directory_sts, programs[PROGRAM_STS].name}};
     bool made;
-    if (prepare_empty(settings->directory_empty, error) != 0 || prepare_spool(settings, unprivileged, error) != 0)
+    if (prepare_empty(settings->directory_empty, error) != 0)
         return -1;
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        if (prepare_own(settings->users, &own[i], unprivileged, error) != 0)
+            return -1;
     int run = directory_open(settings->directory_run, 0755, &made, error);
     if (run >= 0 && ours(run, "directory.run", settings->directory_run, error) != 0) {
         close(run);

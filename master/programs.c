@@ -11,6 +11,7 @@ const struct program_row programs[PROGRAM_COUNT] = {
     [PROGRAM_ROUTE] = {.name = "route", .letter = 'O', .step = STOP_REST},
     [PROGRAM_AUTH] = {.name = "auth", .letter = 'A', .step = STOP_REST},
     [PROGRAM_TLSMGR] = {.name = "tlsmgr", .letter = 'T', .step = STOP_REST},
+    [PROGRAM_STS] = {.name = "sts", .letter = 'P', .step = STOP_REST},
     [PROGRAM_REMOTE] = {.name = "remote", .letter = 'R', .step = STOP_REST},
     [PROGRAM_LOCAL] = {.name = "local", .letter = 'L', .step = STOP_REST},
     [PROGRAM_QMGR] = {.name = "qmgr", .letter = 'Q', .stays = true, .unix_name = "queue", .step = STOP_QUEUE},
@@ -30,6 +31,8 @@ const struct edge_row edges[EDGE_COUNT] = {
     {PROGRAM_QMGR, PROGRAM_LOCAL, SPEAKS(QMGR_DELIVERY)},
     {PROGRAM_QMGR, PROGRAM_DNS, SPEAKS(RESOLVING)},
     {PROGRAM_REMOTE, PROGRAM_DNS, SPEAKS(RESOLVING)},
+    {PROGRAM_REMOTE, PROGRAM_STS, SPEAKS(REMOTE_STS)},
+    {PROGRAM_STS, PROGRAM_DNS, SPEAKS(RESOLVING) | SPEAKS(STS_DNS)},
     {PROGRAM_ROUTE, PROGRAM_DNS, SPEAKS(ROUTE_DNS) | SPEAKS(RESOLVING)},
 };
 

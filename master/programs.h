@@ -8,8 +8,18 @@
 
 struct settings;
 
-enum program_id { PROGRAM_DNS, PROGRAM_ROUTE, PROGRAM_AUTH, PROGRAM_TLSMGR, PROGRAM_REMOTE, PROGRAM_LOCAL, PROGRAM_QMGR, PROGRAM_SMTPD };
-#define PROGRAM_COUNT 8
+enum program_id {
+    PROGRAM_DNS,
+    PROGRAM_ROUTE,
+    PROGRAM_AUTH,
+    PROGRAM_TLSMGR,
+    PROGRAM_STS,
+    PROGRAM_REMOTE,
+    PROGRAM_LOCAL,
+    PROGRAM_QMGR,
+    PROGRAM_SMTPD
+};
+#define PROGRAM_COUNT 9
 
 /* Which programs end in which step of a stop: those that take mail in first, then the queue, then whom it asks. */
 enum stop_step { STOP_INTAKE, STOP_QUEUE, STOP_REST, STOP_DONE };
@@ -31,7 +41,7 @@ struct edge_row {
 };
 
 extern const struct program_row programs[PROGRAM_COUNT];
-#define EDGE_COUNT 10
+#define EDGE_COUNT 12
 extern const struct edge_row edges[EDGE_COUNT];
 
 size_t program_processes(enum program_id, const struct settings *);

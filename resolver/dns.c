@@ -1,5 +1,6 @@
 /* postino-dns: answers RESOLVE (the hosts of a next hop) and NAME (of a client) from libunbound, which runs on our event loop and starts no
  * thread. */
+#include "common/address.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "resolver/clientname.h"
@@ -14,6 +15,7 @@
 #include <unbound.h>
 #include <unistd.h>
 
+#define TXT_MOST    ((size_t)256 << 10) /* octets of all records of a name */
 #define RESOLV_CONF "/etc/resolv.conf"
 
 /* A question of one of the programs that ask us; it ends with its answer, or with its edge. */
@@ -23,6 +25,7 @@ struct job {
     uint32_t id;
     struct resolve *resolve;
     struct clientname *name;
+    struct question_wait *texts;
 };
 
 struct edge {
@@ -82,6 +85,47 @@ static void take_resolve(struct edge *edge, const struct message *m)
         job->resolve = r;
 }
 
+/* The strings of a record are one text (RFC 7208 3.3, as RFC 8461 3.1 wants it). */
+static void add_txt(struct buf *out, const struct wire_record *r)
+{
+    struct buf text = BUF_EMPTY(UINT16_MAX);
+    for (size_t at = 0; at < r->length; at += r->data[at] + 1u) {
+        size_t n = r->data[at], left = r->length - at - 1u;
+        buf_add(&text, r->data + at + 1, n < left ? n : left);
+    }
+    record_txt_add(out, &(struct record_txt){.data = buf_span(&text)});
+    buf_free(&text);
+}
+
+static void texts_found(const struct question_answer *a, void *arg)
+{
+    struct job *job = arg;
+    struct buf list = BUF_EMPTY(TXT_MOST);
+    uint32_t count = 0;
+    for (size_t i = 0; a->result == QUESTION_OK && i < a->count && list.len + a->records[i].length + 16u < TXT_MOST; i++, count++)
+        add_txt(&list, &a->records[i]);
+    unsigned verdict = a->result == QUESTION_OK ? RESOLVE_OK : a->result == QUESTION_DEFERRED ? RESOLVE_DEFERRED : RESOLVE_FAILED;
+    struct message m = {
+        .type = MESSAGE_TXTS, .id = job->id, .fd = -1, .txts = {.verdict = (uint16_t)verdict, .records = {count, buf_span(&list)}}};
+    channel_send(job->edge->channel, &m);
+    buf_free(&list);
+    job_end(job);
+}
+
+static void take_txt(struct edge *edge, const struct message *m)
+{
+    struct job *job = job_new(edge, m->id);
+    char name[256];
+    struct span wanted = m->txt.name;
+    if (wanted.n < sizeof name && address_is_domain(wanted, false)) {
+        snprintf(name, sizeof name, "%.*s", SPAN_ARG(wanted));
+        job->texts = question_ask(name, WIRE_TXT, texts_found, job);
+        return;
+    }
+    channel_send(edge->channel, &(struct message){.type = MESSAGE_TXTS, .id = m->id, .fd = -1, .txts = {.verdict = RESOLVE_FAILED}});
+    job_end(job);
+}
+
 static void take_name(struct edge *edge, const struct message *m)
 {
     struct job *job = job_new(edge, m->id);
@@ -99,6 +143,8 @@ static void edge_message(struct channel *c, const struct message *m, void *arg)
         take_resolve(arg, m);
     else if (m->type == MESSAGE_NAME)
         take_name(arg, m);
+    else if (m->type == MESSAGE_TXT)
+        take_txt(arg, m);
 }
 
 static void edge_closed(struct channel *c, void *arg)
@@ -110,6 +156,7 @@ static void edge_closed(struct channel *c, void *arg)
             resolve_cancel(job->resolve);
         if (job->name != NULL)
             clientname_cancel(job->name);
+        question_cancel(job->texts);
         job_end(job);
     }
     channel_free(c);
@@ -127,6 +174,8 @@ static void peer(const char *role, uint32_t instance, int fd)
     unsigned protocols = 1u << PROTOCOL_RESOLVING;
     if (strcmp(role, "route") == 0)
         protocols |= 1u << PROTOCOL_ROUTE_DNS;
+    if (strcmp(role, "sts") == 0)
+        protocols |= 1u << PROTOCOL_STS_DNS;
     edge->channel = channel_new(program_base(), fd, role, protocols, SIDE_SERVER, &handler, edge);
 }
 

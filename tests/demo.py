@@ -84,8 +84,8 @@ class Instance:
             os.chown(self.path("mail"), MAIL_UID, MAIL_UID)
         users = "users = \"%d\"\n" % first_uid if AS_ROOT else ""
         with open(self.path("postino.conf"), "w") as f:
-            f.write("hostname = \"%s\"\n%sdirectory {\n    spool = \"%s\"\n    run = \"%s\"\n    empty = \"%s\"\n    programs = \"%s\"\n}\nlog { to = \"%s\" }\n%s" % (
-                hostname, users, self.path("spool"), self.path("sockets"), self.path("empty"), programs, self.path("log"), text))
+            f.write("hostname = \"%s\"\n%sdirectory {\n    spool = \"%s\"\n    run = \"%s\"\n    empty = \"%s\"\n    sts = \"%s\"\n    programs = \"%s\"\n}\nlog { to = \"%s\" }\n%s" % (
+                hostname, users, self.path("spool"), self.path("sockets"), self.path("empty"), self.path("sts"), programs, self.path("log"), text))
         self.first_uid = first_uid
 
     def path(self, *names):

@@ -162,8 +162,8 @@ class Host:
             "relay_from = { %s }" % ", ".join("\"%s\"" % n for n in relay_from),
             "password_file = \"%s\"" % self.path("passwd"),
             "aliases = \"hash:%s\"" % self.path("aliases"),
-            "directory {\n  spool = \"%s\"\n  run = \"%s\"\n  empty = \"%s\"\n  programs = \"%s\"\n}" % (
-                self.path("spool"), self.path("run"), self.path("empty"), bin_directory(self.variant)),
+            "directory {\n  spool = \"%s\"\n  run = \"%s\"\n  empty = \"%s\"\n  sts = \"%s\"\n  programs = \"%s\"\n}" % (
+                self.path("spool"), self.path("run"), self.path("empty"), self.path("sts"), bin_directory(self.variant)),
             "log { to = \"stderr\" level = \"debug\" }",
             "remote { loopback = yes }" if "loopback" not in settings else "",
         ]

@@ -171,7 +171,7 @@ class ToPostfix(unittest.TestCase):
         os.chmod(directory, 0o777)
         self.addCleanup(subprocess.run, ["rm", "-rf", directory])
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        sink = subprocess.Popen(["smtp-sink"] + user + ["-d", directory + "/m.", "-8", "127.0.0.1:%d" % port, "100"], stdin=subprocess.DEVNULL,
+        sink = subprocess.Popen(["smtp-sink"] + user + ["-d", directory + "/m.", "127.0.0.1:%d" % port, "100"], stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL)
         self.addCleanup(sink.wait)
         self.addCleanup(sink.terminate)
@@ -183,7 +183,7 @@ class ToPostfix(unittest.TestCase):
             with open(os.path.join(directory, os.listdir(directory)[0]), "rb") as f:
                 got = f.read()
             # smtp-sink writes X- lines and its own Received: in front
-            self.assertIn(b"X-Mail-Args: <a@client.example>", got)
+            self.assertIn(b"X-Mail-Args: <a@client.example> BODY=8BITMIME", got)
             self.assertTrue(got.replace(b"\r\n", b"\n").rstrip(b"\n").endswith(TEXT.replace(b"\r\n", b"\n").rstrip(b"\n")), got)
 
 

@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import DOMAIN, FIRST_UID, Host, program, wait_for  # noqa: E402
 
-PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr"}
+PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts"}
 ALICE = "alice@" + DOMAIN
 
 
@@ -170,7 +170,7 @@ class Reload(MasterTest):
         for subject in ("through", "through again", "other", "new"):
             self.arrives(subject)
         wait_for(lambda: not old & self.pids("smtpd") and len(self.pids("smtpd")) == 2, 10)
-        wait_for(lambda: len(self.host.pids()) == 10, 15)  # nobody of the former generations is left
+        wait_for(lambda: len(self.host.pids()) == 11, 15)  # nobody of the former generations is left
         self.assertEqual(self.host.pid_of("qmgr"), qmgr)
 
     def test_a_changed_setting_holds_for_new_sessions(self):

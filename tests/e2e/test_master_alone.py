@@ -15,9 +15,9 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import free_port, program, wait_for  # noqa: E402
 
-PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr")
+PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts")
 EDGES = {("smtpd", "route"), ("smtpd", "auth"), ("smtpd", "qmgr"), ("smtpd", "tlsmgr"), ("qmgr", "route"), ("qmgr", "remote"), ("qmgr", "local"), ("qmgr", "dns"),
-         ("remote", "dns"), ("route", "dns")}
+         ("remote", "dns"), ("remote", "sts"), ("sts", "dns"), ("route", "dns")}
 ROOT_USER = os.geteuid() == 0
 
 
@@ -48,9 +48,9 @@ class Stage:
     def configure(self, more="", run=None, port=None, log="stderr"):
         with open(self.path("postino.conf"), "w") as f:
             f.write('hostname = "mx.example.org"\nusers = "64500"\nsmtpd_processes = 2\nstop_grace = 1s\naliases = {}\npassword_file = "%s"\n'
-                    'directory { spool = "%s" run = "%s" empty = "%s" programs = "%s" }\nlog { to = "%s" level = debug }\n'
+                    'directory { spool = "%s" run = "%s" empty = "%s" sts = "%s" programs = "%s" }\nlog { to = "%s" level = debug }\n'
                     'listener "smtp" { port = %d address = "127.0.0.1" }\n%s\n' % (
-                        self.path("passwd"), self.path("spool"), run or self.path("run"), self.path("empty"), self.path("bin"), log,
+                        self.path("passwd"), self.path("spool"), run or self.path("run"), self.path("empty"), self.path("sts"), self.path("bin"), log,
                         port or self.port, more))
         open(self.path("passwd"), "w").close()
 

@@ -47,11 +47,28 @@ class Names:
                 self.channel.send("RESOLVED", request=question.request, **self.answer(question.name))
 
 
+class Policies:
+    """The sts program: answers STS from a table of {domain: (mode, hosts)}."""
+
+    def __init__(self, channel):
+        self.channel, self.table, self.asked = channel, {}, []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(frames.Closed, OSError, ValueError):
+            while True:
+                question = self.channel.receive(None)
+                self.asked.append(question.domain)
+                mode, mx = self.table.get(question.domain, (frames.STS_NONE, ""))
+                self.channel.send("STS_IS", request=question.request, mode=mode, mx=mx, id="1" if mode else "")
+
+
 class Remote(Driven):
     def __init__(self, settings="", rest=""):
         self.port = host.free_port()
         text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, TIMES if "_timeout" not in settings else "", settings, rest)
-        super().__init__("remote", text, edges=("qmgr", "dns"))
+        super().__init__("remote", text, edges=("qmgr", "dns", "sts"))
+        self.policies = Policies(self.edges["sts"])
         self.names = Names(self.edges["dns"])
         self.names.table["a.example"] = "127.0.0.2"
         self.names.table["two.example"] = "127.0.0.2 127.0.0.3"
@@ -421,7 +438,8 @@ class Loopback(Base):
     @classmethod
     def setUpClass(cls):
         cls.smarthost = host.free_port()
-        cls.remote = Driven("remote", 'remote { %s }\nroute "*" { via = "smtp:[127.0.0.1]:%d" }' % (TIMES, cls.smarthost), edges=("qmgr", "dns"))
+        cls.remote = Driven("remote", 'remote { %s }\nroute "*" { via = "smtp:[127.0.0.1]:%d" }' % (TIMES, cls.smarthost), edges=("qmgr", "dns", "sts"))
+        self.policies = Policies(self.edges["sts"])
         cls.remote.names = Names(cls.remote.edges["dns"])
         cls.remote.names.table["lo.example"] = "127.0.0.2 ::1"
 

@@ -39,10 +39,10 @@ class Certificates:
     def path(self, name):
         return os.path.join(self.directory, name)
 
-    def sign(self, name, days="30"):
+    def sign(self, name, days="30", more=()):
         key, request, leaf, chain = (self.path(name + end) for end in (".key", ".csr", ".leaf", ".crt"))
         with open(self.path("extensions"), "w", encoding="ascii") as out:
-            out.write("subjectAltName=DNS:%s\n" % name)
+            out.write("subjectAltName=%s\n" % ",".join("DNS:" + n for n in (name, *more)))
         openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=" + name, "-keyout", key, "-out", request)
         openssl("x509", "-req", "-in", request, "-CA", self.authority[0], "-CAkey", self.authority[1], "-CAcreateserial", "-days", days, "-extfile", self.path("extensions"),
                 "-out", leaf)
@@ -216,6 +216,74 @@ class Dane(Security):
             with self.remote.server(certificate=self.made.alone):
                 self.remote.deliver(tls=tls)
             self.assertEqual([bool(want & frames.RESOLVE_TLSA) for _, want in self.remote.names.asked], [wanted], tls)
+
+
+class Sts(Security):
+    """RFC 8461: what postino-remote makes of a policy. postino-sts, which fetches it, is tested in test_sts."""
+
+    @classmethod
+    def setUpClass(cls):
+        made = Certificates()
+        cls.rest = 'tls { authorities = "%s" }' % made.authority[0]
+        super().setUpClass()
+        cls.made.close()
+        cls.made = made
+
+    def policy(self, mode, mx, dane=frames.DANE_NONE):
+        self.remote.policies.table["a.example"] = mode, mx
+        self.addCleanup(self.remote.policies.table.clear)
+        self.publish(dane=dane)
+
+    def test_a_host_of_the_policy_with_its_name_proved(self):
+        for mx in (BASE, "*.a.example", "other.example MX0.A.Example"):
+            self.policy(frames.STS_ENFORCE, mx)
+            self.delivered(self.made.signed, ", sts, verified")
+
+    def test_a_certificate_that_proves_it_not(self):
+        self.policy(frames.STS_ENFORCE, BASE)
+        for certificate in (self.made.alone, self.made.elsewhere, self.made.of_domain):
+            self.deferred(certificate, "certificate")
+
+    def test_a_host_that_is_not_in_the_policy_is_not_used(self):
+        for mx in ("", "a.example", "*.example", "*.mx0.a.example", "x" + BASE, "*"):
+            self.policy(frames.STS_ENFORCE, mx)
+            server = self.deferred(self.made.signed, "not among the hosts of the domain's MTA-STS policy")
+            self.assertEqual(server.sessions, [])
+
+    def test_there_is_no_way_back_to_plain(self):
+        self.policy(frames.STS_ENFORCE, BASE)
+        self.deferred(None, "TLS is required, but was not offered", "4.7.4")
+        self.deferred(self.made.signed, "in reply to STARTTLS", "4.7.4", STARTTLS="454 4.7.0 not now")
+
+    def test_testing_and_none_change_nothing(self):
+        for mode in (frames.STS_TESTING, frames.STS_NONE, 77):
+            self.policy(mode, "elsewhere.example")
+            self.delivered(self.made.alone, ", may, not verified")
+
+    def test_dane_comes_first(self):
+        self.policy(frames.STS_ENFORCE, "elsewhere.example")
+        self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)))
+        self.delivered(self.made.alone, "dane, verified 3 1 1")
+        self.publish(dane=frames.DANE_TROUBLE)
+        self.deferred(self.made.signed, "its TLSA records can't be had now")
+
+    def test_it_is_asked_for_domains_whose_route_says_nothing_else(self):
+        for tls, nexthop, wanted in (("dane", "a.example", ["a.example"]), ("dane", "[mx0.a.example]", []), ("dane", "a.example:%d" % self.remote.port, []),
+                                     ("may", "a.example", []), ("dane-only", "a.example", []), ("encrypt", "a.example", [])):
+            del self.remote.policies.asked[:]
+            self.remote.deliver(tls=tls, nexthop=nexthop)
+            self.assertEqual(self.remote.policies.asked, wanted, (tls, nexthop))
+
+    def test_an_sts_that_dies_keeps_no_mail(self):
+        self.remote.edges["sts"].close()
+        try:
+            self.publish(dane=frames.DANE_NONE)
+            with self.remote.server() as server:
+                self.remote.send(tls="dane")
+                self.remote.policies.__init__(self.remote.connect("sts"))
+                self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+        finally:
+            pass
 
 
 class Fingerprints(Security):

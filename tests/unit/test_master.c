@@ -44,8 +44,8 @@ static void the_edges_are_those_of_the_architecture(void **state)
 {
     (void)state;
     static const char *const list[EDGE_COUNT][2] = {
-        {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"},
-        {"qmgr", "remote"}, {"qmgr", "local"}, {"qmgr", "dns"},   {"remote", "dns"},   {"route", "dns"},
+        {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"}, {"qmgr", "remote"},
+        {"qmgr", "local"},  {"qmgr", "dns"},   {"remote", "dns"}, {"remote", "sts"},   {"sts", "dns"},    {"route", "dns"},
     };
     for (size_t i = 0; i < EDGE_COUNT; i++)
         check_edge(list[i][0], list[i][1]);
@@ -58,7 +58,7 @@ static void programs_have_their_own_letters(void **state)
     for (size_t i = 0; i < PROGRAM_COUNT; i++) {
         assert_non_null(programs[i].name);
         assert_null(strchr(letters, programs[i].letter));
-        assert_non_null(strchr("SAQRLDOT", programs[i].letter));
+        assert_non_null(strchr("SAQRLDOTP", programs[i].letter));
         letters[i] = programs[i].letter;
     }
 }

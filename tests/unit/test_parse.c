@@ -572,7 +572,7 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr; do echo >bin/postino-$p; chmod 755 bin/postino-$p; "
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts; do echo >bin/postino-$p; chmod 755 bin/postino-$p; "
         "done",
         dir);
     run("cd %s && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && openssl rsa -aes128 -passout pass:x -in a.key -out "

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-static const char letters[] = "MSAQRLDOT";
+static const char letters[] = "MSAQRLDOTP";
 
 static const struct setting *global(const char *section, const char *name)
 {

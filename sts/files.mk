@@ -1,0 +1,9 @@
+PROGRAMS += postino-sts
+postino-sts_SRC := sts/sts.c sts/domains.c sts/fetch.c sts/store.c sts/policy.c
+postino-sts_LIBS = $(COMMON_LIBS) -lcurl
+MANUALS += sts/postino-sts.8
+TESTS += test_sts
+test_sts_SRC := sts/policy.c sts/store.c
+FUZZERS += fuzz_sts
+fuzz_sts_SRC := sts/policy.c
+fuzz_sts_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3

@@ -1,0 +1,162 @@
+#include "sts/policy.h"
+
+#include "common/address.h"
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static struct span trim(struct span s)
+{
+    while (s.n && is_blank(*s.p))
+        s = span_make(s.p + 1, s.n - 1);
+    while (s.n && is_blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+/* What is before the next `end`, and the rest behind it. */
+static struct span until(struct span *rest, char end)
+{
+    const char *p = rest->n ? memchr(rest->p, end, rest->n) : NULL;
+    struct span front = span_make(rest->p, p ? (size_t)(p - rest->p) : rest->n);
+    *rest = p ? span_make(p + 1, rest->n - front.n - 1) : span_make(rest->p + rest->n, 0);
+    return front;
+}
+
+/* ---- the record ------------------------------------------------------------------------------------------------------------------ */
+
+bool sts_is_record(struct span txt)
+{
+    return span_equal(trim(until(&txt, ';')), SPAN_LITERAL("v=STSv1"));
+}
+
+static bool take_id(struct span value, char id[STS_ID])
+{
+    if (value.n < 1 || value.n >= STS_ID)
+        return false;
+    for (size_t i = 0; i < value.n; i++)
+        if (!((value.p[i] >= '0' && value.p[i] <= '9') || ((value.p[i] | 0x20) >= 'a' && (value.p[i] | 0x20) <= 'z')))
+            return false;
+    memcpy(id, value.p, value.n);
+    id[value.n] = '\0';
+    return true;
+}
+
+bool sts_record_parse(struct span txt, char id[STS_ID])
+{
+    bool found = false;
+    if (!sts_is_record(txt))
+        return false;
+    until(&txt, ';');
+    while (txt.n) {
+        struct span value = trim(until(&txt, ';')), key = until(&value, '=');
+        if (!span_equal(key, SPAN_LITERAL("id")))
+            continue;
+        if (found || !take_id(value, id))
+            return false;
+        found = true;
+    }
+    return found;
+}
+
+/* ---- the policy ------------------------------------------------------------------------------------------------------------------ */
+
+struct seen {
+    bool version, mode, max_age;
+    unsigned mx;
+};
+
+static bool take_mode(struct span value, struct sts_policy *p)
+{
+    static const struct {
+        struct span word;
+        enum sts_mode mode;
+    } words[] = {{{"none", 4}, STS_NONE}, {{"testing", 7}, STS_TESTING}, {{"enforce", 7}, STS_ENFORCE}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (!span_equal(value, words[i].word))
+            continue;
+        p->mode = words[i].mode;
+        return true;
+    }
+    return false;
+}
+
+/* Up to ten digits; more than a year is a year. */
+static bool take_max_age(struct span value, struct sts_policy *p)
+{
+    uint64_t n = 0;
+    if (value.n < 1 || value.n > 10)
+        return false;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return false;
+        n = n * 10 + (uint64_t)(value.p[i] - '0');
+    }
+    p->max_age = n < STS_MAX_AGE_MOST ? n : STS_MAX_AGE_MOST;
+    return true;
+}
+
+static bool take_mx(struct span value, struct sts_policy *p)
+{
+    bool wild = value.n > 2 && value.p[0] == '*' && value.p[1] == '.';
+    struct span name = wild ? span_make(value.p + 2, value.n - 2) : value;
+    if (!address_is_domain(name, false))
+        return false;
+    if (p->mx.len)
+        buf_add_char(&p->mx, ' ');
+    for (size_t i = 0; i < value.n; i++)
+        buf_add_char(&p->mx, value.p[i] >= 'A' && value.p[i] <= 'Z' ? (char)(value.p[i] | 0x20) : value.p[i]);
+    return !p->mx.failed;
+}
+
+/* Of all but mx the first counts; what is not known is passed over. NULL, or what is wrong. */
+static const char *take_line(struct span key, struct span value, struct sts_policy *p, struct seen *seen)
+{
+    if (span_equal(key, SPAN_LITERAL("version")) && !seen->version) {
+        seen->version = true;
+        return span_equal(value, SPAN_LITERAL("STSv1")) ? NULL : "its version is not STSv1";
+    }
+    if (span_equal(key, SPAN_LITERAL("mode")) && !seen->mode) {
+        seen->mode = true;
+        return take_mode(value, p) ? NULL : "its mode is none that there is";
+    }
+    if (span_equal(key, SPAN_LITERAL("max_age")) && !seen->max_age) {
+        seen->max_age = true;
+        return take_max_age(value, p) ? NULL : "its max_age is no number of seconds";
+    }
+    if (!span_equal(key, SPAN_LITERAL("mx")))
+        return NULL;
+    if (++seen->mx > STS_MX_MOST)
+        return "it names too many MX hosts";
+    return take_mx(value, p) ? NULL : "an mx of it is no name of a host";
+}
+
+static const char *missing(const struct sts_policy *p, const struct seen *seen)
+{
+    if (!seen->version)
+        return "it has no version";
+    if (!seen->mode)
+        return "it has no mode";
+    if (!seen->max_age)
+        return "it has no max_age";
+    return p->mode != STS_NONE && !seen->mx ? "it names no mx" : NULL;
+}
+
+bool sts_policy_parse(struct span text, struct sts_policy *p, const char **why)
+{
+    struct seen seen = {0};
+    *p = (struct sts_policy){.mx = BUF_EMPTY(STS_MX_MOST * 260)};
+    *why = text.n > STS_TEXT_MOST ? "it is too long" : NULL;
+    while (text.n && !*why) {
+        struct span line = until(&text, '\n');
+        if (line.n && line.p[line.n - 1] == '\r')
+            line.n--;
+        struct span key = until(&line, ':');
+        *why = take_line(key, trim(line), p, &seen);
+    }
+    if (!*why)
+        *why = missing(p, &seen);
+    return *why == NULL;
+}

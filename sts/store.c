@@ -1,0 +1,118 @@
+#include "sts/store.h"
+
+#include "common/address.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAGIC     "Postino STS 1\n"
+#define FRONT     ((size_t)200)
+#define FILE_MOST (STS_TEXT_MOST + FRONT)
+#define NEW       ".new"
+
+static int directory = -1;
+
+void store_setup(int fd)
+{
+    directory = fd;
+}
+
+static bool is_name(const char *domain)
+{
+    return domain[0] != '.' && !strchr(domain, '/') && address_is_domain(span_of(domain), false);
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------------------------- */
+
+static bool read_all(int fd, struct buf *out)
+{
+    char piece[4096];
+    ssize_t n;
+    while ((n = read(fd, piece, sizeof piece)) > 0)
+        buf_add(out, piece, (size_t)n);
+    return n == 0 && !out->failed;
+}
+
+/* A line "key: value"; `rest` moves behind it. */
+static bool take_line(struct span *rest, const char *key, char *value, size_t size)
+{
+    const char *end = rest->n ? memchr(rest->p, '\n', rest->n) : NULL;
+    size_t front = strlen(key), n = end ? (size_t)(end - rest->p) : 0;
+    if (!end || n <= front || n - front >= size || memcmp(rest->p, key, front) != 0)
+        return false;
+    memcpy(value, rest->p + front, n - front);
+    value[n - front] = '\0';
+    *rest = span_make(end + 1, rest->n - n - 1);
+    return true;
+}
+
+static bool parse(struct span file, struct stored *out)
+{
+    char number[21];
+    struct span magic = SPAN_LITERAL(MAGIC);
+    if (file.n < magic.n || memcmp(file.p, magic.p, magic.n) != 0)
+        return false;
+    file = span_make(file.p + magic.n, file.n - magic.n);
+    if (!take_line(&file, "id: ", out->id, sizeof out->id) || !take_line(&file, "fetched: ", number, sizeof number) || file.n < 1 ||
+        *file.p != '\n')
+        return false;
+    out->fetched = strtoull(number, NULL, 10);
+    buf_add(&out->text, file.p + 1, file.n - 1);
+    return !out->text.failed;
+}
+
+bool store_read(const char *domain, struct stored *out)
+{
+    *out = (struct stored){.text = BUF_EMPTY(STS_TEXT_MOST)};
+    int fd = is_name(domain) ? openat(directory, domain, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    struct buf file = BUF_EMPTY(FILE_MOST);
+    bool good = read_all(fd, &file) && parse(buf_span(&file), out);
+    close(fd);
+    buf_free(&file);
+    if (!good)
+        buf_free(&out->text);
+    return good;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------------------------- */
+
+static int write_new(struct span text)
+{
+    int fd = openat(directory, NEW, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    bool good = write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return good ? 0 : -1;
+}
+
+int store_write(const char *domain, const char *id, uint64_t fetched, struct span text, struct error *error)
+{
+    struct buf file = BUF_EMPTY(FILE_MOST);
+    buf_printf(&file, MAGIC "id: %s\nfetched: %" PRIu64 "\n\n", id, fetched);
+    buf_add_span(&file, text);
+    int result = -1;
+    errno = EINVAL;
+    if (is_name(domain) && !file.failed && write_new(buf_span(&file)) == 0 && renameat(directory, NEW, directory, domain) == 0 &&
+        fsync(directory) == 0)
+        result = 0;
+    else
+        error_set(error, "the MTA-STS policy of %s can't be kept: %s; it counts until the next restart", domain, strerror(errno));
+    buf_free(&file);
+    return result;
+}
+
+void store_remove(const char *domain)
+{
+    if (is_name(domain))
+        unlinkat(directory, domain, 0);
+}

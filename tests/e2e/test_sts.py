@@ -1,0 +1,261 @@
+"""postino-sts: MTA-STS policies of other domains (RFC 8461), from a real HTTPS server on port 443 of a network namespace. dns is played by the test."""
+import contextlib
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import frames
+from driven import Driven
+from frames import RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_OK, STS_ENFORCE, STS_NONE, STS_TESTING
+from host import wait_for
+from test_remote_security import Certificates
+
+POLICY = "version: STSv1\r\nmode: enforce\r\nmax_age: 604800\r\nmx: mx1.%s\r\nmx: *.%s\r\n"
+SERVER = """
+import socket, ssl, sys, threading
+directory, chain, key = sys.argv[1:4]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(chain, key)
+def serve(plain):
+    try:
+        sock = context.wrap_socket(plain, server_side=True)
+        request = b""
+        while b"\\r\\n\\r\\n" not in request:
+            more = sock.recv(4096)
+            if not more:
+                return
+            request += more
+        name = [l for l in request.decode().split("\\r\\n") if l.lower().startswith("host:")][0].split(":")[1].strip()
+        with open(directory + "/asked", "a") as log:
+            log.write(name + " " + request.decode().split("\\r\\n")[0] + "\\n")
+        with open(directory + "/answer." + name, "rb") as f:
+            answer = f.read()
+        if answer == b"hang":
+            sock.recv(1)
+        sock.sendall(answer)
+        sock.close()
+    except OSError as e:
+        print(e, file=sys.stderr, flush=True)
+listener = socket.create_server(("::", 443), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Dns:
+    """Answers TXT from `records`, RESOLVE from `addresses`; counts them."""
+
+    def __init__(self, channel):
+        self.channel, self.records, self.addresses, self.asked = channel, {}, {}, []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(frames.Closed, OSError, ValueError):
+            while True:
+                q = self.channel.receive(None)
+                self.asked.append(q.name)
+                if q.type == "TXT":
+                    found = self.records.get(q.name, [])
+                    verdict = found if isinstance(found, int) else RESOLVE_OK if found else RESOLVE_FAILED
+                    self.channel.send("TXTS", request=q.request, verdict=verdict, records=[] if isinstance(found, int) else [dict(data=r) for r in found])
+                else:
+                    address = self.addresses.get(q.name)
+                    hosts = [dict(name=q.name, addresses=address)] if address else []
+                    self.channel.send("RESOLVED", request=q.request, verdict=RESOLVE_OK if hosts else RESOLVE_FAILED, status="" if hosts else "5.4.4", hosts=hosts)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root: a network namespace")
+class Sts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.made = Certificates()
+        cls.namespace = "postino-%d-sts" % os.getpid()
+        cls.directory = tempfile.mkdtemp(prefix="postino-sts-", dir="/var/tmp")
+        subprocess.run(["ip", "netns", "add", cls.namespace], check=True)
+        subprocess.run(["ip", "-n", cls.namespace, "link", "set", "lo", "up"], check=True)
+        cls.wild = cls.made.sign("mta-sts.good.example", more=["mta-sts.%s.example" % n for n in cls.names])
+        cls.server = subprocess.Popen(["ip", "netns", "exec", cls.namespace, sys.executable, "-c", SERVER, cls.directory, *cls.wild], stdout=subprocess.PIPE)
+        cls.server.stdout.readline()
+
+    names = ["other", "html", "moved", "gone", "long", "broken", "slow", "none", "tests", "old", "new", "six", "kept", "empty", "type"]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.terminate()
+        cls.server.wait(5)
+        cls.server.stdout.close()
+        subprocess.run(["ip", "netns", "delete", cls.namespace])
+        subprocess.run(["rm", "-rf", cls.directory])
+        cls.made.close()
+
+    def setUp(self):
+        self.store = tempfile.mkdtemp(prefix="store-", dir=self.directory)
+        open(os.path.join(self.directory, "asked"), "w").close()
+        self.begin()
+
+    def begin(self, timeout=3):
+        self.sts = Driven("sts", "directory { sts = \"%s\" }\nsts { timeout = %ds }\ntls { authorities = \"%s\" }" % (self.store, timeout, self.made.authority[0]),
+                          edges=("remote", "dns"), where=["ip", "netns", "exec", self.namespace])
+        self.dns = Dns(self.sts.edges["dns"])
+        self.addCleanup(self.sts.close)
+
+    def again(self):
+        """Another process, with what the former one has kept."""
+        records, addresses = self.dns.records, self.dns.addresses
+        self.sts.close()
+        self.begin()
+        self.dns.records, self.dns.addresses = records, addresses
+
+    def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="127.0.0.1"):
+        self.dns.records["_mta-sts." + domain] = [record]
+        self.dns.addresses["mta-sts." + domain] = address
+        policy = (policy if policy is not None else POLICY % (domain, domain)).encode()
+        with open(os.path.join(self.directory, "answer.mta-sts." + domain), "wb") as f:
+            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
+
+    def ask(self, domain, timeout=15):
+        m = self.sts.edges["remote"].ask("STS", timeout=timeout, domain=domain)
+        return m.mode, m.mx, m.id
+
+    def asked(self):
+        with open(os.path.join(self.directory, "asked")) as f:
+            return f.read().split("\n")[:-1]
+
+    def refused(self, domain, words):
+        self.assertEqual(self.ask(domain), (STS_NONE, "", ""))
+        wait_for(lambda: re.search(r"domain=%s reason=\"[^\n]*%s" % (re.escape(domain), re.escape(words)), self.sts.log()))
+        self.assertEqual(os.listdir(self.store), [])
+
+    def test_a_policy_is_fetched_once_and_told(self):
+        self.publish("good.example")
+        for name in ("good.example", "Good.Example", "good.example"):
+            self.assertEqual(self.ask(name), (STS_ENFORCE, "mx1.good.example *.good.example", "1"))
+        self.assertEqual(self.asked(), ["mta-sts.good.example GET /.well-known/mta-sts.txt HTTP/1.1"])
+        self.assertEqual(self.dns.asked, ["_mta-sts.good.example", "mta-sts.good.example"])
+
+    def test_over_ipv6_and_past_an_address_where_nobody_is(self):
+        self.publish("six.example", address="127.9.9.9 ::1")
+        self.assertEqual(self.ask("six.example")[0], STS_ENFORCE)
+
+    def test_modes(self):
+        self.publish("tests.example", "version: STSv1\nmode: testing\nmax_age: 86400\nmx: mx.tests.example\n")
+        self.publish("none.example", "version: STSv1\nmode: none\nmax_age: 86400\n")
+        self.assertEqual(self.ask("tests.example"), (STS_TESTING, "mx.tests.example", "1"))
+        self.assertEqual(self.ask("none.example")[0], STS_NONE)
+
+    def test_without_a_record_nothing_is_fetched(self):
+        self.publish("good.example")
+        for records in ([], [b"v=spf1 -all"], [b"v=STSv1; id=1", b"v=STSv1; id=2"], [b"v=STSv1"], RESOLVE_DEFERRED):
+            self.dns.records["_mta-sts.good.example"] = records
+            self.assertEqual(self.ask("good.example"), (STS_NONE, "", ""))
+        for name in ("", "no domain", "..", "[192.0.2.1]", "x" * 300):
+            self.assertEqual(self.ask(name), (STS_NONE, "", ""))
+        self.assertEqual(self.asked(), [])
+
+    def test_what_is_no_policy(self):
+        self.publish("html.example", answer=b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\nx\r\n")
+        self.refused("html.example", "it is not of the type text/plain")
+        self.publish("moved.example", answer=b"HTTP/1.1 302 Found\r\nLocation: https://mta-sts.good.example/.well-known/mta-sts.txt\r\nContent-Length: 0\r\n\r\n")
+        self.refused("moved.example", "the answer is not 200 OK")
+        self.publish("gone.example", answer=b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n")
+        self.refused("gone.example", "the answer is not 200 OK")
+        self.publish("long.example", "version: STSv1\n" + "x" * 70000)
+        self.refused("long.example", "it is too long")
+        self.publish("broken.example", "version: STSv1\nmode: enforce\nmax_age: 1\nmx: ../../etc\n")
+        self.refused("broken.example", "an mx of it is no name of a host")
+        self.publish("empty.example", answer=b"")
+        self.refused("empty.example", "mta-sts.empty.example")
+        self.assertEqual(len(self.asked()), 6)
+
+    def test_the_certificate_must_prove_the_name(self):
+        self.publish("stranger.example")  # not among the names of the certificate
+        self.refused("stranger.example", "mta-sts.stranger.example")
+        self.assertEqual(self.asked(), [])
+
+    def test_a_server_that_hangs_is_given_up_in_time_and_holds_up_nobody_else(self):
+        self.publish("slow.example", answer=b"hang")
+        self.publish("good.example")
+        began = time.monotonic()
+        self.sts.edges["remote"].send("STS", domain="slow.example")
+        fast = self.sts.edges["remote"].ask("STS", domain="good.example")
+        self.assertEqual(fast.mode, STS_ENFORCE)
+        self.assertLess(time.monotonic() - began, 2.5)
+        self.assertEqual(self.sts.edges["remote"].receive(10).mode, STS_NONE)
+        self.assertLess(time.monotonic() - began, 6)
+
+    def test_a_failed_look_is_not_repeated_at_once(self):
+        self.publish("gone.example", answer=b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+        for _ in range(5):
+            self.assertEqual(self.ask("gone.example")[0], STS_NONE)
+        self.assertEqual(len(self.asked()), 1)
+
+    def test_many_that_ask_at_once_are_one_question(self):
+        self.publish("good.example")
+        for _ in range(50):
+            self.sts.edges["remote"].send("STS", domain="good.example")
+        self.assertEqual({self.sts.edges["remote"].receive(10).mode for _ in range(50)}, {STS_ENFORCE})
+        self.assertEqual(len(self.asked()), 1)
+
+    def test_a_policy_is_kept_over_a_restart_though_nobody_can_be_asked(self):
+        self.publish("kept.example")
+        self.assertEqual(self.ask("kept.example")[0], STS_ENFORCE)
+        self.again()
+        self.dns.records.clear()
+        self.dns.addresses.clear()
+        self.assertEqual(self.ask("kept.example"), (STS_ENFORCE, "mx1.kept.example *.kept.example", "1"))
+        self.assertEqual(len(self.asked()), 1)
+        self.assertEqual(self.dns.asked, [])
+
+    def fetched(self, domain, seconds_ago):
+        """As if the policy had been fetched then."""
+        path = os.path.join(self.store, domain)
+        with open(path) as f:
+            text = f.read()
+        with open(path, "w") as f:
+            f.write(re.sub(r"fetched: \d+", "fetched: %d" % (time.time() - seconds_ago), text))
+        self.again()
+
+    def test_after_a_day_it_is_looked_at_behind_the_answer(self):
+        self.publish("new.example")
+        self.ask("new.example")
+        self.publish("new.example", "version: STSv1\nmode: testing\nmax_age: 86400\nmx: mx2.new.example\n", record=b"v=STSv1; id=2;")
+        self.fetched("new.example", 90000)
+        self.assertEqual(self.ask("new.example"), (STS_ENFORCE, "mx1.new.example *.new.example", "1"))
+        wait_for(lambda: self.ask("new.example") == (STS_TESTING, "mx2.new.example", "2"))
+
+    def test_a_look_that_fails_takes_nothing_away(self):
+        self.publish("old.example")
+        self.ask("old.example")
+        self.publish("old.example", answer=b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", record=b"v=STSv1; id=2;")
+        self.fetched("old.example", 400000)
+        self.assertEqual(self.ask("old.example")[0], STS_ENFORCE)
+        wait_for(lambda: "the policy that is known goes on" in self.sts.log())
+        self.assertEqual(self.ask("old.example")[0], STS_ENFORCE)
+
+    def test_an_expired_policy_counts_no_longer(self):
+        self.publish("old.example")
+        self.ask("old.example")
+        self.dns.records.clear()
+        self.fetched("old.example", 604801)
+        self.assertEqual(self.ask("old.example"), (STS_NONE, "", ""))
+        self.assertEqual(os.listdir(self.store), [])
+
+    def test_a_broken_file_is_as_none(self):
+        self.publish("good.example")
+        for text in ("", "rubbish", "Postino STS 1\nid: 1\nfetched: 99999999999999\n\n" + POLICY % ("x.example", "x.example")):
+            with open(os.path.join(self.store, "good.example"), "w") as f:
+                f.write(text)
+            self.again()
+            self.assertEqual(self.ask("good.example"), (STS_ENFORCE, "mx1.good.example *.good.example", "1"))
+
+
+if __name__ == "__main__":
+    unittest.main()
