@@ -70,7 +70,7 @@ void admin_sites(struct client *c, const struct message *m)
 {
     struct buf page = BUF_EMPTY(FRAME_MAX);
     struct message out = {.type = MESSAGE_SITES_LISTED, .id = m->id, .fd = -1};
-    if (!m->sites.more || !c->sites)
+    if (!m->sites.more)
         snapshot(c);
     for (struct record_site s; page.len < PAGE && record_site_next(&c->sites_left, &s); out.sites_listed.sites.count++)
         record_site_add(&page, &s);
