@@ -42,7 +42,7 @@ after_ehlo("rfc5321_2_4_the_case_of_a_local_part_is_kept_in_replies", ("MAIL FRO
            ("RCPT TO:<NoBody@local.example>", r"550 5\.1\.1 <NoBody@local\.example>"))
 after_ehlo("rfc5321_2_4_octets_above_127_are_refused_in_commands",
            ("MAIL FROM:<\xe4@client.example>", "50[01] 5"), ("N\xd6OP", "500 5.5.2"),
-           ("MAIL FROM:<\xc3\xa4@client.example>", "50[01] 5", "250", "Postfix takes UTF-8 without the SMTPUTF8 parameter (strict_smtputf8 = no); RFC 6531 3.4 has it"))
+           ("MAIL FROM:<\xc3\xa4@client.example>", "550 5.6.7", "250", "Postfix takes UTF-8 without the SMTPUTF8 parameter (strict_smtputf8 = no); RFC 6531 3.5 has it"))
 after_ehlo("rfc5321_2_4_control_characters_are_refused_in_commands",
            ("MAIL FROM:<a\x01b@client.example>", "50[01] 5", "250", "Postfix takes control characters in an address; no header and no log should have them"), ("RSET", "250"),
            ("MAIL FROM:<a\x00b@client.example>", "50[01] 5"))

@@ -132,6 +132,8 @@ class Injection(Case):
             for step in (b"MAIL FROM:<a@client.example> ENVID=" + evil, b"MAIL FROM:<a@client.example> RET=FULL ENVID=" + evil):
                 self.assertRegex(self.last(step + b"\r\n"), rb"^5\d\d ", step)
             for kind in (b"rfc822;", b"utf-8;", b"x" * 100 + b";", b"+0A;", b"\n;"):
+                if evil == b"+C3+A9" and kind in (b"rfc822;", b"utf-8;"):
+                    continue  # Postfix says that of UTF-8 addresses: it is kept as ASCII (RFC 6533 3)
                 self.assertRegex(self.last(b"MAIL FROM:<a@client.example>\r\nRCPT TO:<x@elsewhere.example> ORCPT=" + kind + evil + b"\r\n"), rb"^5\d\d ", (kind, evil))
         replies = self.say(HELLO + b"MAIL FROM:<a@client.example> AUTH=<a+0AX-Evil:+20yes>\r\nRSET\r\nMAIL FROM:<a@client.example> AUTH=a+0AX-Evil:+20yes ENVID=mine\r\n"
                            b"RCPT TO:<xtext@elsewhere.example> ORCPT=rfc822;z+40y NOTIFY=FAILURE\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
@@ -311,7 +313,7 @@ class Octets(Case):
                         said.append(sock.recv(1000))
                         sock.sendall(b"220 go\r\n250 next.example\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n221 bye\r\n")
                         said.append(sock.recv(1000))
-        with socket.create_server(("127.0.0.1", port)) as listener, Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = required" % port}) as host:
+        with socket.create_server(("127.0.0.1", port)) as listener, Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = encrypt" % port}) as host:
             threading.Thread(target=serve, args=(listener,), daemon=True).start()
             with host.smtp() as client:
                 client.sendmail("a@client.example", ["x@elsewhere.example"], b"Subject: x\r\n\r\nx\r\n")
@@ -478,7 +480,7 @@ class Patience(Case):
             with contextlib.suppress(OSError):
                 sock.sendall(HELLO + flood * 3000)
             replies = read_all(sock).split(b"\r\n")
-            self.assertLess(len(replies), 1200, flood)  # EHLO has eight lines
+            self.assertLess(len([r for r in replies if r[3:4] == b" "]), 250, flood)
             self.assertTrue(replies[-2].startswith(b"421 4.7.0 "), (flood, replies[-3:]))
         self.works()
 
