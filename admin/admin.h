@@ -26,6 +26,7 @@ int cmd_status(struct admin *, int argc, char **argv);
 int cmd_queue(struct admin *, int argc, char **argv);
 int cmd_spool(struct admin *, int argc, char **argv);
 int cmd_sites(struct admin *, int argc, char **argv);
+int cmd_site(struct admin *, int argc, char **argv);
 int cmd_map(struct admin *, int argc, char **argv);
 int cmd_why(struct admin *, int argc, char **argv);
 int cmd_password(struct admin *, int argc, char **argv);

@@ -5,7 +5,7 @@
 #include "admin/why_door.h"
 #include "common/address.h"
 #include "resolver/access.h"
-#include "resolver/nameservers.h"
+#include "resolver/context.h"
 #include "resolver/routing.h"
 #include "resolver/users.h"
 
@@ -16,8 +16,6 @@
 #include <string.h>
 #include <sysexits.h>
 #include <unbound.h>
-
-#define RESOLV_CONF "/etc/resolv.conf"
 
 enum { TYPE_A = 1, TYPE_PTR = 12, TYPE_MX = 15, TYPE_AAAA = 28 };
 
@@ -31,22 +29,11 @@ static struct ub_ctx *dns;
 
 static int open_dns(const struct settings *s)
 {
-    struct nameservers servers = {0};
-    for (size_t i = 0; i < s->dns_server.n && i < NAMESERVERS && strcmp(s->dns_server.v[0], "recursive") != 0; i++)
-        snprintf(servers.address[servers.n++], sizeof servers.address[0], "%s", s->dns_server.v[i]);
-    if (s->dns_server.n == 0)
-        nameservers_of_file(RESOLV_CONF, &servers);
-    dns = ub_ctx_create();
-    if (dns == NULL)
-        return -1;
-    ub_ctx_set_option(dns, "do-not-query-localhost:", "no");
-    if (servers.n > 0) {
-        ub_ctx_set_option(dns, "unblock-lan-zones:", "yes");
-        ub_ctx_set_option(dns, "insecure-lan-zones:", "yes");
-    }
-    for (size_t i = 0; i < servers.n; i++)
-        ub_ctx_set_fwd(dns, servers.address[i]);
-    return 0;
+    struct nameservers servers;
+    struct error error;
+    context_servers(s, &servers);
+    dns = context_new(NULL, s, &servers, &error);
+    return dns ? 0 : admin_fail(-1, "why", "%s", error.text);
 }
 
 /* The answer, to be freed with ub_resolve_free(); YES: it has data. */
@@ -263,7 +250,7 @@ int cmd_why(struct admin *a, int argc, char **argv)
     if (*q.listener && settings_listener(a->settings, span_of(q.listener)) == NULL)
         return admin_fail(EX_USAGE, "why", "there is no listener \"%s\" in %s", q.listener, a->path);
     if (open_dns(a->settings) != 0)
-        return admin_fail(EX_OSERR, "why", "libunbound can't be set up");
+        return EX_OSERR;
     status = why(a->settings, &q);
     ub_ctx_delete(dns);
     return status;

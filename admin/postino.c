@@ -26,6 +26,7 @@ static const struct command {
     {"status", "", "tell whether it runs", cmd_status},
     {"queue", "list | show | hold | release | retry | ...", "look at the queue, and change it", cmd_queue},
     {"sites", "[--json]", "print the receivers: how much waits, limits, which are dead", cmd_sites},
+    {"site", "DOMAIN", "tell where mail for a domain would go, and what of TLS would be demanded", cmd_site},
     {"spool", "check | repair | dump [ID...]", "look at the spool while Postino is stopped, and mend it", cmd_spool},
     {"map", "TYPE:/PATH", "build a map from its source", cmd_map},
     {"why", "--client A --to T ...", "tell what would be said to a recipient, and by which rule", cmd_why},

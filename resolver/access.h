@@ -54,8 +54,8 @@ struct access_facts {
     struct span certificate, certificate_key, subject; /* of the client: fingerprints as "AB:CD:...", common name; empty: it has none */
     bool certificate_listed;                           /* in relay_clientcerts */
     bool certified;                                    /* tls { client_authorities } vouch for it */
-    bool trusted;    /* in relay_from, or made here */
-    bool pipelining; /* it sent commands out of turn */
+    bool trusted;                                      /* in relay_from, or made here */
+    bool pipelining;                                   /* it sent commands out of turn */
 };
 
 enum access_question_kind {

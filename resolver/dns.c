@@ -4,19 +4,17 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "resolver/clientname.h"
-#include "resolver/nameservers.h"
+#include "resolver/context.h"
 #include "resolver/question.h"
 #include "resolver/resolve.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <unbound-event.h>
 #include <unbound.h>
 #include <unistd.h>
 
-#define TXT_MOST    ((size_t)256 << 10) /* octets of all records of a name */
-#define RESOLV_CONF "/etc/resolv.conf"
+#define TXT_MOST ((size_t)256 << 10) /* octets of all records of a name */
 
 /* A question of one of the programs that ask us; it ends with its answer, or with its edge. */
 struct job {
@@ -85,14 +83,10 @@ static void take_resolve(struct edge *edge, const struct message *m)
         job->resolve = r;
 }
 
-/* The strings of a record are one text (RFC 7208 3.3, as RFC 8461 3.1 wants it). */
 static void add_txt(struct buf *out, const struct wire_record *r)
 {
     struct buf text = BUF_EMPTY(UINT16_MAX);
-    for (size_t at = 0; at < r->length; at += r->data[at] + 1u) {
-        size_t n = r->data[at], left = r->length - at - 1u;
-        buf_add(&text, r->data + at + 1, n < left ? n : left);
-    }
+    wire_text(r, &text);
     record_txt_add(out, &(struct record_txt){.data = buf_span(&text)});
     buf_free(&text);
 }
@@ -179,93 +173,12 @@ static void peer(const char *role, uint32_t instance, int fd)
     edge->channel = channel_new(program_base(), fd, role, protocols, SIDE_SERVER, &handler, edge);
 }
 
-/* ---- libunbound ---------------------------------------------------------------------------------------------------------------- */
-
-static int option(const char *name, const char *value, struct error *error)
-{
-    int status = ub_ctx_set_option(self.context, name, value);
-    return status == 0 ? 0 : error_set(error, "libunbound does not take %s %s: %s", name, value, ub_strerror(status));
-}
-
-struct option {
-    const char *name, *value;
-};
-
-static int options(const struct option *list, struct error *error)
-{
-    for (; list->name != NULL; list++)
-        if (option(list->name, list->value, error) < 0)
-            return -1;
-    return 0;
-}
-
-/* Servers on loopback are as good as others; a server that was away is tried again soon. */
-static const struct option always[] = {{"do-not-query-localhost:", "no"},
-                                       {"infra-keep-probing:", "yes"},
-                                       {"infra-host-ttl:", "60"},
-                                       {"cache-max-negative-ttl:", "900"},
-                                       {"num-queries-per-thread:", "4096"},
-                                       {"outgoing-range:", "1024"},
-                                       {NULL, NULL}};
-
-/* A forwarder may know the names of private networks; and many strip DNSSEC: then nothing is proved, but mail goes on. */
-static const struct option forwarding[] = {
-    {"unblock-lan-zones:", "yes"}, {"insecure-lan-zones:", "yes"}, {"harden-dnssec-stripped:", "no"}, {NULL, NULL}};
-
-static int use_servers(struct error *error)
-{
-    for (size_t i = 0; i < self.servers.n; i++) {
-        int status = ub_ctx_set_fwd(self.context, self.servers.address[i]);
-        if (status != 0)
-            return error_set(error, "dns { server = %s }: %s; write address or address@port", self.servers.address[i], ub_strerror(status));
-    }
-    return self.servers.n > 0 ? options(forwarding, error) : 0;
-}
-
-static int use_trust_anchor(const char *path, struct error *error)
-{
-    if (path[0] == '\0' || access(path, R_OK) < 0) {
-        log_info("DNSSEC is not checked: no trust anchor file %s", path);
-        return 0;
-    }
-    int status = ub_ctx_add_ta_file(self.context, path);
-    return status == 0 ? 0
-                       : error_set(error, "%s: %s; dns { trust_anchor } must be a file of DS or DNSKEY records", path, ub_strerror(status));
-}
-
-static int make_context(const struct settings *s, struct error *error)
-{
-    self.context = ub_ctx_create_event(program_base());
-    if (self.context == NULL)
-        return error_set(error, "libunbound can't be set up");
-    ub_ctx_debugout(self.context, NULL);
-    if (options(always, error) < 0 || use_servers(error) < 0)
-        return -1;
-    return use_trust_anchor(s->dns_trust_anchor, error);
-}
-
 /* ---- start --------------------------------------------------------------------------------------------------------------------- */
-
-static bool is_recursive(const struct settings *s)
-{
-    return s->dns_server.n == 1 && strcmp(s->dns_server.v[0], "recursive") == 0;
-}
-
-static void take_configured(const struct settings *s)
-{
-    for (size_t i = 0; i < s->dns_server.n && i < NAMESERVERS; i++)
-        snprintf(self.servers.address[self.servers.n++], sizeof self.servers.address[0], "%s", s->dns_server.v[i]);
-}
 
 static int prepare(const struct settings *s, struct error *error)
 {
     (void)error;
-    if (s->dns_server.n > 0 && !is_recursive(s))
-        take_configured(s);
-    else if (s->dns_server.n == 0)
-        nameservers_of_file(RESOLV_CONF, &self.servers);
-    if (self.servers.n == 0 && !is_recursive(s))
-        log_warning("no resolver in %s; the root servers are asked", RESOLV_CONF);
+    context_servers(s, &self.servers);
     self.rules = (struct resolve_rules){.hostname = s->hostname, .mx_hosts = (unsigned)s->dns_mx_hosts, .family = s->remote_address_family};
     return 0;
 }
@@ -279,7 +192,8 @@ static void sandbox(const struct settings *s, struct sandbox *out)
 
 static int start(const struct settings *s, struct error *error)
 {
-    if (make_context(s, error) < 0)
+    self.context = context_new(program_base(), s, &self.servers, error);
+    if (self.context == NULL)
         return -1;
     return question_setup(program_base(), self.context, (unsigned)s->dns_timeout, error);
 }

@@ -31,14 +31,14 @@ void routing_free(struct routing *);
 bool routing_client_may_relay(const struct routing *, struct span address);
 
 struct ruling {
-    unsigned code;       /* 250, or what SMTP says */
-    char status[8];      /* RFC 3463 */
-    const char *rule;    /* NULL, or the setting that refuses; then the words name what they are about */
+    unsigned code;           /* 250, or what SMTP says */
+    char status[8];          /* RFC 3463 */
+    const char *rule;        /* NULL, or the setting that refuses; then the words name what they are about */
     bool certificate_listed; /* the client's is in relay_clientcerts */
-    const char *by;      /* the setting that decides, where `rule` is NULL */
-    struct buf reply;    /* words */
-    struct list targets; /* of record_recipient, when 250 */
-    struct buf bytes;    /* what `targets` points to */
+    const char *by;          /* the setting that decides, where `rule` is NULL */
+    struct buf reply;        /* words */
+    struct list targets;     /* of record_recipient, when 250 */
+    struct buf bytes;        /* what `targets` points to */
 };
 
 void routing_decide(struct routing *, const struct message_rcpt *, struct ruling *out); /* `out` is overwritten */

@@ -18,7 +18,8 @@ bool screens_rules_for(const struct screens *, struct span listener); /* false: 
  * call. */
 typedef void screen_fn(const struct access *, void *arg);
 /* NULL: `done` was called already. */
-struct screen *screen_start(struct screens *, const struct message_rcpt *, bool trusted, bool certificate_listed, screen_fn *done, void *arg);
+struct screen *screen_start(struct screens *, const struct message_rcpt *, bool trusted, bool certificate_listed, screen_fn *done,
+                            void *arg);
 void screen_cancel(struct screen *);
 
 #endif

@@ -198,3 +198,11 @@ bool wire_answers(struct wire *w, wire_each_fn *each, void *arg)
     }
     return step == 0;
 }
+
+void wire_text(const struct wire_record *r, struct buf *out)
+{
+    for (size_t at = 0; at < r->length; at += r->data[at] + 1u) {
+        size_t n = r->data[at], left = r->length - at - 1u;
+        buf_add(out, r->data + at + 1, n < left ? n : left);
+    }
+}

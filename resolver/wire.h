@@ -6,6 +6,8 @@
 #ifndef POSTINO_WIRE_H
 #define POSTINO_WIRE_H
 
+#include "common/buf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,5 +45,8 @@ bool wire_open(struct wire *, const void *packet, size_t n);
  * NXDOMAIN with a CNAME in front is an NXDOMAIN of the last name: look at rcode first. */
 typedef void wire_each_fn(const struct wire_record *, void *arg);
 bool wire_answers(struct wire *, wire_each_fn *, void *arg);
+
+/* A TXT record's strings as one text, as RFC 7208 3.3 and RFC 8461 3.1 want it. */
+void wire_text(const struct wire_record *, struct buf *out);
 
 #endif

@@ -33,6 +33,7 @@ equal   MX 9 last.equal
 null    MX 0 .
 nomx    A 192.0.2.4
 empty   TXT "neither MX nor address"
+_text   TXT "v=STSv1; " "id=1;" "%s"
 alias   CNAME good.example.
 aliasmx MX 10 viaalias
 viaalias CNAME mx1
@@ -56,7 +57,7 @@ onlyus  MX 10 mx.local.example.
 xn--bcher-kva MX 10 mx1
 loop    CNAME loop2
 loop2   CNAME loop
-""",
+""" % ("x" * 250),
     "2.0.192.in-addr.arpa": """
 1   PTR mx1.good.example.
 2   PTR mx1.good.example.
@@ -307,6 +308,21 @@ class Resolving(unittest.TestCase):
         for name in ("", ".", "a b", "a..b", "x" * 64 + ".example", "x." * 130, "[1.2.3]x", "\u2028.example", "a\u0000b".replace("\0", "\x01")):
             answer = self.resolve(name)
             self.assertEqual((answer.verdict, answer.status), (RESOLVE_FAILED, "5.1.2"), name)
+
+    def test_text_records_come_in_one_piece_each(self):
+        sts = self.dns.connect("sts")
+        try:
+            ask = lambda name: sts.ask("TXT", name=name)
+            self.assertEqual((ask("empty.good.example").verdict, [r.data for r in ask("empty.good.example").records]), (RESOLVE_OK, [b"neither MX nor address"]))
+            self.assertEqual([r.data for r in ask("_text.good.example").records], [b"v=STSv1; id=1;" + b"x" * 250])
+            self.assertEqual((ask("nobody.good.example").verdict, ask("nobody.good.example").records), (RESOLVE_FAILED, []))
+            self.assertEqual(ask("mx1.good.example").verdict, RESOLVE_FAILED)
+            self.assertEqual(ask("x.invalid-zone-of-nobody.example").verdict, RESOLVE_DEFERRED)
+            for name in ("", "a b", "..", "x" * 300):
+                self.assertEqual(ask(name).verdict, RESOLVE_FAILED)
+        finally:
+            sts.close()
+            del self.dns.edges["sts"]
 
     def test_equal_questions_at_once_all_get_their_answer(self):
         channel = self.dns.edges["qmgr"]

@@ -1,0 +1,102 @@
+#include "resolver/context.h"
+
+#include "common/log.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unbound-event.h>
+#include <unbound.h>
+#include <unistd.h>
+
+#define RESOLV_CONF "/etc/resolv.conf"
+
+static int option(struct ub_ctx *context, const char *name, const char *value, struct error *error)
+{
+    int status = ub_ctx_set_option(context, name, value);
+    return status == 0 ? 0 : error_set(error, "libunbound does not take %s %s: %s", name, value, ub_strerror(status));
+}
+
+struct option {
+    const char *name, *value;
+};
+
+static int options(struct ub_ctx *context, const struct option *list, struct error *error)
+{
+    for (; list->name != NULL; list++)
+        if (option(context, list->name, list->value, error) < 0)
+            return -1;
+    return 0;
+}
+
+/* Servers on loopback are as good as others; a server that was away is tried again soon. */
+static const struct option always[] = {{"do-not-query-localhost:", "no"},
+                                       {"infra-keep-probing:", "yes"},
+                                       {"infra-host-ttl:", "60"},
+                                       {"cache-max-negative-ttl:", "900"},
+                                       {"num-queries-per-thread:", "4096"},
+                                       {"outgoing-range:", "1024"},
+                                       {NULL, NULL}};
+
+/* A forwarder may know the names of private networks; and many strip DNSSEC: then nothing is proved, but mail goes on. */
+static const struct option forwarding[] = {
+    {"unblock-lan-zones:", "yes"}, {"insecure-lan-zones:", "yes"}, {"harden-dnssec-stripped:", "no"}, {NULL, NULL}};
+
+static int use_servers(struct ub_ctx *context, const struct nameservers *servers, struct error *error)
+{
+    for (size_t i = 0; i < servers->n; i++) {
+        int status = ub_ctx_set_fwd(context, servers->address[i]);
+        if (status != 0)
+            return error_set(error, "dns { server = %s }: %s; write address or address@port", servers->address[i], ub_strerror(status));
+    }
+    return servers->n > 0 ? options(context, forwarding, error) : 0;
+}
+
+static int use_trust_anchor(struct ub_ctx *context, const char *path, struct error *error)
+{
+    if (path[0] == '\0' || access(path, R_OK) < 0) {
+        log_info("DNSSEC is not checked: no trust anchor file %s", path);
+        return 0;
+    }
+    int status = ub_ctx_add_ta_file(context, path);
+    return status == 0 ? 0
+                       : error_set(error, "%s: %s; dns { trust_anchor } must be a file of DS or DNSKEY records", path, ub_strerror(status));
+}
+
+struct ub_ctx *context_new(struct event_base *base, const struct settings *s, const struct nameservers *servers, struct error *error)
+{
+    struct ub_ctx *context = base ? ub_ctx_create_event(base) : ub_ctx_create();
+    if (context == NULL) {
+        error_set(error, "libunbound can't be set up");
+        return NULL;
+    }
+    ub_ctx_debugout(context, NULL);
+    if (options(context, always, error) == 0 && use_servers(context, servers, error) == 0 &&
+        use_trust_anchor(context, s->dns_trust_anchor, error) == 0)
+        return context;
+    ub_ctx_delete(context);
+    return NULL;
+}
+
+/* ---- which servers --------------------------------------------------------------------------------------------------------------- */
+
+static bool is_recursive(const struct settings *s)
+{
+    return s->dns_server.n == 1 && strcmp(s->dns_server.v[0], "recursive") == 0;
+}
+
+static void take_configured(const struct settings *s, struct nameservers *servers)
+{
+    for (size_t i = 0; i < s->dns_server.n && i < NAMESERVERS; i++)
+        snprintf(servers->address[servers->n++], sizeof servers->address[0], "%s", s->dns_server.v[i]);
+}
+
+void context_servers(const struct settings *s, struct nameservers *servers)
+{
+    *servers = (struct nameservers){0};
+    if (s->dns_server.n > 0 && !is_recursive(s))
+        take_configured(s, servers);
+    else if (s->dns_server.n == 0)
+        nameservers_of_file(RESOLV_CONF, servers);
+    if (servers->n == 0 && !is_recursive(s))
+        log_warning("no resolver in %s; the root servers are asked", RESOLV_CONF);
+}

@@ -1,0 +1,77 @@
+"""postino site: what is told of a domain, beside a real name server with a signed zone (NSD)."""
+import os
+import subprocess
+import tempfile
+import unittest
+
+from host import program
+from test_dns import NameServer
+
+
+class Site(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = NameServer(signed=["dane.example"])
+        cls.directory = tempfile.TemporaryDirectory()
+        cls.config = os.path.join(cls.directory.name, "postino.conf")
+        with open(cls.config, "w", encoding="ascii") as out:
+            out.write("""hostname = "mx.local.example"
+dns { server = "127.0.0.1@%d" trust_anchor = "%s" timeout = 4s }
+route "only.example" { via = "smtp:dane.example" tls = dane-only }
+route "relayed.example" { via = "smtp:[127.0.0.1]:2525" tls = encrypt }
+route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
+""" % (cls.server.port, cls.server.anchor))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+        cls.directory.cleanup()
+
+    def site(self, *arguments, status=0):
+        done = subprocess.run([program("postino"), "-c", self.config, "site", *arguments], capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
+        self.error = done.stderr
+        return done.stdout.split("\n")
+
+    def host(self, text, name):
+        """The lines below a host."""
+        at = next(i for i, line in enumerate(text) if line.startswith("    ") and line.strip().split(" ", 1)[-1] == name)
+        end = next((i for i in range(at + 1, len(text)) if not text[i].startswith("      ")), len(text))
+        return [line.strip() for line in text[at + 1:end]]
+
+    def test_hosts_of_a_signed_domain(self):
+        text = self.site("dane.example")
+        self.assertEqual(text[:5], ["dane.example", "  route     none: its own hosts", "  tls       dane", "  MTA-STS   none",
+                                    "  hosts     proved by DNSSEC, in the order of trial:"])
+        has = self.host(text, "has.dane.example")
+        self.assertEqual(has[:2], ["2001:db8::31 192.0.2.31", "TLSA below has.dane.example"])
+        self.assertEqual(sorted(has[2:4]), ["2 0 1 " + "22" * 32, "3 1 1 " + "11" * 32])
+        self.assertEqual(has[4], "mail goes by dane: TLS with what these records name, or not at all")
+        self.assertEqual(self.host(text, "none.dane.example")[-1], "mail goes by may: TLS where it is offered, with any certificate; else plain")
+
+    def test_what_may_not_be_used(self):
+        self.assertIn("mail does not go there: its TLSA records can't be had now, and it may not be used without them",
+                      self.host(self.site("forged.dane.example", status=69), "hidden.dane.example"))
+        self.assertIn("mail does not go there: it has no TLSA records that DNSSEC proves, and the route demands DANE",
+                      self.host(self.site("only.example"), "none.dane.example"))
+
+    def test_routes(self):
+        self.assertEqual(self.site("relayed.example")[1:5], ["  route     \"relayed.example\" { via = \"smtp:[127.0.0.1]:2525\" }", "  tls       encrypt", "  host      127.0.0.1",
+                                                            "      mail goes by encrypt: TLS with any certificate, or not at all"])
+        self.assertIn("mail goes by none: plain, without TLS", self.host(self.site("plain.example"), "mx1.good.example"))
+
+    def test_an_unsigned_domain(self):
+        text = self.site("good.example")
+        self.assertIn("  hosts     not proved by DNSSEC, in the order of trial:", text)
+        self.assertEqual([line.strip() for line in text if line.startswith("    ") and line[4] != " "], ["10 mx1.good.example", "20 mx2.good.example", "30 mx3.good.example"])
+
+    def test_what_fails_is_told(self):
+        self.assertTrue(any("5.1.10 Domain null.good.example does not accept mail (nullMX)" in line for line in self.site("null.good.example", status=69)))
+        self.assertTrue(any("5.1.2 " in line for line in self.site("nobody.good.example", status=69)))
+        self.site("no domain", status=64)
+        self.assertIn("usage: postino site DOMAIN", self.error)
+        self.site(status=64)
+
+
+if __name__ == "__main__":
+    unittest.main()
