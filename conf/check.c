@@ -317,6 +317,7 @@ void check_settings(const struct check *c)
     check_mechanisms(c);
     check_list(c, "", "sender_logins", &s->sender_logins, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "relay_clientcerts", &s->relay_clientcerts, check_is_map, "a map; write hash:/path or btree:/path");
+    check_list(c, "", "relay_recipients", &s->relay_recipients, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "aliases", &s->aliases, check_is_map, "a map; write hash:/path or btree:/path");
     check_list(c, "", "admins", &s->admins, check_is_user, "a user name; write one of this host's");
     check_delimiter(c);

@@ -192,6 +192,8 @@ static void check_maps(const struct check *c)
         check_map(c, places_line_item(c->places, "", "sender_logins", i, s->sender_logins.n), s->sender_logins.v[i]);
     for (size_t i = 0; i < s->relay_clientcerts.n; i++)
         check_map(c, places_line_item(c->places, "", "relay_clientcerts", i, s->relay_clientcerts.n), s->relay_clientcerts.v[i]);
+    for (size_t i = 0; i < s->relay_recipients.n; i++)
+        check_map(c, places_line_item(c->places, "", "relay_recipients", i, s->relay_recipients.n), s->relay_recipients.v[i]);
     for (size_t i = 0; i < s->aliases.n; i++)
         check_map(c, places_line_item(c->places, "", "aliases", i, s->aliases.n), s->aliases.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)

@@ -21,7 +21,7 @@ PROGRAMS += settings-slice
 settings-slice_SRC  = tests/tools/settings_slice.c $(conf_parse_SRC)
 settings-slice_LIBS = $(conf_parse_LIBS)
 
-routing_SRC := resolver/routing.c resolver/aliases.c resolver/mailboxes.c resolver/senders.c resolver/clientcerts.c resolver/relay.c resolver/nexthop.c
+routing_SRC := resolver/routing.c resolver/aliases.c resolver/mailboxes.c resolver/address_maps.c resolver/senders.c resolver/clientcerts.c resolver/relay.c resolver/nexthop.c
 access_SRC := resolver/access.c resolver/access_rules.c resolver/access_table.c resolver/access_names.c resolver/access_dnsbl.c conf/access_words.c
 TESTS += test_access
 test_access_SRC  = $(access_SRC)

@@ -1,4 +1,4 @@
-/* Who may send to a domain that is not ours, and to which such domains anybody may. */
+/* Who may send to a domain that is not ours, to which such domains anybody may, and which recipients these have. */
 #include "resolver/routing_internal.h"
 
 bool routing_client_may_relay(const struct routing *r, struct span address)
@@ -55,4 +55,19 @@ bool relay_allowed(const struct decision *d, struct span local, struct span doma
     if (rcpt->certified != 0 && all_certificates_relay(r->settings, rcpt->listener))
         return true;
     return in_relay_to(r->settings, domain) && !source_routed(local);
+}
+
+/* Whoever the client is: the host behind us would refuse it, and we would have to tell its sender. Roles are that host's to know. */
+enum outcome relay_recipient_check(struct decision *d, const struct address *a, struct span domain)
+{
+    const struct settings *s = d->routing->settings;
+    const struct address_maps maps = {"relay_recipients", &s->relay_recipients, d->routing->recipients, NULL};
+    if (maps.list->n == 0 || !in_relay_to(s, domain) || name_is_role(a->local))
+        return OUTCOME_OK;
+    enum outcome outcome = address_maps_find(d, &maps, a);
+    if (outcome != OUTCOME_UNKNOWN)
+        return outcome;
+    decision_fail(d, 550, "5.1.1", "Recipient address rejected: User unknown in relay recipient table");
+    d->ruling->by = maps.setting;
+    return OUTCOME_FAILED;
 }

@@ -343,6 +343,8 @@ static void sandbox(const struct settings *s, struct sandbox *out)
         allow_directory_of(out, s->sender_logins.v[i]);
     for (size_t i = 0; i < s->relay_clientcerts.n; i++)
         allow_directory_of(out, s->relay_clientcerts.v[i]);
+    for (size_t i = 0; i < s->relay_recipients.n; i++)
+        allow_directory_of(out, s->relay_recipients.v[i]);
     for (size_t i = 0; i < s->domain_count; i++)
         allow_directory_of(out, s->domains[i].mailboxes);
     allow_rules(&s->access, out);

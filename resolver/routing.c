@@ -191,6 +191,8 @@ static enum outcome decide_other(struct decision *d, const struct address *a, st
         outcome = decision_fail(d, 501, "5.1.3", "Bad recipient address syntax");
     else if (!relay_allowed(d, local, domain))
         outcome = decision_fail(d, 554, "5.7.1", "Relay access denied");
+    else if (relay_recipient_check(d, a, domain) == OUTCOME_FAILED)
+        outcome = OUTCOME_FAILED;
     else
         outcome = nexthop_add(d, buf_span(&whole), domain);
     buf_free(&whole);
@@ -302,8 +304,8 @@ struct routing *routing_new(const struct settings *settings, user_fn *user, stru
     r->settings = settings;
     r->user = user;
     if (open_maps(&settings->aliases, &r->aliases, error) < 0 || open_maps(&settings->sender_logins, &r->senders, error) < 0 ||
-        open_maps(&settings->relay_clientcerts, &r->clientcerts, error) < 0 || open_mailboxes(r, error) < 0 ||
-        parse_networks(r, error) < 0) {
+        open_maps(&settings->relay_clientcerts, &r->clientcerts, error) < 0 ||
+        open_maps(&settings->relay_recipients, &r->recipients, error) < 0 || open_mailboxes(r, error) < 0 || parse_networks(r, error) < 0) {
         routing_free(r);
         return NULL;
     }
@@ -320,11 +322,14 @@ void routing_free(struct routing *r)
         map_free(r->senders[i]);
     for (size_t i = 0; r->clientcerts != NULL && i < r->settings->relay_clientcerts.n; i++)
         map_free(r->clientcerts[i]);
+    for (size_t i = 0; r->recipients != NULL && i < r->settings->relay_recipients.n; i++)
+        map_free(r->recipients[i]);
     for (size_t i = 0; r->mailboxes != NULL && i < r->settings->domain_count; i++)
         map_free(r->mailboxes[i]);
     free(r->aliases);
     free(r->senders);
     free(r->clientcerts);
+    free(r->recipients);
     free(r->mailboxes);
     free(r->networks);
     free(r);

@@ -4,7 +4,8 @@
  *      system users:  aliases (name, then name without +tag), expanded until nothing is an alias; then the user
  *      a map:         address, address without tag, local part, local part without tag, @domain
  *   sender --sender_logins--> may this login use it? Before all else
- *   any other domain: may the client relay, or is it in relay_to? Then the `route` sections, else its MX
+ *   any other domain: may the client relay, or is it in relay_to? Of relay_to: is the address in relay_recipients? Then the `route` sections,
+ *                     else its MX
  *
  * postmaster, abuse and mailer-daemon always are: without an alias, user or mailbox of that name they are root's.
  * What is wrong on our side (a map that can't be read, an alias that goes round) is a 451 with a line in the log: mail waits for the

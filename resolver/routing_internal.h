@@ -1,4 +1,5 @@
-/* What the steps of the decision share: routing.c (the order), aliases.c, mailboxes.c, relay.c, nexthop.c. */
+/* What the steps of the decision share: routing.c (the order), aliases.c, mailboxes.c, address_maps.c, senders.c, clientcerts.c, relay.c,
+ * nexthop.c. */
 #ifndef POSTINO_ROUTING_INTERNAL_H
 #define POSTINO_ROUTING_INTERNAL_H
 
@@ -12,6 +13,7 @@ struct routing {
     struct map **aliases;     /* settings->aliases.n of them */
     struct map **clientcerts; /* settings->relay_clientcerts.n of them */
     struct map **senders;     /* settings->sender_logins.n of them */
+    struct map **recipients;  /* settings->relay_recipients.n of them */
     struct map **mailboxes;   /* one for each domain; NULL: system users */
     struct network *networks; /* settings->relay_from.n of them */
 };
@@ -49,6 +51,17 @@ enum outcome mailboxes_map(struct decision *, const struct settings_domain *, st
 
 /* relay.c */
 bool relay_allowed(const struct decision *, struct span local, struct span domain);
+/* Of a domain of relay_to: OK, it is in relay_recipients, or there are no such maps; or FAILED. */
+enum outcome relay_recipient_check(struct decision *, const struct address *, struct span domain);
+
+/* address_maps.c: OK, or UNKNOWN: no map has the address with a value that will do; or FAILED. */
+struct address_maps {
+    const char *setting; /* for the log */
+    const struct strings *list;
+    struct map **maps;                                           /* as many */
+    bool (*will_do)(const struct decision *, struct span value); /* NULL: any value */
+};
+enum outcome address_maps_find(struct decision *, const struct address_maps *, const struct address *);
 
 /* clientcerts.c: OK, and the ruling says whether the client's certificate is listed; or FAILED. */
 enum outcome clientcerts_look(struct decision *);

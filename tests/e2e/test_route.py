@@ -47,6 +47,19 @@ class Route(unittest.TestCase):
             self.assertEqual(route.edges["qmgr"].ask("RCPT", recipient="x@far.example", may_relay=1).recipients[0].transport, "smtp")
             self.assertTrue(route.running(), route.log())
 
+    def test_recipients_of_relayed_domains(self):
+        known = os.path.join(self.directory, "recipients", "known")
+        os.mkdir(os.path.dirname(known))  # of its own: the sandbox has to let it in
+        with open(known, "w", encoding="ascii") as file:
+            file.write("ann@behind.example x\n")
+        subprocess.run([program("postino"), "map", "hash:" + known], check=True, stdout=subprocess.DEVNULL)
+        settings = self.settings + '\nrelay_to = { "behind.example" }\nrelay_recipients = { "hash:%s" }' % known
+        with Driven("route", settings, edges=("smtpd", "dns")) as route:
+            self.assertEqual(self.rcpt(route, "ann+tag@Behind.Example").code, 250)
+            refused = self.rcpt(route, "bob@behind.example")
+            self.assertEqual((refused.code, refused["status"], refused["rule"]), (550, "5.1.1", "relay_recipients"))
+            self.assertEqual(self.rcpt(route, "postmaster@behind.example").code, 250)
+
     def test_clients_get_their_name_or_none_in_time(self):
         with Driven("route", self.settings, edges=("smtpd", "dns")) as route:
             smtpd, dns = route.edges["smtpd"], route.edges["dns"]

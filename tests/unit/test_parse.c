@@ -287,6 +287,7 @@ static const struct wrong wrongs[] = {
     {H "listener a { tls = none\n tls_client = ask }\n", 3, "has no TLS, and so no certificates", 0},
     {H "tls { certificate = /a key = /b }\nlistener a { tls = required\n tls_client = verified }\n", 4, "nobody vouches", 0},
     {H "relay_clientcerts = /x\n", 2, "is not a map", 0},
+    {H "relay_recipients = /x\n", 2, "is not a map", 0},
     {H "listener a { tls = required }\n", 2, "\"a\" demands TLS|tls { certificate", 0},
     {H "listener a { port = 465\n tls = implicit }\n", 3, "demands TLS", 0},
     {H TLS "listener a { tls = none\n auth = required }\n", 4, "AUTH without TLS", 0},

@@ -402,6 +402,54 @@ static void some_may_relay(void **state)
     assert_string_equal(stranger("x@below.example"), "554 5.7.1 Relay access denied");
 }
 
+static int own_recipients(void **state)
+{
+    (void)state;
+    struct error error;
+    build("known", MAP_PLAIN, "ann@backup.example x\n@all.below.example x\nx@far.test x\n\xc3\xa9@backup.example x\n");
+    routing_free(routing);
+    set("", "relay_recipients", map_spec("known"));
+    routing = routing_new(settings, user, &error);
+    return routing == NULL;
+}
+
+static int anybody_s_recipients(void **state)
+{
+    (void)state;
+    struct error error;
+    routing_free(routing);
+    setting_clear(find_setting(settings_table, settings_count, "", "relay_recipients"), settings);
+    routing = routing_new(settings, user, &error);
+    return routing == NULL;
+}
+
+static void relayed_domains_have_the_recipients_of_their_maps(void **state)
+{
+    (void)state;
+    const char *unknown = "550 5.1.1 Recipient address rejected: User unknown in relay recipient table";
+    assert_string_equal(stranger("Ann@Backup.Example"), "250 2.1.5; Ann@backup.example smtp gate.example||encrypt");
+    assert_int_equal(strncmp(stranger("ann+tag@backup.example"), "250 ", 4), 0);
+    assert_int_equal(strncmp(stranger("\xc3\x89@backup.example"), "550 ", 4), 0); /* another letter: only those of ASCII have no case */
+    assert_int_equal(strncmp(stranger("e\xcc\x81@backup.example"), "250 ", 4), 0);
+    assert_int_equal(strncmp(stranger("anybody@all.below.example"), "250 ", 4), 0);
+    assert_int_equal(strncmp(stranger("postmaster@backup.example"), "250 ", 4), 0);
+    assert_string_equal(stranger("bob@backup.example"), unknown);
+    assert_string_equal(insider("bob@backup.example"), unknown);
+    assert_string_equal(stranger("ann@other.below.example"), unknown);
+    assert_string_equal(stranger("x@far.test"), "554 5.7.1 Relay access denied"); /* a map lets nobody relay */
+    assert_int_equal(strncmp(insider("y@far.test"), "250 ", 4), 0);
+}
+
+static void recipients_that_can_not_be_looked_up_are_no_refusal(void **state)
+{
+    (void)state;
+    struct error error;
+    assert_int_equal(truncate("known.db", 100), 0);
+    routing_free(routing);
+    routing = routing_new(settings, user, &error);
+    assert_string_equal(stranger("ann@backup.example"), "451 4.3.0 Temporary lookup failure");
+}
+
 static void the_longest_route_wins(void **state)
 {
     (void)state;
@@ -487,6 +535,8 @@ int main(void)
         cmocka_unit_test(local_parts_are_looked_up_in_nfc),
         cmocka_unit_test(utf8_is_no_way_out_of_a_directory),
         cmocka_unit_test(clients_are_told_apart),
+        cmocka_unit_test_setup_teardown(relayed_domains_have_the_recipients_of_their_maps, own_recipients, anybody_s_recipients),
+        cmocka_unit_test_setup_teardown(recipients_that_can_not_be_looked_up_are_no_refusal, own_recipients, anybody_s_recipients),
         cmocka_unit_test_setup_teardown(a_login_sends_as_what_it_owns, own_senders, anybody_s_senders),
         cmocka_unit_test_setup_teardown(owners_that_can_not_be_looked_up_are_no_refusal, own_senders, anybody_s_senders),
     };
