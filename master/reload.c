@@ -60,6 +60,7 @@ static int check_lasting(const struct settings *old, const struct settings *new,
     } lasting[] = {
         {"users", old->users, new->users},
         {"directory.spool", old->directory_spool, new->directory_spool},
+        {"directory.sts", old->directory_sts, new->directory_sts},
         {"directory.run", old->directory_run, new->directory_run},
         {"directory.empty", old->directory_empty, new->directory_empty},
         {"directory.programs", old->directory_programs, new->directory_programs},
