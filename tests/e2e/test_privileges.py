@@ -95,11 +95,13 @@ class Privileges(unittest.TestCase):
             with open("/proc/%d/limits" % pid) as f:
                 limits = {line[:26].strip(): line[26:].split() for line in f}
             self.assertEqual(limits["Max core file size"][0], "0", name)
-            if name in ("smtpd", "remote", "auth", "dns", "route", "tlsmgr", "sts"):
+            if name in ("smtpd", "remote", "auth", "dns", "route", "tlsmgr"):
                 self.assertEqual(limits["Max file size"][0], "0", name)
+            if name == "sts":  # it keeps policies
+                self.assertLessEqual(int(limits["Max file size"][0]), 128 << 10)
 
     def test_open_descriptors_are_only_what_it_was_given(self):
-        """no program but local has a descriptor on a directory or a file, other than its log and the spool"""
+        """no program but local has a descriptor on a directory or a file, other than its log, the spool, and the policies of sts"""
         for name, pid, proc, row in self.each():
             if name in ("master", "qmgr", "local"):
                 continue
@@ -110,12 +112,14 @@ class Privileges(unittest.TestCase):
                     continue
                 if re.match(r"(socket|pipe|anon_inode):", target) or target == "/dev/null":
                     continue
-                allowed = {"route": r".*\.db$", "dns": r".*"}.get(name)
+                allowed = {"route": r".*\.db$", "dns": r".*", "sts": re.escape(self.host.path("sts")) + "$"}.get(name)
                 self.assertTrue(allowed and re.match(allowed, target), (name, target))
 
     def test_the_spool_and_the_password_file_are_closed_to_others(self):
         spool = os.stat(self.host.path("spool"))
         self.assertEqual((spool.st_uid, spool.st_mode & 0o777), (FIRST_UID + ORDER.index("qmgr"), 0o700))
+        policies = os.stat(self.host.path("sts"))
+        self.assertEqual((policies.st_uid, policies.st_mode & 0o777), (FIRST_UID + ORDER.index("sts"), 0o700))
 
 
 class Tries(unittest.TestCase):
