@@ -76,3 +76,7 @@ test_xclient_SRC := smtpd/xclient.c
 FUZZERS += fuzz_xclient
 fuzz_xclient_SRC  := smtpd/xclient.c
 fuzz_xclient_LIBS := -ldb-5.3 $(smtpd_LIBS)
+
+TESTS += test_proxy_door
+test_proxy_door_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_proxy_door_LIBS := $(smtpd_LIBS)

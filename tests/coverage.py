@@ -51,7 +51,7 @@ def main():
     total = [0, 0]
     for source in sources:
         text = tool("llvm-cov", "report", *objects, "-instr-profile=" + data, source)
-        words = next((line.split() for line in text.split("\n") if re.match(r"\S*%s\s" % re.escape(os.path.basename(source)), line)), None)
+        words = next((line.split() for line in text.split("\n") if re.match(r"(?:\S*/)?%s\s" % re.escape(os.path.basename(source)), line)), None)
         lines, missed = (int(words[7]), int(words[8])) if words else (0, 0)
         if lines == 0:
             print("%-24s %8s" % (os.path.relpath(source, ROOT), "in none of them"))
