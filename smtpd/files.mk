@@ -49,7 +49,7 @@ test_shed_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fak
 test_shed_LIBS := $(smtpd_LIBS)
 
 TESTS += test_strangers
-test_strangers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_strangers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
 test_strangers_LIBS := $(smtpd_LIBS)
 
 TESTS += test_envelope
@@ -78,5 +78,9 @@ fuzz_xclient_SRC  := smtpd/xclient.c
 fuzz_xclient_LIBS := -ldb-5.3 $(smtpd_LIBS)
 
 TESTS += test_proxy_door
-test_proxy_door_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_proxy_door_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
 test_proxy_door_LIBS := $(smtpd_LIBS)
+
+TESTS += test_session_xclient
+test_session_xclient_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_session_xclient_LIBS := $(smtpd_LIBS)

@@ -1,19 +1,17 @@
 /* The door for proxies, in whole sessions: whose header is read, how it may come, and who the client is then (tests/unit/session_script.h).
  * What a header may say is in test_proxy.c. */
+#include "tests/unit/logged.h"
 #include "tests/unit/session_script.h"
 
-#include "common/log.h"
 #include "common/stream.h"
 #include "smtpd/listed.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,7 +23,6 @@ static const char v2[] = V2("\x11\0\x10") "\xc6\x33\x64\x08\xc0\0\x02\x01\x10\0\
 
 static char proxies[] = "192.0.2.0/24", own_proxy[] = "2001:db8::/32", ours[] = "203.0.113.0/24";
 static char *proxy_list[] = {proxies, own_proxy}, *our_list[] = {ours};
-static int log_fd;
 static unsigned emptied;
 
 static int open_world(void **state)
@@ -35,9 +32,7 @@ static int open_world(void **state)
     w.listener.proxy = true;
     w.listener.proxy_from = (struct strings){2, proxy_list};
     emptied = 0;
-    log_flush();
-    assert_int_equal(ftruncate(log_fd, 0), 0);
-    assert_int_equal(lseek(log_fd, 0, SEEK_SET), 0);
+    logged_forget();
     return 0;
 }
 
@@ -50,15 +45,6 @@ static int close_world(void **state)
     w.settings->xclient_from = (struct strings){0, NULL};
     world_close(&w);
     return 0;
-}
-
-static bool has_logged(const char *text)
-{
-    static char all[65536];
-    log_flush();
-    ssize_t n = pread(log_fd, all, sizeof all - 1, 0);
-    all[n > 0 ? n : 0] = '\0';
-    return strstr(all, text);
 }
 
 static void proxy_connects(void)
@@ -86,9 +72,9 @@ static void is_refused_for(const char *why)
     snprintf(line, sizeof line, "peer=192.0.2.9 reason=\"%s", why);
     PLAY(".");
     nothing_is_left();
-    if (!has_logged(line))
+    if (!logged(line))
         fail_msg("the log has no %s", line);
-    assert_false(has_logged("connect:"));
+    assert_false(logged("connect:"));
 }
 
 /* What route is asked about a recipient is about this client. */
@@ -190,7 +176,7 @@ static void who_is_not_listed_is_not_read(void **state)
         PLAY("< 421 4.7.0 mx.example this port is for proxies", ".");
         nothing_is_left();
     }
-    assert_true(has_logged("client=192.0.3.9 reason=\"this port is for proxies\" rule=\"listener { proxy_from }\""));
+    assert_true(logged("client=192.0.3.9 reason=\"this port is for proxies\" rule=\"listener { proxy_from }\""));
     w.listener.proxy_from.n = 0;
     proxy_connects();
     PLAY("< 421 4.7.0 ", ".");
@@ -242,13 +228,13 @@ static void who_goes_before_its_end(void **state)
     turns(QUIET);
     hang_up();
     nothing_is_left();
-    assert_true(has_logged("reason=\"nothing was said"));
-    assert_false(has_logged("reason=\"the connection ended"));
+    assert_true(logged("reason=\"nothing was said"));
+    assert_false(logged("reason=\"the connection ended"));
     proxy_connects();
     say("PROXY TCP4 198", "");
     hang_up();
     nothing_is_left();
-    assert_true(has_logged("peer=192.0.2.9 reason=\"the connection ended inside of the PROXY header\""));
+    assert_true(logged("peer=192.0.2.9 reason=\"the connection ended inside of the PROXY header\""));
 }
 
 /* Over TCP, as a socketpair is not reset. */
@@ -268,7 +254,7 @@ static void a_connection_that_is_reset(void **state)
     close(far);
     close(door);
     nothing_is_left();
-    assert_true(has_logged("peer=192.0.2.9 reason=\"Connection reset by peer\""));
+    assert_true(logged("peer=192.0.2.9 reason=\"Connection reset by peer\""));
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------------------------------------ */
@@ -319,7 +305,7 @@ static void arrivals_are_counted_as_sessions(void **state)
     assert_int_equal(w.server.session_count, 8);
     proxy_connects();
     PLAY("< 421 4.7.0 mx.example too many sessions, try again later");
-    assert_true(has_logged("rule=\"limit { sessions }\""));
+    assert_true(logged("rule=\"limit { sessions }\""));
     hang_up();
     client = waiting[7];
     PLAY(">> " V1, "< 220 ", "> QUIT", "< 221 ");
@@ -368,7 +354,6 @@ int main(void)
         TEST(arrivals_are_counted_as_sessions),
         TEST(a_stop_does_not_wait_for_a_header),
     };
-    log_fd = memfd_create("log", 0);
-    log_open("test", dup(log_fd), LOG_TO_STDERR, LOG_LEVEL_DEBUG);
+    logged_open();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,17 @@
 /* The door for strangers, in whole sessions: who waits for the greeting, who speaks before it, and what too much of something is answered
  * (tests/unit/session_script.h). What route counts is in test_door.c and test_throttle.c. */
+#include "tests/unit/logged.h"
 #include "tests/unit/session_script.h"
 
-#include "common/log.h"
 #include "common/stream.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
-
-static int log_fd;
 
 /* server_init() looks at the settings: the world is made anew with these. */
 static void settle(void)
@@ -42,18 +37,6 @@ static int close_world(void **state)
     turns(10);
     world_close(&w);
     return 0;
-}
-
-static void has_logged(const char *text)
-{
-    log_flush();
-    static char all[65536];
-    ssize_t n = pread(log_fd, all, sizeof all - 1, 0);
-    all[n > 0 ? n : 0] = '\0';
-    if (!strstr(all, text))
-        fail_msg("the log has no %s: %s", text, all);
-    assert_int_equal(ftruncate(log_fd, 0), 0);
-    lseek(log_fd, 0, SEEK_SET);
 }
 
 static void transaction(void)
@@ -383,7 +366,6 @@ int main(void)
         TEST(a_session_is_told_to_a_new_route),
         TEST(hostile_answers_break_no_reply),
     };
-    log_fd = memfd_create("log", 0);
-    log_open("test", dup(log_fd), LOG_TO_STDERR, LOG_LEVEL_DEBUG);
+    logged_open();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
