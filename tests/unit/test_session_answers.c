@@ -67,6 +67,22 @@ static void what_is_beyond_is_held(void **state)
     assert_int_not_equal(w.flags & ENVELOPE_HOLD, 0);
 }
 
+/* What comes behind BDAT is octets, whatever they look like. */
+static void chunks_of_what_is_too_much_are_no_commands(void **state)
+{
+    (void)state;
+    w.settings->auth_recipients_hour = 5;
+    w.beyond = USED_REFUSE;
+    begin_login();
+    envelope();
+    PLAY("> DATA", "< 452 4.7.1 ");
+    envelope();
+    PLAY("> BDAT 42 LAST", "=", "> RSET", "> MAIL FROM:<evil@example.net>", "> NOOP", "< 452 4.7.1 ", "> DATA", "< 503 ");
+    w.beyond = USED_FITS;
+    envelope();
+    PLAY("> DATA", "< 354 ", "> .", "< 250 2.0.0 ");
+}
+
 static void without_an_answer_it_is_held(void **state)
 {
     (void)state;
@@ -216,6 +232,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_fits_goes_on),
         TEST(what_is_beyond_is_held),
+        TEST(chunks_of_what_is_too_much_are_no_commands),
         TEST(without_an_answer_it_is_held),
         TEST(when_auth_dies_it_is_held),
         TEST(auth_dies_in_the_middle),
