@@ -37,10 +37,11 @@ struct stream {
     bool tls_broken; /* SSL_ERROR_SSL or SSL_ERROR_SYSCALL: no close_notify, no session for later */
     bool tls_more;   /* OpenSSL holds input that no event will tell of */
     bool write_failed;
-    bool gated;      /* in the line of handshakes that may not begin yet */
-    bool giving_up;  /* its handshake is to fail, as it is being freed */
-    unsigned depth; /* of handler calls */
-    unsigned round; /* of streams_flush() in which it was queued */
+    bool gated;        /* in the line of handshakes that may not begin yet */
+    bool giving_up;    /* its handshake is to fail, as it is being freed */
+    unsigned messages; /* of TLS handshakes, that have come */
+    unsigned depth;    /* of handler calls */
+    unsigned round;    /* of streams_flush() in which it was queued */
     int failed_errno;
     size_t input_limit;
     char *kept; /* input that the owner left; NULL when none */
@@ -62,8 +63,8 @@ void stream_update_reading(struct stream *);
 void stream_begin_handshake(struct stream *);
 void stream_wait_writable(struct stream *);
 void stream_stop_reading(struct stream *); /* until stream_begin_handshake() */
-void stream_enter(struct stream *); /* around a handler call */
-bool stream_leave(struct stream *); /* false: the handler freed it, and it is gone */
+void stream_enter(struct stream *);        /* around a handler call */
+bool stream_leave(struct stream *);        /* false: the handler freed it, and it is gone */
 
 /* stream_wait.c */
 int stream_wait_handshake(struct stream *); /* SSL_do_handshake(), or -1 and stream_waits(): there is nothing to do now */

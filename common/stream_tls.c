@@ -7,6 +7,8 @@
 #include <openssl/x509_vfy.h>
 #include <stdio.h>
 
+#define MESSAGES_MOST 100 /* a handshake has a dozen; tickets and new keys may follow, now and then */
+
 /* What an unsuccessful call of OpenSSL means. */
 static enum stream_io classify(struct stream *s, int result)
 {
@@ -98,6 +100,8 @@ const char *stream_tls_error(struct stream *s, const char *what, char *text, siz
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     if (!s->ssl)
         snprintf(text, size, "%s failed: out of memory, or unusable settings", what);
+    else if (s->messages > MESSAGES_MOST)
+        snprintf(text, size, "%s failed: too many handshake messages", what);
     else if (verify != X509_V_OK && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
         snprintf(text, size, "%s failed: certificate: %s", what, X509_verify_cert_error_string(verify));
     else if (ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING || (!code && !saved))
@@ -126,8 +130,21 @@ void stream_tls_close(struct stream *s, bool notify)
 
 /* ---- start ----------------------------------------------------------------------------------------------------------------------- */
 
-static bool adopt(const struct stream *s, SSL *ssl)
+/* OpenSSL looks for the next message, and the next (KeyUpdate, HelloRequest, ClientHello, NewSessionTicket), as fast as they come, and would not come back
+ * before they end: one peer would have the process. Without anything to read from it fails. */
+static void on_message(int sent, int version, int type, const void *p, size_t n, SSL *ssl, void *arg)
 {
+    struct stream *s = arg;
+    (void)version, (void)p, (void)n;
+    if (!sent && type == SSL3_RT_HANDSHAKE && ++s->messages > MESSAGES_MOST)
+        SSL_set0_rbio(ssl, NULL);
+}
+
+static bool adopt(struct stream *s, SSL *ssl)
+{
+    s->messages = 0;
+    SSL_set_msg_callback(ssl, on_message);
+    SSL_set_msg_callback_arg(ssl, s);
     SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);
     SSL_set_read_ahead(ssl, 1);

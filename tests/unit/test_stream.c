@@ -505,6 +505,35 @@ static void pending_records_are_drained(void **state)
 }
 
 /* CVE-2011-0411: what was pipelined behind STARTTLS never reaches the session. */
+static void update_keys(struct end *e, int times)
+{
+    SSL *ssl = stream_tls(e->stream);
+    for (int i = 0; i < times; i++)
+        if (SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_do_handshake(ssl) != 1)
+            break;
+}
+
+/* OpenSSL takes one after the other, for as long as there are more, before it comes back. */
+static void a_flood_of_handshake_messages_ends_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct end ends[2], *from = &ends[i], *to = &ends[!i];
+        make_tls_pair(&ends[0], &ends[1]);
+        turns(10);
+        update_keys(from, 10);
+        write_text(from, "hello");
+        turns(4);
+        assert_true(got(to, "hello"));
+        update_keys(from, 1000);
+        turns(4);
+        assert_true(to->ended && to->how == STREAM_ERROR);
+        assert_non_null(strstr(to->why, "too many handshake messages"));
+        close_end(&ends[0]);
+        close_end(&ends[1]);
+    }
+}
+
 static void bytes_behind_starttls_are_dropped(void **state)
 {
     (void)state;
@@ -812,6 +841,7 @@ int main(void)
         cmocka_unit_test(handler_may_free_its_stream),
         cmocka_unit_test(tls_goes_both_ways),
         cmocka_unit_test(pending_records_are_drained),
+        cmocka_unit_test(a_flood_of_handshake_messages_ends_it),
         cmocka_unit_test(bytes_behind_starttls_are_dropped),
         cmocka_unit_test(plain_text_is_no_handshake),
         cmocka_unit_test(silent_handshake_times_out),
