@@ -91,14 +91,6 @@ bool headers_named(const struct header_field *f, const char *name)
     return span_equal_nocase(f->name, span_of(name));
 }
 
-bool headers_find(struct span header, const char *name, struct header_field *f)
-{
-    while (headers_next(&header, f))
-        if (headers_named(f, name))
-            return true;
-    return false;
-}
-
 /* ---- address lists --------------------------------------------------------------------------------------------------------------- */
 
 /* A list is read token by token. What stands before "<" is a display name and forgotten; what stands before ":" names a group; what is left

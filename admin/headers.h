@@ -20,8 +20,6 @@ struct span headers_split(struct span message, struct span *body);
 /* The next field; moves `rest` behind it. False at the end. */
 bool headers_next(struct span *rest, struct header_field *);
 bool headers_named(const struct header_field *, const char *name);
-/* The first field of that name. */
-bool headers_find(struct span header, const char *name, struct header_field *);
 
 /* Calls `each` for each address of a field's value: "local@domain", or a local part alone; comments and display names are left out, groups
  * walked into. -1: it's no address list, or one of its addresses is none; `error` says where. `each` returning false stops with -1 (it has

@@ -23,7 +23,6 @@ struct channel *channel_new(struct event_base *, int fd, const char *name, unsig
 void channel_free(struct channel *); /* sends nothing more; safe inside its own handlers */
 void channel_send(struct channel *, const struct message *);
 bool channel_flushed(const struct channel *); /* nothing waits to be sent */
-size_t channel_backlog(const struct channel *); /* bytes that wait to be sent */
 
 void channels_flush(void); /* all of this process; called by the event loop after each turn */
 

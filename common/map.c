@@ -81,11 +81,6 @@ void map_free(struct map *map)
     free(map);
 }
 
-const char *map_path(const struct map *map)
-{
-    return map->path;
-}
-
 static bool same_file(const struct stat *a, const struct stat *b)
 {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&

@@ -17,7 +17,6 @@ enum map_result { MAP_FOUND, MAP_ABSENT, MAP_FAILED };
 
 struct map *map_open(const char *spec, struct error *); /* NULL: the spec is not a map; the file may come later */
 void map_free(struct map *);
-const char *map_path(const struct map *); /* the file that is read */
 enum map_result map_lookup(struct map *, struct span key, struct buf *value, struct error *);
 
 /* Builders. The source of "hash:/etc/aliases" is /etc/aliases. Returns the number of entries, -1 on error (file, line, cause). `warnings`

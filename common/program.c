@@ -46,11 +46,6 @@ struct event_base *program_base(void)
     return self.base;
 }
 
-uint32_t program_instance(void)
-{
-    return self.instance;
-}
-
 bool program_unprivileged(void)
 {
     return self.unprivileged;

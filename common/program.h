@@ -46,7 +46,6 @@ struct program {
 int program_main(const struct program *, int argc, char **argv);
 
 struct event_base *program_base(void);
-uint32_t program_instance(void);
 bool program_unprivileged(void);
 bool program_draining(void);
 uint32_t program_drain_seconds(void); /* 0: no bound, as other processes take the work over (a reload): no session need be dropped */
