@@ -30,6 +30,8 @@ static size_t spare_size;
 static TAILQ_HEAD(, stream) dirty = TAILQ_HEAD_INITIALIZER(dirty);
 static unsigned flush_round;
 static size_t open_streams;
+TAILQ_HEAD(stream_list, stream); /* those that have waited longest first */
+static struct stream_list closing = TAILQ_HEAD_INITIALIZER(closing), lingering = TAILQ_HEAD_INITIALIZER(lingering);
 
 static void flush(struct stream *);
 static void read_open(struct stream *);
@@ -66,8 +68,18 @@ static void stop_events(struct stream *s)
     s->queued = false;
 }
 
+static void stand_among(struct stream *s, struct stream_list *gone)
+{
+    if (s->gone)
+        TAILQ_REMOVE(s->gone, s, gone_link);
+    s->gone = gone;
+    if (gone)
+        TAILQ_INSERT_TAIL(gone, s, gone_link);
+}
+
 static void destroy(struct stream *s)
 {
+    stand_among(s, NULL);
     stop_events(s);
     event_del(&s->timer);
     stream_tls_close(s, false);
@@ -81,6 +93,16 @@ static void destroy(struct stream *s)
 size_t streams_open(void)
 {
     return open_streams;
+}
+
+bool streams_drop_one(void)
+{
+    struct stream *s = TAILQ_FIRST(&lingering);
+    if (!s && !(s = TAILQ_FIRST(&closing)))
+        return false;
+    stand_among(s, NULL);
+    stream_free(s);
+    return true;
 }
 
 void stream_enter(struct stream *s)
@@ -445,6 +467,7 @@ static void finish_close(struct stream *s)
         return;
     }
     s->state = STREAM_LINGERING;
+    stand_among(s, &lingering);
     stream_timeout(s, LINGER_TIME);
     set_reading(s, true);
 }
@@ -509,6 +532,7 @@ void stream_close_after_flush(struct stream *s)
         stream_tls_close(s, false);
     }
     s->state = STREAM_CLOSING;
+    stand_among(s, &closing);
     s->want_input = false;
     s->in_len = 0;
     stream_timeout(s, CLOSE_TIME);

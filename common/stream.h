@@ -42,6 +42,9 @@ void stream_close_after_flush(struct stream *);
 /* Sends what the socket takes at once of what is gathered, and closes. Not from a handler of its own. */
 void stream_close_at_once(struct stream *);
 size_t streams_open(void); /* of this process, those that still close included: so many descriptors */
+/* Of those whose owner is gone, the one that has waited longest is closed at once: first of those that have only the peer's end to wait for, then of those with
+ * output left. False: there is none. */
+bool streams_drop_one(void);
 /* The peer has promised to send nothing more (QUIT): a close does not have to wait for its end of input. */
 void stream_promised_silence(struct stream *);
 

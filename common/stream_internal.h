@@ -54,7 +54,8 @@ struct stream {
     uint64_t deadline; /* milliseconds of the monotonic clock; 0: none */
     uint64_t armed;    /* when the timer fires; 0: not armed */
     struct event read_event, write_event, timer;
-    TAILQ_ENTRY(stream) link, gate_link;
+    TAILQ_ENTRY(stream) link, gate_link, gone_link;
+    struct stream_list *gone;     /* those without an owner, of which it is one; NULL: it has its owner */
     struct stream_waiter *waiter; /* what the handshake waits for; NULL: its peer */
 };
 

@@ -247,6 +247,16 @@ static bool is_full(const struct server *server)
     return server->session_count >= settings->limit_sessions || server->shed.memory >= settings->limit_session_memory;
 }
 
+/* Sessions that have ended wait a moment for their clients to hang up: who does not, many times over, is to keep nobody out. */
+static bool has_descriptors(const struct server *server)
+{
+    size_t most = shed_descriptors(settings_of(server)->limit_sessions);
+    while (streams_open() >= most)
+        if (!streams_drop_one())
+            return false;
+    return true;
+}
+
 bool shed_make_room(struct server *server, const struct sockaddr *client)
 {
     look_at_limits(server);
@@ -255,5 +265,5 @@ bool shed_make_room(struct server *server, const struct sockaddr *client)
     for (int i = 0; i < SHED_AT_ONCE && is_full(server); i++)
         if (!shed_one(server))
             return false;
-    return !is_full(server) && streams_open() < shed_descriptors(settings_of(server)->limit_sessions);
+    return !is_full(server) && has_descriptors(server);
 }

@@ -424,6 +424,45 @@ static void promised_silence_is_not_waited_for(void **state)
     }
 }
 
+/* Who has heard all goes before who has not, and nobody's stream that has an owner. */
+static void who_lingers_makes_room(void **state)
+{
+    (void)state;
+    int fd[2], slow[2], owned[2];
+    struct end a, b, c;
+    char text[100];
+    make_pair(fd);
+    make_pair(slow);
+    make_pair(owned);
+    open_end(&b, slow[0]);
+    open_end(&a, fd[0]);
+    open_end(&c, owned[0]);
+    for (int i = 0; i < 100000; i++)
+        write_text(&b, "0123456789");
+    stream_close_after_flush(b.stream);
+    write_text(&a, "221 bye\r\n");
+    stream_close_after_flush(a.stream);
+    a.stream = b.stream = NULL;
+    streams_flush();
+    assert_int_equal(streams_open(), 3);
+    assert_true(streams_drop_one());
+    assert_true(fcntl(fd[0], F_GETFD) < 0);
+    assert_int_equal(read(fd[1], text, sizeof text), 9);
+    assert_int_equal(read(fd[1], text, sizeof text), 0);
+    assert_true(fcntl(slow[0], F_GETFD) >= 0);
+    assert_true(streams_drop_one());
+    assert_true(fcntl(slow[0], F_GETFD) < 0);
+    assert_false(streams_drop_one());
+    assert_int_equal(streams_open(), 1);
+    close(fd[1]);
+    close(slow[1]);
+    close(owned[1]);
+    turns(2);
+    close_end(&a);
+    close_end(&b);
+    close_end(&c);
+}
+
 /* What the peer said before it hung up is read though writing to it fails. */
 static void last_words_are_read(void **state)
 {
@@ -837,6 +876,7 @@ int main(void)
         cmocka_unit_test(deadline_passes),
         cmocka_unit_test(close_after_flush_sends_all),
         cmocka_unit_test(promised_silence_is_not_waited_for),
+        cmocka_unit_test(who_lingers_makes_room),
         cmocka_unit_test(last_words_are_read),
         cmocka_unit_test(handler_may_free_its_stream),
         cmocka_unit_test(tls_goes_both_ways),
