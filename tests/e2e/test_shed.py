@@ -54,6 +54,17 @@ class Shed(unittest.TestCase):
         host.wait_log(r"stress begins: sessions=18 of 20")
         sock.close()
 
+    def test_who_says_quit_and_stays_keeps_nobody_out(self):
+        host = self.host("limit { sessions = 20 }").start()
+        stay = []
+        self.addCleanup(lambda: [sock.close() for sock in stay])
+        for _ in range(100):
+            sock, greeting = connect(host, "127.0.0.9")
+            stay.append(sock)
+            self.assertEqual(greeting[:4], "220 ")
+            sock.sendall(b"QUIT\r\nNOOP\r\n")
+            self.assertEqual(hear(sock)[:4], "221 ")
+
     def test_a_limit_without_descriptors_is_refused_in_words(self):
         host = self.host("limit { sessions = 10000 }")
         less = ["prlimit", "--nofile=5000:5000"]
