@@ -16,6 +16,7 @@ static struct world w;
 static char ours[] = "192.0.2.0/24", relayed[] = "backup.example", below[] = ".many.example", silent[] = "silent.example",
             soon[] = "soon.example", empty[] = "empty.example";
 static char *networks[] = {ours}, *domains[] = {relayed, below, silent, soon, empty};
+static struct strings own_networks, own_domains; /* the settings', given back to be freed */
 
 #define MAIL "MAIL FROM:<a@example.net> "
 
@@ -24,6 +25,8 @@ static int open_world(void **state)
     (void)state;
     world_open(&w);
     server_free(&w.server);
+    own_networks = w.settings->relay_from;
+    own_domains = w.settings->relay_to;
     w.settings->relay_from = (struct strings){1, networks};
     w.settings->relay_to = (struct strings){5, domains};
     w.settings->smtpd_future_release = 1000;
@@ -38,7 +41,8 @@ static int close_world(void **state)
     client_hang_up();
     for (int i = 0; i < 10; i++)
         world_turn(&w, 1);
-    w.settings->relay_from = w.settings->relay_to = (struct strings){0, NULL};
+    w.settings->relay_from = own_networks;
+    w.settings->relay_to = own_domains;
     world_close(&w);
     return 0;
 }

@@ -635,7 +635,10 @@ static void etrn_of_all_below_a_domain(void **state)
     }
     assert_non_null(strstr(names, "one.many.example"));
     assert_non_null(strstr(names, "two.many.example"));
-    asked_count = 0;
+    while (asked_count) { /* dns never answers */
+        struct asked a = take_asked(MESSAGE_RESOLVE);
+        a.answer(NULL, a.arg);
+    }
 }
 
 static void etrn_gives_a_dead_site_a_probe(void **state)
