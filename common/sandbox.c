@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 /* Which layers this build has. AddressSanitizer reads /proc and its own binary, starts a tracer that stops the process to look for leaks,
- * and maps memory as no program does: its build has users, capabilities and rlimits, but not the other layers. */
+ * and maps memory as no program does: its build has users, capabilities and rlimits (but for RLIMIT_NPROC), not the other layers. */
 struct layers {
-    bool root, landlock, seccomp;
+    bool root, landlock, seccomp, no_processes;
 };
 
 static struct layers layers_wanted(void)
@@ -23,7 +23,7 @@ static struct layers layers_wanted(void)
 #ifdef POSTINO_SANITIZER
     return (struct layers){0};
 #else
-    struct layers layers = {true, true, true};
+    struct layers layers = {true, true, true, true};
 #ifdef POSTINO_TRY
     /* One layer by itself, to prove that it holds without the other. */
     const char *only = getenv("POSTINO_TRY_LAYER");
@@ -120,8 +120,9 @@ static bool logs_to_file(void)
     return (fstat(log_descriptor(), &st) == 0 && S_ISREG(st.st_mode)) || (fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode));
 }
 
-static int set_limits(const struct sandbox *sandbox, bool unprivileged, struct error *error)
+static int set_limits(const struct sandbox *sandbox, bool unprivileged, struct layers layers, struct error *error)
 {
+    bool alone = layers.no_processes && !unprivileged && !(sandbox->calls & (SANDBOX_FORK | SANDBOX_THREADS));
     if (limit(RLIMIT_CORE, "RLIMIT_CORE", 0, error) != 0)
         return -1;
     if (sandbox->open_files > 0 && limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", sandbox->open_files, error) != 0)
@@ -129,7 +130,7 @@ static int set_limits(const struct sandbox *sandbox, bool unprivileged, struct e
     if ((sandbox->file_size > 0 || !logs_to_file()) && limit(RLIMIT_FSIZE, "RLIMIT_FSIZE", sandbox->file_size, error) != 0)
         return -1;
     /* Counts all processes of the user: an ordinary user has others. */
-    if (!unprivileged && !(sandbox->calls & (SANDBOX_FORK | SANDBOX_THREADS)) && limit(RLIMIT_NPROC, "RLIMIT_NPROC", 0, error) != 0)
+    if (alone && limit(RLIMIT_NPROC, "RLIMIT_NPROC", 0, error) != 0)
         return -1;
     return 0;
 }
@@ -170,7 +171,7 @@ int sandbox_enter(const struct sandbox *sandbox, bool unprivileged, struct error
     struct layers layers = layers_wanted();
     int ruleset = -1;
     load_time_zone();
-    if (check_paths(sandbox, error) != 0 || set_limits(sandbox, unprivileged, error) != 0)
+    if (check_paths(sandbox, error) != 0 || set_limits(sandbox, unprivileged, layers, error) != 0)
         return -1;
     if (layers.landlock && sandbox_files_prepare(sandbox, &ruleset, error) != 0)
         return -1;

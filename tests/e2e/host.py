@@ -219,6 +219,9 @@ class Host:
     def close(self):
         try:
             self.stop()
+            reports = re.findall(r"runtime error: .*|ERROR: (?:Address|Leak)Sanitizer[\s\S]*?SUMMARY: .*|LeakSanitizer has encountered a fatal error", self.log())
+            if reports:
+                raise AssertionError("%d reports of a sanitizer, the first: %s" % (len(reports), reports[0][:4000]))
         finally:
             if self.spool_mounted:
                 subprocess.run(["umount", self.path("spool")], check=False)
