@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define V1         "PROXY TCP4 198.51.100.7 192.0.2.1 40000 25\r\n"
+#define SAY_V1     ">> PROXY TCP4 198.51.100.7 192.0.2.1 40000 25\r\n"
 #define V2(family) "\r\n\r\n\0\r\nQUIT\n\x21" family
 /* 198.51.100.8:4096 to 192.0.2.1:25, and a TLV that says nothing. */
 static const char v2[] = V2("\x11\0\x10") "\xc6\x33\x64\x08\xc0\0\x02\x01\x10\0\0\x19\x04\0\x01x";
@@ -139,7 +139,7 @@ static void a_second_header_is_a_command_that_is_none(void **state)
 {
     (void)state;
     proxy_connects();
-    PLAY(">> " V1, "< 220 ", ">> PROXY TCP4 203.0.113.5 192.0.2.1 40000 25\r\n", "< 50", "> EHLO x", "< 250 8BITMIME");
+    PLAY(SAY_V1, "< 220 ", ">> PROXY TCP4 203.0.113.5 192.0.2.1 40000 25\r\n", "< 50", "> EHLO x", "< 250 8BITMIME");
     is_client("198.51.100.7");
 }
 
@@ -218,7 +218,7 @@ static void a_header_has_five_seconds_in_all(void **state)
     PLAY("=", "+ 5.1");
     is_refused_for("no whole PROXY header in time");
     proxy_connects();
-    PLAY("+ 4.8", ">> " V1, "< 220 ", "+ 5", "> NOOP", "< 250 ");
+    PLAY("+ 4.8", SAY_V1, "< 220 ", "+ 5", "> NOOP", "< 250 ");
 }
 
 static void who_goes_before_its_end(void **state)
@@ -264,21 +264,21 @@ static void limits_are_the_client_s_and_not_the_proxy_s(void **state)
     (void)state;
     w.settings->limit_sessions_client = 1;
     proxy_connects();
-    PLAY(">> " V1, "< 220 ");
+    PLAY(SAY_V1, "< 220 ");
     struct stream *first = client;
     proxy_connects();
     PLAY(">> PROXY TCP4 198.51.100.9 192.0.2.1 40000 25\r\n", "< 220 ");
     struct stream *second = client;
     assert_int_equal(w.server.session_count, 2);
     proxy_connects();
-    PLAY(">> " V1, "< 421 4.7.0 mx.example too many sessions from your address");
+    PLAY(SAY_V1, "< 421 4.7.0 mx.example too many sessions from your address");
     assert_int_equal(w.server.session_count, 2);
     hang_up();
     stream_free(first);
     stream_free(second);
     nothing_is_left();
     proxy_connects();
-    PLAY(">> " V1, "< 220 ", "> QUIT", "< 221 ", ".");
+    PLAY(SAY_V1, "< 220 ", "> QUIT", "< 221 ", ".");
 }
 
 static void a_listener_for_some_networks_looks_at_the_client(void **state)
@@ -286,7 +286,7 @@ static void a_listener_for_some_networks_looks_at_the_client(void **state)
     (void)state;
     w.listener.clients = (struct strings){1, our_list};
     proxy_connects();
-    PLAY(">> " V1, "< 554 5.7.1 mx.example this service is not for your network", ".");
+    PLAY(SAY_V1, "< 554 5.7.1 mx.example this service is not for your network", ".");
     proxy_connects();
     PLAY(">> PROXY TCP4 203.0.113.7 192.0.2.1 40000 25\r\n", "< 220 ", "> QUIT", "< 221 ", ".");
     w.listener.clients = (struct strings){0, NULL};
@@ -308,7 +308,7 @@ static void arrivals_are_counted_as_sessions(void **state)
     assert_true(logged("rule=\"limit { sessions }\""));
     hang_up();
     client = waiting[7];
-    PLAY(">> " V1, "< 220 ", "> QUIT", "< 221 ");
+    PLAY(SAY_V1, "< 220 ", "> QUIT", "< 221 ");
     for (size_t i = 0; i < 7; i++)
         stream_free(waiting[i]);
     PLAY(".");
