@@ -88,3 +88,7 @@ test_session_xclient_LIBS := $(smtpd_LIBS)
 TESTS += test_tls
 test_tls_SRC  := $(smtpd_tls_SRC) smtpd/tls_client.c smtpd/tls_binding.c tlsmgr/sign.c
 test_tls_LIBS := $(smtpd_LIBS)
+
+TESTS += test_session_envelope
+test_session_envelope_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_session_envelope_LIBS := $(smtpd_LIBS)

@@ -308,6 +308,13 @@ void world_kill_auth(struct world *w)
     w->auth = fake(w, w->server.auth, "smtpd", AUTH_SPEAKS, &auth_handler);
 }
 
+void world_kill_route(struct world *w)
+{
+    channel_free(w->route);
+    world_turn(w, 1);
+    w->route = fake(w, w->server.route, "smtpd", ROUTE_SPEAKS, &route_handler);
+}
+
 void world_kill_qmgr(struct world *w)
 {
     channel_free(w->qmgr);

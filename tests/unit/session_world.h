@@ -39,7 +39,8 @@ struct world {
 void world_open(struct world *);
 void world_close(struct world *);
 void world_turn(struct world *, int milliseconds); /* one turn of the loop */
-void world_kill_auth(struct world *);
-void world_kill_qmgr(struct world *); /* closes its end, and gives smtpd a new one */
+void world_kill_auth(struct world *);              /* closes its end, and gives smtpd a new one */
+void world_kill_qmgr(struct world *);
+void world_kill_route(struct world *);
 
 #endif
