@@ -76,6 +76,8 @@ int cmd_check(struct admin *a, int argc, char **argv)
             return admin_fail(EX_USAGE, "check", "usage: postino check [-v]");
         verbose = true;
     }
+    if (optind != argc)
+        return admin_fail(EX_USAGE, "check", "usage: postino check [-v]; another file is named before it: postino -c FILE check");
     a->settings = parse_file(a->path, PARSE_HOST, &a->report);
     fputs(buf_text(&a->report.errors), stderr);
     for (const char *line = buf_text(&a->report.warnings); *line; line += strcspn(line, "\n") + 1)

@@ -174,6 +174,8 @@ static void print_targets(struct list targets)
         printf("  goes to <");
         queue_print_text(stdout, r.address);
         printf("> by %.*s %.*s", SPAN_ARG(r.transport), SPAN_ARG(r.nexthop));
+        if (r.mailbox.n)
+            printf(" to mailbox ");
         queue_print_text(stdout, r.mailbox);
         puts("");
     }

@@ -12,10 +12,9 @@ fuzz_parse_LIBS := $(conf_parse_LIBS) -ldb-5.3
 fuzz_settings_LIBS := -ldb-5.3 -lssl -lcrypto $(COMMON_LIBS)
 
 # postino.conf(5) is printed by a tool from the table and the prose around it.
-build/man/postino.conf.5: conf/postino.conf.5.in conf/manual.c conf/settings.h conf/settings.def $(wildcard conf/examples/*.conf)
+build/man/postino.conf.5: conf/postino.conf.5.in conf/manual.c conf/settings.h conf/settings.def $(wildcard conf/examples/*.conf) | $(B)/conf-manual
 	@mkdir -p $(@D)
 	@echo '  MAN  $@'
-	@$(MAKE) -s $(B)/conf-manual
 	@$(B)/conf-manual <conf/postino.conf.5.in >$@.new
 	@mv $@.new $@
 

@@ -51,7 +51,7 @@ static void add_tls_key(const struct session *s, struct buf *key)
 {
     buf_printf(key, "%s:%u %s", s->peer, s->site->nexthop.port, security_word(s->level));
     if (s->level == SECURITY_DANE)
-        buf_printf(key, " %s %s", session_host(s)->base, session_host(s)->tlsa);
+        buf_printf(key, " %s %s %s", s->site->nexthop.name, session_host(s)->base, session_host(s)->tlsa);
     buf_add_span(key, s->site->fingerprints);
 }
 

@@ -52,7 +52,13 @@ class Policies:
 
     def __init__(self, channel):
         self.channel, self.table, self.asked = channel, {}, []
-        threading.Thread(target=self.run, daemon=True).start()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def end(self):
+        self.channel.sock.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
+        self.channel.close()
 
     def run(self):
         with contextlib.suppress(frames.Closed, OSError, ValueError):
