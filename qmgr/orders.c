@@ -23,6 +23,6 @@ int8_t orders_class(uint16_t orders, uint16_t flags, uint8_t mt_priority)
 
 enum priority orders_priority(uint16_t orders, uint16_t flags, uint8_t mt_priority)
 {
-    int class = orders_class(orders, flags, mt_priority);
+    int8_t class = orders_class(orders, flags, mt_priority);
     return class > 0 ? PRIORITY_HIGH : class < 0 ? PRIORITY_LOW : PRIORITY_NORMAL;
 }
