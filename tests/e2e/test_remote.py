@@ -445,7 +445,7 @@ class Loopback(Base):
     def setUpClass(cls):
         cls.smarthost = host.free_port()
         cls.remote = Driven("remote", 'remote { %s }\nroute "*" { via = "smtp:[127.0.0.1]:%d" }' % (TIMES, cls.smarthost), edges=("qmgr", "dns", "sts"))
-        self.policies = Policies(self.edges["sts"])
+        cls.policies = Policies(cls.remote.edges["sts"])
         cls.remote.names = Names(cls.remote.edges["dns"])
         cls.remote.names.table["lo.example"] = "127.0.0.2 ::1"
 
