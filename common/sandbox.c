@@ -127,7 +127,7 @@ static int set_limits(const struct sandbox *sandbox, bool unprivileged, struct l
         return -1;
     if (sandbox->open_files > 0 && limit(RLIMIT_NOFILE, "RLIMIT_NOFILE", sandbox->open_files, error) != 0)
         return -1;
-    if ((sandbox->file_size > 0 || !logs_to_file()) && limit(RLIMIT_FSIZE, "RLIMIT_FSIZE", sandbox->file_size, error) != 0)
+    if (!logs_to_file() && limit(RLIMIT_FSIZE, "RLIMIT_FSIZE", sandbox->file_size, error) != 0)
         return -1;
     /* Counts all processes of the user: an ordinary user has others. */
     if (alone && limit(RLIMIT_NPROC, "RLIMIT_NPROC", 0, error) != 0)

@@ -53,7 +53,7 @@ struct sandbox {
     uint16_t ports[SANDBOX_PORTS];
     size_t port_count;
     uint64_t open_files;  /* RLIMIT_NOFILE */
-    uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow, unless the log or stderr is a file: then no limit */
+    uint64_t file_size;   /* RLIMIT_FSIZE; 0: no file may grow. No limit if the log or stderr is a file */
 };
 
 /* A path beyond SANDBOX_PATHS or longer than it may be makes sandbox_enter() fail. */

@@ -114,13 +114,14 @@ class CrashHost(Host):
         return self.prefix + super()._inside(command)
 
     def limit_descriptors(self, more):
-        """From the next start on no program but the master has more descriptors than now and `more`: the master starts a script that sets the limit. It
-        takes a master without CAP_SYS_RESOURCE: what has that raises its own limits."""
+        """From the next start on no program but the master and smtpd, which refuses to start with fewer than its sessions need, has more descriptors than
+        now and `more`: the master starts a script that sets the limit. It takes a master without CAP_SYS_RESOURCE: what has that raises its own limits."""
         now = {name: len(os.listdir("/proc/%d/fd" % pid)) for pid, name in self.pids().items()}
         os.mkdir(self.path("programs"))
         for name in CHILDREN:
             with open(self.path("programs", "postino-" + name), "w") as f:
-                f.write("#!/bin/sh\nulimit -n %d\nexec %s\n" % (now[name] + more, program("postino-" + name, self.variant)))
+                limit = "" if name == "smtpd" else "ulimit -n %d\n" % (now[name] + more)
+                f.write("#!/bin/sh\n%sexec %s\n" % (limit, program("postino-" + name, self.variant)))
             os.chmod(self.path("programs", "postino-" + name), 0o755)
         self._programs(os.path.dirname(program("x", self.variant)), self.path("programs"))
         self.prefix = ["setpriv", "--bounding-set", "-sys_resource"]

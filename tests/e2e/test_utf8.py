@@ -174,7 +174,7 @@ class ToMailboxes(unittest.TestCase):
 
     def test_why(self):
         done = self.host.tool("postino", "why", "--client", "192.0.2.1", "--from", "a@client.example", "--to", "иван@почта.example")
-        self.assertIn("goes to <иван@почта.example> by local %sivan" % POST_ASCII, done.stdout)
+        self.assertIn("goes to <иван@почта.example> by local %s to mailbox ivan" % POST_ASCII, done.stdout)
         self.assertEqual(done.returncode, 0, done.stdout)
         done = self.host.tool("postino", "why", "--client", "192.0.2.1", "--from", "зло@почта.example", "--to", "иван@почта.example")
         self.assertIn("verdict: 554 5.7.1 <зло@почта.example>: Sender address rejected: no evil", done.stdout)

@@ -814,9 +814,14 @@ static void limits_are_set(void **state)
     (void)state;
     struct sandbox sandbox = sandbox_with(SANDBOX_FILES_READ);
     sandbox.file_size = 4096;
+    int standard_error = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    dup2(nowhere, STDERR_FILENO); /* which may be a file */
     pid_t child = start_and_wait_until_inside(&sandbox, true);
     assert_limit(child, "Max file size", "4096");
     let_go(child);
+    dup2(standard_error, STDERR_FILENO);
+    close(standard_error);
+    close(nowhere);
 }
 
 static int try_grow_log(void)
@@ -838,6 +843,9 @@ static void log_file_may_grow(void **state)
     expect(sandbox_with(0), try_grow_log, 0);
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size > 10);
+    struct sandbox writer = sandbox_with(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE); /* a file of its own is small, the log is not */
+    writer.file_size = 5;
+    expect(writer, try_grow_log, 0);
     log_open("test", STDERR_FILENO, LOG_TO_STDERR, LOG_LEVEL_INFO);
     unlink(path);
 }
