@@ -261,6 +261,7 @@ class Lines(Case):
         ]
         for said, code, line in cases:
             self.assertTrue(said.startswith(code), (said, line))
+            wait_for(lambda line=line: re.search("(?m)" + line, self.host.log()), 5)
             self.assertEqual(len(re.findall("(?m)" + line, self.host.log())), 1, line)
 
     def test_why_tells_of_the_door(self):
