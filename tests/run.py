@@ -5,6 +5,7 @@
 Parts: unit tests (release and with sanitizers), fuzz targets (a short run each), static analysis, man pages, the rules of SMTP (tests/conformance), end-to-end tests.
 """
 import argparse
+import concurrent.futures
 import glob
 import os
 import re
@@ -40,11 +41,15 @@ def run(command, seconds=600, **more):
         return -1, (late.stdout or b"").decode(errors="replace") + "\nnot done in %d seconds" % seconds
 
 
+def several(commands, seconds):
+    """Their results, in their order; as many at a time as there are processors. Most of them wait more than they compute."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        yield from pool.map(lambda command: run(command, seconds), commands)
+
+
 def unit_tests(results, variant):
-    for test in sorted(glob.glob(os.path.join(ROOT, "build", variant, "unit", "test_*"))):
-        if test.endswith((".d", ".o")):
-            continue
-        code, text = run([test], 300)
+    tests = [t for t in sorted(glob.glob(os.path.join(ROOT, "build", variant, "unit", "test_*"))) if not t.endswith((".d", ".o"))]
+    for test, (code, text) in zip(tests, several([[test] for test in tests], 300)):
         ok = re.findall(r"^\[ +OK +\] (\S+)", text, re.M)
         bad = sorted(set(re.findall(r"^\[ +FAILED +\] (?:\w+: )?(\w+)$", text, re.M)))
         for _ in ok:
@@ -56,8 +61,9 @@ def unit_tests(results, variant):
 
 
 def fuzzers(results):
-    for name in fuzz.targets():
-        code, text = run(fuzz.command(name, "-max_total_time=%d" % FUZZ_SECONDS, "-verbosity=0") + fuzz.directories(name), FUZZ_SECONDS + 120)
+    names = list(fuzz.targets())
+    commands = [fuzz.command(name, "-max_total_time=%d" % FUZZ_SECONDS, "-verbosity=0") + fuzz.directories(name) for name in names]
+    for name, (code, text) in zip(names, several(commands, FUZZ_SECONDS + 120)):
         results.add("fuzz " + name, code == 0, text)
 
 
