@@ -17,7 +17,8 @@ class Demo(unittest.TestCase):
         os.chmod(top, 0o755)
         tree = os.path.join(top, "postino")
         os.mkdir(tree)
-        for name in ("Makefile", "common", "conf", "master", "smtpd", "qmgr", "delivery", "resolver", "admin", "tests", "build/release", "build/flags"):
+        sources = [name for name in os.listdir(ROOT) if os.path.exists(os.path.join(ROOT, name, "files.mk"))]
+        for name in ["Makefile", "tests", "build/release", "build/flags"] + sources:
             source, target = os.path.join(ROOT, name), os.path.join(tree, name)
             if os.path.isdir(source):
                 shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("corpus", "__pycache__"))
