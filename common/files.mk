@@ -15,5 +15,6 @@ TESTS += test_stream
 test_stream_LIBS := -lssl -lcrypto -levent_core
 TESTS += test_log test_queueid test_crc32c test_sandbox
 test_sandbox_LIBS := -lseccomp
-FUZZERS += fuzz_address
+FUZZERS += fuzz_address fuzz_frame
+fuzz_frame_LIBS := -ldb-5.3 -lssl -lcrypto $(COMMON_LIBS)
 fuzz_address_LIBS := $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
