@@ -18,6 +18,7 @@
 #define LOOKS_A_SECOND    20000 /* at mail that may be parked */
 #define WARNINGS_A_SECOND 1000  /* each is a read, and a report */
 #define TRIM_AFTER        4096  /* parked: what is free among what is not goes back to the system */
+#define TRIM_LAST         256   /* the same, when no more come */
 #define AGAIN             60    /* seconds after a message could not be read */
 
 struct parked {
@@ -337,11 +338,14 @@ static void warn_due(uint64_t now)
     }
 }
 
+/* What many parked messages had goes back to the system: while they are many, and once more when no more come. */
 void park_turn(uint64_t now)
 {
     warn_due(now);
+    size_t before = parked_since_trim;
     park_line();
-    if (parked_since_trim >= TRIM_AFTER) {
+    bool last = before == parked_since_trim && before >= TRIM_LAST;
+    if (parked_since_trim >= TRIM_AFTER || last) {
         parked_since_trim = 0;
         malloc_trim(0);
     }
