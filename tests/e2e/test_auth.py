@@ -825,6 +825,7 @@ account required pam_listfile.so item=user sense=deny file={d}/expired onerr=suc
         sessions = [self.session(source="127.0.5.1") for _ in range(20)]
         for session in sessions:
             session.putcmd("AUTH PLAIN " + b64(("\0hang\0" + PASSWORD).encode()))
+        time.sleep(1)
         ready = select.select([session.sock for session in sessions], [], [], 1)[0]
         self.assertEqual(len(ready), 2)  # two are with PAM, sixteen wait
         self.host.wait_log("too many of its address")
