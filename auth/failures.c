@@ -1,9 +1,9 @@
 #include "auth/failures.h"
 
+#include "common/address.h"
 #include "common/log.h"
 #include "common/siphash.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,20 +81,20 @@ struct keys {
 };
 
 /* What cannot be read as an address shares one key. */
+static uint64_t hash_network(struct span client, enum network_reach reach)
+{
+    struct sockaddr_storage address = {0};
+    struct network network;
+    socklen_t length;
+    address_to_socket(client, 0, &address, &length);
+    network_of((const struct sockaddr *)&address, reach, &network);
+    return hash(network.bytes, network.bits / 8);
+}
+
 static struct keys keys_of(struct span client, struct span account)
 {
-    char text[INET6_ADDRSTRLEN] = "";
-    unsigned char octets[16] = {0};
-    struct keys k;
-    if (client.n < sizeof text)
-        memcpy(text, client.p ? client.p : "", client.n);
-    size_t mapped = strncasecmp(text, "::ffff:", 7) == 0 && strchr(text, '.') ? 7 : 0;
-    bool v4 = inet_pton(AF_INET, text + mapped, octets) == 1;
-    if (!v4 && inet_pton(AF_INET6, text, octets) != 1)
-        memset(octets, 0, sizeof octets);
-    k.address = hash(octets, v4 ? 4 : 8);
-    k.network = hash(octets, v4 ? 3 : 6);
-    k.account = hash_name(account);
+    struct keys k = {
+        .address = hash_network(client, REACH_CLIENT), .network = hash_network(client, REACH_NETWORK), .account = hash_name(account)};
     k.pair = hash((uint64_t[]){k.address, k.account}, 16);
     return k;
 }

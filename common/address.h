@@ -17,8 +17,8 @@ struct address {
 };
 
 enum address_flags {
-    ADDRESS_ALLOW_NULL = 1,      /* <> (a reverse-path) */
-    ADDRESS_ALLOW_BARE = 2,      /* a local part alone (<postmaster>, local submission) */
+    ADDRESS_ALLOW_NULL = 1, /* <> (a reverse-path) */
+    ADDRESS_ALLOW_BARE = 2, /* a local part alone (<postmaster>, local submission) */
     ADDRESS_ALLOW_UTF8 = 4,
 };
 
@@ -49,6 +49,11 @@ struct network {
 };
 bool network_parse(struct span, struct network *out);
 bool network_contains(const struct network *, const struct sockaddr *); /* an IPv4-mapped address matches IPv4 networks */
+
+/* Whom an address stands for where clients are counted: by itself (of IPv6 the /64, which is what one customer has), by its network
+ * (/24, /48), by its region (/16, /32). An IPv4-mapped one is the IPv4 address that it is. False: neither family; `out` is all 0. */
+enum network_reach { REACH_CLIENT, REACH_NETWORK, REACH_REGION };
+bool network_of(const struct sockaddr *, enum network_reach, struct network *out);
 
 /* xtext of RFC 3461 4. Decoding refuses control characters in the result, and bytes over 127 that are not well-formed UTF-8; when it
  * refuses, `out` is as it was. */

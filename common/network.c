@@ -144,6 +144,17 @@ bool network_parse(struct span text, struct network *out)
     return true;
 }
 
+bool network_of(const struct sockaddr *socket, enum network_reach reach, struct network *out)
+{
+    static const unsigned v4[] = {32, 24, 16}, v6[] = {64, 48, 32};
+    struct network network = {.family = 0};
+    network.family = socket_bytes(socket, network.bytes);
+    network.bits = network.family == AF_INET ? v4[reach] : network.family == AF_INET6 ? v6[reach] : 0;
+    memset(network.bytes + network.bits / 8, 0, sizeof network.bytes - network.bits / 8);
+    *out = network;
+    return network.family != 0;
+}
+
 bool network_contains(const struct network *network, const struct sockaddr *socket)
 {
     unsigned char bytes[16] = {0};

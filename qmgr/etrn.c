@@ -5,19 +5,23 @@
 
 #include <sys/random.h>
 
-#define MARKS 4096 /* names and sites of which it is remembered */
-#define REACH 16   /* places where one may stand; if all are taken it is as if it had just been asked for */
+#define MARKS 4096
+#define REACH 16 /* places where one may stand */
 
-static struct mark {
+struct mark {
     uint64_t key, until; /* seconds since 1970 */
-} marks[MARKS];
+};
+
+/* Names can be made up (below a domain of relay_to), so a new one takes the place of the one that ends first: who does that without end may ask
+ * for one name often, and gets no site flushed by it. Sites are what is there: if all places are taken, it is as if it had just been asked for. */
+static struct mark names[MARKS], sites[MARKS];
 
 /* True: not since a while; it is now. */
-static bool may(struct span name)
+static bool may(struct mark *marks, bool yields, struct span name)
 {
     static uint64_t secret[2];
     uint64_t now = queue_now();
-    struct mark *free = NULL;
+    struct mark *free = NULL, *first = NULL;
     if (!secret[0] && getrandom(secret, sizeof secret, 0) != sizeof secret)
         log_die("no random numbers");
     uint64_t key = hash_bytes(secret, name);
@@ -27,11 +31,24 @@ static bool may(struct span name)
             return false;
         if (m->until <= now && !free)
             free = m;
+        if (!first || m->until < first->until)
+            first = m;
     }
-    if (!free)
+    if (!free && !yields)
         return false;
+    free = free ? free : first;
     *free = (struct mark){.key = key, .until = now + queue.settings->queue_etrn_wait};
     return true;
+}
+
+static bool name_may(struct span name)
+{
+    return may(names, true, name);
+}
+
+static bool site_may(struct span name)
+{
+    return may(sites, false, name);
 }
 
 static struct span lower_case(struct span s, char text[256])
@@ -63,7 +80,7 @@ static void flush_below(struct span domain, void *arg)
     bool is = domain.n > b->domain.n + 1 && domain.p[domain.n - b->domain.n - 1] == '.' &&
               span_equal_nocase(span_make(domain.p + domain.n - b->domain.n, b->domain.n), b->domain);
     if (is)
-        b->jobs += site_flush_limited(domain, may);
+        b->jobs += site_flush_limited(domain, site_may);
 }
 
 enum flush_code etrn_flush(struct span domain, bool below, size_t *count)
@@ -74,9 +91,9 @@ enum flush_code etrn_flush(struct span domain, bool below, size_t *count)
     if (domain.n == 0 || domain.n >= sizeof text)
         return FLUSH_DONE;
     b.domain = lower_case(domain, text);
-    if (!may(b.domain))
+    if (!name_may(b.domain))
         return FLUSH_TOO_SOON;
-    b.jobs = site_flush_limited(nexthop_of(b.domain), may);
+    b.jobs = site_flush_limited(nexthop_of(b.domain), site_may);
     if (below)
         site_each_line(flush_below, &b);
     *count = b.jobs;

@@ -318,7 +318,7 @@ void park_reconfigure(void)
 {
     for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
         struct parked *p = HASH_OWNER(node, struct parked, node);
-        if (!p->deadline)
+        if (!p->deadline && p->job.state != JOB_HELD)
             warn_later(p, p->warnable ? warning_due(p->began, p->null_sender) : 0);
     }
 }

@@ -1,5 +1,6 @@
 #include "resolver/fairtable.h"
 
+#include "common/address.h"
 #include "common/log.h"
 
 #include <arpa/inet.h>
@@ -78,58 +79,42 @@ void *fairtable_take(struct fairtable *t, uint64_t key, uint64_t region)
 
 /* ---- prefixes ------------------------------------------------------------------------------------------------------------------ */
 
-/* How many octets the address has, 4 or 16; 0: it is none. */
-static size_t octets_of(const char *text, size_t n, unsigned char octets[16])
+static bool network_of_text(const char *text, size_t n, enum network_reach reach, struct network *out)
 {
-    char copy[INET6_ADDRSTRLEN];
-    static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (n == 0 || n >= sizeof copy || memchr(text, '\0', n) != NULL)
-        return 0;
-    memcpy(copy, text, n);
-    copy[n] = '\0';
-    if (inet_pton(AF_INET, copy, octets) == 1)
-        return 4;
-    if (inet_pton(AF_INET6, copy, octets) != 1)
-        return 0;
-    if (memcmp(octets, mapped, sizeof mapped) != 0)
-        return 16;
-    memmove(octets, octets + sizeof mapped, 4);
-    return 4;
+    struct sockaddr_storage ss = {0};
+    socklen_t length;
+    return address_to_socket(span_make(text, n), 0, &ss, &length) && network_of((const struct sockaddr *)&ss, reach, out);
 }
 
 /* The length goes in, too: 10.0.0.0/24 is no kin of 0a00:0000::/48. */
-static uint64_t hash_of(const struct siphash_key *key, const unsigned char octets[16], unsigned n, bool v4)
+static uint64_t hash_of(const struct siphash_key *key, const struct network *network)
 {
-    unsigned char text[18] = {(unsigned char)n, v4};
-    memcpy(text + 2, octets, n);
-    return siphash(key, text, n + 2);
+    unsigned octets = network->bits / 8;
+    unsigned char text[18] = {(unsigned char)octets, network->family == AF_INET};
+    memcpy(text + 2, network->bytes, octets);
+    return siphash(key, text, octets + 2);
 }
 
 bool prefix_of(const struct siphash_key *key, const char *text, size_t n, struct prefix *out)
 {
-    unsigned char octets[16];
-    size_t all = octets_of(text, n, octets);
-    if (all == 0)
+    struct network client, network, region;
+    if (!network_of_text(text, n, REACH_CLIENT, &client) || !network_of_text(text, n, REACH_NETWORK, &network) ||
+        !network_of_text(text, n, REACH_REGION, &region))
         return false;
-    bool v4 = all == 4;
-    out->address = hash_of(key, octets, v4 ? 4 : 8, v4);
-    out->network = hash_of(key, octets, v4 ? 3 : 6, v4);
-    out->region = hash_of(key, octets, v4 ? 2 : 4, v4);
+    *out = (struct prefix){.address = hash_of(key, &client), .network = hash_of(key, &network), .region = hash_of(key, &region)};
     return true;
 }
 
 void prefix_name(const char *text, size_t n, bool network, char *out, size_t size)
 {
-    unsigned char octets[16];
+    struct network whose;
     char host[INET6_ADDRSTRLEN] = "";
-    size_t all = octets_of(text, n, octets), kept = all == 4 ? (network ? 3 : 4) : network ? 6 : 8;
     snprintf(out, size, "nobody");
-    if (all == 0)
+    if (!network_of_text(text, n, network ? REACH_NETWORK : REACH_CLIENT, &whose))
         return;
-    memset(octets + kept, 0, sizeof octets - kept);
-    inet_ntop(all == 4 ? AF_INET : AF_INET6, octets, host, sizeof host);
-    if (kept == all)
+    inet_ntop(whose.family, whose.bytes, host, sizeof host);
+    if (whose.bits == 32 && whose.family == AF_INET)
         snprintf(out, size, "%s", host);
     else
-        snprintf(out, size, "%s/%zu", host, kept * 8);
+        snprintf(out, size, "%s/%u", host, whose.bits);
 }

@@ -1,8 +1,8 @@
 #include "smtpd/clients.h"
 
+#include "common/address.h"
 #include "common/log.h"
 
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -22,18 +22,10 @@ struct clients {
 
 static uint64_t key_of(const struct sockaddr *address)
 {
-    uint64_t key = 0;
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, address, sizeof v4);
-        return v4.sin_addr.s_addr;
-    }
-    if (address->sa_family != AF_INET6)
-        return 0;
-    struct sockaddr_in6 v6;
-    memcpy(&v6, address, sizeof v6);
-    bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
-    memcpy(&key, &v6.sin6_addr.s6_addr[mapped ? 12 : 0], mapped ? 4 : 8);
+    struct network client;
+    uint64_t key;
+    network_of(address, REACH_CLIENT, &client);
+    memcpy(&key, client.bytes, sizeof key);
     return key;
 }
 

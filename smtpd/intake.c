@@ -13,7 +13,7 @@
 #include "smtpd/trace.h"
 
 #include <inttypes.h>
-#include <netinet/in.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 
 #define ID_SECONDS    60             /* for a queue id: then the client is asked to try again later */
@@ -245,25 +245,26 @@ static void on_stored(const struct message *m, void *arg)
 }
 
 /* Who shares fairly with others: a login, a local user, or the client's network. */
+/* One customer of IPv6 has a /64; an address of IPv4 is one of its /24. */
+static void add_neighbours(const struct session *s, struct buf *out)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    struct network n;
+    if (network_of((const struct sockaddr *)&s->address, REACH_CLIENT, &n) && n.family == AF_INET)
+        network_of((const struct sockaddr *)&s->address, REACH_NETWORK, &n);
+    if (n.family != 0)
+        inet_ntop(n.family, n.bytes, text, sizeof text);
+    buf_printf(out, "net:%s", text);
+}
+
 static void add_flow(const struct session *s, struct buf *out)
 {
     if (s->login.len) {
         buf_printf(out, "login:%.*s", SPAN_ARG(buf_span(&s->login)));
     } else if (s->local) {
         buf_printf(out, "uid:%lu", (unsigned long)s->uid);
-    } else if (s->address.ss_family == AF_INET6) {
-        struct sockaddr_in6 network;
-        memcpy(&network, &s->address, sizeof network);
-        if (!IN6_IS_ADDR_V4MAPPED(&network.sin6_addr))
-            memset(&network.sin6_addr.s6_addr[8], 0, 8);
-        buf_add_text(out, "net:");
-        address_of_socket((const struct sockaddr *)&network, out);
     } else {
-        struct sockaddr_in network;
-        memcpy(&network, &s->address, sizeof network);
-        network.sin_addr.s_addr &= htonl(0xffffff00u);
-        buf_add_text(out, "net:");
-        address_of_socket((const struct sockaddr *)&network, out);
+        add_neighbours(s, out);
     }
 }
 

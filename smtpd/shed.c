@@ -4,7 +4,6 @@
 #include "smtpd/session_state.h"
 
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <sys/random.h>
 
 #define STRANGER_LEAST 1000 /* ms of waiting before one may go for another */
@@ -127,26 +126,18 @@ bool shed_takes_too_much(const struct session *s)
 
 /* ---- networks -------------------------------------------------------------------------------------------------------------------- */
 
-/* IPv4 /24, IPv6 /48 */
-static uint64_t network_of(const struct sockaddr *client)
+static uint64_t key_of(const struct sockaddr *client)
 {
-    uint64_t key = 0;
-    if (client->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, client, sizeof v4);
-        memcpy(&key, &v4.sin_addr, 3);
-        return key;
-    }
-    struct sockaddr_in6 v6;
-    memcpy(&v6, client, sizeof v6);
-    bool mapped = IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr);
-    memcpy(&key, &v6.sin6_addr.s6_addr[mapped ? 12 : 0], mapped ? 3 : 6);
+    struct network network;
+    uint64_t key;
+    network_of(client, REACH_NETWORK, &network);
+    memcpy(&key, network.bytes, sizeof key);
     return key;
 }
 
 static uint32_t *network_count(struct shed *shed, const struct sockaddr *client)
 {
-    uint64_t hash = (network_of(client) ^ shed->seed) * 0x9e3779b97f4a7c15u;
+    uint64_t hash = (key_of(client) ^ shed->seed) * 0x9e3779b97f4a7c15u;
     hash = (hash ^ hash >> 32) * 0xd6e8feb86659fd93u;
     return &shed->networks[(hash >> 32) % SHED_NETWORKS];
 }

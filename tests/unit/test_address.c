@@ -377,6 +377,34 @@ static void networks_contain(void **state)
     assert_true(contains("::ffff:10.0.0.0/104", "::ffff:10.9.9.9"));
 }
 
+static void stands_for(const char *address, enum network_reach reach, const char *network)
+{
+    struct network n, wanted;
+    struct sockaddr_storage s;
+    socklen_t len;
+    assert_true(network_parse(span_of(network), &wanted));
+    assert_true(address_to_socket(span_of(address), 25, &s, &len));
+    assert_true(network_of((struct sockaddr *)&s, reach, &n));
+    assert_int_equal(n.family, wanted.family);
+    assert_int_equal(n.bits, wanted.bits);
+    assert_memory_equal(n.bytes, wanted.bytes, sizeof n.bytes);
+}
+
+static void an_address_stands_for_its_neighbours(void **state)
+{
+    (void)state;
+    static const char *const v4[] = {"198.51.100.77", "198.51.100.0/24", "198.51.0.0/16"};
+    static const char *const v6[] = {"2001:db8:1:2::/64", "2001:db8:1::/48", "2001:db8::/32"};
+    for (int reach = REACH_CLIENT; reach <= REACH_REGION; reach++) {
+        stands_for("198.51.100.77", (enum network_reach)reach, v4[reach]);
+        stands_for("::ffff:198.51.100.77", (enum network_reach)reach, v4[reach]);
+        stands_for("2001:db8:1:2:3:4:5:6", (enum network_reach)reach, v6[reach]);
+    }
+    struct network n;
+    assert_false(network_of(&(struct sockaddr){.sa_family = AF_UNIX}, REACH_CLIENT, &n));
+    assert_int_equal(n.bits, 0);
+}
+
 static void networks_refused(void **state)
 {
     (void)state;
@@ -477,6 +505,7 @@ int main(void)
         cmocka_unit_test(literals),
         cmocka_unit_test(sockets),
         cmocka_unit_test(networks_contain),
+        cmocka_unit_test(an_address_stands_for_its_neighbours),
         cmocka_unit_test(networks_refused),
         cmocka_unit_test(domains),
         cmocka_unit_test(xtext),

@@ -614,6 +614,25 @@ static void etrn_makes_mail_due_and_not_twice_at_once(void **state)
     asked_count = 0;
 }
 
+static void made_up_names_leave_room_for_others(void **state)
+{
+    (void)state;
+    size_t count;
+    char name[64];
+    pass(1000);
+    for (int i = 0; i < 100000; i++) {
+        snprintf(name, sizeof name, "no%d.such.example", i);
+        assert_int_equal(etrn_flush(span_of(name), false, &count), FLUSH_DONE);
+    }
+    route_to("backup.example", "smtp:[192.0.2.1]");
+    deferred_at("[192.0.2.1]");
+    assert_int_equal(etrn_flush(SPAN_LITERAL("backup.example"), false, &count), FLUSH_DONE);
+    assert_int_equal(count, 1);
+    assert_int_equal(etrn_flush(SPAN_LITERAL("backup.example"), false, &count), FLUSH_TOO_SOON);
+    turns();
+    asked_count = 0;
+}
+
 static void etrn_of_all_below_a_domain(void **state)
 {
     (void)state;
@@ -682,6 +701,7 @@ int main(void)
         T(an_administrator_s_word_then_the_sender_s_then_the_listener_s),
         T(a_number_orders_the_mail_of_its_flow),
         T(etrn_makes_mail_due_and_not_twice_at_once),
+        T(made_up_names_leave_room_for_others),
         T(etrn_of_all_below_a_domain),
         T(etrn_gives_a_dead_site_a_probe),
     };
