@@ -140,6 +140,48 @@ int cmd_stop(struct admin *a, int argc, char **argv)
     return admin_fail(EX_TEMPFAIL, "stop", "process %ld has not ended yet; look at its log", pid);
 }
 
+#define RELOAD_SECONDS 75 /* the master gives a new generation 60 */
+
+/* What the master wrote last into RUN/master.status (master/status.h): the reloads that it has begun, and what it is at; 0 and "": nothing. */
+static unsigned long master_status(const struct admin *a, char text[600])
+{
+    struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 16);
+    unsigned long reloads = 0;
+    text[0] = '\0';
+    buf_printf(&path, "%s/master.status", a->settings->directory_run);
+    int fd = open(buf_text(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd >= 0 ? read(fd, text, 599) : -1;
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    char *end = text;
+    if (n > 0)
+        reloads = strtoul(text, &end, 10);
+    memmove(text, end + (*end == ' '), strlen(end + (*end == ' ')) + 1);
+    if (fd >= 0)
+        close(fd);
+    buf_free(&path);
+    return reloads;
+}
+
+/* Waits until a reload that was begun after `before` is over. */
+static int reload_outcome(const struct admin *a, long pid, unsigned long before)
+{
+    char text[600];
+    struct error e;
+    for (int wait = RELOAD_SECONDS * 20; wait > 0; wait--) {
+        bool lives = master_pid(a, &e) == pid;
+        bool over = master_status(a, text) > before && strcmp(text, "reloading") != 0;
+        if (over && strcmp(text, "running; reloaded") == 0)
+            return EX_OK;
+        if (over)
+            return admin_fail(EX_TEMPFAIL, "reload", "%s; the log has more", text);
+        if (!lives)
+            return admin_fail(EX_UNAVAILABLE, "reload", "process %ld has ended; look at its log", pid);
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    return admin_fail(EX_TEMPFAIL, "reload", "process %ld has not said in %d s what came of it; look at its log", pid, RELOAD_SECONDS);
+}
+
 /* The master checks as well, but its errors go to a log, and the caller sits here. */
 int cmd_reload(struct admin *a, int argc, char **argv)
 {
@@ -153,7 +195,11 @@ int cmd_reload(struct admin *a, int argc, char **argv)
     int status = find_master(a, "reload", argc, &pid);
     if (status == EX_UNAVAILABLE)
         return admin_fail(status, "reload", "postino-master is not running; start it with postino start");
-    return status == EX_OK ? signal_master(pid, SIGHUP, "reload") : status;
+    char text[600];
+    unsigned long before = master_status(a, text);
+    if (status == EX_OK)
+        status = signal_master(pid, SIGHUP, "reload");
+    return status == EX_OK ? reload_outcome(a, pid, before) : status;
 }
 
 int cmd_status(struct admin *a, int argc, char **argv)
@@ -161,9 +207,14 @@ int cmd_status(struct admin *a, int argc, char **argv)
     long pid = 0;
     (void)argv;
     int status = find_master(a, "status", argc, &pid);
-    if (status == EX_OK)
+    char text[600] = "";
+    if (status == EX_OK) {
+        master_status(a, text);
         printf("postino-master is running as process %ld\n", pid);
-    else if (status == EX_UNAVAILABLE)
+        if (*text && strcmp(text, "running") != 0)
+            printf("it says: %s\n", text);
+    }
+    if (status == EX_UNAVAILABLE)
         puts("postino-master is not running");
     return status;
 }

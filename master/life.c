@@ -6,7 +6,7 @@
 #include "master/detach.h"
 #include "master/edges.h"
 #include "master/logs.h"
-#include "master/notify.h"
+#include "master/status.h"
 #include "master/reload.h"
 #include "master/replace.h"
 #include "master/stop.h"
@@ -71,7 +71,7 @@ static void tell_started(void)
     log_info("%s", buf_text(&text));
     if (!logs_on_stderr())
         fprintf(stderr, "postino-master: %s\n", buf_text(&text));
-    notify_send(NOTIFY_EVENT_READY, "running");
+    status_tell(NOTIFY_EVENT_READY, "running");
     buf_free(&text);
     log_flush();
     detach_ready();

@@ -11,6 +11,7 @@
 #include "master/logs.h"
 #include "master/pidfile.h"
 #include "master/reload.h"
+#include "master/status.h"
 #include "master/stop.h"
 
 #include <errno.h>
@@ -187,6 +188,7 @@ static void tell_privileges(void)
 static void finish(void)
 {
     listeners_remove_sockets(&master.current->listeners, NULL);
+    status_remove();
     pidfile_remove(master.run_directory);
     log_info("ended");
     log_flush();

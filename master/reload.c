@@ -5,7 +5,7 @@
 #include "master/edges.h"
 #include "master/life.h"
 #include "master/logs.h"
-#include "master/notify.h"
+#include "master/status.h"
 #include "master/replace.h"
 
 #include <stdio.h>
@@ -24,7 +24,7 @@ static void refuse(const char *why)
     char status[600];
     log_error("reload refused, the former configuration stays: %s", why);
     snprintf(status, sizeof status, "running; reload refused: %s", why);
-    notify_send(NOTIFY_EVENT_READY, status);
+    status_tell(NOTIFY_EVENT_READY, status);
 }
 
 static void log_lines(enum log_level level, struct buf *lines)
@@ -78,7 +78,7 @@ static void over(const char *status)
 {
     evtimer_del(deadline);
     master.state = MASTER_RUNNING;
-    notify_send(NOTIFY_EVENT_READY, status);
+    status_tell(NOTIFY_EVENT_READY, status);
     reload_pending();
     replace_continue();
 }
@@ -139,7 +139,7 @@ void reload_begin(void)
         again = true;
     if (master.state != MASTER_RUNNING)
         return;
-    notify_send(NOTIFY_EVENT_RELOADING, "reloading");
+    status_tell(NOTIFY_EVENT_RELOADING, "reloading");
     struct settings *settings = parse();
     struct plan *plan = settings ? prepare(settings, &error) : NULL;
     if (plan == NULL) {

@@ -2,7 +2,7 @@
 
 #include "common/log.h"
 #include "master/detach.h"
-#include "master/notify.h"
+#include "master/status.h"
 #include "master/process.h"
 
 #define BEYOND_GRACE   5
@@ -97,7 +97,7 @@ void stop_begin(const char *why)
         return;
     }
     log_info("%s: stopping", why);
-    notify_send(NOTIFY_EVENT_STOPPING, "stopping");
+    status_tell(NOTIFY_EVENT_STOPPING, "stopping");
     if (master.state == MASTER_STARTING)
         detach_failed(1, "stopped by a signal before it was up");
     stop((uint32_t)master.current->settings->stop_grace);

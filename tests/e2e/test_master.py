@@ -151,6 +151,29 @@ class Reload(MasterTest):
             smtp.sendmail("x@client.example", [ALICE], self.text("bad file"))
         self.arrives("bad file")
 
+    def test_the_administrator_is_told_what_came_of_it(self):
+        self.start()
+        ended = self.host.tool("postino", "reload")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertIn("reloaded: generation 2", self.host.log())  # it has waited
+        with open(self.host.config) as f:
+            good = f.read()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen(1)
+            port = taken.getsockname()[1]
+            with open(self.host.config, "a") as f:
+                f.write('listener "taken" { address = { "127.0.0.1" } port = %d }\n' % port)
+            ended = self.host.tool("postino", "reload")
+        self.assertEqual(ended.returncode, 75)
+        self.assertIn(":%d" % port, ended.stderr)
+        self.assertIn("reload refused", ended.stderr)
+        self.assertIn("reload refused", self.host.tool("postino", "status").stdout)
+        with open(self.host.config, "w") as f:
+            f.write(good)
+        self.assertEqual(self.host.tool("postino", "reload").returncode, 0)
+        self.assertIn("running; reloaded", self.host.tool("postino", "status").stdout)
+
     def test_an_open_session_lives_through_a_reload(self):
         self.start()
         qmgr, old = self.host.pid_of("qmgr"), self.pids("smtpd")
