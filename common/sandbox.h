@@ -74,8 +74,9 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
  * none, and it may reach no file at all. */
 int sandbox_confine(int directory, const char *path, struct error *);
 
-/* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"; then smtpd, auth, qmgr,
- * remote, local, dns, route, tlsmgr, sts count up from it). -1: no such user. */
+/* All programs that have a user of their own, by their short names, in the order in which numbers count up; ended by NULL. */
+extern const char *const sandbox_programs[];
+/* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"). -1: no such user. */
 int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
 
 #endif

@@ -103,16 +103,18 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
     return 0;
 }
 
+/* A new one goes to the end: numbers that files on disk are owned by stay what they were. */
+const char *const sandbox_programs[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", NULL};
+
 static int user_by_number(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *error)
 {
-    static const char *const order[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts"};
     char *end;
     errno = 0;
     unsigned long first = strtoul(users, &end, 10);
     if (*end != '\0' || errno != 0 || first == 0 || first > INT32_MAX)
         return error_set(error, "users = \"%s\": not a first uid: use a number from 1 to %d, or a prefix of names", users, INT32_MAX);
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-        if (strcmp(order[i], program) == 0) {
+    for (size_t i = 0; sandbox_programs[i]; i++)
+        if (strcmp(sandbox_programs[i], program) == 0) {
             *uid = *gid = (uid_t)(first + i);
             return 0;
         }

@@ -16,10 +16,12 @@ struct check {
 void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
 void check_sections(const struct check *); /* listeners, domains, routes, sites; then adds those that every host has */
-void check_peers(const struct check *); /* xclient_from, xforward_from */
+void check_peers(const struct check *);    /* xclient_from, xforward_from */
 void check_lmtp(const struct check *, size_t listener);
 void check_proxy(const struct check *, size_t listener);
-void check_host(const struct check *);     /* files, certificates, users of this host */
+void check_host(const struct check *); /* files, certificates, users of this host */
+
+void check_reach(const struct check *); /* of check_host(): whether each program may read what it is to read */
 
 bool check_is_map(struct span spec);  /* hash:/path or btree:/path */
 bool check_is_user(struct span name); /* a user name, or a uid */

@@ -15,9 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const program_names[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr"};
-#define PROGRAM_NAMES (sizeof program_names / sizeof program_names[0])
-
 /* ---- TLS ----------------------------------------------------------------------------------------------------------------------- */
 
 static const char *tls_reason(void)
@@ -175,32 +172,6 @@ static void check_passwords(const struct check *c)
     }
 }
 
-static void check_map(const struct check *c, unsigned line, const char *spec)
-{
-    struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 8);
-    buf_printf(&path, "%s.db", strchr(spec, ':') + 1);
-    if (access(buf_text(&path), R_OK) < 0)
-        report_warning(c->report, line, "map %s: %s can't be read: %s; mail that needs it waits: build it with postino map %s", spec,
-                       buf_text(&path), strerror(errno), spec);
-    buf_free(&path);
-}
-
-static void check_maps(const struct check *c)
-{
-    const struct settings *s = c->settings;
-    for (size_t i = 0; i < s->sender_logins.n; i++)
-        check_map(c, places_line_item(c->places, "", "sender_logins", i, s->sender_logins.n), s->sender_logins.v[i]);
-    for (size_t i = 0; i < s->relay_clientcerts.n; i++)
-        check_map(c, places_line_item(c->places, "", "relay_clientcerts", i, s->relay_clientcerts.n), s->relay_clientcerts.v[i]);
-    for (size_t i = 0; i < s->relay_recipients.n; i++)
-        check_map(c, places_line_item(c->places, "", "relay_recipients", i, s->relay_recipients.n), s->relay_recipients.v[i]);
-    for (size_t i = 0; i < s->aliases.n; i++)
-        check_map(c, places_line_item(c->places, "", "aliases", i, s->aliases.n), s->aliases.v[i]);
-    for (size_t i = 0; i < s->domain_count; i++)
-        if (strcmp(s->domains[i].mailboxes, "system") != 0)
-            check_map(c, places_line_in(c->places, SETTINGS_DOMAINS, i, "mailboxes"), s->domains[i].mailboxes);
-}
-
 static void check_programs(const struct check *c)
 {
     const char *directory = c->settings->directory_programs;
@@ -209,9 +180,9 @@ static void check_programs(const struct check *c)
         report_error(c->report, line, "programs %s: %s; install Postino, or set programs to where it is", directory, strerror(errno));
         return;
     }
-    for (size_t i = 0; i < PROGRAM_NAMES; i++) {
+    for (size_t i = 0; sandbox_programs[i]; i++) {
         struct buf path = BUF_EMPTY(SETTING_TEXT_MOST + 32);
-        buf_printf(&path, "%s/postino-%s", directory, program_names[i]);
+        buf_printf(&path, "%s/postino-%s", directory, sandbox_programs[i]);
         if (access(buf_text(&path), X_OK) < 0)
             report_error(c->report, line, "%s can't be executed: %s; install Postino, or set programs to where it is", buf_text(&path),
                          strerror(errno));
@@ -223,11 +194,11 @@ static void check_programs(const struct check *c)
 
 static void check_program_users(const struct check *c)
 {
-    for (size_t i = 0; geteuid() == 0 && i < PROGRAM_NAMES; i++) {
+    for (size_t i = 0; geteuid() == 0 && sandbox_programs[i]; i++) {
         uid_t uid;
         gid_t gid;
         struct error e;
-        if (sandbox_user(c->settings->users, program_names[i], &uid, &gid, &e) < 0)
+        if (sandbox_user(c->settings->users, sandbox_programs[i], &uid, &gid, &e) < 0)
             report_error(c->report, places_line(c->places, "", "users"), "%s", e.text);
     }
 }
@@ -254,9 +225,9 @@ void check_host(const struct check *c)
     for (size_t i = 0; i < c->settings->listener_count; i++)
         check_ciphers(c, i);
     check_passwords(c);
-    check_maps(c);
     check_programs(c);
     check_program_users(c);
+    check_reach(c);
     for (size_t i = 0; i < c->settings->domain_count; i++)
         if (strcmp(c->settings->domains[i].mailboxes, "system") != 0)
             check_owner(c, i);

@@ -76,6 +76,24 @@ static void check_strength(const struct check *c, size_t i)
             l->title, name);
 }
 
+/* A word of EHLO that there is not hides nothing, and whoever wrote it thinks that it does. */
+static void check_hidden(const struct check *c, size_t i)
+{
+    static const char *const words[] = {"PIPELINING",    "SIZE",      "LIMITS",      "STARTTLS", "AUTH",       "XCLIENT",
+                                        "XFORWARD",      "DSN",       "SMTPUTF8",    "CHUNKING", "REQUIRETLS", "BINARYMIME",
+                                        "FUTURERELEASE", "DELIVERBY", "MT-PRIORITY", "8BITMIME", "ETRN",       "ENHANCEDSTATUSCODES"};
+    const struct settings_listener *l = &c->settings->listeners[i];
+    for (size_t k = 0; k < l->hide.n; k++) {
+        bool known = false;
+        for (size_t w = 0; w < sizeof words / sizeof words[0]; w++)
+            known |= strcasecmp(l->hide.v[k], words[w]) == 0;
+        if (!known)
+            report_warning(c->report, line_in(c, SETTINGS_LISTENERS, i, "hide"),
+                           "listener \"%s\": hide \"%s\" is no keyword of EHLO, and hides nothing; write them as EHLO tells them", l->title,
+                           l->hide.v[k]);
+    }
+}
+
 static void check_client_certificates(const struct check *c, size_t i)
 {
     const struct settings_listener *l = &c->settings->listeners[i];
@@ -376,6 +394,7 @@ void check_sections(const struct check *c)
     for (size_t i = 0; i < c->settings->listener_count; i++) {
         check_listener_tls(c, i);
         check_strength(c, i);
+        check_hidden(c, i);
         check_client_certificates(c, i);
         check_listener_auth(c, i);
         check_proxy(c, i);

@@ -72,11 +72,10 @@ static void sandbox(const struct settings *s, struct sandbox *box)
 /* Postino's own users have no mailbox: theirs are the spool, and the other programs. Those that there are not have nothing either. */
 static void bar_programs(const struct settings *s, struct spawner_barred *barred)
 {
-    static const char *const programs[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts"};
     struct error error;
     gid_t gid;
-    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
-        if (sandbox_user(s->users, programs[i], &barred->uids[barred->count], &gid, &error) == 0)
+    for (size_t i = 0; sandbox_programs[i]; i++)
+        if (sandbox_user(s->users, sandbox_programs[i], &barred->uids[barred->count], &gid, &error) == 0)
             barred->count++;
 }
 

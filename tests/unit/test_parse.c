@@ -308,7 +308,8 @@ static const struct wrong wrongs[] = {
     {H "listener a { protocol = lmtp socket = /run/x\n port = 24 }\n", 3, "is a socket|take out port", 0},
     {H "listener a { protocol = lmtp socket = /run/x\n access = reject }\n", 3, "is a socket|take out access", 0},
     {H "listener submit {\n protocol = lmtp\n socket = /run/x }\n", 4, "\"submit\" has the name of a socket", 0},
-    {H "listener a { protocol = lmtp socket = /run/x }\nlistener b {\n protocol = lmtp socket = /run/x }\n", 4, "wants the socket of listener \"a\"", 0},
+    {H "listener a { protocol = lmtp socket = /run/x }\nlistener b {\n protocol = lmtp socket = /run/x }\n", 4,
+     "wants the socket of listener \"a\"", 0},
     {H "listener a {\n proxy = yes }\n", 3, "believes none|proxy_from", 0},
     {H "listener a {\n proxy_from = { 192.0.2.1 } }\n", 3, "proxy_from without a proxy|proxy = yes", 0},
     {H "listener a { proxy = yes\n proxy_from = { proxy.example } }\n", 3, "proxy_from \"proxy.example\" is not a network", 0},
@@ -574,10 +575,12 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts; do echo >bin/postino-$p; chmod 755 bin/postino-$p; "
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts; do echo >bin/postino-$p; chmod 755 "
+        "bin/postino-$p; "
         "done",
         dir);
-    run("cd %s && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && openssl rsa -aes128 -passout pass:x -in a.key -out "
+    run("cd %s && chmod 755 . && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && (chown 64501 passwd 2>/dev/null || true) "
+        "&& openssl rsa -aes128 -passout pass:x -in a.key -out "
         "locked.key 2>/dev/null",
         dir);
     return 0;

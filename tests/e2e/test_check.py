@@ -1,0 +1,112 @@
+"""What `postino check` says of the host: each program must be able to read what it needs, as the user that it will be."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from host import FIRST_UID, bin_directory, certificate, program
+
+ORDER = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts")
+
+
+@unittest.skipIf(os.geteuid(), "only root can look as another user")
+class Check(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        os.chmod(self.directory, 0o755)
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.pair = certificate(self.directory)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def file(self, name, mode=0o644, text="x", owner=0):
+        with open(self.path(name), "w") as f:
+            f.write(text)
+        os.chmod(self.path(name), mode)
+        os.chown(self.path(name), owner, owner)
+        return self.path(name)
+
+    def check(self, settings, listener='address = { "127.0.0.1" } port = 2525', programs=None):
+        text = ('hostname = "mx.example"\nusers = "%d"\ndirectory { spool = "%s" run = "%s" empty = "%s" sts = "%s" programs = "%s" }\n'
+                'log { to = stderr }\nlistener "smtp" { %s }\n%s\n' % (
+                    FIRST_UID, self.path("spool"), self.path("run"), self.path("empty"), self.path("sts"), programs or bin_directory(), listener,
+                    settings))
+        with open(self.path("conf"), "w") as f:
+            f.write(text)
+        done = subprocess.run([program("postino"), "-c", self.path("conf"), "check"], capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def says(self, settings, *words, status=0, **more):
+        code, said = self.check(settings, **more)
+        for word in words:
+            self.assertIn(word, said)
+        self.assertEqual(code, status, said)
+
+    def says_nothing(self, settings, **more):
+        code, said = self.check(settings, **more)
+        self.assertEqual(code, 0, said)
+        for word in ("can't be read", "has no address", "belongs to", "hides nothing"):
+            self.assertNotIn(word, said)
+
+    def test_a_host_on_which_all_is_there(self):
+        self.says_nothing("")
+
+    def test_a_table_of_access(self):
+        rule = 'access = "check_client_access hash:%s"' % self.path("clients")
+        self.says(rule, "map hash:%s" % self.path("clients"), "No such file", "postino map hash:%s" % self.path("clients"))
+        self.file("clients.db", 0o600)
+        self.says(rule, "can't be read by postino-route", self.path("clients.db") + " is closed to uid %d" % (FIRST_UID + ORDER.index("route")))
+        os.chmod(self.path("clients.db"), 0o644)
+        self.says_nothing(rule)
+
+    def test_a_table_of_text_and_of_a_listener(self):
+        rule = 'access = "warn_if_reject check_sender_access cidr:%s"' % self.path("networks")
+        self.says("", "map cidr:%s: %s can't be read" % (self.path("networks"), self.path("networks")), listener="port = 2525 " + rule)
+        self.file("networks", 0o640)
+        self.says("", "can't be read by postino-route", listener="port = 2525 " + rule)
+
+    def test_a_directory_in_the_way(self):
+        os.mkdir(self.path("closed"), 0o700)
+        self.file("closed/aliases.db")
+        self.says('aliases = "hash:%s"' % self.path("closed/aliases"), "can't be read by postino-route", self.path("closed") + " is closed to uid")
+        os.chmod(self.path("closed"), 0o711)
+        self.says_nothing('aliases = "hash:%s"' % self.path("closed/aliases"))
+
+    def test_a_password_file(self):
+        listener = 'port = 2525 tls = required auth = required'
+        settings = 'password_file = "%s"\ntls { certificate = "%s" key = "%s" }' % ((self.path("passwords"),) + tuple(self.pair))
+        self.file("passwords", 0o600)
+        self.says(settings, "can't be read by postino-auth", listener=listener)
+        auth = FIRST_UID + ORDER.index("auth")
+        self.file("passwords", 0o600, owner=auth)
+        self.says_nothing(settings, listener=listener)
+        os.chown(self.path("passwords"), 0, auth)
+        os.chmod(self.path("passwords"), 0o640)
+        self.says_nothing(settings, listener=listener)
+
+    def test_a_spool_of_somebody_else(self):
+        os.mkdir(self.path("spool"), 0o700)
+        self.says("", "spool %s belongs to uid 0" % self.path("spool"), "chown -R", status=78)
+        os.chown(self.path("spool"), FIRST_UID + ORDER.index("qmgr"), FIRST_UID + ORDER.index("qmgr"))
+        self.says_nothing("")
+
+    def test_an_address_of_another_host(self):
+        self.says("", "this host has no address 192.0.2.99 now", listener='address = { "127.0.0.1", "192.0.2.99" } port = 2525')
+
+    def test_a_keyword_that_there_is_not(self):
+        self.says("", 'hide "CHUNKIN" is no keyword of EHLO', listener='port = 2525 hide = { "chunking", "CHUNKIN" }')
+
+    def test_each_program_must_be_there(self):
+        for missing in ORDER:
+            shutil.rmtree(self.path("programs"), ignore_errors=True)
+            os.mkdir(self.path("programs"))
+            for name in ORDER:
+                if name != missing:
+                    os.symlink(program("postino-" + name), self.path("programs/postino-" + name))
+            self.says("", "postino-%s can't be executed" % missing, status=78, programs=self.path("programs"))
+
+
+if __name__ == "__main__":
+    unittest.main()
