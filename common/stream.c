@@ -118,6 +118,12 @@ bool stream_leave(struct stream *s)
     return false;
 }
 
+void stream_own(struct stream *s, const struct stream_handler *handler, void *arg)
+{
+    s->handler = handler;
+    s->arg = arg;
+}
+
 void stream_free(struct stream *s)
 {
     if (!s)

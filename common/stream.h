@@ -36,6 +36,8 @@ struct stream *stream_accepted(struct event_base *, int fd, size_t input_limit, 
 /* Starts a connection; the result comes to connected() or ended(). NULL: the socket could not even be made. */
 struct stream *stream_connect(struct event_base *, const struct sockaddr *, socklen_t, size_t input_limit, const struct stream_handler *,
                               void *arg, struct error *);
+/* From now on its events go there. */
+void stream_own(struct stream *, const struct stream_handler *, void *arg);
 void stream_free(struct stream *); /* closes at once */
 /* Sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again. */
 void stream_close_after_flush(struct stream *);

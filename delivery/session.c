@@ -7,18 +7,15 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
-#define INPUT_LIMIT ((size_t)16 << 10)
-
 static struct session *all;
 static size_t count;
 static bool quitting;
 
-static void on_connected(struct stream *, void *);
 static void on_secured(struct stream *, void *);
 static void on_readable(struct stream *, void *);
 static void on_drained(struct stream *, void *);
 static void on_ended(struct stream *, enum stream_end, const char *, void *);
-static const struct stream_handler handler = {on_connected, on_secured, on_readable, on_drained, on_ended};
+static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .drained = on_drained, .ended = on_ended};
 
 const struct host *session_host(const struct session *s)
 {
@@ -74,6 +71,7 @@ void session_release(struct session *s)
     if (s->gone)
         return;
     s->gone = true;
+    connect_stop(s);
     stream_free(s->stream);
     s->stream = NULL;
     peer_cancel(remote.dns, s->question);
@@ -87,12 +85,12 @@ void session_release(struct session *s)
         destroy(s);
 }
 
-static void enter(struct session *s)
+void session_enter(struct session *s)
 {
     s->depth++;
 }
 
-static void leave(struct session *s)
+void session_leave(struct session *s)
 {
     if (--s->depth == 0 && s->gone)
         destroy(s);
@@ -174,47 +172,6 @@ struct session *session_open(struct site *site)
     return s;
 }
 
-static void not_located(struct session *s, const char *why)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    buf_printf(&words, "TLS with host %s: %s", s->peer, why);
-    session_unfit(s, "5.7.10", buf_span(&words));
-    buf_free(&words);
-}
-
-void session_connect(struct session *s)
-{
-    const struct host *h = session_host(s);
-    struct error error;
-    s->phase = SESSION_CONNECTING;
-    s->secured = false;
-    s->messages = 0;
-    s->messages_most = UINT64_MAX;
-    s->domain_count = 0;
-    buf_clear(&s->domains);
-    s->extensions = (struct extensions){0};
-    buf_clear(&s->security);
-    reply_begin(&s->reply);
-    snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
-    const char *why;
-    s->level = security_of(s->site->tls, h, &s->sts, &why);
-    if (s->site->require_tls)
-        s->level = security_required(s->level, s->located, &why);
-    if (s->site->require_tls && !s->located && s->level == SECURITY_UNUSABLE) {
-        not_located(s, why);
-        return;
-    }
-    if (s->level == SECURITY_UNUSABLE) {
-        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
-        return;
-    }
-    s->stream = stream_connect(remote.base, (const struct sockaddr *)&h->address, h->address_length, INPUT_LIMIT, &handler, s, &error);
-    if (s->stream)
-        stream_timeout(s->stream, remote.settings->remote_connect_timeout * 1000);
-    else
-        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port, error.text);
-}
-
 /* ---- hello ----------------------------------------------------------------------------------------------------------------------- */
 
 void session_await(struct session *s, enum session_phase phase, uint64_t seconds)
@@ -234,9 +191,9 @@ static void on_secured(struct stream *stream, void *arg)
 {
     (void)stream;
     struct session *s = arg;
-    enter(s);
+    session_enter(s);
     hello_secured(s);
-    leave(s);
+    session_leave(s);
 }
 
 /* ---- between jobs ---------------------------------------------------------------------------------------------------------------- */
@@ -299,10 +256,13 @@ void session_wake(struct session *s)
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
 
-static void on_connected(struct stream *stream, void *arg)
+void session_connected(struct session *s, struct stream *stream)
 {
-    (void)stream;
-    session_await(arg, SESSION_GREETING, remote.settings->remote_greeting_timeout);
+    s->stream = stream;
+    stream_own(stream, &handler, s);
+    session_await(s, SESSION_GREETING, remote.settings->remote_greeting_timeout);
+    if (stream_input(stream).n)
+        on_readable(stream, s);
 }
 
 static void take_reply(struct session *s)
@@ -345,7 +305,7 @@ static void protocol_error(struct session *s)
 static void on_readable(struct stream *stream, void *arg)
 {
     struct session *s = arg;
-    enter(s);
+    session_enter(s);
     while (!s->gone && s->stream == stream && s->phase != SESSION_HANDSHAKE) {
         size_t used;
         enum reply_progress progress = reply_feed(&s->reply, stream_input(stream), &used);
@@ -360,7 +320,7 @@ static void on_readable(struct stream *stream, void *arg)
         if (!s->gone)
             reply_begin(&s->reply);
     }
-    leave(s);
+    session_leave(s);
 }
 
 /* Timers of what goes out start anew with all that the server took. */
@@ -368,12 +328,12 @@ static void on_drained(struct stream *stream, void *arg)
 {
     (void)stream;
     struct session *s = arg;
-    enter(s);
+    session_enter(s);
     if (s->phase == SESSION_BODY)
         body_continue(s);
     else if (s->phase == SESSION_END)
         session_await(s, SESSION_END, remote.settings->remote_end_timeout);
-    leave(s);
+    session_leave(s);
 }
 
 static void broken(struct session *s, enum stream_end end, const char *why)
@@ -393,11 +353,8 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
 {
     (void)stream;
     struct session *s = arg;
-    enter(s);
-    if (s->phase == SESSION_CONNECTING)
-        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port,
-                         end == STREAM_TIMEOUT ? "Connection timed out" : why);
-    else if (s->phase == SESSION_STARTTLS || s->phase == SESSION_HANDSHAKE)
+    session_enter(s);
+    if (s->phase == SESSION_STARTTLS || s->phase == SESSION_HANDSHAKE)
         hello_tls_failed(s, why);
     else if (s->phase == SESSION_IDLE && end == STREAM_TIMEOUT)
         quit(s);
@@ -405,7 +362,7 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
         session_drop(s);
     else
         broken(s, end, why);
-    leave(s);
+    session_leave(s);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* session_internal: what life and events (session.c), the choice of an address (attempt.c), the greetings (hello.c), the transaction
- * (transaction.c) and the body (body.c) share. Nobody else includes it. */
+/* session_internal: what life and events (session.c), the choice of an address (attempt.c), the connection to it (connect.c), the
+ * greetings (hello.c), the transaction (transaction.c) and the body (body.c) share. Nobody else includes it. */
 #ifndef POSTINO_SESSION_INTERNAL_H
 #define POSTINO_SESSION_INTERNAL_H
 
@@ -43,11 +43,20 @@ struct transaction {
     uint64_t sent; /* octets of the body that were read */
 };
 
+/* A connection that is being made to an address of the session's. What must be said before the host can speak is said here: the session gets the stream
+ * when the greeting is what comes next. */
+struct attempt {
+    struct session *session;
+    size_t at;             /* in its hosts */
+    struct stream *stream; /* NULL: none is under way */
+};
+
 struct session {
     struct session *next, *prev; /* all of the process */
     struct session *next_idle;   /* of its site */
     struct site *site;           /* NULL in QUIT */
-    struct stream *stream;
+    struct stream *stream;       /* NULL until the connection is there */
+    struct attempt attempt;
     enum session_phase phase;
     bool opening;        /* counted in site->opening */
     bool plain_only;     /* STARTTLS failed at this address */
@@ -89,10 +98,17 @@ void session_words(const struct session *, const char *in_reply_to, struct buf *
 void session_log(const struct session *, struct span error);
 
 const struct host *session_host(const struct session *);        /* the address in use */
-void session_connect(struct session *);                         /* ... or once more */
 void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
 void session_stop_opening(struct session *);                    /* its site no longer counts on it for a job that waits */
 void session_release(struct session *);                         /* closes and frees it, when its handlers have returned; no job is left */
+
+void session_enter(struct session *); /* around what happens in an event: a session that is released stays till the end */
+void session_leave(struct session *);
+void session_connected(struct session *, struct stream *); /* the stream becomes the session's, and the greeting is waited for */
+
+/* connect.c */
+void session_connect(struct session *); /* to the address in use, or once more */
+void connect_stop(struct session *);    /* what is under way is closed */
 
 /* attempt.c */
 void session_resolve(struct session *); /* asks for the next hop's addresses, and connects to the first */
