@@ -162,7 +162,10 @@ static int walk(const struct settings *s, const struct asked *q, bool trusted)
         answer_all(&a);
     print_lines(buf_text(&a.log));
     int status = verdict(a.code, a.code == 250 ? "2.1.5" : a.status, a.code == 250 ? "Ok" : buf_text(&a.reply),
-                         a.rule.len > 0 ? buf_text(&a.rule) : "no rule");
+                         a.rule.len > 0 ? buf_text(&a.rule)
+                         : trusted      ? "relay_from, as no rule is against it"
+                         : *q->login    ? "the login, as no rule is against it"
+                                        : "routing, as no rule is against it");
     access_free(&a);
     access_rules_free(rules);
     return status;
@@ -190,6 +193,11 @@ static int why(const struct settings *s, const struct asked *q)
         return admin_fail(EX_CONFIG, "why", "%s", error.text);
     bool trusted = routing_client_may_relay(routing, span_of(q->client));
     why_door(s, q->client, q->listener, trusted);
+    struct why_refusal refusal;
+    if (why_listener(s, q->client, q->listener, q->login, &refusal)) {
+        routing_free(routing);
+        return verdict(refusal.code, refusal.status, refusal.words, refusal.by);
+    }
     struct message_rcpt m = {.client = span_of(q->client), .helo = span_of(q->helo), .login = span_of(q->login)};
     m.sender = span_of(q->from);
     m.recipient = span_of(q->to);

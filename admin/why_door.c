@@ -6,17 +6,15 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static bool is_exempt(const struct settings *s, const char *client)
+static bool is_in(const struct strings *networks, const char *client)
 {
     struct sockaddr_storage ss;
     socklen_t len;
     struct network network;
-    if (!address_to_socket(span_of(client), 0, &ss, &len))
-        return false;
-    for (size_t i = 0; i < s->client_exempt.n; i++)
-        if (network_parse(span_of(s->client_exempt.v[i]), &network) && network_contains(&network, (struct sockaddr *)&ss))
-            return true;
-    return false;
+    bool found = false;
+    for (size_t i = 0; address_to_socket(span_of(client), 0, &ss, &len) && i < networks->n; i++)
+        found |= network_parse(span_of(networks->v[i]), &network) && network_contains(&network, (struct sockaddr *)&ss);
+    return found;
 }
 
 static void greeting(const struct settings *s, const char *listener)
@@ -55,9 +53,23 @@ static void limits(const struct settings *s, const char *client)
     }
 }
 
+bool why_listener(const struct settings *s, const char *client, const char *listener, const char *login, struct why_refusal *r)
+{
+    const struct settings_listener *l = settings_listener(s, span_of(listener));
+    if (!l)
+        return false;
+    if (l->clients.n > 0 && !is_in(&l->clients, client))
+        *r = (struct why_refusal){554, "5.7.1", "this service is not for your network", "listener { clients }"};
+    else if (l->auth == LISTENER_AUTH_REQUIRED && !*login)
+        *r = (struct why_refusal){530, "5.7.0", "authentication required (or with --login, who it is)", "listener { auth = required }"};
+    else
+        return false;
+    return true;
+}
+
 void why_door(const struct settings *s, const char *client, const char *listener, bool trusted)
 {
-    if (trusted || is_exempt(s, client)) {
+    if (trusted || is_in(&s->client_exempt, client)) {
         printf("greeting: at once, and no limits, by %s\n", trusted ? "relay_from" : "client { exempt }");
         return;
     }

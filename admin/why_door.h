@@ -5,6 +5,13 @@
 
 #include "conf/settings.h"
 
+/* What the listener says to such a client before a recipient is looked at; false: nothing, or there is no such listener. */
+struct why_refusal {
+    unsigned code;
+    const char *status, *words, *by;
+};
+bool why_listener(const struct settings *, const char *client, const char *listener, const char *login, struct why_refusal *);
+
 void why_door(const struct settings *, const char *client, const char *listener, bool trusted);
 
 #endif

@@ -98,6 +98,30 @@ class Check(unittest.TestCase):
     def test_a_keyword_that_there_is_not(self):
         self.says("", 'hide "CHUNKIN" is no keyword of EHLO', listener='port = 2525 hide = { "chunking", "CHUNKIN" }')
 
+    def test_why_knows_what_a_listener_demands(self):
+        pair = 'tls { certificate = "%s" key = "%s" }' % tuple(self.pair)
+        self.file("passwords", 0o600)
+        self.check('listener "in" { port = 2526 tls = required auth = required }\nlistener "few" { port = 2527 clients = "10.0.0.0/8" }\n'
+                   'domain "here.example" { mailboxes = system }\nrelay_from = "10.1.0.0/16"\npassword_file = "%s"\n%s' % (self.path("passwords"), pair))
+
+        def why(client, *more):
+            done = subprocess.run([program("postino"), "-c", self.path("conf"), "why", "--client", client, "--to", "x@far.example"] + list(more),
+                                  capture_output=True, text=True)
+            return done.returncode, done.stdout + done.stderr
+        for client, more, status, words in (
+                ("10.1.2.3", (), 0, ("verdict: 250", "by relay_from")),
+                ("192.0.2.1", (), 77, ("verdict: 5",)),
+                ("192.0.2.1", ("--login", "ann"), 0, ("verdict: 250", "by the login")),
+                ("10.1.2.3", ("--listener", "in"), 77, ("verdict: 530 5.7.0", "by listener { auth = required }")),
+                ("192.0.2.1", ("--listener", "in", "--login", "ann"), 0, ("verdict: 250",)),
+                ("192.0.2.1", ("--listener", "few"), 77, ("verdict: 554 5.7.1", "by listener { clients }")),
+                ("10.1.2.3", ("--listener", "few"), 0, ("verdict: 250",))):
+            with self.subTest(client=client, more=more):
+                code, said = why(client, *more)
+                self.assertEqual(code, status, said)
+                for word in words:
+                    self.assertIn(word, said)
+
     def test_each_program_must_be_there(self):
         for missing in ORDER:
             shutil.rmtree(self.path("programs"), ignore_errors=True)
