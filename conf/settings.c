@@ -210,7 +210,7 @@ const struct settings_domain *settings_domain(const struct settings *s, struct s
     return NULL;
 }
 
-static const struct settings_route *route_titled(const struct settings *s, struct span title)
+const struct settings_route *settings_route_titled(const struct settings *s, struct span title)
 {
     for (size_t i = 0; i < s->route_count; i++)
         if (span_equal_nocase(span_of(s->routes[i].title), title))
@@ -220,9 +220,9 @@ static const struct settings_route *route_titled(const struct settings *s, struc
 
 const struct settings_route *settings_route(const struct settings *s, struct span domain)
 {
-    const struct settings_route *route = route_titled(s, domain);
+    const struct settings_route *route = settings_route_titled(s, domain);
     for (size_t i = 1; route == NULL && i < domain.n; i++)
         if (domain.p[i] == '.')
-            route = route_titled(s, span_make(domain.p + i, domain.n - i));
-    return route != NULL ? route : route_titled(s, SPAN_LITERAL("*"));
+            route = settings_route_titled(s, span_make(domain.p + i, domain.n - i));
+    return route != NULL ? route : settings_route_titled(s, SPAN_LITERAL("*"));
 }

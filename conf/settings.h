@@ -156,6 +156,7 @@ struct settings *settings_decode(struct span slice, struct error *);
 
 const struct settings_listener *settings_listener(const struct settings *, struct span title);
 const struct settings_domain *settings_domain(const struct settings *, struct span domain); /* ASCII case-insensitive */
+const struct settings_route *settings_route_titled(const struct settings *, struct span title); /* ASCII case-insensitive */
 /* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
 const struct settings_route *settings_route(const struct settings *, struct span domain);
 

@@ -38,7 +38,7 @@ static void deliver(struct channel *c, const struct message *m, void *arg)
         return;
     struct job *j = job_new(c, m, (uint32_t)remote.settings->remote_session_messages);
     if (j) {
-        site_deliver(j, m->deliver.nexthop, m->deliver.tls);
+        site_deliver(j, &m->deliver);
         return;
     }
     log_error("qmgr asked for a delivery without recipients, with too many, or too large for our memory; closing its channel");

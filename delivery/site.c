@@ -17,16 +17,25 @@ static struct site **bucket_of(const char *key, size_t n)
     return &buckets[crc32c(0, key, n) % BUCKETS];
 }
 
-static struct site *new_site(struct span nexthop, struct span tls, bool require_tls, struct buf *key)
+/* What makes a site of remote's. */
+struct way {
+    struct span nexthop, tls;
+    bool require_tls;
+    struct span route_title, source;
+    const struct settings_route *route;
+};
+
+static struct site *new_site(const struct way *w, struct buf *key)
 {
     struct site *s = calloc(1, sizeof *s);
     if (!s)
         log_die("out of memory for a site");
-    if (!nexthop_parse(nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(tls, &s->tls, &s->fingerprints)) {
+    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints)) {
         free(s);
         return NULL;
     }
-    s->require_tls = require_tls;
+    s->require_tls = w->require_tls;
+    s->route = w->route;
     s->key = key->data;
     s->key_length = key->len;
     s->fingerprints = span_make(s->key + s->key_length - s->fingerprints.n, s->fingerprints.n); /* it ends the key */
@@ -38,14 +47,18 @@ static struct site *new_site(struct span nexthop, struct span tls, bool require_
     return s;
 }
 
-static struct site *find(struct span nexthop, struct span tls, bool require_tls)
+static struct site *find(const struct way *w)
 {
     struct buf key = BUF_EMPTY(2048);
-    buf_add_span(&key, nexthop);
+    buf_add_span(&key, w->nexthop);
     buf_add_char(&key, 0);
-    if (require_tls)
+    if (w->require_tls)
         buf_add_char(&key, '!');
-    buf_add_span(&key, tls);
+    buf_add_span(&key, w->route_title);
+    buf_add_char(&key, 0);
+    buf_add_span(&key, w->source);
+    buf_add_char(&key, 0);
+    buf_add_span(&key, w->tls);
     if (key.failed) {
         buf_free(&key);
         return NULL;
@@ -54,7 +67,7 @@ static struct site *find(struct span nexthop, struct span tls, bool require_tls)
     while (s && !span_equal(span_make(s->key, s->key_length), buf_span(&key)))
         s = s->next;
     if (!s)
-        s = new_site(nexthop, tls, require_tls, &key);
+        s = new_site(w, &key);
     buf_free(&key);
     return s;
 }
@@ -91,17 +104,39 @@ static struct span policy_of(const struct job *j, struct span tls)
     return waived ? span_of(tlspolicy_word(TLSPOLICY_MAY)) : tls;
 }
 
-void site_deliver(struct job *j, struct span nexthop, struct span tls)
+static void refuse(struct job *j, enum verdict verdict, const char *status, const char *what, struct span title)
 {
     struct span none = SPAN_LITERAL("");
-    struct site *s = j->undecided ? find(nexthop, policy_of(j, tls), j->require_tls) : NULL;
+    struct buf why = BUF_EMPTY(1024);
+    buf_printf(&why, "%s ", what);
+    buf_add(&why, title.p, title.n < 256 ? title.n : 256);
+    job_decide_rest(j, verdict, status, buf_span(&why));
+    job_finish(j, false, none, none);
+    buf_free(&why);
+}
+
+/* False: a title is not of our slice; the job is over. */
+static bool find_route(struct job *j, struct way *w)
+{
+    w->route = w->route_title.n ? settings_route_titled(remote.settings, w->route_title) : NULL;
+    if (w->route_title.n && !w->route)
+        refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks route", w->route_title);
+    else if (w->source.n)
+        refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks source", w->source);
+    else
+        return true;
+    return false;
+}
+
+void site_deliver(struct job *j, const struct message_deliver *d)
+{
+    struct way w = {
+        .nexthop = d->nexthop, .tls = policy_of(j, d->tls), .require_tls = j->require_tls, .route_title = d->route, .source = d->source};
+    if (!find_route(j, &w))
+        return;
+    struct site *s = j->undecided ? find(&w) : NULL;
     if (!s) {
-        struct buf why = BUF_EMPTY(1024);
-        buf_add_text(&why, "no valid route (look at the route sections of postino.conf): next hop ");
-        buf_add(&why, nexthop.p, nexthop.n < 256 ? nexthop.n : 256);
-        job_decide_rest(j, VERDICT_FAILED, "5.4.4", buf_span(&why));
-        job_finish(j, false, none, none);
-        buf_free(&why);
+        refuse(j, VERDICT_FAILED, "5.4.4", "no valid route (look at the route sections of postino.conf): next hop", d->nexthop);
         return;
     }
     enqueue(s, j);

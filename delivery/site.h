@@ -1,4 +1,4 @@
-/* site: a next hop and its TLS mode, the jobs that wait for it, and the sessions that are open to it.
+/* site: a next hop, its TLS mode, and the route and source by which it is reached; the jobs that wait for it, and the sessions that are open to it.
  *
  *   DELIVER --> an idle session takes the job at once
  *           `-> else it waits in the queue, and one more session is opened. Whichever session of the site is free first takes it.
@@ -16,9 +16,10 @@ struct session;
 
 struct site {
     struct site *next; /* in its bucket */
-    char *key;         /* "nexthop", NUL, "!" where TLS is required, "tls" */
+    char *key;         /* "nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "tls" */
     size_t key_length;
     struct nexthop nexthop;
+    const struct settings_route *route; /* whose settings hold for its sessions, of remote.settings; NULL: none */
     enum tlspolicy tls;
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
     struct span fingerprints; /* in key */
@@ -28,8 +29,9 @@ struct site {
     size_t sessions;
 };
 
-/* Delivers the job, sooner or later. A next hop or TLS mode that is none is the job's end. */
-void site_deliver(struct job *, struct span nexthop, struct span tls);
+/* Delivers the job, sooner or later, as the question says. A next hop or TLS mode that is none is the job's end. A route or source that is not in our
+ * slice defers it: qmgr has another configuration for as long as a reload takes, and mail must not go out without what they demand. */
+void site_deliver(struct job *, const struct message_deliver *);
 
 /* The waiting job that this session may have, or NULL. */
 struct job *site_take(struct site *, uint64_t messages /* that the session had already */);

@@ -50,7 +50,7 @@ void delivery_free(struct delivery *d)
 
 struct way {
     struct record_recipient rcpt;
-    const struct settings_route *route; /* that gives limits */
+    const struct settings_route *route; /* that has a line of its own */
     uint64_t due;
     uint32_t index;
 };
@@ -409,8 +409,10 @@ static void deliver(struct delivery *d)
     out.deliver.by_mode = m->times.by_mode;
     out.deliver.mt_priority = m->times.mt_priority;
     out.deliver.recipients = (struct list){.count = d->count, .bytes = buf_span(&list)};
-    out.deliver.session_messages = limits_of_site(queue.settings, schedule_site_name(d->job.site)).session_messages;
-    size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n;
+    struct span name = schedule_site_name(d->job.site);
+    out.deliver.session_messages = limits_of_site(queue.settings, name).session_messages;
+    out.deliver.route = limits_line_of(name);
+    size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n + out.deliver.route.n;
     bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
     int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
     if (status == 0) {

@@ -33,7 +33,7 @@ struct span limits_hosts(struct span name)
 }
 
 /* Hosts and TLS mode have no blanks: the second blank begins it. */
-static struct span route_of(struct span name)
+struct span limits_line_of(struct span name)
 {
     const char *end = name.p + name.n;
     const char *tls = begins(name, SMTP) ? memchr(name.p, ' ', name.n) : NULL;
@@ -71,11 +71,17 @@ static bool gives_limits(const struct settings_route *r)
     return r->sessions != SETTING_NOT_GIVEN || r->rate != SETTING_NOT_GIVEN || r->session_messages != SETTING_NOT_GIVEN;
 }
 
+/* All that remote looks up by the route's title in DELIVER belongs here. */
+static bool has_line(const struct settings_route *r)
+{
+    return gives_limits(r);
+}
+
 /* The usual host has none: nothing is looked up for its mail. */
-static bool any_gives_limits(const struct settings *s)
+static bool any_has_line(const struct settings *s)
 {
     for (size_t i = 0; i < s->route_count; i++) {
-        if (gives_limits(&s->routes[i]))
+        if (has_line(&s->routes[i]))
             return true;
     }
     return false;
@@ -84,11 +90,11 @@ static bool any_gives_limits(const struct settings *s)
 const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)
 {
     const char *at = rcpt->address.n ? memrchr(rcpt->address.p, '@', rcpt->address.n) : NULL;
-    if (!at || !any_gives_limits(s))
+    if (!at || !any_has_line(s))
         return NULL;
     size_t before = (size_t)(at - rcpt->address.p) + 1;
     const struct settings_route *r = settings_route(s, span_make(at + 1, rcpt->address.n - before));
-    return r && gives_limits(r) ? r : NULL;
+    return r && has_line(r) ? r : NULL;
 }
 
 void limits_add_route(const struct settings *s, const struct record_recipient *rcpt, struct buf *name)
@@ -101,7 +107,7 @@ void limits_add_route(const struct settings *s, const struct record_recipient *r
 bool limits_in_line(const struct settings *s, const struct record_recipient *rcpt, struct span name)
 {
     const struct settings_route *r = limits_route(s, rcpt);
-    return span_equal(route_of(name), r ? span_of(r->title) : (struct span){0});
+    return span_equal(limits_line_of(name), r ? span_of(r->title) : (struct span){0});
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------------------ */
@@ -129,7 +135,7 @@ static void take(uint64_t value, size_t specific, uint64_t *best, size_t *best_a
 struct limits limits_of_site(const struct settings *s, struct span name)
 {
     struct found f = {.sessions = s->queue_site_sessions, .rate = s->queue_site_rate, .session_messages = s->remote_session_messages};
-    struct span title = route_of(name);
+    struct span title = limits_line_of(name);
     if (span_equal(name, SPAN_LITERAL("local")))
         return (struct limits){.sessions = (unsigned)s->queue_local_deliveries};
     if (span_equal(name, LIMITS_RELEASE))

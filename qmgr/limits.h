@@ -1,9 +1,9 @@
 /* limits: how much may go to a site: deliveries at a time, messages a minute, messages in one session (docs/scheduler.md).
  *
  * Each of the three is looked for by itself: in the route by which the mail goes; in the `site` sections that all the site's hosts are in,
- * the longest name first; in `queue` and `remote`. A route that gives limits has a line of its own at each site, so that they hold for its
- * mail alone and nobody else's mail changes them: the site's name then ends in " route TITLE". All is found from the name alone, so that a
- * reload can set them anew. Pure. */
+ * the longest name first; in `queue` and `remote`. A route that says more than where its mail goes has a *line of its own* at each
+ * site, so that its limits hold for its mail alone and nobody else's mail changes them, and no session carries mail of two such routes: the
+ * site's name then ends in " route TITLE". All is found from the name alone, so that a reload can set them anew. Pure. */
 #ifndef POSTINO_LIMITS_H
 #define POSTINO_LIMITS_H
 
@@ -19,12 +19,15 @@ struct limits {
  * route. */
 struct limits limits_of_site(const struct settings *, struct span name);
 
-/* The route of a recipient, if it gives limits; NULL: none. */
+/* The route of a recipient, if it has a line of its own; NULL: none. */
 const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
 /* Appends " route TITLE" to a site's name, if limits_route() is one. */
 void limits_add_route(const struct settings *, const struct record_recipient *, struct buf *name);
-/* Whether the recipient belongs to the line of that name: a reload may have given its route limits, or taken them. */
+/* Whether the recipient belongs to the line of that name: a reload may have given its route a line, or taken it. */
 bool limits_in_line(const struct settings *, const struct record_recipient *, struct span name);
+
+/* The title of the route whose line that is; empty: of none. */
+struct span limits_line_of(struct span name);
 
 /* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
 struct span limits_hosts(struct span name);

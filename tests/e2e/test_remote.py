@@ -81,10 +81,10 @@ class Remote(Driven):
         self.qmgr = self.edges["qmgr"]
 
     def send(self, *recipients, body=BODY, nexthop="a.example", tls="none", sender="s@from.example", flags=0, fd=None, offset=0, size=None,
-             session_messages=0):
+             session_messages=0, **more):
         recipients = recipients or ("bob@a.example",)
         return self.qmgr.send("DELIVER", fd=fd, id=77, nexthop=nexthop, tls=tls, sender=sender, flags=flags, offset=offset,
-                              size=len(body) if size is None else size, body=b"" if fd is not None else body, session_messages=session_messages,
+                              size=len(body) if size is None else size, body=b"" if fd is not None else body, session_messages=session_messages, **more,
                               recipients=[dict(address=r, transport="smtp", nexthop=nexthop, tls=tls) for r in recipients])
 
     def result(self, count=1, timeout=15):

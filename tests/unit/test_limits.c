@@ -143,8 +143,10 @@ static void a_route_with_limits_has_a_line_of_its_own(void **state)
     limits_add_route(s, &b, &name);
     assert_string_equal(buf_text(&name), "smtp:mx.example may");
     assert_true(limits_in_line(s, &b, buf_span(&name)));
+    assert_int_equal(limits_line_of(buf_span(&name)).n, 0);
     assert_false(limits_in_line(s, &a, buf_span(&name)));
     limits_add_route(s, &a, &name);
+    assert_true(span_equal(limits_line_of(buf_span(&name)), SPAN_LITERAL("a.example")));
     assert_string_equal(buf_text(&name), "smtp:mx.example may route a.example");
     assert_true(limits_in_line(s, &a, buf_span(&name)));
     assert_false(limits_in_line(s, &b, buf_span(&name)));
