@@ -2,7 +2,7 @@
  *
  * Two domains are one if their A-labels are. Local parts are their domain's own business: nobody but the host whose domain it is compares
  * them, and there "é" is the same letter whichever way it was written (NFC).
- * Needs -lidn2 -lunistring. For route, dns, and what reads postino.conf: what meets strangers' bytes first (smtpd, remote) does without. */
+ * Needs -lidn2 -lunistring. For route, dns, qmgr (whose addresses were parsed at the door), and what reads postino.conf: what meets strangers' bytes first (smtpd, remote) does without. */
 #ifndef POSTINO_IDN_H
 #define POSTINO_IDN_H
 

@@ -10,12 +10,13 @@ PROGRAMS += postino-qmgr
 postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
                       qmgr/hold.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
-postino-qmgr_LIBS  := $(COMMON_LIBS) -lpthread
+postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread $(IDN_LIBS)
 MANUALS += qmgr/postino-qmgr.8
 
 TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
 ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 test_limits_SRC    := qmgr/limits.c
+test_limits_LIBS   = $(IDN_LIBS)
 test_schedule_SRC  := $(QMGR_SCHEDULE) qmgr/hash.c tests/unit/alloc_fail.c
 test_schedule_LIBS := $(ALLOC_FAIL)
 test_simulator_SRC := $(QMGR_SCHEDULE) qmgr/hash.c tests/sim/simulator.c tests/sim/instructions.c
@@ -32,11 +33,11 @@ test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
 test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/hold.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
-test_park_LIBS     := -lpthread
+test_park_LIBS     = -lpthread $(IDN_LIBS)
 test_pool_SRC      := qmgr/pool.c
 TESTS += test_times
 test_times_SRC     := $(test_park_SRC) tests/unit/fake_clock.c
-test_times_LIBS    := -lpthread
+test_times_LIBS    = -lpthread $(IDN_LIBS)
 
 FUZZERS += fuzz_spool fuzz_log
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c

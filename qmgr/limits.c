@@ -1,5 +1,7 @@
 #include "qmgr/limits.h"
 
+#include "common/idn.h"
+
 #define RESOLVING_MOST 1    /* questions for one domain at a time */
 #define RELEASING_MOST 1000 /* they go on at once */
 
@@ -87,13 +89,23 @@ static bool any_has_line(const struct settings *s)
     return false;
 }
 
+/* Titles have A-labels; an address whose local part is beyond ASCII has U-labels. */
+static const struct settings_route *route_of_domain(const struct settings *s, struct span domain)
+{
+    struct buf ascii = BUF_EMPTY(512);
+    bool other = !span_is_ascii(domain) && idn_ascii(domain, &ascii);
+    const struct settings_route *r = settings_route(s, other ? buf_span(&ascii) : domain);
+    buf_free(&ascii);
+    return r;
+}
+
 const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)
 {
     const char *at = rcpt->address.n ? memrchr(rcpt->address.p, '@', rcpt->address.n) : NULL;
     if (!at || !any_has_line(s))
         return NULL;
     size_t before = (size_t)(at - rcpt->address.p) + 1;
-    const struct settings_route *r = settings_route(s, span_make(at + 1, rcpt->address.n - before));
+    const struct settings_route *r = route_of_domain(s, span_make(at + 1, rcpt->address.n - before));
     return r && has_line(r) ? r : NULL;
 }
 

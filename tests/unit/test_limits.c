@@ -139,6 +139,12 @@ static void a_route_with_limits_has_a_line_of_its_own(void **state)
     assert_string_equal(limits_route(s, &a)->title, "a.example");
     assert_null(limits_route(s, &b)); /* "*" is its route, and gives none */
     assert_null(limits_route(s, &none));
+    add(s, SETTINGS_ROUTES, "xn--bcher-kva.example", "rate", "1");
+    struct record_recipient umlauts = {.address = SPAN_LITERAL("\xc3\xbc@b\xc3\xbc"
+                                                               "cher.example")};
+    struct record_recipient no_domain = {.address = SPAN_LITERAL("\xc3\xbc@\xc3\xbc..example")};
+    assert_string_equal(limits_route(s, &umlauts)->title, "xn--bcher-kva.example");
+    assert_null(limits_route(s, &no_domain));
     buf_add_text(&name, "smtp:mx.example may");
     limits_add_route(s, &b, &name);
     assert_string_equal(buf_text(&name), "smtp:mx.example may");
