@@ -1,10 +1,13 @@
 # Reading postino.conf: only what links $(conf_parse_SRC) needs libConfuse.
 conf_parse_SRC  := conf/parse.c conf/source.c conf/report.c conf/places.c conf/nearest.c conf/check.c conf/check_sections.c conf/check_peers.c conf/check_lmtp.c conf/check_host.c conf/check_reach.c conf/alabels.c conf/access_words.c
+conf_parse_SRC  += conf/include.c
 conf_parse_LIBS := $(IDN_LIBS) -lconfuse -lssl -lcrypto $(COMMON_LIBS)
 
-TESTS += test_settings test_parse
+TESTS += test_settings test_parse test_include
 test_parse_SRC  := $(conf_parse_SRC)
 test_parse_LIBS := $(conf_parse_LIBS)
+test_include_SRC := $(conf_parse_SRC)
+test_include_LIBS := $(conf_parse_LIBS)
 
 FUZZERS += fuzz_settings fuzz_parse
 fuzz_parse_SRC := $(conf_parse_SRC)

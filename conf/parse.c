@@ -13,8 +13,8 @@
 #include "common/address.h"
 #include "conf/alabels.h"
 #include "conf/check.h"
+#include "conf/include.h"
 #include "conf/nearest.h"
-#include "conf/source.h"
 
 #include <confuse.h>
 #include <ctype.h>
@@ -179,6 +179,15 @@ static bool title_fits(enum settings_kind kind, struct span title)
     return title.n > 0 && title.n <= 64;
 }
 
+static void report_twice(enum settings_kind kind, const char *title, unsigned line, unsigned first)
+{
+    struct buf where = BUF_EMPTY(512);
+    report_add_line(parser->report, first, line, &where);
+    report_error(parser->report, line, "%s \"%s\" is there a second time (first in %s); make one of the two", settings_sections[kind].name,
+                 title, buf_text(&where));
+    buf_free(&where);
+}
+
 static void check_title(enum settings_kind kind, const char *title, unsigned line)
 {
     static const char *const forms[] = {"letters, digits, - _ and .", "a domain name", "a domain name, one with a dot in front, or *",
@@ -187,8 +196,7 @@ static void check_title(enum settings_kind kind, const char *title, unsigned lin
         report_error(parser->report, line, "%s \"%s\": the title is not one; write %s", settings_sections[kind].name, title, forms[kind]);
     for (size_t i = 0; i < settings_total(parser->settings, kind); i++)
         if (strcmp(*(char *const *)settings_nth(parser->settings, kind, i), title) == 0)
-            report_error(parser->report, line, "%s \"%s\" is there a second time (first in line %u); make one of the two",
-                         settings_sections[kind].name, title, places_line_in(&parser->places, kind, i, NULL));
+            report_twice(kind, title, line, places_line_in(&parser->places, kind, i, NULL));
 }
 
 static int begin(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
@@ -485,7 +493,8 @@ static void forget_pass(struct report *before)
 
 static int all_passes(struct buf *text)
 {
-    struct report this_pass = {.path = parser->report->path}, none = this_pass, *total = parser->report;
+    struct report *total = parser->report;
+    struct report this_pass = {.path = total->path, .pieces = total->pieces, .piece_count = total->piece_count}, none = this_pass;
     int status;
     parser->report = &this_pass;
     while ((status = one_pass(text)) < 0 && parser->again)
@@ -525,9 +534,10 @@ struct settings *parse_file(const char *path, enum parse_depth depth, struct rep
     struct buf text = {0};
     report->path = path;
     parser = &this;
-    if (source_read(path, &text, report) == 0 && all_passes(&text) == 0)
+    if (include_read(path, &text, report) == 0 && all_passes(&text) == 0)
         check_all(depth);
     count_given(&this.places, report);
+    report_unmap(report);
     for (size_t i = 0; i < this.unknown_count; i++) {
         free(this.unknown[i].section);
         free(this.unknown[i].name);

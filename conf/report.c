@@ -1,11 +1,52 @@
 #include "conf/report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 void report_free(struct report *r)
 {
     buf_free(&r->errors);
     buf_free(&r->warnings);
+}
+
+bool report_map(struct report *r, unsigned from, const char *path, unsigned line)
+{
+    struct report_piece *v = reallocarray(r->pieces, r->piece_count + 1, sizeof *v);
+    if (!v)
+        return false;
+    r->pieces = v;
+    v[r->piece_count] = (struct report_piece){.from = from, .line = line, .path = strdup(path)};
+    return v[r->piece_count++].path;
+}
+
+void report_unmap(struct report *r)
+{
+    for (size_t i = 0; i < r->piece_count; i++)
+        free(r->pieces[i].path);
+    free(r->pieces);
+    r->pieces = NULL;
+    r->piece_count = 0;
+}
+
+/* The file that a line of the whole text is in, and its line there. */
+static const char *find_piece(const struct report *r, unsigned *line)
+{
+    for (size_t i = r->piece_count; i > 0; i--) {
+        const struct report_piece *piece = &r->pieces[i - 1];
+        if (*line < piece->from)
+            continue;
+        *line = *line - piece->from + piece->line;
+        return piece->path ? piece->path : r->path;
+    }
+    return r->path;
+}
+
+void report_add_line(const struct report *r, unsigned line, unsigned beside, struct buf *out)
+{
+    const char *path = find_piece(r, &line), *other = find_piece(r, &beside);
+    buf_printf(out, "line %u", line);
+    if (strcmp(path, other) != 0)
+        buf_printf(out, " of %s", path);
 }
 
 /* Values from the file stand in the text; a control character among them must not reach a terminal. */
@@ -17,8 +58,9 @@ static void add_line(struct report *r, struct buf *out, unsigned line, const cha
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7f)
             *p = '?';
+    const char *path = find_piece(r, &line);
     if (line)
-        buf_printf(out, "%s:%u: %s\n", r->path, line, text);
+        buf_printf(out, "%s:%u: %s\n", path, line, text);
     else
         buf_printf(out, "%s: %s\n", r->path, text);
 }
