@@ -175,6 +175,11 @@ bool channel_flushed(const struct channel *c)
     return c->out.len == c->sent;
 }
 
+size_t channel_backlog(const struct channel *c)
+{
+    return c->out.len - c->sent;
+}
+
 /* How much may go in one sendmsg, and with which descriptor: a descriptor's frame begins a sendmsg, and the next one's ends it. */
 static size_t next_piece(const struct channel *c, int *fd)
 {

@@ -22,7 +22,8 @@ struct channel *channel_new(struct event_base *, int fd, const char *name, unsig
                             const struct channel_handler *, void *arg);
 void channel_free(struct channel *); /* sends nothing more; safe inside its own handlers */
 void channel_send(struct channel *, const struct message *);
-bool channel_flushed(const struct channel *); /* nothing waits to be sent */
+bool channel_flushed(const struct channel *);   /* nothing waits to be sent */
+size_t channel_backlog(const struct channel *); /* octets that wait to be sent */
 
 void channels_flush(void); /* all of this process; called by the event loop after each turn */
 

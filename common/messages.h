@@ -92,6 +92,23 @@ enum dane_verdict {
 };
 enum count { COUNT_MESSAGE = 1, COUNT_TLS, COUNT_AUTH };
 enum sts_mode { STS_NONE, STS_TESTING, STS_ENFORCE };
+/* RFC 8460 4.4, policy-type, and 4.3, result-type, in its order; sts/tally.c has the words. */
+enum tls_policy { TLS_POLICY_NONE, TLS_POLICY_TLSA, TLS_POLICY_STS };
+enum tls_result {
+    TLS_SUCCESS,
+    TLS_STARTTLS_NOT_SUPPORTED,
+    TLS_CERTIFICATE_HOST_MISMATCH,
+    TLS_CERTIFICATE_EXPIRED,
+    TLS_CERTIFICATE_NOT_TRUSTED,
+    TLS_VALIDATION_FAILURE,
+    TLS_TLSA_INVALID,
+    TLS_DNSSEC_INVALID,
+    TLS_DANE_REQUIRED,
+    TLS_STS_POLICY_FETCH_ERROR,
+    TLS_STS_POLICY_INVALID,
+    TLS_STS_WEBPKI_INVALID,
+    TLS_RESULTS
+};
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 
 enum sign_form { SIGN_ECDSA = 1, SIGN_RSA_PKCS1, SIGN_RSA_PSS };

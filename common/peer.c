@@ -16,14 +16,14 @@
 
 #define SLOT_BITS 20
 #define SLOTS_MAX ((uint32_t)1 << SLOT_BITS)
-#define NO_SLOT UINT32_MAX
+#define NO_SLOT   UINT32_MAX
 
 /* One question. Its id is the slot's number and, above it, a count of the slot's uses: a late answer to a former use finds nobody. */
 struct question {
     peer_answer_fn *answer; /* NULL: cancelled, or the slot is free */
     void *arg;
-    struct link *link;      /* where it was asked; NULL: waits for a server */
-    char *frame;            /* REPEAT, or not sent yet: what to ask again */
+    struct link *link; /* where it was asked; NULL: waits for a server */
+    char *frame;       /* REPEAT, or not sent yet: what to ask again */
     size_t frame_size;
     uint32_t id;
     uint32_t next_free;
@@ -313,6 +313,11 @@ void peer_tell(struct peer *p, const struct message *m)
         channel_send(p->current->channel, m);
     else if (m->fd >= 0)
         close(m->fd);
+}
+
+size_t peer_backlog(const struct peer *p)
+{
+    return p->current ? channel_backlog(p->current->channel) : 0;
 }
 
 /* The slot stays until the answer comes, so that the id is not used for another question meanwhile. */

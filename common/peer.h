@@ -19,7 +19,8 @@ void peer_free(struct peer *);
 /* The master sent a (new) socket: new questions go there, the old one ends when nothing is open on it. */
 void peer_connect(struct peer *, int fd);
 uint32_t peer_ask(struct peer *, const struct message *, peer_answer_fn *, void *arg); /* message's id is set here; never 0 */
-void peer_tell(struct peer *, const struct message *); /* a notice: no answer */
+void peer_tell(struct peer *, const struct message *);                                 /* a notice: no answer */
+size_t peer_backlog(const struct peer *);     /* octets that it has not read yet: for notices, which may be left out */
 void peer_cancel(struct peer *, uint32_t id); /* the callback will not be called; 0 and unknown ids are ignored */
 size_t peer_open(const struct peer *);        /* questions without an answer */
 

@@ -165,6 +165,12 @@ static void arm(struct stream *s, uint64_t now)
     s->armed = s->deadline;
 }
 
+bool stream_local(const struct stream *s, struct sockaddr_storage *out)
+{
+    socklen_t size = sizeof *out;
+    return getsockname(s->fd, (struct sockaddr *)out, &size) == 0;
+}
+
 void stream_timeout(struct stream *s, uint64_t milliseconds)
 {
     uint64_t now = clock_monotonic_ms();

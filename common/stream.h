@@ -93,8 +93,9 @@ struct stream_waiter {
 bool stream_wait(struct stream_waiter *);
 void stream_wait_over(struct stream_waiter *);
 
-SSL *stream_tls(const struct stream *);                           /* NULL: plain */
-void stream_tls_describe(const struct stream *, struct buf *out); /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
+bool stream_local(const struct stream *, struct sockaddr_storage *); /* our own address */
+SSL *stream_tls(const struct stream *);                              /* NULL: plain */
+void stream_tls_describe(const struct stream *, struct buf *out);    /* "TLSv1.3 TLS_AES_256_GCM_SHA384"; "" for none */
 
 void streams_flush(void); /* all of this process; programs call it in their turn() */
 

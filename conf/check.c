@@ -213,6 +213,24 @@ static void check_delimiter(const struct check *c)
                      "recipient_delimiter \"%s\" can't part an address; take + or another of -_=#!$%%&/?^~", delimiter);
 }
 
+/* It goes into headers and file names of reports as it is. */
+static bool is_plain_address(const char *text)
+{
+    struct address a;
+    return address_parse(span_of(text), 0, &a) && !strpbrk(text, " \t\"\\<>(),;:!") && address_is_domain(a.domain, false);
+}
+
+static void check_tlsrpt(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    if (s->tlsrpt_from[0] && !is_plain_address(s->tlsrpt_from))
+        report_error(c->report, places_line(c->places, "tlsrpt", "from"),
+                     "from \"%s\" is no plain address; write it like reports@example.org", s->tlsrpt_from);
+    if (s->tlsrpt_contact[0] && !is_plain_address(s->tlsrpt_contact))
+        report_error(c->report, places_line(c->places, "tlsrpt", "contact"),
+                     "contact \"%s\" is no plain address; write it like postmaster@example.org", s->tlsrpt_contact);
+}
+
 static void check_users(const struct check *c)
 {
     const char *users = c->settings->users;
@@ -326,5 +344,6 @@ void check_settings(const struct check *c)
     check_tls(c);
     check_servers(c);
     check_retries(c);
+    check_tlsrpt(c);
     check_directories(c);
 }

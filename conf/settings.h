@@ -112,6 +112,7 @@ struct settings_site {
 #define SETTINGS_IN_tls(name) tls_##name
 #define SETTINGS_IN_dns(name) dns_##name
 #define SETTINGS_IN_sts(name) sts_##name
+#define SETTINGS_IN_tlsrpt(name) tlsrpt_##name
 #define SETTINGS_IN_dnsbl(name) dnsbl_##name
 #define SETTINGS_IN_policy(name) policy_##name
 #define SETTINGS_IN_limit(name) limit_##name

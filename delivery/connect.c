@@ -79,6 +79,7 @@ static bool can_be_secure(struct session *s)
         s->level = security_required(s->level, s->located, &why);
     if (s->level != SECURITY_UNUSABLE)
         return true;
+    tlsreport_unusable(s);
     if (s->site->require_tls && !s->located)
         not_located(s, why);
     else

@@ -87,10 +87,13 @@ static void after_hello(struct session *s)
     } else if (wanted && (s->extensions.offered & EXTENSION_STARTTLS)) {
         session_command(s, SESSION_STARTTLS, remote.settings->remote_tls_timeout, "STARTTLS");
     } else if (wanted && !security_allows_plain(s->level)) {
+        tlsreport_no_tls(s, "");
         session_troublef(s, "4.7.4", "TLS is required, but was not offered by host %s", s->peer);
     } else {
         if (s->secured)
             keep_tls(s);
+        else if (wanted)
+            tlsreport_no_tls(s, "");
         session_ready(s);
     }
 }
@@ -114,6 +117,7 @@ static void ehlo_reply(struct session *s)
 /* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
 void hello_tls_failed(struct session *s, const char *why)
 {
+    tlsreport_failed(s, why);
     if (!security_allows_plain(s->level)) {
         session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
         return;
@@ -147,7 +151,12 @@ static void starttls_reply(struct session *s)
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     if (s->reply.code / 100 == 2) {
         start_tls(s);
-    } else if (security_allows_plain(s->level) && s->reply.code != 421) {
+        return;
+    }
+    reply_text(&s->reply, &words);
+    tlsreport_no_tls(s, buf_text(&words));
+    buf_clear(&words);
+    if (security_allows_plain(s->level) && s->reply.code != 421) {
         s->plain_only = true;
         session_ready(s);
     } else {
@@ -162,11 +171,13 @@ void hello_secured(struct session *s)
 {
     stream_tls_describe(s->stream, &s->security);
     if (!client_tls_proved(stream_tls(s->stream), s->level, session_host(s), s->site->fingerprints, &s->security)) {
+        tlsreport_failed(s, "its certificate is not trusted");
         session_troublef(s, "4.7.5", "TLS with host %s: its certificate is not %s", s->peer,
                          s->level == SECURITY_FINGERPRINT ? "one of the route's fingerprints" : "trusted");
         return;
     }
     s->secured = true;
+    tlsreport_secured(s);
     s->extensions = (struct extensions){0};
     reply_begin(&s->reply);
     say_hello(s, SESSION_EHLO);

@@ -5,6 +5,7 @@
 #include "common/program.h"
 #include "common/stream.h"
 #include "delivery/session.h"
+#include "delivery/tlsreport.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -108,6 +109,7 @@ static int prepare(const struct settings *settings, struct error *e)
 
 static bool flushed(void)
 {
+    tlsreport_flush();
     for (size_t i = 0; i < QMGRS; i++)
         if (qmgrs[i] && !channel_flushed(qmgrs[i]))
             return false;

@@ -27,7 +27,7 @@ bool security_sts_names(const char *mx, const char *host)
 static enum security of_sts(const struct security_sts *sts, const struct host *h, const char **why)
 {
     if (sts->mode != STS_ENFORCE)
-        return SECURITY_MAY;
+        return sts->mode == STS_TESTING ? SECURITY_TESTING : SECURITY_MAY;
     if (security_sts_names(sts->mx ? sts->mx : "", h->name))
         return SECURITY_STS;
     *why = "it is not among the hosts of the domain's MTA-STS policy";
@@ -81,13 +81,15 @@ enum security security_required(enum security level, bool located, const char **
 
 bool security_allows_plain(enum security level)
 {
-    return level == SECURITY_NONE || level == SECURITY_MAY;
+    return level == SECURITY_NONE || level == SECURITY_MAY || level == SECURITY_TESTING;
 }
 
 const char *security_word(enum security level)
 {
-    static const char *const words[] = {[SECURITY_NONE] = "none",     [SECURITY_MAY] = "may",      [SECURITY_ENCRYPT] = "encrypt",
-                                        [SECURITY_VERIFY] = "verify", [SECURITY_DANE] = "dane",    [SECURITY_FINGERPRINT] = "fingerprint",
-                                        [SECURITY_STS] = "sts",       [SECURITY_UNUSABLE] = "none"};
+    static const char *const words[] = {[SECURITY_NONE] = "none",       [SECURITY_MAY] = "may",
+                                        [SECURITY_ENCRYPT] = "encrypt", [SECURITY_VERIFY] = "verify",
+                                        [SECURITY_DANE] = "dane",       [SECURITY_FINGERPRINT] = "fingerprint",
+                                        [SECURITY_STS] = "sts",         [SECURITY_TESTING] = "sts testing",
+                                        [SECURITY_UNUSABLE] = "none"};
     return words[level];
 }

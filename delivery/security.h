@@ -8,7 +8,8 @@
  *       none                         --> dane-only: UNUSABLE; else what MTA-STS says of the next hop's domain (RFC 8461):
  *           a policy to enforce that has the host among its mx  --> STS: a certificate that an authority signed for its name
  *           ... that has not                                    --> UNUSABLE
- *           a policy for tests, or none                         --> MAY (RFC 7435)
+ *           a policy for tests                                  --> TESTING: as MAY, and what STS would say of it is looked at and told (5)
+ *           none                                                --> MAY (RFC 7435)
  */
 #ifndef POSTINO_SECURITY_H
 #define POSTINO_SECURITY_H
@@ -23,6 +24,7 @@ enum security {
     SECURITY_VERIFY,
     SECURITY_DANE,
     SECURITY_STS,
+    SECURITY_TESTING,
     SECURITY_FINGERPRINT,
     SECURITY_UNUSABLE
 };

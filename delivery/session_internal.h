@@ -9,6 +9,7 @@
 #include "delivery/security.h"
 #include "delivery/session.h"
 #include "delivery/stuff.h"
+#include "delivery/tlsreport.h"
 
 #define SESSION_WORDS ((size_t)1200) /* the longest reason */
 

@@ -265,9 +265,17 @@ class Sts(Security):
         self.deferred(self.made.signed, "in reply to STARTTLS", "4.7.4", STARTTLS="454 4.7.0 not now")
 
     def test_testing_and_none_change_nothing(self):
-        for mode in (frames.STS_TESTING, frames.STS_NONE, 77):
+        for mode, words in ((frames.STS_TESTING, "sts testing, not verified"), (frames.STS_NONE, "may, not verified"), (77, "may, not verified")):
             self.policy(mode, "elsewhere.example")
-            self.delivered(self.made.alone, ", may, not verified")
+            self.delivered(self.made.alone, ", " + words)
+            with self.remote.server() as server:  # without TLS
+                self.check(self.remote.deliver(tls="dane"), (RELAYED, "2.0.0", ""))
+                self.assertIsNone(server.messages[0].secured)
+
+    def test_testing_looks_at_what_would_be(self):
+        self.policy(frames.STS_TESTING, BASE)
+        self.delivered(self.made.signed, ", sts testing, verified")
+        self.delivered(self.made.elsewhere, ", sts testing, not verified")
 
     def test_dane_comes_first(self):
         self.policy(frames.STS_ENFORCE, "elsewhere.example")
