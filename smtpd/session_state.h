@@ -86,6 +86,7 @@ struct session {
     struct buf peer;   /* who spoke for the client: the address of a proxy; "" for nobody */
     struct buf name;   /* "unknown" until route said more */
     struct buf helo, login, tls;
+    struct buf claimed;             /* whose login AUTH is about: it is `login` with the verdict, and not before */
     struct tls_client *certificate; /* of the client; NULL: it has shown none */
     uint64_t conversation;          /* with auth; 0: none */
     unsigned verdict;               /* of auth, while it is delayed */

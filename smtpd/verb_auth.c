@@ -92,7 +92,7 @@ static void log_failure(const struct session *s, const char *why)
     struct span name = is_plain_name(buf_span(&s->name)) ? buf_span(&s->name) : span_of("unknown");
     buf_printf(&line, "warning: %.*s[%.*s]: SASL %s authentication failed: %s,", SPAN_ARG(name), SPAN_ARG(buf_span(&s->client)),
                s->mechanism, why);
-    log_value(&line, "sasl_username", buf_span(&s->login));
+    log_value(&line, "sasl_username", buf_span(&s->claimed));
     log_buf(LOG_LEVEL_WARNING, &line);
     buf_free(&line);
 }
@@ -109,8 +109,10 @@ static void tell_verdict(struct session *s, unsigned verdict)
 {
     switch (verdict) {
     case AUTH_YES:
+        buf_clear(&s->login);
+        buf_add_span(&s->login, buf_span(&s->claimed));
         session_reply(s, 235, "2.7.0", "Authentication successful");
-        return;
+        break;
     case AUTH_NO:
         auth_failed(s, 535, "5.7.8", "authentication failed");
         break;
@@ -134,7 +136,7 @@ static void tell_verdict(struct session *s, unsigned verdict)
     default:
         log_die("postino-auth answered AUTH with verdict %u", verdict);
     }
-    buf_clear(&s->login);
+    buf_clear(&s->claimed);
 }
 
 /* A limit that nobody can look at is no reason to lose mail, and an auth that is kept busy none to pass it. */
@@ -170,8 +172,8 @@ static void take_verdict(struct session *s, const struct message_authed *authed)
     if (authed->verdict == AUTH_YES && !authed->login.n)
         log_die("postino-auth said yes to nobody");
     s->conversation = 0;
-    buf_clear(&s->login);
-    buf_add_span(&s->login, authed->login);
+    buf_clear(&s->claimed);
+    buf_add_span(&s->claimed, authed->login);
     bool paced =
         authed->verdict == AUTH_NO || authed->verdict == AUTH_NOT_NOW || authed->verdict == AUTH_BUSY || authed->verdict == AUTH_REFUSED;
     if (paced && delay < settings_of(s)->smtpd_auth_delay)

@@ -36,6 +36,7 @@ void session_forget(struct session *s)
     session_close_transaction(s);
     buf_free(&s->helo);
     buf_free(&s->login);
+    buf_free(&s->claimed);
     s->esmtp = false;
 }
 

@@ -88,6 +88,10 @@ class Crypt(AuthTest):
         self.session().plain("ali\x1bce=x", "wrong")
         self.session().plain("alice x", "wrong")
         found = self.host.wait_log(r"warning: \S+\[127\.0\.0\.1\]: SASL PLAIN authentication failed: authentication failed, sasl_username=\"alice x\"")
+        refused = self.host.wait_log("reject: command=AUTH.*").group()
+        self.assertIn("proto=ESMTPS", refused)  # nobody is logged in, whatever the name was
+        self.assertNotIn("proto=ESMTPSA", refused)
+        self.assertNotIn("login=", refused)
         self.assertTrue(found)
         self.assertNotIn("\x1b", self.host.log())
 
