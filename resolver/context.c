@@ -34,7 +34,7 @@ static const struct option always[] = {{"do-not-query-localhost:", "no"},
                                        {"infra-host-ttl:", "60"},
                                        {"cache-max-negative-ttl:", "900"},
                                        {"num-queries-per-thread:", "4096"},
-                                       {"outgoing-range:", "1024"},
+                                       {"outgoing-range:", "3072"},
                                        {NULL, NULL}};
 
 /* A forwarder may know the names of private networks; and many strip DNSSEC: then nothing is proved, but mail goes on. */

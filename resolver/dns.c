@@ -187,7 +187,7 @@ static void sandbox(const struct settings *s, struct sandbox *out)
 {
     sandbox_directory_of(out, s->dns_trust_anchor, SANDBOX_READ);
     out->calls = SANDBOX_STREAM_OUT | SANDBOX_DGRAM_OUT | SANDBOX_FILES_READ;
-    out->open_files = 4096;
+    out->open_files = 8192;
 }
 
 static int start(const struct settings *s, struct error *error)

@@ -115,11 +115,25 @@ static void defer(struct question *q, const char *cause)
     set_result(q, QUESTION_DEFERRED, q->why);
 }
 
+/* Of more MX records than have room the best are kept, wherever they stand in the packet. */
+static void keep_better(struct question *q, const struct wire_record *record)
+{
+    struct wire_record *worst = &q->records[0];
+    for (size_t i = 1; i < q->answer.count; i++)
+        if (q->records[i].preference > worst->preference)
+            worst = &q->records[i];
+    if (record->preference < worst->preference)
+        *worst = *record;
+}
+
 static void keep_record(const struct wire_record *record, void *arg)
 {
     struct question *q = arg;
-    if (q->answer.count == QUESTION_RECORDS)
+    if (q->answer.count == QUESTION_RECORDS) {
+        if (q->type == WIRE_MX)
+            keep_better(q, record);
         return;
+    }
     struct wire_record *more = reallocarray(q->records, q->answer.count + 1, sizeof *more);
     if (more == NULL)
         return;
@@ -226,7 +240,10 @@ static void ask_unbound(struct question *q)
     if (status == 0)
         return;
     q->asked = false;
-    defer(q, ub_strerror(status));
+    if (status == UB_SYNTAX) /* longer than a name can be: nobody has it */
+        set_result(q, QUESTION_NO_NAME, "Host not found");
+    else
+        defer(q, ub_strerror(status));
     answered(q);
 }
 

@@ -16,7 +16,7 @@ struct question_wait;
 
 enum question_result { QUESTION_OK, QUESTION_NO_DATA, QUESTION_NO_NAME, QUESTION_DEFERRED };
 
-#define QUESTION_RECORDS 200 /* more are not looked at */
+#define QUESTION_RECORDS 200 /* more are not looked at; of MX, the best */
 
 struct question_answer {
     enum question_result result;
