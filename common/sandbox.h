@@ -34,6 +34,7 @@ enum sandbox_calls {
     SANDBOX_THREADS = 128,     /* clone with CLONE_THREAD */
     SANDBOX_STREAM_TO = 512,   /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect: to `ports` alone, where the kernel can see to that (6.7) */
     SANDBOX_POLL = 1024,        /* poll (libcurl looks at a socket by it) */
+    SANDBOX_UNIX_STREAM = 2048, /* socket(AF_UNIX; SOCK_STREAM), connect */
     SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
 };
 

@@ -162,6 +162,12 @@ static const struct call unix_out[] = {
     CONNECTIONS,
 };
 
+static const struct call unix_stream[] = {
+    ALLOW_IF(socket, IS(0, AF_UNIX), ONLY(1, SOCK_STREAM, SOCKET_FLAGS), IS(2, 0)),
+    ALLOW(connect),
+    CONNECTIONS,
+};
+
 /* To read a descriptor that was handed over, at any offset. */
 #define READ_AT ALLOW(pread64), ALLOW(preadv), ALLOW(fstat), ALLOW(lseek), ALLOW_IF(newfstatat, ALL_OF(3, AT_EMPTY_PATH))
 
@@ -274,17 +280,10 @@ struct set {
     }
 
 static const struct set sets[] = {
-    SET(SANDBOX_ACCEPT, accepting),
-    SET(SANDBOX_STREAM_OUT, stream_out),
-    SET(SANDBOX_DGRAM_OUT, dgram_out),
-    SET(SANDBOX_STREAM_TO, stream_to),
-    SET(SANDBOX_UNIX_OUT, unix_out),
-    SET(SANDBOX_PREAD, pread_only),
-    SET(SANDBOX_POLL, polling),
-    SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
-    SET(SANDBOX_FILES_WRITE, files_write),
-    SET(SANDBOX_FORK, forking),
-    SET(SANDBOX_THREADS, threading),
+    SET(SANDBOX_ACCEPT, accepting),        SET(SANDBOX_STREAM_OUT, stream_out), SET(SANDBOX_DGRAM_OUT, dgram_out),
+    SET(SANDBOX_STREAM_TO, stream_to),     SET(SANDBOX_UNIX_OUT, unix_out),     SET(SANDBOX_UNIX_STREAM, unix_stream),
+    SET(SANDBOX_PREAD, pread_only),        SET(SANDBOX_POLL, polling),          SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
+    SET(SANDBOX_FILES_WRITE, files_write), SET(SANDBOX_FORK, forking),          SET(SANDBOX_THREADS, threading),
 };
 
 static int add_calls(scmp_filter_ctx filter, const struct call *calls, size_t count)

@@ -6,7 +6,8 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-#define FINGERPRINTS_MOST 15 /* TLSPOLICY_TEXT */
+#define FINGERPRINTS_MOST 15  /* TLSPOLICY_TEXT */
+#define SOCKET_MOST       107 /* octets of a UNIX socket's path */
 
 static unsigned line_in(const struct check *c, enum settings_kind kind, size_t index, const char *name)
 {
@@ -213,6 +214,11 @@ static void check_owner(const struct check *c, size_t i)
         report_error(c->report, line, "domain \"%s\": owner \"%s\" is not a user name; write a user or a uid", d->title, d->owner);
 }
 
+static bool has_maildirs(const struct settings_domain *d)
+{
+    return strcmp(d->deliver, "maildir") == 0;
+}
+
 static void check_mapped(const struct check *c, size_t i)
 {
     const struct settings_domain *d = &c->settings->domains[i];
@@ -221,6 +227,8 @@ static void check_mapped(const struct check *c, size_t i)
         report_error(c->report, line_in(c, SETTINGS_DOMAINS, i, "mailboxes"),
                      "domain \"%s\": mailboxes \"%s\" is neither system nor a map; write system, hash:/path or btree:/path", d->title,
                      d->mailboxes);
+    if (!has_maildirs(d))
+        return;
     if (!*d->directory && !places_refused(c->places, SETTINGS_DOMAINS, i, "domain", "directory"))
         report_error(c->report, line, "domain \"%s\" has a map of mailboxes and no directory; add directory = \"/var/mail/%s\"", d->title,
                      d->title);
@@ -236,7 +244,7 @@ static void check_system(const struct check *c, size_t i)
         const char *name, *value;
     } of_maps[] = {{"directory", d->directory}, {"owner", d->owner}};
     for (size_t k = 0; k < 2; k++)
-        if (*of_maps[k].value)
+        if (*of_maps[k].value && has_maildirs(d))
             report_warning(c->report, line_in(c, SETTINGS_DOMAINS, i, of_maps[k].name),
                            "domain \"%s\": %s is for maps, and mailboxes = system has no use for it; take it out", d->title,
                            of_maps[k].name);
@@ -283,14 +291,65 @@ static bool take_host(struct span *text)
     return address_is_domain(host, false);
 }
 
+static bool is_colon_and_port(struct span text)
+{
+    return text.n > 0 && text.p[0] == ':' && is_port(span_make(text.p + 1, text.n - 1));
+}
+
+static bool is_socket(const char *path)
+{
+    size_t n = strlen(path);
+    for (size_t i = 0; i < n; i++)
+        if (path[i] <= ' ' || path[i] > '~')
+            return false;
+    return path[0] == '/' && n > 1 && n <= SOCKET_MOST;
+}
+
+/* An LMTP server has no port of its own: it is always said. */
+static bool is_lmtp(const char *via)
+{
+    if (strncmp(via, "lmtp:", 5) != 0)
+        return false;
+    if (strncmp(via, "lmtp:unix:", 10) == 0)
+        return is_socket(via + 10);
+    struct span rest = span_of(via + 5);
+    return rest.n > 0 && rest.p[0] == '[' && take_bracketed(&rest) && is_colon_and_port(rest);
+}
+
 static bool is_via(const char *via)
 {
     if (strncmp(via, "smtp:", 5) != 0)
-        return false;
+        return is_lmtp(via);
     struct span rest = span_of(via + 5);
-    if (!take_host(&rest))
-        return false;
-    return rest.n == 0 || (rest.p[0] == ':' && is_port(span_make(rest.p + 1, rest.n - 1)));
+    return take_host(&rest) && (rest.n == 0 || is_colon_and_port(rest));
+}
+
+/* RFC 2033 5 */
+static void check_lmtp_port(const struct check *c, unsigned line, const char *via)
+{
+    size_t n = strlen(via);
+    if (strncmp(via, "lmtp:[", 6) == 0 && n > 4 && strcmp(via + n - 4, "]:25") == 0)
+        report_error(c->report, line, "\"%s\": LMTP must not be on port 25 (RFC 2033 5); write the port of the LMTP server, as 24", via);
+}
+
+static void check_deliver(const struct check *c, size_t i)
+{
+    static const char *const idle[] = {"maildir", "directory", "owner"};
+    const struct settings_domain *d = &c->settings->domains[i];
+    unsigned line = line_in(c, SETTINGS_DOMAINS, i, "deliver");
+    if (has_maildirs(d) || places_refused(c->places, SETTINGS_DOMAINS, i, "domain", "deliver"))
+        return;
+    if (!is_lmtp(d->deliver))
+        report_error(
+            c->report, line,
+            "domain \"%s\": deliver \"%s\" is neither maildir nor an LMTP server; write maildir, lmtp:unix:/path or lmtp:[host]:port",
+            d->title, d->deliver);
+    check_lmtp_port(c, line, d->deliver);
+    for (size_t k = 0; k < sizeof idle / sizeof idle[0]; k++)
+        if (places_given_in(c->places, SETTINGS_DOMAINS, i, idle[k]))
+            report_warning(c->report, line_in(c, SETTINGS_DOMAINS, i, idle[k]),
+                           "domain \"%s\": %s is for deliver = maildir, and an LMTP server has no use for it; take it out", d->title,
+                           idle[k]);
 }
 
 /* As many as go with a recipient. */
@@ -326,8 +385,13 @@ static void check_route(const struct check *c, size_t i)
         report_error(c->report, line, "route \"%s\" leads nowhere; add via = \"smtp:[host]:port\"", r->title);
     else if (!is_via(r->via))
         report_error(c->report, line,
-                     "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port or smtp:", r->title,
-                     r->via);
+                     "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port, smtp:, lmtp:unix:/path or "
+                     "lmtp:[host]:port",
+                     r->title, r->via);
+    check_lmtp_port(c, line, r->via);
+    if (strncmp(r->via, "lmtp:unix:", 10) == 0 && places_given_in(c->places, SETTINGS_ROUTES, i, "tls") && r->tls != TLSPOLICY_NONE)
+        report_error(c->report, line_in(c, SETTINGS_ROUTES, i, "tls"),
+                     "route \"%s\" leads to a socket of this host, where there is no TLS; take tls out", r->title);
     if (settings_domain(c->settings, span_of(r->title)))
         report_error(c->report, line_in(c, SETTINGS_ROUTES, i, NULL),
                      "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
@@ -407,6 +471,7 @@ void check_sections(const struct check *c)
             check_system(c, i);
         else
             check_mapped(c, i);
+        check_deliver(c, i);
     }
     for (size_t i = 0; i < c->settings->route_count; i++)
         check_route(c, i);

@@ -51,8 +51,8 @@ const struct setting settings_listener_table[] = {
 #undef DOMAIN
 #undef DOMAIN_CHOICE
 #define DOMAIN(TYPE, name, dflt, least, most, help)                                                                                        \
-    ENTRY(SETTING_##TYPE, "domain", name, dflt, least, most, NULL, "LO", help, settings_domain, name)
-#define DOMAIN_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "domain", name, dflt, 0, 0, words, "LO", help, settings_domain, name)
+    ENTRY(SETTING_##TYPE, "domain", name, dflt, least, most, NULL, "LOR", help, settings_domain, name)
+#define DOMAIN_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "domain", name, dflt, 0, 0, words, "LOR", help, settings_domain, name)
 const struct setting settings_domain_table[] = {
 #include "conf/settings.def"
 };
@@ -92,7 +92,7 @@ const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"listener", settings_listener_table, LENGTH(settings_listener_table), sizeof(struct settings_listener),
      offsetof(struct settings, listeners), offsetof(struct settings, listener_count), "SO"},
     {"domain", settings_domain_table, LENGTH(settings_domain_table), sizeof(struct settings_domain), offsetof(struct settings, domains),
-     offsetof(struct settings, domain_count), "LO"},
+     offsetof(struct settings, domain_count), "LOR"},
     {"route", settings_route_table, LENGTH(settings_route_table), sizeof(struct settings_route), offsetof(struct settings, routes),
      offsetof(struct settings, route_count), "OQR"},
     {"site", settings_site_table, LENGTH(settings_site_table), sizeof(struct settings_site), offsetof(struct settings, sites),

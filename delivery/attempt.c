@@ -75,6 +75,28 @@ void session_troublef(struct session *s, const char *status, const char *fmt, ..
     buf_free(&words);
 }
 
+/* A peer on the network has a port. */
+static bool has_port(const struct session *s)
+{
+    return s->site->nexthop.kind != NEXTHOP_SOCKET;
+}
+
+void session_add_peer(const struct session *s, struct buf *out)
+{
+    if (s->at < s->hosts.n && has_port(s))
+        buf_printf(out, "%s:%u", s->peer, s->site->nexthop.port);
+    else if (s->at < s->hosts.n)
+        buf_add_text(out, s->peer);
+}
+
+void session_not_connected(struct session *s, const char *why)
+{
+    if (has_port(s))
+        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port, why);
+    else
+        session_troublef(s, "4.4.1", "connect to socket %s: %s; %s", s->site->nexthop.name, why, lmtp_advice(why));
+}
+
 /* ---- the first one --------------------------------------------------------------------------------------------------------------- */
 
 static void no_address(struct session *s)
@@ -149,7 +171,7 @@ void session_resolve(struct session *s)
 {
     const struct nexthop *hop = &s->site->nexthop;
     struct message m = {.type = MESSAGE_RESOLVE, .fd = -1};
-    if (hop->kind == NEXTHOP_ADDRESS) {
+    if (hop->kind == NEXTHOP_ADDRESS || hop->kind == NEXTHOP_SOCKET) {
         s->located = true;
         hosts_of_address(&s->hosts, hop, remote.settings);
         first_address(s);

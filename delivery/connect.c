@@ -19,7 +19,7 @@ static void failed(struct attempt *a, const char *why)
     struct session *s = a->session;
     stream_free(a->stream);
     a->stream = NULL;
-    session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port, why);
+    session_not_connected(s, why);
 }
 
 static void on_connected(struct stream *stream, void *arg)

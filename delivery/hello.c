@@ -1,4 +1,4 @@
-/* The start of a conversation: greeting, EHLO or HELO, and TLS. */
+/* The start of a conversation: greeting, EHLO, HELO or (RFC 2033) LHLO, and TLS. */
 #include "delivery/session_internal.h"
 
 #include "delivery/remote.h"
@@ -24,7 +24,8 @@ static void refused(struct session *s, const char *in_reply_to)
 static void say_hello(struct session *s, enum session_phase phase)
 {
     char line[300];
-    snprintf(line, sizeof line, "%s %s", phase == SESSION_EHLO ? "EHLO" : "HELO", remote.settings->hostname);
+    const char *verb = phase == SESSION_HELO ? "HELO" : s->site->lmtp ? "LHLO" : "EHLO";
+    snprintf(line, sizeof line, "%s %s", verb, remote.settings->hostname);
     session_command(s, phase, remote.settings->remote_helo_timeout, line);
 }
 
@@ -102,13 +103,13 @@ static void ehlo_reply(struct session *s)
 {
     if (s->reply.code / 100 == 2) {
         s->extensions = extensions_parse(&s->reply);
-        if (s->data_only)
+        if (s->data_only || s->site->lmtp)
             s->extensions.offered &= ~(unsigned)(EXTENSION_CHUNKING | EXTENSION_BINARYMIME);
         after_hello(s);
-    } else if (s->reply.code / 100 == 5) {
+    } else if (s->reply.code / 100 == 5 && !s->site->lmtp) {
         say_hello(s, SESSION_HELO);
     } else {
-        refused(s, "EHLO command");
+        refused(s, s->site->lmtp ? "LHLO command" : "EHLO command");
     }
 }
 
@@ -202,6 +203,8 @@ void hello_reply(struct session *s)
 
 void hello_lost(struct session *s, const char *how, const char *why)
 {
-    const char *doing = s->phase == SESSION_GREETING ? "receiving the initial server greeting" : "performing the EHLO handshake";
+    const char *doing = s->phase == SESSION_GREETING ? "receiving the initial server greeting"
+                        : s->site->lmtp              ? "performing the LHLO handshake"
+                                                     : "performing the EHLO handshake";
     session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing, why);
 }

@@ -37,9 +37,26 @@ static void add(struct hosts *h, const struct nexthop *hop, const struct setting
     h->v[h->n++] = host;
 }
 
+/* The host is this one, whatever the socket. */
+static void of_socket(struct hosts *h, const struct nexthop *hop, const struct settings *settings)
+{
+    struct host host = {.address = hop->address, .address_length = hop->address_length, .dane = DANE_UNASKED};
+    snprintf(host.text, sizeof host.text, "%.*s", (int)sizeof host.text - 1, hop->name);
+    if (!(h->v = calloc(1, sizeof *h->v)))
+        return;
+    host.name = copy(span_of(settings->hostname));
+    host.base = copy(SPAN_LITERAL(""));
+    host.tlsa = copy(SPAN_LITERAL(""));
+    h->v[h->n++] = host;
+}
+
 void hosts_of_address(struct hosts *h, const struct nexthop *hop, const struct settings *settings)
 {
     *h = (struct hosts){0};
+    if (hop->kind == NEXTHOP_SOCKET) {
+        of_socket(h, hop, settings);
+        return;
+    }
     add(h, hop, settings, &(struct record_host){.name = span_of(hop->name)}, &hop->address, hop->address_length);
 }
 

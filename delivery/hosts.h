@@ -11,7 +11,7 @@ struct host {
     char *name; /* the MX host, or the next hop's own name: what its certificate must prove */
     struct sockaddr_storage address;
     socklen_t address_length;
-    char text[64]; /* of the address, without port */
+    char text[112]; /* of the address, without port; of a socket the path */
     enum dane_verdict dane;
     char *base, *tlsa; /* as in RECORD_host; "" when there is none */
 };
@@ -23,7 +23,7 @@ struct hosts {
     bool unresolved;    /* a host had no address to be had */
 };
 
-/* From the next hop itself (NEXTHOP_ADDRESS), or from the answer of dns. */
+/* From the next hop itself (NEXTHOP_ADDRESS, NEXTHOP_SOCKET), or from the answer of dns. */
 void hosts_of_address(struct hosts *, const struct nexthop *, const struct settings *);
 void hosts_of_answer(struct hosts *, const struct nexthop *, const struct settings *, struct list answer);
 void hosts_free(struct hosts *);

@@ -28,8 +28,10 @@ static void add_recipient(struct job *j, const struct record_recipient *from, si
     j->recipients[i].address = keep(j, at, from->address);
     j->recipients[i].orcpt = keep(j, at, from->orcpt);
     j->recipients[i].notify = from->notify;
-    if (!span_equal(from->transport, SPAN_LITERAL("smtp"))) {
-        log_error("%s: a recipient whose transport is not smtp came to postino-remote", queueid_format(j->id).text);
+    bool lmtp = span_equal(from->transport, SPAN_LITERAL("lmtp"));
+    j->lmtp = i == 0 ? lmtp : j->lmtp;
+    if ((!lmtp && !span_equal(from->transport, SPAN_LITERAL("smtp"))) || lmtp != j->lmtp) {
+        log_error("%s: a recipient of another transport came", queueid_format(j->id).text);
         job_decide(j, i, VERDICT_DEFERRED, "4.3.5", SPAN_LITERAL("wrong transport for this recipient (internal error, see the log)"));
     } else if (!address_parse(from->address, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE, &address)) {
         job_decide(j, i, VERDICT_FAILED, "5.1.3", SPAN_LITERAL("the recipient's address is not well formed"));

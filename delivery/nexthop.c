@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/un.h>
 
 static bool parse_port(struct span text, unsigned *port)
 {
@@ -45,11 +46,28 @@ static bool split(struct span text, struct span *name, struct span *port, bool *
     return port->n > 0;
 }
 
+/* "unix:/path" */
+static bool parse_socket(struct span text, struct nexthop *out)
+{
+    struct sockaddr_un *address = (struct sockaddr_un *)(void *)&out->address;
+    struct span path = span_make(text.p + 5, text.n - 5);
+    if (path.n == 0 || path.p[0] != '/' || path.n >= sizeof address->sun_path)
+        return false;
+    out->kind = NEXTHOP_SOCKET;
+    snprintf(out->name, sizeof out->name, "%.*s", SPAN_ARG(path));
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path.p, path.n);
+    out->address_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path.n + 1);
+    return true;
+}
+
 static bool parse(struct span text, unsigned default_port, struct nexthop *out)
 {
     struct span name, port;
     bool brackets;
     *out = (struct nexthop){.port = default_port};
+    if (text.n > 5 && memcmp(text.p, "unix:", 5) == 0)
+        return parse_socket(text, out);
     if (!split(text, &name, &port, &brackets) || (port.n && !parse_port(port, &out->port)))
         return false;
     out->port_given = port.n > 0;
@@ -66,17 +84,24 @@ static bool parse(struct span text, unsigned default_port, struct nexthop *out)
     return address_is_domain(name, true);
 }
 
-static bool is_in_file(const struct nexthop *hop, const struct settings *settings)
+static bool is_written_as(const struct nexthop *hop, const char *text)
 {
     struct nexthop written;
-    for (size_t i = 0; i < settings->route_count; i++) {
-        struct span via = span_of(settings->routes[i].via);
-        if (via.n > 5 && strncasecmp(via.p, "smtp:", 5) == 0)
-            via = span_make(via.p + 5, via.n - 5);
-        if (via.n && parse(via, hop->port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
-            strcasecmp(written.name, hop->name) == 0)
+    struct span via = span_of(text);
+    if (via.n > 5 && (strncasecmp(via.p, "smtp:", 5) == 0 || strncasecmp(via.p, "lmtp:", 5) == 0))
+        via = span_make(via.p + 5, via.n - 5);
+    return via.n && parse(via, hop->port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
+           strcasecmp(written.name, hop->name) == 0;
+}
+
+static bool is_in_file(const struct nexthop *hop, const struct settings *settings)
+{
+    for (size_t i = 0; i < settings->route_count; i++)
+        if (is_written_as(hop, settings->routes[i].via))
             return true;
-    }
+    for (size_t i = 0; i < settings->domain_count; i++)
+        if (is_written_as(hop, settings->domains[i].deliver))
+            return true;
     return false;
 }
 

@@ -1,6 +1,7 @@
 /* nexthop: where a route leads, as it is written: "domain" (its MX hosts), "[host]" (that host alone) or "[192.0.2.1]",
  * "[IPv6:2001:db8::1]",
- * "[2001:db8::1]" (that address alone), each with ":port" or not; and which addresses mail may go to at all. */
+ * "[2001:db8::1]" (that address alone), each with ":port" or not; "unix:/path" (a socket of this host, for LMTP); and which addresses mail
+ * may go to at all. */
 #ifndef POSTINO_NEXTHOP_H
 #define POSTINO_NEXTHOP_H
 
@@ -9,15 +10,15 @@
 
 #include <sys/socket.h>
 
-enum nexthop_kind { NEXTHOP_DOMAIN, NEXTHOP_HOST, NEXTHOP_ADDRESS };
+enum nexthop_kind { NEXTHOP_DOMAIN, NEXTHOP_HOST, NEXTHOP_ADDRESS, NEXTHOP_SOCKET };
 
 struct nexthop {
     enum nexthop_kind kind;
-    char name[256]; /* without brackets and port */
+    char name[256]; /* without brackets and port; of a socket the path */
     unsigned port;
     bool port_given;
-    bool configured;                 /* an address that stands in the file (the `via` of a route) */
-    struct sockaddr_storage address; /* NEXTHOP_ADDRESS: with the port */
+    bool configured;                 /* an address that stands in the file (the `via` of a route, the `deliver` of a domain) */
+    struct sockaddr_storage address; /* NEXTHOP_ADDRESS: with the port; NEXTHOP_SOCKET */
     socklen_t address_length;
 };
 

@@ -1,4 +1,7 @@
-/* postino-remote: the SMTP client. qmgr's DELIVER comes in on its channel, dns tells the hosts, RESULT goes back. */
+/* postino-remote: the SMTP client. qmgr's DELIVER comes in on its channel, dns tells the hosts, RESULT goes back.
+ *
+ * postino-lmtp is the same program under another name: it speaks LMTP to UNIX sockets. Those can't be reached from remote's empty root
+ * directory, and who reads what the internet says should not reach the sockets of this host. */
 #include "delivery/remote.h"
 
 #include "common/log.h"
@@ -9,6 +12,7 @@
 
 #include <event2/event.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define OTHER_FILES 256   /* beside a socket and a body for each delivery */
@@ -87,6 +91,12 @@ static void sandbox(const struct settings *settings, struct sandbox *s)
     s->open_files = OTHER_FILES + 2 * settings->queue_active;
 }
 
+static void sandbox_of_lmtp(const struct settings *settings, struct sandbox *s)
+{
+    s->calls = SANDBOX_UNIX_STREAM | SANDBOX_PREAD;
+    s->open_files = OTHER_FILES + 2 * settings->queue_active;
+}
+
 static bool verifies(const struct settings *settings)
 {
     for (size_t i = 0; i < settings->route_count; i++)
@@ -103,6 +113,18 @@ static int prepare(const struct settings *settings, struct error *e)
     remote.sts = peer_new(remote.base, "sts", 1u << PROTOCOL_REMOTE_STS);
     remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
     return remote.tls ? 0 : -1;
+}
+
+/* It asks nobody: those edges stay unconnected. */
+static int prepare_lmtp(const struct settings *settings, struct error *e)
+{
+    (void)e;
+    remote.settings = settings;
+    remote.base = program_base();
+    remote.dns = peer_new(remote.base, "dns", 1u << PROTOCOL_RESOLVING);
+    remote.sts = peer_new(remote.base, "sts", 1u << PROTOCOL_REMOTE_STS);
+    remote.sockets = true;
+    return 0;
 }
 
 /* ---- the end --------------------------------------------------------------------------------------------------------------------- */
@@ -139,5 +161,9 @@ int main(int argc, char **argv)
 {
     static const struct program program = {
         .name = "remote", .sandbox = sandbox, .prepare = prepare, .peer = peer, .drain = drain, .turn = streams_flush};
-    return program_main(&program, argc, argv);
+    static const struct program lmtp = {
+        .name = "lmtp", .sandbox = sandbox_of_lmtp, .prepare = prepare_lmtp, .peer = peer, .drain = drain, .turn = streams_flush};
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "";
+    return program_main(strcmp(name, "postino-lmtp") == 0 ? &lmtp : &program, argc, argv);
 }

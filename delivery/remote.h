@@ -1,4 +1,4 @@
-/* remote: what all of postino-remote uses. Set once, before the first job. */
+/* remote: what all of postino-remote uses, and of postino-lmtp, which is the same program in another place. Set once, before the first job. */
 #ifndef POSTINO_REMOTE_H
 #define POSTINO_REMOTE_H
 
@@ -10,7 +10,8 @@ struct remote {
     const struct settings *settings;
     struct event_base *base;
     struct peer *dns, *sts;
-    struct client_tls *tls;
+    struct client_tls *tls; /* NULL in postino-lmtp */
+    bool sockets;           /* this is postino-lmtp: it speaks LMTP to UNIX sockets, and to nobody else */
 };
 
 extern struct remote remote;

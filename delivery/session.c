@@ -105,12 +105,6 @@ void session_drop(struct session *s)
 
 /* ---- what happened, for the log and the result ----------------------------------------------------------------------------------- */
 
-void session_add_peer(const struct session *s, struct buf *out)
-{
-    if (s->at < s->hosts.n)
-        buf_printf(out, "%s:%u", s->peer, s->site->nexthop.port);
-}
-
 void session_log(const struct session *s, struct span error)
 {
     struct buf line = BUF_EMPTY(4096);

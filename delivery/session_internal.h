@@ -36,6 +36,7 @@ struct transaction {
     bool mail_refused;
     bool converted;   /* for a host that can't take the message as it is */
     bool bdat;        /* the message goes as one chunk (RFC 3030), not behind DATA */
+    bool replied;     /* LMTP: the first of the replies behind the dot is there */
     size_t recipient; /* RCPT: whose reply is waited for */
     size_t left;      /* replies to RCPT that are to come */
     size_t accepted;
@@ -75,7 +76,7 @@ struct session {
     struct event *starter;
     struct hosts hosts;
     size_t at;      /* the address in use */
-    char peer[340]; /* "mx.example[192.0.2.1]", for replies; with the port: session_peer() */
+    char peer[380]; /* "mx.example[192.0.2.1]", for replies; with the port: session_add_peer() */
     struct extensions extensions;
     struct reply reply;
     uint64_t messages;      /* transactions */
@@ -98,10 +99,9 @@ void session_drop(struct session *); /* closes the connection; the session is go
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);
 
-const struct host *session_host(const struct session *);        /* the address in use */
-void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
-void session_stop_opening(struct session *);                    /* its site no longer counts on it for a job that waits */
-void session_release(struct session *);                         /* closes and frees it, when its handlers have returned; no job is left */
+const struct host *session_host(const struct session *); /* the address in use */
+void session_stop_opening(struct session *);             /* its site no longer counts on it for a job that waits */
+void session_release(struct session *);                  /* closes and frees it, when its handlers have returned; no job is left */
 
 void session_enter(struct session *); /* around what happens in an event: a session that is released stays till the end */
 void session_leave(struct session *);
@@ -112,6 +112,8 @@ void session_connect(struct session *); /* to the address in use, or once more *
 void connect_stop(struct session *);    /* what is under way is closed */
 
 /* attempt.c */
+void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
+void session_not_connected(struct session *, const char *why);
 void session_resolve(struct session *); /* asks for the next hop's addresses, and connects to the first */
 /* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
 void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
@@ -130,10 +132,19 @@ void hello_secured(struct session *);
 /* transaction.c */
 void transaction_begin(struct session *);
 void transaction_reply(struct session *); /* MAIL to RSET: a reply is whole */
+/* The words about a refusal of the last command, and its status: "host X said: ...". True: it is for good. */
+bool transaction_refusal(const struct session *, const char *in_reply_to, char status[STATUS_MAX], struct buf *words);
+/* What a recipient is that the server took responsibility for. */
+enum verdict transaction_verdict(const struct session *);
 /* The connection broke in MAIL to RSET. */
 void transaction_lost(struct session *, const char *how /* "lost connection with" */, const char *why /* ": Connection reset", or "" */);
 /* Has the server decided on a recipient of the job yet? */
 bool transaction_decided(const struct session *);
+
+/* lmtp.c: a reply for each recipient (RFC 2033 4.2) */
+void lmtp_end_reply(struct session *);    /* END */
+void lmtp_early_reply(struct session *);  /* BODY */
+const char *lmtp_advice(const char *why); /* what to do when a socket can't be connected to, by the words of its errno */
 
 /* portion.c */
 size_t portion_choose(struct session *); /* marks the recipients of the next transaction; how many, 0: this session may have none of them */

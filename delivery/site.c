@@ -21,21 +21,38 @@ static struct site **bucket_of(const char *key, size_t n)
 struct way {
     struct span nexthop, tls;
     bool require_tls;
+    bool lmtp;
     struct span route_title, source;
     const struct settings_route *route;
 };
+
+/* Sockets are postino-lmtp's, and nothing else is. */
+static bool is_ours(const struct site *s)
+{
+    return (s->nexthop.kind == NEXTHOP_SOCKET) == remote.sockets && (s->lmtp || !remote.sockets);
+}
+
+/* What goes to a socket does not leave this host: it keeps any promise by its nature. */
+static void stay_here(struct site *s)
+{
+    s->tls = TLSPOLICY_NONE;
+    s->require_tls = false;
+}
 
 static struct site *new_site(const struct way *w, struct buf *key)
 {
     struct site *s = calloc(1, sizeof *s);
     if (!s)
         log_die("out of memory for a site");
-    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints)) {
+    s->lmtp = w->lmtp;
+    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints) || !is_ours(s)) {
         free(s);
         return NULL;
     }
     s->require_tls = w->require_tls;
     s->route = w->route;
+    if (s->nexthop.kind == NEXTHOP_SOCKET)
+        stay_here(s);
     s->key = key->data;
     s->key_length = key->len;
     s->fingerprints = span_make(s->key + s->key_length - s->fingerprints.n, s->fingerprints.n); /* it ends the key */
@@ -50,6 +67,8 @@ static struct site *new_site(const struct way *w, struct buf *key)
 static struct site *find(const struct way *w)
 {
     struct buf key = BUF_EMPTY(2048);
+    if (w->lmtp)
+        buf_add_text(&key, "lmtp:");
     buf_add_span(&key, w->nexthop);
     buf_add_char(&key, 0);
     if (w->require_tls)
@@ -130,8 +149,12 @@ static bool find_route(struct job *j, struct way *w)
 
 void site_deliver(struct job *j, const struct message_deliver *d)
 {
-    struct way w = {
-        .nexthop = d->nexthop, .tls = policy_of(j, d->tls), .require_tls = j->require_tls, .route_title = d->route, .source = d->source};
+    struct way w = {.nexthop = d->nexthop,
+                    .tls = policy_of(j, d->tls),
+                    .require_tls = j->require_tls,
+                    .lmtp = j->lmtp,
+                    .route_title = d->route,
+                    .source = d->source};
     if (!find_route(j, &w))
         return;
     struct site *s = j->undecided ? find(&w) : NULL;

@@ -16,11 +16,12 @@ struct session;
 
 struct site {
     struct site *next; /* in its bucket */
-    char *key;         /* "nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "tls" */
+    char *key;         /* "nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "tls" */
     size_t key_length;
     struct nexthop nexthop;
     const struct settings_route *route; /* whose settings hold for its sessions, of remote.settings; NULL: none */
     enum tlspolicy tls;
+    bool lmtp;
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
     struct span fingerprints; /* in key */
     struct job *first, **last;

@@ -4,7 +4,10 @@
  *   with BDAT:  MAIL RCPT...      | BDAT n LAST text
  *
  * BDAT could go with the first group, too, and save a round trip. It waits, so that no text goes to a host that takes no recipient, and
- * that a connection that breaks before is known to have delivered nothing: the next host is tried at once, and nobody gets it twice. */
+ * that a connection that breaks before is known to have delivered nothing: the next host is tried at once, and nobody gets it twice.
+ *
+ * LMTP is the same, with DATA alone, and a reply for each recipient behind the dot (lmtp.c). BDAT has no place of its own in RFC 2033, and
+ * DATA has a good one: its 354 shows a server that is out of step before the text goes out. */
 #include "delivery/session_internal.h"
 
 #include "common/address.h"
@@ -96,7 +99,7 @@ static void say_mail(struct session *s)
         buf_add_text(out, " BODY=8BITMIME");
     if (portion_needs_utf8(j))
         buf_add_text(out, " SMTPUTF8");
-    if (j->require_tls)
+    if (j->require_tls && offers(s, EXTENSION_REQUIRETLS))
         buf_add_text(out, " REQUIRETLS");
     if (offers(s, EXTENSION_DSN))
         say_dsn_of_mail(out, j);
@@ -170,9 +173,10 @@ static bool deadline_refused(const struct session *s, struct buf *words)
         return false;
     if (time_left(j) <= 0)
         buf_add_text(words, "its deadline (Deliver By) has passed");
-    else if (!offers(s, EXTENSION_DELIVERBY))
+    else if (!offers(s, EXTENSION_DELIVERBY) && !s->site->lmtp)
         buf_printf(words, "it has a deadline (Deliver By), and DELIVERBY was not offered by host %s", s->peer);
-    else if (time_left(j) < (int64_t)(s->extensions.by_least < (uint64_t)BY_MOST ? s->extensions.by_least : (uint64_t)BY_MOST))
+    else if (offers(s, EXTENSION_DELIVERBY) &&
+             time_left(j) < (int64_t)(s->extensions.by_least < (uint64_t)BY_MOST ? s->extensions.by_least : (uint64_t)BY_MOST))
         buf_printf(words, "%" PRId64 " seconds are left of its deadline (Deliver By), and host %s wants %" PRIu64, time_left(j), s->peer,
                    s->extensions.by_least);
     return words->len > 0;
@@ -278,14 +282,20 @@ static void hangs_up(struct session *s, const char *in_reply_to)
     buf_free(&words);
 }
 
+bool transaction_refusal(const struct session *s, const char *in_reply_to, char status[STATUS_MAX], struct buf *words)
+{
+    bool final = class_of(s) == 5;
+    session_words(s, in_reply_to, words);
+    reply_status(&s->reply, final ? '5' : '4', false, status);
+    return final;
+}
+
 /* All that are undecided: refused by this reply. */
 static void refuse_rest(struct session *s, const char *in_reply_to)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
-    bool final = class_of(s) == 5;
-    session_words(s, in_reply_to, &words);
-    reply_status(&s->reply, final ? '5' : '4', false, status);
+    bool final = transaction_refusal(s, in_reply_to, status, &words);
     portion_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
     portion_over(s, false);
     buf_free(&words);
@@ -318,14 +328,16 @@ static void mail_reply(struct session *s)
     }
 }
 
-/* 552 to RCPT means "too many recipients" in the words of older servers, and is to be taken as 452 (RFC 5321 4.5.3.1.10). */
+/* 552 to RCPT means "too many recipients" in the words of older servers, and is to be taken as 452 (RFC 5321 4.5.3.1.10). LMTP servers are
+ * newer, and mean a full mailbox by it. */
 static void refuse_recipient(struct session *s)
 {
+    bool too_many = s->reply.code == 552 && !s->site->lmtp;
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
-    bool final = class_of(s) == 5 && s->reply.code != 552;
+    bool final = class_of(s) == 5 && !too_many;
     session_words(s, "RCPT TO command", &words);
-    reply_status(&s->reply, final ? '5' : '4', s->reply.code == 552, status);
+    reply_status(&s->reply, final ? '5' : '4', too_many, status);
     job_decide(s->job, s->transaction.recipient, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
     buf_free(&words);
 }
@@ -386,8 +398,10 @@ static void data_reply(struct session *s)
 {
     struct transaction *t = &s->transaction;
     if (class_of(s) == 3 && s->job) {
+        t->recipient = 0;
         body_begin(s);
-    } else if (class_of(s) == 3 && t->accepted) { /* it refused MAIL, and goes on as if it had not: it would deliver what we end */
+    } else if (class_of(s) == 3 && (t->accepted || s->site->lmtp)) { /* it refused MAIL, and goes on as if it had not: it would deliver what
+                                                                      * we end; and how many replies an LMTP server has for nobody is not told */
         session_drop(s);
     } else if (class_of(s) == 3) { /* nobody was accepted, and yet it takes a message: an empty one, for nobody (RFC 2920 3.1) */
         stream_write_span(s->stream, SPAN_LITERAL(".\r\n"));
@@ -438,10 +452,13 @@ static void early_reply(struct session *s)
     session_drop(s);
 }
 
-/* RFC 2852 4.1.4: its sender is told where a trace is wanted, and where the deadline that he wanted to be told at goes no further. */
-static enum verdict verdict_of_relay(const struct session *s)
+/* An LMTP server that does not report delivers by itself.
+ * RFC 2852 4.1.4: its sender is told where a trace is wanted, and where the deadline that he wanted to be told at goes no further. */
+enum verdict transaction_verdict(const struct session *s)
 {
     const struct job *j = s->job;
+    if (s->site->lmtp && !offers(s, EXTENSION_DSN))
+        return VERDICT_DELIVERED;
     if (j->by_mode & BY_TRACE || (j->by_mode & BY_NOTIFY && !offers(s, EXTENSION_DELIVERBY)))
         return VERDICT_TRACED;
     return offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED;
@@ -453,7 +470,7 @@ static void relayed(struct session *s)
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
-    portion_decide_rest(s->job, verdict_of_relay(s), status, buf_span(&words));
+    portion_decide_rest(s->job, transaction_verdict(s), status, buf_span(&words));
     portion_over(s, false);
     buf_free(&words);
 }
@@ -498,7 +515,8 @@ static const char *command_of(enum session_phase phase)
 
 void transaction_reply(struct session *s)
 {
-    if (s->reply.code == 421) {
+    bool lmtp = s->site && s->site->lmtp;
+    if (s->reply.code == 421 && !(lmtp && s->phase == SESSION_END)) { /* there it is one recipient's */
         hangs_up(s, command_of(s->phase));
         return;
     }
@@ -513,10 +531,10 @@ void transaction_reply(struct session *s)
         data_reply(s);
         break;
     case SESSION_BODY:
-        early_reply(s);
+        lmtp ? lmtp_early_reply(s) : early_reply(s);
         break;
     case SESSION_END:
-        end_reply(s);
+        lmtp ? lmtp_end_reply(s) : end_reply(s);
         break;
     default:
         if (class_of(s) == 2)

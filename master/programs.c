@@ -13,6 +13,7 @@ const struct program_row programs[PROGRAM_COUNT] = {
     [PROGRAM_TLSMGR] = {.name = "tlsmgr", .letter = 'T', .step = STOP_REST},
     [PROGRAM_STS] = {.name = "sts", .letter = 'P', .step = STOP_REST},
     [PROGRAM_REMOTE] = {.name = "remote", .letter = 'R', .step = STOP_REST},
+    [PROGRAM_LMTP] = {.name = "lmtp", .letter = 'R', .step = STOP_REST}, /* it is remote, in another place */
     [PROGRAM_LOCAL] = {.name = "local", .letter = 'L', .step = STOP_REST},
     [PROGRAM_QMGR] = {.name = "qmgr", .letter = 'Q', .stays = true, .unix_name = "queue", .step = STOP_QUEUE},
     [PROGRAM_SMTPD] =
@@ -28,6 +29,7 @@ const struct edge_row edges[EDGE_COUNT] = {
     {PROGRAM_SMTPD, PROGRAM_TLSMGR, SPEAKS(SMTPD_TLSMGR)},
     {PROGRAM_QMGR, PROGRAM_ROUTE, SPEAKS(ROUTING)},
     {PROGRAM_QMGR, PROGRAM_REMOTE, SPEAKS(QMGR_DELIVERY)},
+    {PROGRAM_QMGR, PROGRAM_LMTP, SPEAKS(QMGR_DELIVERY)},
     {PROGRAM_QMGR, PROGRAM_LOCAL, SPEAKS(QMGR_DELIVERY)},
     {PROGRAM_QMGR, PROGRAM_DNS, SPEAKS(RESOLVING)},
     {PROGRAM_REMOTE, PROGRAM_DNS, SPEAKS(RESOLVING)},

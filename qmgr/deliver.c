@@ -153,6 +153,24 @@ static bool is_local(const struct record_recipient *rcpt)
     return span_equal(rcpt->transport, SPAN_LITERAL("local"));
 }
 
+static bool is_lmtp(const struct record_recipient *rcpt)
+{
+    return span_equal(rcpt->transport, SPAN_LITERAL("lmtp"));
+}
+
+static bool is_socket(struct span nexthop)
+{
+    return nexthop.n > 5 && memcmp(nexthop.p, "unix:", 5) == 0;
+}
+
+/* Who delivers it: LMTP over the network is remote's, as SMTP is. */
+static struct peer *deliverer(const struct record_recipient *rcpt)
+{
+    if (is_local(rcpt))
+        return queue.local;
+    return is_lmtp(rcpt) && is_socket(rcpt->nexthop) ? queue.lmtp : queue.remote;
+}
+
 bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct span flow, uint64_t due, uint64_t release)
 {
     struct buf name = BUF_EMPTY(0);
@@ -163,6 +181,9 @@ bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct
         buf_add_span(&name, LIMITS_RELEASE);
     } else if (is_local(rcpt)) {
         buf_add_text(&name, "local");
+    } else if (is_lmtp(rcpt)) {
+        buf_printf(&name, "lmtp:%.*s %.*s", SPAN_ARG(rcpt->nexthop), SPAN_ARG(rcpt->tls));
+        limits_add_route(queue.settings, rcpt, &name);
     } else if (rcpt->nexthop.n > 0 && rcpt->nexthop.p[0] == '[') {
         site_known(rcpt->nexthop, rcpt->tls, &name);
         limits_add_route(queue.settings, rcpt, &name);
@@ -416,7 +437,7 @@ static void deliver(struct delivery *d)
     bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
     int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
     if (status == 0) {
-        peer_ask(is_local(&rcpt) ? queue.local : queue.remote, &out, result, d);
+        peer_ask(deliverer(&rcpt), &out, result, d);
         mark_active(d);
     } else {
         cannot_read(d, status);

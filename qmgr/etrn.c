@@ -61,10 +61,11 @@ static struct span lower_case(struct span s, char text[256])
 /* Where its route leads; the domain itself if it has none, or one that leads to its own hosts. */
 static struct span nexthop_of(struct span domain)
 {
-    static const char smtp[] = "smtp:";
+    static const char smtp[] = "smtp:", lmtp[] = "lmtp:";
     const struct settings_route *r = settings_route(queue.settings, domain);
     size_t n = r ? strlen(r->via) : 0;
-    if (n < sizeof smtp || memcmp(r->via, smtp, sizeof smtp - 1) != 0 || r->via[sizeof smtp - 1] == ':')
+    bool known = n >= sizeof smtp && (memcmp(r->via, smtp, sizeof smtp - 1) == 0 || memcmp(r->via, lmtp, sizeof lmtp - 1) == 0);
+    if (!known || r->via[sizeof smtp - 1] == ':')
         return domain;
     return span_make(r->via + sizeof smtp - 1, n - (sizeof smtp - 1));
 }

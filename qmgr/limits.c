@@ -7,11 +7,17 @@
 
 /* ---- a site's name ----------------------------------------------------------------------------------------------- */
 
-static const struct span SMTP = SPAN_LITERAL("smtp:"), ROUTE = SPAN_LITERAL(" route ");
+static const struct span SMTP = SPAN_LITERAL("smtp:"), LMTP = SPAN_LITERAL("lmtp:"), ROUTE = SPAN_LITERAL(" route ");
 
 static bool begins(struct span s, struct span with)
 {
     return with.n > 0 && s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
+}
+
+/* Of hosts, or of a socket. */
+static bool is_of_hosts(struct span name)
+{
+    return begins(name, SMTP) || begins(name, LMTP);
 }
 
 static struct span until(struct span s, char end)
@@ -23,7 +29,7 @@ static struct span until(struct span s, char end)
 struct span limits_hosts(struct span name)
 {
     static const struct span ipv6 = SPAN_LITERAL("IPv6:");
-    if (!begins(name, SMTP))
+    if (!is_of_hosts(name) || begins(name, SPAN_LITERAL("lmtp:unix:")))
         return (struct span){0};
     struct span hosts = until(span_make(name.p + SMTP.n, name.n - SMTP.n), ' ');
     if (hosts.n == 0 || hosts.p[0] != '[')
@@ -38,7 +44,7 @@ struct span limits_hosts(struct span name)
 struct span limits_line_of(struct span name)
 {
     const char *end = name.p + name.n;
-    const char *tls = begins(name, SMTP) ? memchr(name.p, ' ', name.n) : NULL;
+    const char *tls = is_of_hosts(name) ? memchr(name.p, ' ', name.n) : NULL;
     const char *route = tls ? memchr(tls + 1, ' ', (size_t)(end - tls - 1)) : NULL;
     struct span rest = route ? span_make(route, (size_t)(end - route)) : (struct span){0};
     return begins(rest, ROUTE) ? span_make(rest.p + ROUTE.n, rest.n - ROUTE.n) : (struct span){0};
@@ -99,6 +105,15 @@ static const struct settings_route *route_of_domain(const struct settings *s, st
     return r;
 }
 
+/* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. */
+static bool leads_to(const struct settings_route *r, const struct record_recipient *rcpt)
+{
+    bool lmtp = span_equal(rcpt->transport, SPAN_LITERAL("lmtp"));
+    if (lmtp != begins(span_of(r->via), LMTP))
+        return false;
+    return !lmtp || span_equal(span_of(r->via + LMTP.n), rcpt->nexthop);
+}
+
 const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)
 {
     const char *at = rcpt->address.n ? memrchr(rcpt->address.p, '@', rcpt->address.n) : NULL;
@@ -106,7 +121,7 @@ const struct settings_route *limits_route(const struct settings *s, const struct
         return NULL;
     size_t before = (size_t)(at - rcpt->address.p) + 1;
     const struct settings_route *r = route_of_domain(s, span_make(at + 1, rcpt->address.n - before));
-    return r && has_line(r) ? r : NULL;
+    return r && has_line(r) && leads_to(r, rcpt) ? r : NULL;
 }
 
 void limits_add_route(const struct settings *s, const struct record_recipient *rcpt, struct buf *name)

@@ -15,8 +15,8 @@ struct limits {
     uint32_t session_messages;
 };
 
-/* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS" or "smtp:[HOST]:PORT TLS", the latter two with or without a
- * route. */
+/* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS", "smtp:[HOST]:PORT TLS", "lmtp:[HOST]:PORT TLS" or
+ * "lmtp:unix:PATH none", all but the first two with or without a route. */
 struct limits limits_of_site(const struct settings *, struct span name);
 
 /* The route of a recipient, if it has a line of its own; NULL: none. */

@@ -124,6 +124,7 @@ static void need_peers(void)
     if (queue.remote)
         return;
     queue.remote = peer_new(base, "remote", 1u << PROTOCOL_QMGR_DELIVERY);
+    queue.lmtp = peer_new(base, "lmtp", 1u << PROTOCOL_QMGR_DELIVERY);
     queue.local = peer_new(base, "local", 1u << PROTOCOL_QMGR_DELIVERY);
     queue.dns = peer_new(base, "dns", 1u << PROTOCOL_RESOLVING);
     queue.route = peer_new(base, "route", 1u << PROTOCOL_ROUTING);
@@ -175,6 +176,8 @@ static void peer(const char *role, uint32_t instance, int fd)
         intake_connect(fd);
     else if (strcmp(role, "remote") == 0)
         peer_connect(queue.remote, fd);
+    else if (strcmp(role, "lmtp") == 0)
+        peer_connect(queue.lmtp, fd);
     else if (strcmp(role, "local") == 0)
         peer_connect(queue.local, fd);
     else if (strcmp(role, "dns") == 0)

@@ -98,7 +98,7 @@ struct queue {
     size_t storing;
     bool reports_wait;          /* some report could not be made, and is tried again */
     uint64_t next_id, first_id; /* first_id: where this process began */
-    struct peer *remote, *local, *dns, *route;
+    struct peer *remote, *lmtp, *local, *dns, *route;
 };
 extern struct queue queue;
 

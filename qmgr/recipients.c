@@ -31,16 +31,26 @@ static bool tls_good(struct span tls)
     return tlspolicy_parse(tls, &policy, NULL);
 }
 
+/* Names of sites are parted by blanks. */
+static bool nexthop_good(const struct record_recipient *r)
+{
+    struct span hop = r->nexthop;
+    bool smtp = span_equal(r->transport, SPAN_LITERAL("smtp")), lmtp = span_equal(r->transport, SPAN_LITERAL("lmtp"));
+    if (!smtp && !lmtp)
+        return true;
+    bool alone = hop.p[0] == '[' || (hop.n > 6 && memcmp(hop.p, "unix:/", 6) == 0);
+    return tls_good(r->tls) && !memchr(hop.p, ' ', hop.n) && (smtp || alone);
+}
+
 bool recipients_good(struct list list)
 {
-    static const char *const transports[] = {"smtp", "local", "error"};
+    static const char *const transports[] = {"smtp", "lmtp", "local", "error"};
     if (list.count < 1 || list.count > ENVELOPE_RECIPIENTS_MOST)
         return false;
     for (struct record_recipient r; record_recipient_next(&list, &r);) {
-        if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 3))
+        if (r.address.n == 0 || r.nexthop.n == 0 || !texts_fit(&r) || !notify_good(r.notify) || !is_one_of(r.transport, transports, 4) ||
+            !nexthop_good(&r))
             return false;
-        if (span_equal(r.transport, SPAN_LITERAL("smtp")) && (!tls_good(r.tls) || memchr(r.nexthop.p, ' ', r.nexthop.n)))
-            return false; /* names of sites are parted by blanks */
     }
     return true;
 }

@@ -231,10 +231,12 @@ static bool same_hosts(struct span name, struct span hosts)
     return own.n > 0 && span_equal_nocase(own, hosts);
 }
 
-/* "[host]:port" as a route has it. */
+/* "[host]:port" or "unix:/path" as a route has it. */
 static bool is_nexthop(struct span name, struct span text)
 {
     struct span rest = after(name, SPAN_LITERAL("smtp:"));
+    if (!rest.n)
+        rest = after(name, SPAN_LITERAL("lmtp:"));
     const char *blank = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
     return blank && span_equal_nocase(span_make(rest.p, (size_t)(blank - rest.p)), text);
 }

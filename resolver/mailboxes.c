@@ -1,8 +1,9 @@
-/* The mailboxes of our domains: the host's users, or a map from address to a path. */
+/* The mailboxes of our domains: the host's users, or a map from address to a path; who delivers to them, postino-local or an LMTP server. */
 #include "resolver/routing_internal.h"
 
 #include "common/idn.h"
 #include "common/log.h"
+#include "common/tlspolicy.h"
 
 #define PATH_LIMIT 255
 
@@ -22,15 +23,24 @@ static bool could_be_user(struct span name)
     return true;
 }
 
+/* An LMTP server knows its mailboxes by the address. */
+static enum outcome add_target(struct decision *d, const struct settings_domain *domain, struct span address, struct span mailbox)
+{
+    struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("local")};
+    if (!nexthop_lmtp(domain->deliver, span_of(tlspolicy_word(TLSPOLICY_DANE)), &target)) {
+        target.nexthop = span_of(domain->title);
+        target.mailbox = mailbox;
+    }
+    return decision_add(d, &target);
+}
+
 static enum outcome add_user(struct decision *d, const struct settings_domain *domain, struct span user, struct span shown)
 {
     struct buf address = BUF_EMPTY(1024);
     buf_add_span(&address, shown);
     buf_add_char(&address, '@');
     buf_add_text(&address, domain->title);
-    struct record_recipient target = {
-        .address = buf_span(&address), .transport = SPAN_LITERAL("local"), .nexthop = span_of(domain->title), .mailbox = user};
-    enum outcome outcome = decision_add(d, &target);
+    enum outcome outcome = add_target(d, domain, buf_span(&address), user);
     buf_free(&address);
     return outcome;
 }
@@ -92,7 +102,8 @@ static struct span strip_slashes(struct span path)
 
 static enum outcome add_mailbox(struct decision *d, const struct settings_domain *domain, struct span address, struct span path)
 {
-    if (!good_path(path)) {
+    bool is_path = strcmp(domain->deliver, "maildir") == 0;
+    if (is_path && !good_path(path)) {
         struct buf line = BUF_EMPTY(0);
         buf_printf(&line, "map %s: a mailbox must be a path below the domain's directory, without .. ;", domain->mailboxes);
         log_value(&line, " recipient", address);
@@ -101,9 +112,7 @@ static enum outcome add_mailbox(struct decision *d, const struct settings_domain
         buf_free(&line);
         return decision_fail(d, 451, "4.3.5", "Server configuration error");
     }
-    struct record_recipient target = {
-        .address = address, .transport = SPAN_LITERAL("local"), .nexthop = span_of(domain->title), .mailbox = path};
-    return decision_add(d, &target);
+    return add_target(d, domain, address, path);
 }
 
 /* OK: `value` has it. */

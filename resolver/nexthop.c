@@ -25,20 +25,35 @@ static void add_tls(const struct settings_route *route, struct buf *out)
         buf_printf(out, "%s%s", i ? "," : ":", route->fingerprints.v[i]);
 }
 
+bool nexthop_lmtp(const char *via, struct span tls, struct record_recipient *target)
+{
+    static const char lmtp[] = "lmtp:", socket[] = "lmtp:unix:";
+    if (strncmp(via, lmtp, sizeof lmtp - 1) != 0)
+        return false;
+    target->transport = SPAN_LITERAL("lmtp");
+    target->nexthop = span_of(via + sizeof lmtp - 1);
+    target->tls = strncmp(via, socket, sizeof socket - 1) == 0 ? SPAN_LITERAL("none") : tls;
+    return true;
+}
+
 enum outcome nexthop_add(struct decision *d, struct span address, struct span domain)
 {
     const struct settings_route *route = settings_route(d->routing->settings, domain);
     struct buf nexthop = BUF_EMPTY(1024), tls = BUF_EMPTY(TLSPOLICY_TEXT);
+    struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("smtp")};
     enum outcome outcome;
-    if (route == NULL || read_via(route->via, domain, &nexthop)) {
+    add_tls(route, &tls);
+    if (route != NULL && nexthop_lmtp(route->via, buf_span(&tls), &target)) {
+        outcome = decision_add(d, &target);
+    } else if (route == NULL || read_via(route->via, domain, &nexthop)) {
         if (route == NULL)
             buf_add_span(&nexthop, domain);
-        add_tls(route, &tls);
-        struct record_recipient target = {
-            .address = address, .transport = SPAN_LITERAL("smtp"), .nexthop = buf_span(&nexthop), .tls = buf_span(&tls)};
+        target.nexthop = buf_span(&nexthop);
+        target.tls = buf_span(&tls);
         outcome = decision_add(d, &target);
     } else {
-        log_error("route \"%s\" { via = \"%s\" } is not understood; write smtp:host or smtp:[host]:port", route->title, route->via);
+        log_error("route \"%s\" { via = \"%s\" } is not understood; write smtp:host, smtp:[host]:port, lmtp:[host]:port or lmtp:unix:/path",
+                  route->title, route->via);
         outcome = decision_fail(d, 451, "4.3.5", "Server configuration error");
     }
     buf_free(&nexthop);

@@ -272,10 +272,17 @@ class Server:
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server((address, port), backlog=1000)
+        self.listener = self.listen(address, port)
         self.closing = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
+
+    def listen(self, address, port):
+        return socket.create_server((address, port), backlog=1000)
+
+    def session(self, sock):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Session(self, sock)
 
     def accept(self):
         while True:
@@ -285,8 +292,7 @@ class Server:
                 return
             if self.closing:
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            session = Session(self, sock)
+            session = self.session(sock)
             self.sessions.append(session)
             threading.Thread(target=session.run, daemon=True).start()
 

@@ -15,8 +15,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import free_port, program, wait_for  # noqa: E402
 
-PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts")
-EDGES = {("smtpd", "route"), ("smtpd", "auth"), ("smtpd", "qmgr"), ("smtpd", "tlsmgr"), ("qmgr", "route"), ("qmgr", "remote"), ("qmgr", "local"), ("qmgr", "dns"),
+PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp")
+EDGES = {("smtpd", "route"), ("smtpd", "auth"), ("smtpd", "qmgr"), ("smtpd", "tlsmgr"), ("qmgr", "route"), ("qmgr", "remote"), ("qmgr", "local"), ("qmgr", "lmtp"), ("qmgr", "dns"),
          ("remote", "dns"), ("remote", "sts"), ("sts", "dns"), ("route", "dns")}
 ROOT_USER = os.geteuid() == 0
 

@@ -161,6 +161,38 @@ static void a_route_with_limits_has_a_line_of_its_own(void **state)
     settings_free(s);
 }
 
+static void a_route_of_lmtp_is_for_mail_that_goes_there(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    struct record_recipient r = to("x@a.example");
+    add(s, SETTINGS_ROUTES, "*", "via", "lmtp:unix:/run/lmtp");
+    give(SETTINGS_ROUTES, &s->routes[0], "sessions", "3");
+    r.transport = SPAN_LITERAL("smtp");
+    r.nexthop = SPAN_LITERAL("a.example");
+    assert_null(limits_route(s, &r));
+    r.transport = SPAN_LITERAL("lmtp");
+    r.nexthop = SPAN_LITERAL("unix:/run/other"); /* a domain's own server */
+    assert_null(limits_route(s, &r));
+    r.nexthop = SPAN_LITERAL("unix:/run/lmtp");
+    assert_non_null(limits_route(s, &r));
+    assert_int_equal(of(s, "lmtp:unix:/run/lmtp none route *").sessions, 3);
+    assert_int_equal(of(s, "lmtp:unix:/run/lmtp none").sessions, s->queue_site_sessions);
+    settings_free(s);
+}
+
+static void an_lmtp_server_on_the_network_is_a_host(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    add(s, SETTINGS_SITES, "b.example", "sessions", "2");
+    add(s, SETTINGS_SITES, "unix", "sessions", "5");
+    assert_int_equal(of(s, "lmtp:[mail.b.example]:24 dane").sessions, 2);
+    assert_int_equal(of(s, "lmtp:unix:/b.example none").sessions, s->queue_site_sessions);
+    assert_int_equal(limits_hosts(SPAN_LITERAL("lmtp:unix:/b.example none")).n, 0);
+    settings_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +201,8 @@ int main(void)
         cmocka_unit_test(an_address_is_itself),
         cmocka_unit_test(the_more_specific_wins_for_each_limit_by_itself),
         cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
+        cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
+        cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,24 @@ static void forms(void **state)
     expect("[2001:db8::1]", NEXTHOP_ADDRESS, "2001:db8::1", 25);
 }
 
+static void a_socket(void **state)
+{
+    (void)state;
+    struct nexthop hop;
+    char text[200] = "unix:/";
+    expect("unix:/run/dovecot/lmtp", NEXTHOP_SOCKET, "/run/dovecot/lmtp", 25);
+    assert_true(nexthop_parse(SPAN_LITERAL("unix:/run/lmtp"), settings, &hop));
+    assert_int_equal(((struct sockaddr *)&hop.address)->sa_family, AF_UNIX);
+    assert_int_equal(hop.address_length, 2 + strlen("/run/lmtp") + 1);
+    assert_false(nexthop_parse(SPAN_LITERAL("unix:run/lmtp"), settings, &hop));
+    assert_false(nexthop_parse(SPAN_LITERAL("unix:"), settings, &hop));
+    memset(text + 6, 'x', 106);
+    assert_true(nexthop_parse(span_of(text), settings, &hop));
+    assert_int_equal(strlen(hop.name), 107);
+    memset(text + 6, 'x', 107);
+    assert_false(nexthop_parse(span_of(text), settings, &hop));
+}
+
 static void what_is_none(void **state)
 {
     (void)state;
@@ -107,6 +125,13 @@ static void an_address_in_the_file_is_allowed(void **state)
         if (strcmp(settings_route_table[i].name, "via") == 0)
             assert_int_equal(setting_assign(&settings_route_table[i], route, SPAN_LITERAL("smtp:[127.0.0.1]:2526"), &(struct error){0}), 0);
     assert_true(allowed("[127.0.0.1]:2526", "127.0.0.1"));
+    assert_false(allowed("[127.0.0.1]:24", "127.0.0.1"));
+    struct settings_domain *domain = settings_append(settings, SETTINGS_DOMAINS, SPAN_LITERAL("a.example"));
+    assert_non_null(domain);
+    for (size_t i = 0; i < settings_domain_settings; i++)
+        if (strcmp(settings_domain_table[i].name, "deliver") == 0)
+            assert_int_equal(setting_assign(&settings_domain_table[i], domain, SPAN_LITERAL("lmtp:[127.0.0.1]:24"), &(struct error){0}), 0);
+    assert_true(allowed("[127.0.0.1]:24", "127.0.0.1"));
     assert_false(allowed("[127.0.0.1]", "127.0.0.1"));
     assert_false(allowed("[127.0.0.2]:2526", "127.0.0.2"));
     assert_false(allowed("example.org:2526", "127.0.0.1"));
@@ -128,6 +153,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forms),
+        cmocka_unit_test(a_socket),
+
         cmocka_unit_test(what_is_none),
         cmocka_unit_test(loopback_needs_leave),
         cmocka_unit_test(nobodys_addresses_never_get_mail),

@@ -153,9 +153,19 @@ static void own_name_stays_out_where_the_file_speaks_of_it(void **state)
 static void every_via_form_is_taken(void **state)
 {
     (void)state;
-    static const char *const forms[] = {
-        "smtp:",           "smtp::2525",          "smtp:example.net",        "smtp:example.net:2525",   "smtp:[mx.example.net]",
-        "smtp:[mx.x.y]:1", "smtp:[192.0.2.1]:25", "smtp:[IPv6:2001:db8::1]", "smtp:[2001:db8::1]:65535"};
+    static const char *const forms[] = {"smtp:",
+                                        "smtp::2525",
+                                        "smtp:example.net",
+                                        "smtp:example.net:2525",
+                                        "smtp:[mx.example.net]",
+                                        "smtp:[mx.x.y]:1",
+                                        "smtp:[192.0.2.1]:25",
+                                        "smtp:[IPv6:2001:db8::1]",
+                                        "smtp:[2001:db8::1]:65535",
+                                        "lmtp:unix:/run/dovecot/lmtp",
+                                        "lmtp:[127.0.0.1]:24",
+                                        "lmtp:[mail.example.net]:2424",
+                                        "lmtp:[2001:db8::1]:24"};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         char text[200];
         snprintf(text, sizeof text, "hostname = a.example\nroute \"*\" { via = \"%s\" }\n", forms[i]);
@@ -264,8 +274,8 @@ static const struct wrong wrongs[] = {
     {H "tlsrpt { from = \"a b@example.org\" }\n", 2, "no plain address", 0},
     {H "tlsrpt { from = \"a@[192.0.2.1]\" }\n", 2, "no plain address", 0},
     {H "tlsrpt { contact = \"<a@example.org>\" }\n", 2, "no plain address", 0},
-    {H "users = 0\n", 2, "first of nine uids", 0},
-    {H "users = 2147483648\n", 2, "first of nine uids", 0},
+    {H "users = 0\n", 2, "first of ten uids", 0},
+    {H "users = 2147483648\n", 2, "first of ten uids", 0},
     {H "users = \"a b\"\n", 2, "beginning of user names", 0},
     {H "admins = { alice, \"b b\" }\n", 2, "b b|not a user name", 0},
     {H "log { to = file }\n", 2, "no place for a log", 0},
@@ -339,7 +349,23 @@ static const struct wrong wrongs[] = {
     /* routes */
     {H "route \"*\" { }\n", 2, "leads nowhere", 0},
     {H "route \"*\" { tls = may\n via = \"relay.example\" }\n", 3, "no next hop|smtp:[host]:port", 0},
-    {H "route \"*\" { via = \"lmtp:[relay.example]\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:[relay.example]\" }\n", 2, "no next hop|lmtp:[host]:port", 0},
+    {H "route \"*\" { via = \"lmtp:relay.example:24\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp::24\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:unix:\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:unix:/\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:unix:lmtp\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:unix:/run/a b\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtp:unix:/run/lmtp\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = "
+       "\"lmtp:unix:/12345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567\" }\n",
+     2, "no next hop", 0},
+    {H "route \"*\" { via = \"lmtp:[a.example]:25\" }\n", 2, "LMTP must not be on port 25", 0},
+    {H "route \"*\" { via = \"lmtp:unix:/lmtp\"\n tls = may }\n", 3, "there is no TLS|take tls out", 0},
+    {H "domain a.org { deliver = mbox }\n", 2, "neither maildir nor an LMTP server|lmtp:unix:/path", 0},
+    {H "domain a.org { deliver = \"lmtp:[127.0.0.1]:25\" }\n", 2, "LMTP must not be on port 25", 0},
+    {H "domain a.org { deliver = \"lmtp:unix:/lmtp\"\n mailboxes = \"ldap:/x\" }\n", 3, "neither system nor a map", 0},
     {H "route \"*\" { via = \"smtp:[relay.example\" }\n", 2, "no next hop", 0},
     {H "route \"*\" { via = \"smtp:[relay.example]25\" }\n", 2, "no next hop", 0},
     {H "route \"*\" { via = \"smtp:[relay.example]:0\" }\n", 2, "no next hop", 0},
@@ -453,6 +479,7 @@ static void warnings_do_not_refuse(void **state)
     static const struct {
         const char *text, *says;
     } warned[] = {
+        {H "domain a.org { deliver = \"lmtp:unix:/lmtp\"\n owner = vmail }\n", ":3: domain \"a.org\": owner is for deliver = maildir"},
         {H "relay_from = 0.0.0.0/0\n", ":2: relay_from \"0.0.0.0/0\" lets everybody"},
         {H "listener a { tls = may }\n", ":2: listener \"a\" can't offer TLS"},
         {H TLS "listener a { port = 465 tls = required }\n", ":3: listener \"a\": clients of port 465"},
@@ -579,7 +606,7 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts; do echo >bin/postino-$p; chmod 755 "
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts lmtp; do echo >bin/postino-$p; chmod 755 "
         "bin/postino-$p; "
         "done",
         dir);

@@ -1,0 +1,354 @@
+"""LMTP to others (RFC 2033): postino-remote over the network, postino-lmtp over UNIX sockets; qmgr is played by the test, the LMTP servers by
+tests/e2e/hostile_lmtp.py."""
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import frames
+import host
+from driven import Driven
+from hostile import DROP, HANG, RESET, Late, Raw
+from hostile_lmtp import FEWER, LmtpServer, More
+from test_remote import TIMES
+
+BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n..two\r\n"
+DELIVERED, DEFERRED, FAILED, PASSED_ON = frames.VERDICT_DELIVERED, frames.VERDICT_DEFERRED, frames.VERDICT_FAILED, frames.VERDICT_PASSED_ON
+THREE = ("a@x.example", "b@x.example", "c@x.example")
+
+
+class Client(Driven):
+    """The program, and where its LMTP server is."""
+
+    def __init__(self, on_socket, settings=""):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        self.path, self.port = os.path.join(self.directory, "lmtp"), None if on_socket else host.free_port()
+        self.nexthop = "unix:" + self.path if on_socket else "[127.0.0.2]:%d" % self.port
+        text = "remote { loopback = yes %s %s }" % (TIMES if "_timeout" not in settings else "", settings)
+        super().__init__("lmtp" if on_socket else "remote", text, edges=("qmgr",) if on_socket else ("qmgr", "dns", "sts"))
+        self.qmgr = self.edges["qmgr"]
+
+    def close(self):
+        super().close()
+        shutil.rmtree(self.directory)
+
+    def server(self, **more):
+        return LmtpServer(self.path, **more) if self.port is None else LmtpServer("127.0.0.2", self.port, **more)
+
+    def send(self, *recipients, body=BODY, nexthop=None, tls="none", flags=0, transport="lmtp", **more):
+        nexthop = nexthop or self.nexthop
+        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(body), body=body,
+                              recipients=[dict(address=r, transport=transport, nexthop=nexthop, tls=tls) for r in recipients], **more)
+
+    def result(self, count, timeout=20):
+        answer = self.qmgr.receive(timeout)
+        assert answer.type == "RESULT", answer
+        assert [o.index for o in answer.outcomes] == list(range(count)), answer
+        return answer
+
+    def deliver(self, *recipients, **more):
+        request = self.send(*recipients, **more)
+        answer = self.result(len(recipients))
+        assert answer.request == request
+        return answer
+
+
+class Base(unittest.TestCase):
+    on_socket, settings = False, ""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.client = Client(cls.on_socket, cls.settings)
+
+    @classmethod
+    def tearDownClass(cls):
+        log, running = cls.client.log(), cls.client.running()
+        cls.client.close()
+        if not running:
+            raise AssertionError("the program ended:\n" + log)
+
+    def tearDown(self):
+        self.assertTrue(self.client.running(), self.client.log())
+
+    def check(self, result, *outcomes, site_failed=0):
+        self.assertEqual([(o.verdict, o.status) for o in result.outcomes], [o[:2] for o in outcomes], result)
+        for got, wanted in zip(result.outcomes, outcomes):
+            self.assertIn(wanted[2], got.reply)
+        self.assertEqual(result.site_failed, site_failed, result)
+
+
+class Replies:
+    """A result for each recipient."""
+
+    def test_each_recipient_has_its_own_reply(self):
+        replies = ["250 2.0.0 <a> saved", "552 5.2.2 <b> Quota exceeded", "451 4.2.0 <c> later"]
+        with self.client.server(END=replies) as server:
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", "250 2.0.0 <a> saved"), (FAILED, "5.2.2", "552 5.2.2 <b> Quota exceeded (in reply to end of DATA command)"),
+                   (DEFERRED, "4.2.0", "451 4.2.0 <c> later"))
+        self.assertEqual([r for r, _ in server.saved], ["a@x.example"])
+        self.assertEqual(server.received[0].body, BODY)
+        self.assertEqual(server.sessions[0].commands[0], "LHLO mx.local.example")
+        self.assertIn("MAIL FROM:<s@from.example>", server.sessions[0].commands[1])
+
+    def test_replies_belong_to_those_that_rcpt_took(self):
+        with self.client.server(steps={"RCPT b@": "550 5.1.1 <b> unknown"}, END=["250 2.0.0 <a>", "452 4.2.2 <c> full"]) as server:
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", "<a>"), (FAILED, "5.1.1", "<b> unknown"), (DEFERRED, "4.2.2", "<c> full"))
+        self.assertEqual(server.received[0].recipients, ["a@x.example", "c@x.example"])
+
+    def test_a_full_mailbox_at_rcpt_is_final(self):
+        with self.client.server(steps={"RCPT b@": "552 5.2.2 <b> Quota exceeded"}):
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", ""), (FAILED, "5.2.2", "Quota"), (DELIVERED, "2.0.0", ""))
+
+    def test_without_pipelining(self):
+        with self.client.server(extensions=(), steps={"RCPT b@": "550 5.1.1 no"}, END=["250 2.0.0 a", "250 2.0.0 c"]) as server:
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", ""), (FAILED, "5.1.1", "no"), (DELIVERED, "2.0.0", ""))
+        self.assertEqual(len(server.sessions), 1)
+
+    def test_a_session_goes_on_after_mixed_replies(self):
+        with self.client.server(END=["250 2.0.0 a", "552 5.2.2 b", "451 4.2.0 c"]) as server:
+            for _ in range(3):
+                self.client.deliver(*THREE)
+            self.assertEqual(len(server.sessions), 1)
+            self.assertEqual(len(server.saved), 3)
+
+    def test_nobody_is_taken(self):
+        with self.client.server(RCPT="550 5.1.1 no") as server:
+            result = self.client.deliver(*THREE)
+            again = self.client.deliver("a@x.example")
+        self.check(result, *[(FAILED, "5.1.1", "no")] * 3)
+        self.check(again, (FAILED, "5.1.1", "no"))
+        self.assertEqual(server.received, [])
+
+    def test_a_server_that_takes_a_text_for_nobody_gets_none(self):
+        """RFC 2033 4.2: it must say 503."""
+        with self.client.server(RCPT="550 5.1.1 no", DATA="354 go on") as server:
+            self.check(self.client.deliver("a@x.example"), (FAILED, "5.1.1", "no"))
+            host.wait_for(lambda: server.sessions[0].ended)
+        self.assertEqual((server.received, server.cut_off), ([], [b""]))
+
+    def test_421_is_one_recipients(self):
+        with self.client.server(END=["250 2.0.0 a", "421 4.3.2 shutting down", "250 2.0.0 c"]) as server:
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", ""), (DEFERRED, "4.3.2", "shutting down"), (DELIVERED, "2.0.0", ""))
+        self.assertEqual(len(server.received), 1)
+
+    def test_a_reply_is_lost_between_recipients(self):
+        """Who said yes has it; nobody knows of the others, and no other connection gets it at once."""
+        for action in (DROP, Late(RESET, 0.2), HANG, Raw(b"25", DROP), Raw(b"\x00\xff rubbish\r\n", HANG), "354 what?", "999 code"):
+            for at in range(3):
+                with self.subTest(action=repr(action), at=at), self.client.server(END=["250 2.0.0 ok"] * at + [action]) as server:
+                    result = self.client.deliver(*THREE)
+                    self.check(result, *[(DELIVERED, "2.0.0", "ok")] * at + [(DEFERRED, "4.4.2", "may have been taken, and be delivered twice")] * (3 - at),
+                               site_failed=int(at == 0))
+                    self.assertEqual((len(server.received), len(server.saved)), (1, at))
+
+    def test_too_few_replies(self):
+        with self.client.server(END=["250 2.0.0 ok", FEWER]):
+            result = self.client.deliver(*THREE)
+        self.check(result, (DELIVERED, "2.0.0", "ok"), *[(DEFERRED, "4.4.2", "timed out")] * 2)
+
+    def test_too_many_replies(self):
+        """They are nobody's: that connection is not used again, and the next message gets its own replies."""
+        for more in ("250 2.0.0 ok", "550 5.0.0 no"):
+            with self.subTest(more), self.client.server(END=["250 2.0.0 ok", "250 2.0.0 ok", More("250 2.0.0 ok", 1)]) as server:
+                server.script["END"] = ["250 2.0.0 ok", "250 2.0.0 ok", Raw(b"250 2.0.0 ok\r\n" + more.encode() + b"\r\n")]
+                self.check(self.client.deliver(*THREE), *[(DELIVERED, "2.0.0", "ok")] * 3)
+                self.check(self.client.deliver(*THREE), *[(DELIVERED, "2.0.0", "ok")] * 3)
+                self.assertEqual((len(server.sessions), len(server.saved)), (2, 6))
+
+    def test_a_reply_too_many_that_comes_late(self):
+        with self.client.server(END=["250 2.0.0 ok", "250 2.0.0 ok", Raw(b"250 2.0.0 ok\r\n", Late("250 2.0.0 and one more", 0.3))]) as server:
+            self.check(self.client.deliver(*THREE), *[(DELIVERED, "2.0.0", "ok")] * 3)
+            host.wait_for(lambda: server.sessions[0].ended)
+            self.check(self.client.deliver(*THREE), *[(DELIVERED, "2.0.0", "ok")] * 3)
+            self.assertEqual((len(server.sessions), len(server.saved)), (2, 6))
+
+    def test_replies_that_come_slowly(self):
+        """The first has remote { end_timeout }, and all others together the same."""
+        with self.client.server(END=[Late("250 2.0.0 ok", 0.7), Late("250 2.0.0 ok", 0.4), Late("250 2.0.0 ok", 0.3)]):
+            self.check(self.client.deliver(*THREE), *[(DELIVERED, "2.0.0", "ok")] * 3)
+
+    def test_replies_that_drip(self):
+        names = ["r%d@x.example" % i for i in range(20)]
+        with self.client.server(END=Late("250 2.0.0 ok", 0.3)):
+            began = time.monotonic()
+            result = self.client.deliver(*names)
+            self.assertLess(time.monotonic() - began, 3.0)
+        said = [o.verdict for o in result.outcomes].count(DELIVERED)
+        self.assertIn(said, (3, 4, 5))
+        self.assertEqual([o.verdict for o in result.outcomes], [DELIVERED] * said + [DEFERRED] * (20 - said))
+
+    def test_an_early_refusal_is_one_recipients(self):
+        body = b"Subject: x\r\n\r\n" + b"x" * 70 + b"\r\n"
+        body += (b"y" * 76 + b"\r\n") * 60000
+        with self.client.server(BODY=(100000, "552 5.3.4 <a> too large"), END=["250 2.0.0 b", "250 2.0.0 c"]) as server:
+            server.script["END"] = [FEWER, "250 2.0.0 b", "250 2.0.0 c"]
+            with tempfile.TemporaryFile() as f:
+                f.write(body)
+                f.flush()
+                self.client.qmgr.send("DELIVER", fd=f.fileno(), id=77, nexthop=self.client.nexthop, tls="none", sender="s@from.example", size=len(body),
+                                      recipients=[dict(address=r, transport="lmtp", nexthop=self.client.nexthop, tls="none") for r in THREE])
+            result = self.client.result(3)
+        self.check(result, (FAILED, "5.3.4", "too large (in reply to a part of the message)"), (DELIVERED, "2.0.0", "b"), (DELIVERED, "2.0.0", "c"))
+        self.assertEqual(server.received[0].body, body)
+
+    def test_chunking_is_not_used(self):
+        body = b"Subject: x\r\n\r\n" + (b"y" * 76 + b"\r\n") * 2000
+        with self.client.server(extensions=("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")) as server:
+            self.check(self.client.deliver(*THREE, body=body), *[(DELIVERED, "2.0.0", "saved")] * 3)
+        self.assertEqual(server.received[0].body, body)
+
+    def test_binary_mail_is_converted(self):
+        body = b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n\x00\x01\n\r.\r\n\xff"
+        with self.client.server(extensions=("PIPELINING", "CHUNKING", "BINARYMIME", "8BITMIME")) as server:
+            self.client.deliver("a@x.example", body=body, flags=frames.ENVELOPE_BINARY | frames.ENVELOPE_8BIT)
+        self.assertIn(b"base64", server.received[0].body)
+
+    def test_a_server_with_dsn_reports_itself(self):
+        with self.client.server(extensions=("PIPELINING", "DSN")) as server:
+            self.check(self.client.deliver("a@x.example"), (PASSED_ON, "2.0.0", "saved"))
+        self.assertTrue(server.saved)
+
+    def test_a_deadline_is_met_by_delivery(self):
+        """RFC 2852: an LMTP server delivers, and so needs no DELIVERBY."""
+        with self.client.server() as server:
+            self.check(self.client.deliver("a@x.example", deliver_by=int(time.time()) + 600, by_mode=frames.BY_RETURN), (DELIVERED, "2.0.0", "saved"))
+            self.check(self.client.deliver("a@x.example", deliver_by=int(time.time()) - 600, by_mode=frames.BY_RETURN), (FAILED, "5.4.7", "deadline"))
+            self.assertEqual(len(server.saved), 1)
+
+    def test_a_thousand_recipients(self):
+        names = ["r%d@x.example" % i for i in range(1000)]
+        replies = ["250 2.0.0 ok" if i % 3 else "452 4.2.2 full" for i in range(1000)]
+        with self.client.server(END=replies) as server:
+            result = self.client.deliver(*names)
+        self.assertEqual([o.verdict for o in result.outcomes], [DELIVERED if i % 3 else DEFERRED for i in range(1000)])
+        self.assertEqual([r for r, _ in server.saved], [n for i, n in enumerate(names) if i % 3])
+
+    def test_many_at_a_time(self):
+        with self.client.server(END=Late("250 2.0.0 ok", 0.05)) as server:
+            for _ in range(40):
+                self.client.send(*THREE)
+            for _ in range(40):
+                self.check(self.client.result(3), *[(DELIVERED, "2.0.0", "ok")] * 3)
+            self.assertEqual(len(server.saved), 120)
+
+
+class Network(Replies, Base):
+    def test_smtp_and_lmtp_at_one_address_are_two(self):
+        with self.client.server() as server:
+            self.client.deliver("a@x.example")
+            self.client.deliver("a@x.example", transport="smtp")
+            self.assertEqual([s.commands[0].split()[0] for s in server.sessions], ["LHLO", "EHLO"])
+
+    def test_no_tls_means_no_mail_where_it_is_demanded(self):
+        with self.client.server():
+            self.check(self.client.deliver("a@x.example", tls="encrypt"), (DEFERRED, "4.7.4", "not offered"), site_failed=1)
+
+    def test_starttls(self):
+        cert, key = host.certificate(self.client.directory)
+        with self.client.server(certificate=(cert, key)) as server:
+            result = self.client.deliver("a@x.example", tls="encrypt")
+        self.check(result, (DELIVERED, "2.0.0", "saved"))
+        self.assertEqual([c.split()[0] for c in server.sessions[0].commands[:3]], ["LHLO", "STARTTLS", "LHLO"])
+        self.assertIn("TLSv1.3", result.security)
+
+    def test_requiretls_is_not_promised_for_others(self):
+        cert, key = host.certificate(self.client.directory)
+        with self.client.server():
+            self.check(self.client.deliver("a@x.example", flags=frames.ENVELOPE_REQUIRETLS), (FAILED, "5.7.10", "STARTTLS was not offered"))
+        fingerprint = subprocess.run("openssl x509 -in %s -outform DER | sha256sum" % cert, shell=True, capture_output=True, text=True).stdout[:64]
+        with self.client.server(certificate=(cert, key)):
+            self.check(self.client.deliver("a@x.example", tls="fingerprint:" + fingerprint, flags=frames.ENVELOPE_REQUIRETLS),
+                       (FAILED, "5.7.30", "it was not offered"))
+
+    def test_a_socket_is_not_reached(self):
+        self.check(self.client.deliver("a@x.example", nexthop="unix:/run/x"), (FAILED, "5.4.4", "no valid route"))
+
+
+class Socket(Replies, Base):
+    on_socket = True
+
+    def test_the_peer_is_this_host_and_the_socket(self):
+        with self.client.server():
+            self.assertEqual(self.client.deliver("a@x.example").peer, "mx.local.example[%s]" % self.client.path)
+
+    def test_mail_with_requiretls_stays_within_this_host(self):
+        with self.client.server(extensions=("STARTTLS", "PIPELINING")) as server:
+            self.check(self.client.deliver("a@x.example", flags=frames.ENVELOPE_REQUIRETLS), (DELIVERED, "2.0.0", "saved"))
+            self.check(self.client.deliver("a@x.example", tls="verify"), (DELIVERED, "2.0.0", "saved"))
+        self.assertNotIn("STARTTLS", [c for s in server.sessions for c in s.commands])
+
+    def test_the_network_is_not_reached(self):
+        self.check(self.client.deliver("a@x.example", nexthop="[127.0.0.2]:24"), (FAILED, "5.4.4", "no valid route"))
+
+    def refused(self, path, *words):
+        result = self.client.deliver("a@x.example", nexthop="unix:" + path)
+        self.check(result, (DEFERRED, "4.4.1", "connect to socket %s: " % path), site_failed=1)
+        for word in words:
+            self.assertIn(word, result.outcomes[0].reply)
+
+    def test_no_socket(self):
+        self.refused(os.path.join(self.client.directory, "none"), "No such file", "start the LMTP server, or correct the path")
+
+    def test_nobody_listens(self):
+        path = os.path.join(self.client.directory, "left")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+        self.refused(path, "Connection refused", "start the LMTP server")
+
+    def test_a_file_is_no_socket(self):
+        path = os.path.join(self.client.directory, "file")
+        with open(path, "w") as f:
+            f.write("x")
+        self.refused(path, "Connection refused", "it is no socket")
+        self.refused(path + "/lmtp", "Not a directory", "correct the path")
+
+    def test_another_kind_of_socket(self):
+        path = os.path.join(self.client.directory, "datagrams")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(path)
+            self.refused(path, "wrong type", "another kind")
+
+    def test_symbolic_links(self):
+        link, loop = os.path.join(self.client.directory, "link"), os.path.join(self.client.directory, "loop")
+        os.symlink(self.client.path, link)
+        os.symlink(loop, loop)
+        with self.client.server() as server:
+            self.check(self.client.deliver("a@x.example", nexthop="unix:" + link), (DELIVERED, "2.0.0", "saved"))
+            self.assertTrue(server.saved)
+        self.refused(loop, "symbolic links", "name the socket itself")
+
+    def test_a_line_of_connections_that_is_full(self):
+        path = os.path.join(self.client.directory, "busy")
+        with socket.socket(socket.AF_UNIX) as s:
+            s.bind(path)
+            s.listen(0)
+            waiting = socket.socket(socket.AF_UNIX)
+            waiting.connect(path)
+            self.refused(path, "temporarily unavailable", "more processes")
+            waiting.close()
+
+    def test_the_server_is_started_anew(self):
+        with self.client.server() as server:
+            self.client.deliver("a@x.example")
+        with self.client.server() as server:
+            self.check(self.client.deliver("a@x.example"), (DELIVERED, "2.0.0", "saved"))
+            self.assertEqual(len(server.saved), 1)
+
+    def test_the_log_names_socket_cause_and_next_step(self):
+        self.refused(os.path.join(self.client.directory, "none2"))
+        line = host.wait_for(lambda: [l for l in self.client.log().split("\n") if "none2" in l])[-1]
+        for word in ("site=lmtp:unix:", "error=", "No such file", "start the LMTP server"):
+            self.assertIn(word, line)
+
+
+if __name__ == "__main__":
+    unittest.main()
