@@ -40,7 +40,7 @@ TESTS    :=
 FUZZERS  :=
 MANUALS  :=
 include common/files.mk
-include $(wildcard conf/files.mk master/files.mk smtpd/files.mk tlsmgr/files.mk sts/files.mk auth/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
+include $(wildcard conf/files.mk master/files.mk smtpd/files.mk tlsmgr/files.mk sts/files.mk creds/files.mk auth/files.mk qmgr/files.mk delivery/files.mk resolver/files.mk admin/files.mk)
 
 BINARIES := $(PROGRAMS:%=$(B)/bin/%)
 
@@ -205,7 +205,7 @@ need-check: need-build
 	@tests/need $(CHECK_PACKAGES)
 
 # clang-tidy (.clang-tidy says what it looks for), a stamp a source that was found clean.
-LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c tlsmgr/*.c sts/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
+LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c tlsmgr/*.c sts/*.c creds/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
 build/lint/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' >$@.text 2>&1 || { cat $@.text; exit 1; }

@@ -13,12 +13,16 @@ static size_t most(const struct buf *b)
 
 void buf_free(struct buf *b)
 {
+    if (b->secret && b->data)
+        explicit_bzero(b->data, b->cap);
     free(b->data);
-    *b = (struct buf){.limit = b->limit};
+    *b = (struct buf){.limit = b->limit, .secret = b->secret};
 }
 
 void buf_clear(struct buf *b)
 {
+    if (b->secret && b->data)
+        explicit_bzero(b->data, b->len);
     b->len = 0;
     b->failed = false;
 }
@@ -35,9 +39,14 @@ static bool grow(struct buf *b, size_t need)
     size_t cap = b->cap < 32 ? 64 : b->cap * 2;
     if (cap < need)
         cap = need;
-    char *data = realloc(b->data, cap);
+    char *data = b->secret ? malloc(cap) : realloc(b->data, cap);
     if (data == NULL)
         return fail(b);
+    if (b->secret && b->data) {
+        memcpy(data, b->data, b->len);
+        explicit_bzero(b->data, b->cap);
+        free(b->data);
+    }
     b->data = data;
     b->cap = cap;
     return true;
@@ -127,13 +136,12 @@ void buf_printf(struct buf *b, const char *fmt, ...)
 
 void buf_consume(struct buf *b, size_t n)
 {
-    if (n >= b->len) {
-        b->len = 0;
-        return;
-    }
-    if (n > 0)
-        memmove(b->data, b->data + n, b->len - n);
-    b->len -= n;
+    size_t left = n < b->len ? b->len - n : 0;
+    if (n > 0 && left > 0)
+        memmove(b->data, b->data + n, left);
+    if (b->secret && b->data)
+        explicit_bzero(b->data + left, b->len - left);
+    b->len = left;
 }
 
 const char *buf_text(struct buf *b)

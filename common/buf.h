@@ -16,12 +16,13 @@ struct buf {
     size_t cap;
     size_t limit; /* the most bytes it may ever hold; 0: BUF_LIMIT_DEFAULT */
     bool failed;
+    bool secret; /* its memory is wiped before it is given back, and what is dropped from it at once */
 };
 
 #define BUF_LIMIT_DEFAULT ((size_t)64 << 20)
 #define BUF_EMPTY(max) ((struct buf){.limit = (max)})
 
-void buf_free(struct buf *);               /* frees the memory; the buffer may be used again, limit kept */
+void buf_free(struct buf *);               /* frees the memory; the buffer may be used again, limit and `secret` kept */
 void buf_clear(struct buf *);              /* empties it and clears `failed`; keeps the memory */
 bool buf_reserve(struct buf *, size_t n);  /* makes room for n more bytes */
 void buf_add(struct buf *, const void *p, size_t n);

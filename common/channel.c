@@ -14,6 +14,7 @@
 #define DESCRIPTORS_READ 16   /* in one recvmsg */
 #define DESCRIPTORS_HELD 1024 /* received, and their frames not yet */
 #define BACKLOG_MAX      ((size_t)512 << 20)
+#define SECRETS          (1u << PROTOCOL_SMTPD_AUTH | 1u << PROTOCOL_REMOTE_CREDS) /* edges whose frames may hold passwords */
 #define UNREAD_MOST      ((size_t)1 << 20) /* of answers that a client does not read: then its questions wait */
 
 /* A descriptor that waits to be sent leaves with the first byte of its frame, which is `at` bytes into `out`. */
@@ -58,6 +59,7 @@ struct channel *channel_new(struct event_base *base, int fd, const char *name, u
     c->name = strdup(name);
     c->in.limit = FRAME_HEADER + FRAME_MAX + READ_SIZE;
     c->out.limit = BACKLOG_MAX;
+    c->in.secret = c->out.secret = protocols & SECRETS;
     evutil_make_socket_nonblocking(fd);
     evutil_make_socket_closeonexec(fd);
     c->readable = event_new(base, fd, EV_READ | EV_PERSIST, channel_readable, c);
@@ -217,6 +219,8 @@ static void forget_sent(struct channel *c)
 {
     if (c->sent == c->out.len) {
         bool large = c->out.cap > READ_SIZE * 4;
+        if (c->out.secret && c->out.data)
+            explicit_bzero(c->out.data, c->out.len);
         c->out.len = c->sent = 0;
         c->outgoing_first = c->outgoing_count = 0;
         if (large)

@@ -1,7 +1,7 @@
 /* channel: one end of an edge: frames in and out over a non-blocking UNIX stream socket, on the program's event loop.
  *
  * Frames to send gather in memory and leave in one sendmsg a turn of the event loop (channels_flush); descriptors travel with the first
- * byte of their frame. A channel ends when the other side closes, when a frame is malformed or does not belong to the edge (logged), or
+ * byte of their frame. On edges that carry passwords the memory of frames is wiped when they are done with. A channel ends when the other side closes, when a frame is malformed or does not belong to the edge (logged), or
  * by channel_free(). `closed` is then called once, and the channel must be freed by its owner (from there, or later). */
 #ifndef POSTINO_CHANNEL_H
 #define POSTINO_CHANNEL_H

@@ -31,6 +31,7 @@ enum protocol {
     PROTOCOL_ROUTE_DNS,
     PROTOCOL_STS_DNS,
     PROTOCOL_REMOTE_STS,
+    PROTOCOL_REMOTE_CREDS,
     PROTOCOL_ADMIN_QMGR,
     PROTOCOL_LOCAL_WORKER,
     PROTOCOL_SMTPD_TLSMGR
@@ -108,6 +109,12 @@ enum tls_result {
     TLS_STS_POLICY_INVALID,
     TLS_STS_WEBPKI_INVALID,
     TLS_RESULTS
+};
+enum login_verdict {
+    LOGIN_SAY = 1,
+    LOGIN_DONE,     /* the session is logged in */
+    LOGIN_NOT_HERE, /* not at this host; another may do */
+    LOGIN_NOT_NOW   /* at none, for now */
 };
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 

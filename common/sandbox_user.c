@@ -104,7 +104,7 @@ int sandbox_become(uid_t uid, gid_t gid, const gid_t *groups, size_t n, struct e
 }
 
 /* A new one goes to the end: numbers that files on disk are owned by stay what they were. */
-const char *const sandbox_programs[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", NULL};
+const char *const sandbox_programs[] = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds", NULL};
 
 static int user_by_number(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *error)
 {

@@ -49,12 +49,13 @@ static void forget_input(struct stream *s)
 static void release_output(struct stream *s)
 {
     s->output_start = 0;
-    if (s->output.data && !spare && s->output.cap <= SPARE_MAX) {
+    if (s->output.data && !spare && !s->output.secret && s->output.cap <= SPARE_MAX) {
         spare = s->output.data;
         spare_size = s->output.cap;
         s->output = BUF_EMPTY(OUTPUT_MAX);
     } else {
         buf_free(&s->output);
+        s->output.secret = false;
     }
 }
 
@@ -401,6 +402,12 @@ void stream_write(struct stream *s, const void *p, size_t n)
 void stream_write_span(struct stream *s, struct span what)
 {
     stream_write(s, what.p, what.n);
+}
+
+void stream_write_secret(struct stream *s, struct span what)
+{
+    stream_output(s)->secret = true;
+    stream_write_span(s, what);
 }
 
 void stream_wait_writable(struct stream *s)

@@ -57,7 +57,8 @@ void stream_want_input(struct stream *, bool);         /* true again: readable()
 
 void stream_write(struct stream *, const void *, size_t); /* copied */
 void stream_write_span(struct stream *, struct span);
-struct buf *stream_output(struct stream *); /* to append to directly (printf); call stream_flush_later() after it */
+void stream_write_secret(struct stream *, struct span); /* the same; the copy is wiped when it is sent, or the stream ends */
+struct buf *stream_output(struct stream *);             /* to append to directly (printf); call stream_flush_later() after it */
 void stream_flush_later(struct stream *);
 size_t stream_backlog(const struct stream *); /* bytes that wait to be sent */
 

@@ -238,7 +238,7 @@ static void check_users(const struct check *c)
     if (all_digits(users)) {
         unsigned long long first = strtoull(users, NULL, 10);
         if (first == 0 || first > INT32_MAX)
-            report_error(c->report, line, "users \"%s\" is not the first of ten uids other than root's; take a range that nobody uses",
+            report_error(c->report, line, "users \"%s\" is not the first of eleven uids other than root's; take a range that nobody uses",
                          users);
     } else if (!check_is_user(span_of(users)) || isdigit((unsigned char)*users)) {
         report_error(c->report, line, "users \"%s\" is neither the beginning of user names nor a number; write postino-, or a first uid",

@@ -19,6 +19,9 @@ void check_sections(const struct check *); /* listeners, domains, routes, sites;
 void check_peers(const struct check *);    /* xclient_from, xforward_from */
 void check_lmtp(const struct check *, size_t listener);
 void check_proxy(const struct check *, size_t listener);
+void check_login(const struct check *, size_t login);
+void check_route_login(const struct check *, size_t route); /* and tls = verify, where it has a login and says nothing of tls */
+void check_login_files(const struct check *);
 void check_host(const struct check *); /* files, certificates, users of this host */
 
 void check_reach(const struct check *); /* of check_host(): whether each program may read what it is to read */

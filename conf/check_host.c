@@ -225,6 +225,7 @@ void check_host(const struct check *c)
     for (size_t i = 0; i < c->settings->listener_count; i++)
         check_ciphers(c, i);
     check_passwords(c);
+    check_login_files(c);
     check_programs(c);
     check_program_users(c);
     check_reach(c);

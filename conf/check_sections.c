@@ -473,8 +473,12 @@ void check_sections(const struct check *c)
             check_mapped(c, i);
         check_deliver(c, i);
     }
-    for (size_t i = 0; i < c->settings->route_count; i++)
+    for (size_t i = 0; i < c->settings->route_count; i++) {
         check_route(c, i);
+        check_route_login(c, i);
+    }
+    for (size_t i = 0; i < c->settings->login_count; i++)
+        check_login(c, i);
     for (size_t i = 0; i < c->settings->site_count; i++)
         check_site(c, i);
     if (c->settings->listener_count == 0)

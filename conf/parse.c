@@ -163,6 +163,12 @@ static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *r
 
 /* ---- sections ------------------------------------------------------------------------------------------------------------------ */
 
+/* Names that are the administrator's own; the others are domains and hosts. */
+static bool keeps_case(enum settings_kind kind)
+{
+    return kind == SETTINGS_LISTENERS || kind == SETTINGS_LOGINS;
+}
+
 static bool title_fits(enum settings_kind kind, struct span title)
 {
     if (kind == SETTINGS_ROUTES && span_equal(title, SPAN_LITERAL("*")))
@@ -171,7 +177,7 @@ static bool title_fits(enum settings_kind kind, struct span title)
         title = span_make(title.p + 1, title.n - 1);
     if (kind == SETTINGS_SITES)
         return check_is_site(title);
-    if (kind != SETTINGS_LISTENERS)
+    if (!keeps_case(kind))
         return address_is_domain(title, false);
     for (size_t i = 0; i < title.n; i++)
         if (!isalnum((unsigned char)title.p[i]) && title.p[i] != '-' && title.p[i] != '_' && title.p[i] != '.')
@@ -191,7 +197,7 @@ static void report_twice(enum settings_kind kind, const char *title, unsigned li
 static void check_title(enum settings_kind kind, const char *title, unsigned line)
 {
     static const char *const forms[] = {"letters, digits, - _ and .", "a domain name", "a domain name, one with a dot in front, or *",
-                                        "the name of an MX host, a domain above it, or an address"};
+                                        "the name of an MX host, a domain above it, or an address", "letters, digits, - _ and ."};
     if (!title_fits(kind, span_of(title)))
         report_error(parser->report, line, "%s \"%s\": the title is not one; write %s", settings_sections[kind].name, title, forms[kind]);
     for (size_t i = 0; i < settings_total(parser->settings, kind); i++)
@@ -206,7 +212,7 @@ static int begin(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
     enum settings_kind kind = kind_of(cfg->name);
     struct buf title = BUF_EMPTY(SETTING_TEXT_MOST), written = BUF_EMPTY(SETTING_TEXT_MOST);
     for (const char *p = cfg->title ? cfg->title : ""; *p; p++)
-        buf_add_char(&written, kind == SETTINGS_LISTENERS ? *p : (char)tolower((unsigned char)*p));
+        buf_add_char(&written, keeps_case(kind) ? *p : (char)tolower((unsigned char)*p));
     alabels_add(buf_span(&written), &title);
     buf_free(&written);
     check_title(kind, buf_text(&title), line_of(cfg));

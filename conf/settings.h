@@ -50,6 +50,7 @@ enum { OFFER_NONE, OFFER_TRUSTED, OFFER_ALL };
 #define ROUTE(TYPE, name, dflt, least, most, help)
 #define ROUTE_CHOICE(name, dflt, words, help)
 #define SITE(TYPE, name, dflt, least, most, help)
+#define LOGIN(TYPE, name, dflt, least, most, help)
 
 #undef LISTENER
 #undef LISTENER_CHOICE
@@ -99,6 +100,15 @@ struct settings_site {
 #undef SITE
 #define SITE(TYPE, name, dflt, least, most, help)
 
+#undef LOGIN
+#define LOGIN(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+struct settings_login {
+    char *title;
+#include "conf/settings.def"
+};
+#undef LOGIN
+#define LOGIN(TYPE, name, dflt, least, most, help)
+
 #undef SETTING
 #undef SETTING_CHOICE
 /* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
@@ -130,6 +140,8 @@ struct settings {
     size_t route_count;
     struct settings_site *sites;
     size_t site_count;
+    struct settings_login *logins;
+    size_t login_count;
 };
 #undef SETTING
 #undef SETTING_CHOICE
@@ -140,17 +152,18 @@ struct settings {
 #undef ROUTE
 #undef ROUTE_CHOICE
 #undef SITE
+#undef LOGIN
 
-/* All settings at their defaults, without listeners, domains, routes and sites (NULL: no memory). */
+/* All settings at their defaults, without listeners, domains, routes, sites and logins (NULL: no memory). */
 struct settings *settings_new(void);
 void settings_free(struct settings *);
 
-/* Appends a listener, domain, route or site, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
-enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_KINDS };
+/* Appends a listener, domain, route, site or login, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
+enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_LOGINS, SETTINGS_KINDS };
 void *settings_append(struct settings *, enum settings_kind, struct span title);
 
 /* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote
- * the routes, qmgr routes and sites. */
+ * the routes, qmgr routes and sites, creds the logins. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
@@ -173,8 +186,8 @@ struct setting {
     const char *help;
     size_t offset; /* of the member in its struct */
 };
-extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[];
-extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings;
+extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[], settings_login_table[];
+extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings, settings_login_settings;
 
 /* The titled sections: their tables, and where they are in struct settings. */
 struct settings_section {

@@ -2,7 +2,7 @@
  *
  *     u32 checksum of the table (a program of another version must not guess), u8 the program's letter;
  *     in the order of the table each setting that is the letter's;
- *     the listeners, domains, routes and sites, if they are the letter's: u32 count, and for each its title and settings.
+ *     the listeners, domains, routes, sites and logins, if they are the letter's: u32 count, and for each its title and settings.
  *
  * Numbers, flags and choices are u64; texts u32 length and octets; lists u32 count and texts. Little endian. Nothing follows.
  *
@@ -235,7 +235,7 @@ static int take_all(struct settings *settings, struct span in, struct error *e)
     uint64_t sum, letter;
     if (!take_number(&in, 4, &sum) || sum != table_sum())
         return error_set(e, "configuration slice: made by another version; install all programs of one version and start again");
-    if (!take_number(&in, 1, &letter) || !gets("MSAQRLDOTP", (char)letter))
+    if (!take_number(&in, 1, &letter) || !gets("MSAQRLDOTPC", (char)letter))
         return error_set(e, "configuration slice: for no program");
     for (size_t i = 0; i < settings_count; i++)
         if (gets(settings_table[i].programs, (char)letter) && take_setting(&settings_table[i], settings, &in, e) < 0)

@@ -12,6 +12,7 @@ const struct program_row programs[PROGRAM_COUNT] = {
     [PROGRAM_AUTH] = {.name = "auth", .letter = 'A', .step = STOP_REST},
     [PROGRAM_TLSMGR] = {.name = "tlsmgr", .letter = 'T', .step = STOP_REST},
     [PROGRAM_STS] = {.name = "sts", .letter = 'P', .step = STOP_REST},
+    [PROGRAM_CREDS] = {.name = "creds", .letter = 'C', .step = STOP_REST},
     [PROGRAM_REMOTE] = {.name = "remote", .letter = 'R', .step = STOP_REST},
     [PROGRAM_LMTP] = {.name = "lmtp", .letter = 'R', .step = STOP_REST}, /* it is remote, in another place */
     [PROGRAM_LOCAL] = {.name = "local", .letter = 'L', .step = STOP_REST},
@@ -34,6 +35,7 @@ const struct edge_row edges[EDGE_COUNT] = {
     {PROGRAM_QMGR, PROGRAM_DNS, SPEAKS(RESOLVING)},
     {PROGRAM_REMOTE, PROGRAM_DNS, SPEAKS(RESOLVING)},
     {PROGRAM_REMOTE, PROGRAM_STS, SPEAKS(REMOTE_STS)},
+    {PROGRAM_REMOTE, PROGRAM_CREDS, SPEAKS(REMOTE_CREDS)},
     {PROGRAM_STS, PROGRAM_DNS, SPEAKS(RESOLVING) | SPEAKS(STS_DNS)},
     {PROGRAM_ROUTE, PROGRAM_DNS, SPEAKS(ROUTE_DNS) | SPEAKS(RESOLVING)},
 };

@@ -14,13 +14,14 @@ enum program_id {
     PROGRAM_AUTH,
     PROGRAM_TLSMGR,
     PROGRAM_STS,
+    PROGRAM_CREDS,
     PROGRAM_REMOTE,
     PROGRAM_LMTP,
     PROGRAM_LOCAL,
     PROGRAM_QMGR,
     PROGRAM_SMTPD
 };
-#define PROGRAM_COUNT 10
+#define PROGRAM_COUNT 11
 
 /* Which programs end in which step of a stop: those that take mail in first, then the queue, then whom it asks. */
 enum stop_step { STOP_INTAKE, STOP_QUEUE, STOP_REST, STOP_DONE };
@@ -42,7 +43,7 @@ struct edge_row {
 };
 
 extern const struct program_row programs[PROGRAM_COUNT];
-#define EDGE_COUNT 13
+#define EDGE_COUNT 14
 extern const struct edge_row edges[EDGE_COUNT];
 
 size_t program_processes(enum program_id, const struct settings *);

@@ -18,7 +18,7 @@ from load import Load, NextHost
 
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # a connection that ends is no news here
 
-CHILDREN = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp")
+CHILDREN = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds")
 PROGRAMS = ("master",) + CHILDREN
 # Whoever dies under a delivery has it tried again soon; a test has no five minutes.
 SETTINGS = "smtpd_processes = %d stop_grace = 2s\nqueue { retry_first = 1s retry_most = 2s lifetime = 1d }\n%s"

@@ -12,7 +12,7 @@ import tempfile
 import frames
 from host import ROOT, program
 
-LETTERS = {"smtpd": "S", "auth": "A", "qmgr": "Q", "remote": "R", "local": "L", "dns": "D", "route": "O", "tlsmgr": "T", "sts": "P", "lmtp": "R"}
+LETTERS = {"smtpd": "S", "auth": "A", "qmgr": "Q", "remote": "R", "local": "L", "dns": "D", "route": "O", "tlsmgr": "T", "sts": "P", "lmtp": "R", "creds": "C"}
 START_SECONDS = 20
 
 

@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import DOMAIN, FIRST_UID, Host, program, wait_for  # noqa: E402
 
-PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp"}
+PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds"}
 ALICE = "alice@" + DOMAIN
 
 

@@ -15,9 +15,9 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import free_port, program, wait_for  # noqa: E402
 
-PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp")
+PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds")
 EDGES = {("smtpd", "route"), ("smtpd", "auth"), ("smtpd", "qmgr"), ("smtpd", "tlsmgr"), ("qmgr", "route"), ("qmgr", "remote"), ("qmgr", "local"), ("qmgr", "lmtp"), ("qmgr", "dns"),
-         ("remote", "dns"), ("remote", "sts"), ("sts", "dns"), ("route", "dns")}
+         ("remote", "dns"), ("remote", "sts"), ("remote", "creds"), ("sts", "dns"), ("route", "dns")}
 ROOT_USER = os.geteuid() == 0
 
 
@@ -142,7 +142,7 @@ class Start(MasterTest):
         for name in set(PROGRAMS) - {"smtpd", "qmgr"}:
             self.assertEqual(s.told(name, "LISTENER"), [])
 
-    def test_the_edges_are_the_nine_and_no_others(self):
+    def test_the_edges_are_those_and_no_others(self):
         s = self.stage.start()
         pairs = {(name, m["role"]) for name in PROGRAMS for m in s.told(name, "PEER")}
         self.assertEqual(pairs, EDGES | {(b, a) for a, b in EDGES})

@@ -5,7 +5,7 @@ import unittest
 
 from host import FIRST_UID, ROOT, Host, wait_for
 
-ORDER = ["smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp"]
+ORDER = ["smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds"]
 CAPABILITIES = {"none": 0, "CAP_SETUID, CAP_SETGID": (1 << 7) | (1 << 6), "CAP_DAC_READ_SEARCH": 1 << 2}
 
 
@@ -95,7 +95,7 @@ class Privileges(unittest.TestCase):
             with open("/proc/%d/limits" % pid) as f:
                 limits = {line[:26].strip(): line[26:].split() for line in f}
             self.assertEqual(limits["Max core file size"][0], "0", name)
-            if name in ("smtpd", "remote", "auth", "dns", "route", "tlsmgr", "lmtp"):
+            if name in ("smtpd", "remote", "auth", "dns", "route", "tlsmgr", "lmtp", "creds"):
                 self.assertEqual(limits["Max file size"][0], "0", name)
             if name == "sts":  # it keeps policies
                 self.assertLessEqual(int(limits["Max file size"][0]), 128 << 10)

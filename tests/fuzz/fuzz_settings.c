@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (!defaults)
         defaults = settings_new();
-    const char letter = "MSAQRLDOTP"[data[0] % 10];
+    const char letter = "MSAQRLDOTPC"[data[0] % 11];
     settings_encode(defaults, letter, &slice);
     slice.len = 5;
     buf_add(&slice, data + 1, size - 1);

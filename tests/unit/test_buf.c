@@ -124,6 +124,33 @@ static void consume_drops_the_front(void **state)
     assert_string_equal(buf_text(&b), "");
 }
 
+static bool all_zero(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i])
+            return false;
+    return true;
+}
+
+static void a_secret_is_wiped_when_it_is_dropped(void **state)
+{
+    (void)state;
+    struct buf b = {.limit = 1000, .secret = true};
+    buf_add_text(&b, "secret words");
+    buf_consume(&b, 7);
+    assert_true(span_equal(buf_span(&b), SPAN_LITERAL("words")));
+    assert_true(all_zero(b.data + 5, 7));
+    for (size_t i = 0; i < 300; i++)
+        buf_add_char(&b, 'x');
+    assert_int_equal(b.len, 305);
+    assert_memory_equal(b.data, "wordsx", 6);
+    buf_clear(&b);
+    assert_true(all_zero(b.data, 305));
+    buf_free(&b);
+    assert_true(b.secret);
+    assert_int_equal(b.limit, 1000);
+}
+
 static void empty_appends_need_no_memory(void **state)
 {
     (void)state;
@@ -176,6 +203,7 @@ int main(void)
         cmocka_unit_test(huge_sizes_fail_without_wrapping),
         cmocka_unit_test(default_limit_holds),
         cmocka_unit_test(consume_drops_the_front),
+        cmocka_unit_test(a_secret_is_wiped_when_it_is_dropped),
         cmocka_unit_test(empty_appends_need_no_memory),
         cmocka_unit_test(spans_compare),
         cmocka_unit_test(error_may_take_its_own_text),

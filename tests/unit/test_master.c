@@ -46,7 +46,7 @@ static void the_edges_are_those_of_the_architecture(void **state)
     static const char *const list[EDGE_COUNT][2] = {
         {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"},
         {"qmgr", "remote"}, {"qmgr", "local"}, {"qmgr", "dns"},   {"remote", "dns"},   {"remote", "sts"},
-        {"sts", "dns"},     {"route", "dns"},  {"qmgr", "lmtp"},
+        {"sts", "dns"},     {"route", "dns"},  {"qmgr", "lmtp"},  {"remote", "creds"},
     };
     for (size_t i = 0; i < EDGE_COUNT; i++)
         check_edge(list[i][0], list[i][1]);
@@ -60,7 +60,7 @@ static void programs_have_their_own_letters(void **state)
         assert_non_null(programs[i].name);
         if (i != PROGRAM_LMTP) /* it is remote, in another place */
             assert_null(strchr(letters, programs[i].letter));
-        assert_non_null(strchr("SAQRLDOTP", programs[i].letter));
+        assert_non_null(strchr("SAQRLDOTPC", programs[i].letter));
         letters[i] = programs[i].letter;
     }
     assert_int_equal(programs[PROGRAM_LMTP].letter, programs[PROGRAM_REMOTE].letter);

@@ -233,6 +233,7 @@ struct wrong {
 #define H   "hostname = a.example\n"
 #define TLS "tls { certificate = /c key = /k }\n"
 
+#define LOGIN_A "login a { user = u secret = /s }\n"
 static const struct wrong wrongs[] = {
     /* names */
     {H "mesage_size = 10M\n", 2, "no setting mesage_size", 0},
@@ -274,8 +275,8 @@ static const struct wrong wrongs[] = {
     {H "tlsrpt { from = \"a b@example.org\" }\n", 2, "no plain address", 0},
     {H "tlsrpt { from = \"a@[192.0.2.1]\" }\n", 2, "no plain address", 0},
     {H "tlsrpt { contact = \"<a@example.org>\" }\n", 2, "no plain address", 0},
-    {H "users = 0\n", 2, "first of ten uids", 0},
-    {H "users = 2147483648\n", 2, "first of ten uids", 0},
+    {H "users = 0\n", 2, "first of eleven uids", 0},
+    {H "users = 2147483648\n", 2, "first of eleven uids", 0},
     {H "users = \"a b\"\n", 2, "beginning of user names", 0},
     {H "admins = { alice, \"b b\" }\n", 2, "b b|not a user name", 0},
     {H "log { to = file }\n", 2, "no place for a log", 0},
@@ -348,6 +349,16 @@ static const struct wrong wrongs[] = {
     {H "domain a.org { deliver = mbox }\n", 2, "maildir", 0},
     /* routes */
     {H "route \"*\" { }\n", 2, "leads nowhere", 0},
+    {H LOGIN_A "route \"*\" { via = \"smtp:[relay.example]\"\n login = b }\n", 4, "there is no login \"b\"|add login \"b\" {", 0},
+    {H LOGIN_A "route \"*\" { via = \"smtp:\"\n login = a }\n", 4, "log in at every domain's host", 0},
+    {H LOGIN_A "route \"*\" { via = \"lmtp:unix:/run/x\"\n login = a }\n", 4, "nobody logs in", 0},
+    {H LOGIN_A "route \"*\" { via = \"smtp::587\"\n login = a }\n", 4, "log in at every domain's host", 0},
+    {H "login a {\n secret = /s }\n", 2, "login \"a\" has no user", 0},
+    {H "login a {\n user = u }\n", 2, "login \"a\" has no secret", 0},
+    {H "login a { user = u\n secret = s }\n", 3, "not an absolute path", 0},
+    {H "login a { user = u secret = /s\n mechanisms = { PLAIN, NTLM } }\n", 3, "\"NTLM\" is not known here", 0},
+    {H "login \"a b\" { user = u secret = /s }\n", 2, "title|letters, digits", 0},
+    {H LOGIN_A LOGIN_A, 3, "login \"a\" is there a second time", 0},
     {H "route \"*\" { tls = may\n via = \"relay.example\" }\n", 3, "no next hop|smtp:[host]:port", 0},
     {H "route \"*\" { via = \"lmtp:[relay.example]\" }\n", 2, "no next hop|lmtp:[host]:port", 0},
     {H "route \"*\" { via = \"lmtp:relay.example:24\" }\n", 2, "no next hop", 0},
@@ -485,6 +496,9 @@ static void warnings_do_not_refuse(void **state)
         {H TLS "listener a { port = 465 tls = required }\n", ":3: listener \"a\": clients of port 465"},
         {H TLS "listener a { tls = required auth = required }\n", ":3: listener \"a\" takes no mail from other hosts"},
         {H "domain a.org {\n owner = vmail }\n", ":3: domain \"a.org\": owner is for maps"},
+        {H LOGIN_A, ":2: login \"a\" is used by no route"},
+        {H LOGIN_A "route \"*\" { via = \"smtp:[relay.example]\" tls = encrypt\n login = a }\n",
+         ":4: route \"*\" logs in where TLS proves nothing"},
     };
     for (size_t i = 0; i < sizeof warned / sizeof warned[0]; i++) {
         struct report r;
@@ -494,6 +508,34 @@ static void warnings_do_not_refuse(void **state)
         settings_free(s);
         report_free(&r);
     }
+}
+
+static enum tlspolicy tls_of_route(const char *text)
+{
+    struct report r;
+    struct settings *s = parse(text, &r);
+    if (!s || r.warning_count)
+        fail_msg("%s--> %s%s", text, buf_text(&r.errors), buf_text(&r.warnings));
+    enum tlspolicy tls = (enum tlspolicy)s->routes[0].tls;
+    settings_free(s);
+    report_free(&r);
+    return tls;
+}
+
+static void a_route_with_a_login_verifies(void **state)
+{
+    (void)state;
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a via = \"smtp:[relay.example]:587\" }\n"), TLSPOLICY_VERIFY);
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a via = \"smtp:[192.0.2.1]\" }\n"), TLSPOLICY_VERIFY);
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a tls = dane-only via = \"smtp:relay.example\" }\n"),
+                     TLSPOLICY_DANE_ONLY);
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a via = \"smtp:[127.0.0.1]:2525\" }\n"), TLSPOLICY_DANE); /* a tunnel */
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a via = \"smtp:[IPv6:::1]:2525\" }\n"), TLSPOLICY_DANE);
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtp:[relay.example]\" }\n"), TLSPOLICY_DANE);
+    assert_int_equal(
+        tls_of_route(
+            H "login a { user = u secret = /s insecure = yes }\nroute \"*\" { login = a tls = may via = \"smtp:[relay.example]\" }\n"),
+        TLSPOLICY_MAY);
 }
 
 static void many_errors_are_bounded(void **state)
@@ -606,11 +648,11 @@ static int make_host(void **state)
     run("cd %s && for k in a b; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $k.key -out $k.pem -days 30 -subj /CN=a.example "
         "2>/dev/null; done",
         dir);
-    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts lmtp; do echo >bin/postino-$p; chmod 755 "
+    run("cd %s && mkdir bin && for p in smtpd auth qmgr remote local dns route tlsmgr sts lmtp creds; do echo >bin/postino-$p; chmod 755 "
         "bin/postino-$p; "
         "done",
         dir);
-    run("cd %s && chmod 755 . && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && (chown 64501 passwd 2>/dev/null || true) "
+    run("cd %s && chmod 755 . && echo x >open && chmod 644 open && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && (chown 64501 passwd 2>/dev/null || true) "
         "&& openssl rsa -aes128 -passout pass:x -in a.key -out "
         "locked.key 2>/dev/null",
         dir);
@@ -665,6 +707,10 @@ static void what_is_missing_or_wrong_is_told(void **state)
         {"domain b.example { mailboxes = \"hash:@/m\" directory = @\n owner = no-such-user }",
          ":3: domain \"b.example\": there is no user"},
         {"route x.example { via = \"smtp:\" tls = verify }\ntls { authorities = /none }", ":2: route \"x.example\" verifies"},
+        {"route x.example { via = \"smtp:[a.example]\" login = l }\nlogin l { user = u\n secret = @/none }",
+         ":4: login \"l\": secret file "},
+        {"route x.example { via = \"smtp:[a.example]\" login = l }\nlogin l { user = u\n secret = @/open }",
+         "is open to other users (mode 0644); run chmod 600"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct report r;
@@ -713,6 +759,7 @@ int main(void)
         cmocka_unit_test(wrong_files_are_told_with_line_cause_and_next_step),
         cmocka_unit_test(all_errors_are_told_in_order),
         cmocka_unit_test(warnings_do_not_refuse),
+        cmocka_unit_test(a_route_with_a_login_verifies),
         cmocka_unit_test(many_errors_are_bounded),
         cmocka_unit_test(unset_hostname_is_the_systems_or_an_error),
         cmocka_unit_test(a_file_that_others_can_write_is_refused),

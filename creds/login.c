@@ -1,0 +1,60 @@
+#include "creds/login.h"
+
+#include "common/log.h"
+#include "common/sasl.h"
+#include "common/secretfile.h"
+
+#include <stdlib.h>
+
+#define PIECE ((size_t)16) /* octets of a secret that give it away */
+
+static struct {
+    struct login *v;
+    size_t n;
+} self;
+
+/* The password's mechanisms, unless some are named. */
+static unsigned mechanisms_of(const struct settings_login *s)
+{
+    unsigned set = 0;
+    for (size_t i = 0; i < s->mechanisms.n; i++)
+        set |= sasl_mechanism(span_of(s->mechanisms.v[i]));
+    return set ? set : SASL_ALL & ~(unsigned)SASL_TOKEN;
+}
+
+static void read_one(struct login *l, const struct settings_login *s)
+{
+    struct error error;
+    l->settings = s;
+    l->allowed = mechanisms_of(s);
+    if (secretfile_read(s->secret, &l->secret, &error) == 0)
+        return;
+    memcpy(l->broken, error.text, sizeof l->broken);
+    log_error("login \"%s\": %s; its mail waits", s->title, error.text);
+}
+
+void logins_read(const struct settings *s)
+{
+    self.v = calloc(s->login_count + 1, sizeof *self.v);
+    if (!self.v)
+        log_die("out of memory for logins");
+    for (self.n = 0; self.n < s->login_count; self.n++)
+        read_one(&self.v[self.n], &s->logins[self.n]);
+}
+
+struct login *login_find(struct span title)
+{
+    for (size_t i = 0; i < self.n; i++)
+        if (span_equal(title, span_of(self.v[i].settings->title)))
+            return &self.v[i];
+    return NULL;
+}
+
+bool login_is_told(struct span secret, struct span text)
+{
+    size_t piece = secret.n < PIECE ? secret.n : PIECE;
+    for (size_t at = 0; piece > 0 && at + piece <= secret.n; at += piece)
+        if (memmem(text.p, text.n, secret.p + at, piece))
+            return true;
+    return false;
+}
