@@ -37,13 +37,23 @@ static bool is_ourselves(const struct session *s)
            span_equal_nocase(extensions_name(&s->reply), span_of(remote.settings->hostname));
 }
 
+/* A better host was tried and may take mail later, or its address can't be had now: we are its backup. */
+static bool better_may_come_back(const struct session *s)
+{
+    const struct hosts *h = &s->hosts;
+    unsigned ours = h->v[s->at].preference;
+    return (s->hopeful && h->v[0].preference < ours) || (h->unresolved && h->missing < ours);
+}
+
+/* RFC 5321 5.1: hosts that are not better than ourselves are not tried. */
 static void loops_back(struct session *s)
 {
+    bool later = better_may_come_back(s);
     struct buf words = BUF_EMPTY(SESSION_WORDS);
-    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s", s->site->nexthop.name, s->peer,
-               remote.settings->hostname);
+    buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s%s", s->site->nexthop.name, s->peer,
+               remote.settings->hostname, later ? "; a better host is waited for" : "");
     session_log(s, buf_span(&words));
-    session_give_up(s, VERDICT_FAILED, "5.4.6", false, buf_span(&words));
+    session_give_up(s, later ? VERDICT_DEFERRED : VERDICT_FAILED, later ? "4.4.6" : "5.4.6", later, buf_span(&words));
     buf_free(&words);
 }
 

@@ -17,7 +17,8 @@ static char *copy(struct span text)
 static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record,
                 const struct sockaddr_storage *address, socklen_t length)
 {
-    struct host host = {.address = *address, .address_length = length, .dane = (enum dane_verdict)record->dane};
+    struct host host = {
+        .address = *address, .address_length = length, .dane = (enum dane_verdict)record->dane, .preference = record->preference};
     struct buf text = BUF_EMPTY(sizeof host.text - 1);
     address_of_socket((const struct sockaddr *)address, &text);
     snprintf(host.text, sizeof host.text, "%s", buf_text(&text));
@@ -79,6 +80,8 @@ static void add_host(struct hosts *h, const struct nexthop *hop, const struct se
         return;
     if (record->dane > DANE_TROUBLE || (record->dane == DANE_RECORDS && !address_is_domain(record->base, false)))
         record->dane = DANE_TROUBLE;
+    if (addresses.n == 0 && (!h->unresolved || record->preference < h->missing))
+        h->missing = record->preference;
     h->unresolved |= addresses.n == 0;
     while (addresses.n) {
         struct sockaddr_storage address;

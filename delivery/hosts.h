@@ -14,6 +14,7 @@ struct host {
     char text[112]; /* of the address, without port; of a socket the path */
     enum dane_verdict dane;
     char *base, *tlsa; /* as in RECORD_host; "" when there is none */
+    unsigned preference;
 };
 
 struct hosts {
@@ -21,6 +22,7 @@ struct hosts {
     size_t n;
     char left_out[400]; /* the last address that mail must not go to, and why; "" when there was none */
     bool unresolved;    /* a host had no address to be had */
+    unsigned missing;   /* unresolved: the best preference of such hosts */
 };
 
 /* From the next hop itself (NEXTHOP_ADDRESS, NEXTHOP_SOCKET), or from the answer of dns. */

@@ -1,6 +1,7 @@
 """Two network namespaces joined by a cable: `near` (where Postino runs) and `far` (a name server and next hosts), with addresses that no real network has
 (RFC 5737, RFC 3849). Both are made for one test and removed after it."""
 import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -91,4 +92,4 @@ class Network:
         os.chmod(path, 0o777)
         target = "inet:[%s]:25" % address if ":" in address else "inet:%s:25" % address
         self.start("smtp-sink", "-u", "nobody", "-d", path + "/m.", target, "100", stdout=subprocess.DEVNULL)
-        return lambda: [open(os.path.join(path, name), "rb").read() for name in sorted(os.listdir(path))]
+        return lambda: [pathlib.Path(path, name).read_bytes() for name in sorted(os.listdir(path))]
