@@ -138,9 +138,9 @@ static void check_spool(const struct check *c)
     struct stat st;
     struct who who;
     const char *spool = c->settings->directory_spool;
-    if (find(c, "qmgr", &who) && stat(spool, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid != who.uid)
+    if (find(c, "qmgr", &who) && lstat(spool, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid != who.uid)
         report_error(c->report, places_line(c->places, "directory", "spool"),
-                     "spool %s belongs to uid %u, and postino-qmgr is uid %u; run chown -R %u:%u %s, if it is Postino's", spool,
+                     "directory.spool %s belongs to uid %u, and postino-qmgr is uid %u; run chown -R %u:%u %s, if it is Postino's", spool,
                      (unsigned)st.st_uid, (unsigned)who.uid, (unsigned)who.uid, (unsigned)who.gid, spool);
 }
 
