@@ -174,7 +174,7 @@ static void show_host(const struct record_host *h)
     struct buf record = BUF_EMPTY(1 << 20);
     record_host_add(&record, h);
     one.bytes = buf_span(&record);
-    hosts_of_answer(&hosts, &self.hop, self.settings, one);
+    hosts_of_answer(&hosts, &self.hop, self.settings, one, 0);
     printf("    %u ", h->preference);
     queue_print_text(stdout, h->name);
     printf("\n      ");

@@ -1,6 +1,10 @@
-/* Which address of the next hop is tried: the first, the next when one is of no use, and what is said when none is left. */
+/* Which address of the next hop is tried: the first, the next when one is of no use, one of the other family when this one is refused for where we come from
+ * (RFC 8305 is within connect.c: the addresses of one host race), and what is said when none is left. */
 #include "delivery/session_internal.h"
 
+#include "common/clock.h"
+#include "delivery/blame.h"
+#include "delivery/reach.h"
 #include "delivery/remote.h"
 
 #include <stdarg.h>
@@ -8,11 +12,40 @@
 
 /* ---- the next one, or the end ---------------------------------------------------------------------------------------------------- */
 
+static int family_of(const struct session *s)
+{
+    return session_host(s)->address.ss_family;
+}
+
+/* Behind the one in use. */
+static size_t next_address(const struct session *s)
+{
+    size_t at = s->hosts.n;
+    if (s->averse)
+        at = hosts_first(&s->hosts, hosts_other_family(s->averse), s->at);
+    return at < s->hosts.n || s->strict ? at : hosts_first(&s->hosts, AF_UNSPEC, s->at);
+}
+
+bool session_has_next(const struct session *s)
+{
+    return next_address(s) < s->hosts.n;
+}
+
+static void go_to(struct session *s, size_t at)
+{
+    session_host(s)->over = true;
+    s->at = at;
+    s->plain_only = s->data_only = false;
+    session_connect(s);
+}
+
 /* No (further) address: the end of the job that is ours, or else of one that waits. */
 void session_give_up(struct session *s, enum verdict verdict, const char *status, bool site_failed, struct span words)
 {
     struct buf peer = BUF_EMPTY(512);
     if (s->job) {
+        if (s->strict && !s->job->answered)
+            job_refusals_stand(s->job);
         job_decide_rest(s->job, verdict, status, words);
         session_finish_job(s, site_failed);
     } else {
@@ -36,20 +69,32 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         session_release(s);
         return;
     }
+    if (s->job && s->strict && s->reply.code)
+        s->job->answered = true;
     s->hopeful |= !s->unfit;
     s->unfit = false;
-    if (decided || s->at + 1 >= s->hosts.n) {
-        session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided, words);
-        return;
-    }
-    s->at++;
-    s->plain_only = s->data_only = false;
-    session_connect(s);
+    if (decided || !session_has_next(s))
+        session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided && !s->strict, words);
+    else
+        go_to(s, next_address(s));
+}
+
+/* Who is unfit for one message may do for the next. */
+static void keep_session(struct session *s)
+{
+    site_give_back(s->site, s->job);
+    s->job = NULL;
+    site_settle(s->site);
+    session_ready(s);
 }
 
 void session_unfit(struct session *s, const char *status, struct span words)
 {
-    if (s->at + 1 < s->hosts.n || s->hopeful) {
+    if (s->job && s->messages > 1) {
+        keep_session(s);
+        return;
+    }
+    if (session_has_next(s) || s->hopeful) {
         char later[STATUS_MAX] = "4";
         memccpy(later + 1, status + 1, 0, sizeof later - 2);
         s->unfit = true;
@@ -89,12 +134,53 @@ void session_add_peer(const struct session *s, struct buf *out)
         buf_add_text(out, s->peer);
 }
 
-void session_not_connected(struct session *s, const char *why)
+void session_say_not_connected(const struct session *s, const char *why, struct buf *words)
 {
     if (has_port(s))
-        session_troublef(s, "4.4.1", "connect to %s:%u: %s", s->peer, s->site->nexthop.port, why);
+        buf_printf(words, "connect to %s:%u: %s", s->peer, s->site->nexthop.port, why);
     else
-        session_troublef(s, "4.4.1", "connect to socket %s: %s; %s", s->site->nexthop.name, why, lmtp_advice(why));
+        buf_printf(words, "connect to socket %s: %s; %s", s->site->nexthop.name, why, lmtp_advice(why));
+}
+
+/* ---- the other family ------------------------------------------------------------------------------------------------------------ */
+
+bool session_may_change_family(const struct session *s)
+{
+    int other = hosts_other_family(family_of(s));
+    return !s->job->second && !s->site->lmtp && blame_is_of_address(&s->reply) && hosts_first(&s->hosts, other, s->at) < s->hosts.n &&
+           !reach_family_is_doubtful(other, clock_monotonic_ms());
+}
+
+/* Later sessions begin with the other family of this host. */
+void session_refused_family(struct session *s)
+{
+    uint64_t now = clock_monotonic_ms();
+    s->averse = family_of(s);
+    for (size_t i = 0; i < s->hosts.n; i++) {
+        const struct host *h = &s->hosts.v[i];
+        if (h->record == session_host(s)->record && h->address.ss_family == s->averse)
+            reach_failed((const struct sockaddr *)&h->address, span_of(h->name), now);
+    }
+}
+
+/* With a word, where nothing of a message can be under way. */
+static void part(struct session *s)
+{
+    if (s->phase == SESSION_BODY || stream_backlog(s->stream)) {
+        stream_free(s->stream);
+    } else {
+        stream_write_span(s->stream, SPAN_LITERAL("QUIT\r\n"));
+        stream_close_after_flush(s->stream);
+    }
+    s->stream = NULL;
+}
+
+void session_change_family(struct session *s)
+{
+    session_refused_family(s);
+    s->strict = s->job->second = true;
+    part(s);
+    go_to(s, hosts_first(&s->hosts, hosts_other_family(s->averse), s->at));
 }
 
 /* ---- the first one --------------------------------------------------------------------------------------------------------------- */
@@ -134,7 +220,7 @@ static void on_resolved(const struct message *m, void *arg)
     char status[STATUS_MAX] = "";
     if (r->verdict == RESOLVE_OK) {
         s->located = r->secure || s->site->nexthop.kind != NEXTHOP_DOMAIN;
-        hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts);
+        hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts, clock_monotonic_ms());
         if (!s->sts_question)
             first_address(s);
         return;

@@ -1,33 +1,158 @@
-/* How the connection to the session's address comes to be: what it must be, then an attempt at it.
+/* How a connection to the session's host comes to be: what it must be, then a race of its addresses (RFC 8305 5).
  *
- *   session_connect --> begin --> (TCP) --> on_connected --> session_connected: GREETING
- *          |              |         |
- *          |              `---------+--> failed: the next address
- *          `--> it can't be secure enough: the next address */
+ *   session_connect --> start --> begin --> (TCP) --> on_connected --> session_connected: GREETING; the others are closed
+ *          |              ^  ^                |
+ *          |     race_delay  at once          `--> failed --> nobody left, nobody under way: the next host
+ *          |              |  |                       |
+ *          |              `--+-----------------------' the next address
+ *          `--> it can't be secure enough: the next address
+ *
+ * Addresses of one host alone race: they have one name, and so one level of security. A host with one address has no race, and no timer. No more than two
+ * are under way at a time, so that a name with many addresses costs neither us many sockets nor many others a SYN; the third begins when one has failed. Who
+ * loses was not tried: if the winner's session comes to nothing, it is the next. What is learned goes to reach.h; an address that was overtaken by one that
+ * began later counts as failed there: it would be waited for again and again. */
 #include "delivery/session_internal.h"
 
+#include "common/clock.h"
+#include "delivery/reach.h"
 #include "delivery/remote.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 
 #define INPUT_LIMIT ((size_t)16 << 10)
 
+static size_t extra; /* attempts under way of all sessions, beyond the first of each: the table of open files has room for so many */
+
+static void start(struct session *);
+
+/* ---- who is in the race ---------------------------------------------------------------------------------------------------------- */
+
+static const struct sockaddr *address_of(const struct host *h)
+{
+    return (const struct sockaddr *)&h->address;
+}
+
+static void use_address(struct session *s, size_t at)
+{
+    s->at = at;
+    snprintf(s->peer, sizeof s->peer, "%s[%s]", session_host(s)->name, session_host(s)->text);
+}
+
+static size_t running(const struct session *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ATTEMPTS_MOST; i++)
+        n += s->attempts[i].stream != NULL;
+    return n;
+}
+
+static bool is_running(const struct session *s, size_t at)
+{
+    for (size_t i = 0; i < ATTEMPTS_MOST; i++)
+        if (s->attempts[i].stream && s->attempts[i].at == at)
+            return true;
+    return false;
+}
+
+/* The same host's; of the one family where the other was refused. Once more in plain, or without BDAT: that is said of one address alone. */
+static bool may_race(const struct session *s, size_t at)
+{
+    const struct host *h = &s->hosts.v[at];
+    if (h->over || is_running(s, at))
+        return false;
+    if (s->plain_only || s->data_only)
+        return at == s->at;
+    return h->record == session_host(s)->record && (!s->averse || h->address.ss_family == session_host(s)->address.ss_family);
+}
+
+static size_t next_address(const struct session *s)
+{
+    size_t at = 0;
+    while (at < s->hosts.n && !may_race(s, at))
+        at++;
+    return at;
+}
+
+static struct attempt *free_attempt(struct session *s)
+{
+    size_t n = running(s);
+    if (n && (n == ATTEMPTS_MOST || extra >= remote.settings->queue_active))
+        return NULL;
+    extra += n > 0;
+    for (size_t i = 0; i < ATTEMPTS_MOST; i++)
+        if (!s->attempts[i].stream)
+            return &s->attempts[i];
+    return NULL;
+}
+
+static struct stream *take_stream(struct attempt *a)
+{
+    struct stream *stream = a->stream;
+    a->stream = NULL;
+    extra -= running(a->session) > 0;
+    return stream;
+}
+
+void connect_stop(struct session *s)
+{
+    for (size_t i = 0; i < ATTEMPTS_MOST; i++)
+        if (s->attempts[i].stream)
+            stream_free(take_stream(&s->attempts[i]));
+    evtimer_del(s->timer);
+}
+
 /* ---- one attempt ----------------------------------------------------------------------------------------------------------------- */
+
+static void give_up(struct attempt *a, const char *why, bool is_theirs)
+{
+    struct session *s = a->session;
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    stream_free(take_stream(a));
+    s->hosts.v[a->at].over = true;
+    use_address(s, a->at);
+    session_say_not_connected(s, why, &words);
+    if (running(s) || next_address(s) < s->hosts.n) {
+        session_log(s, buf_span(&words));
+        start(s);
+    } else {
+        evtimer_del(s->timer);
+        session_trouble(s, "4.4.1", is_theirs, buf_span(&words));
+    }
+    buf_free(&words);
+}
+
+static void doubt(const struct attempt *a)
+{
+    const struct host *h = &a->session->hosts.v[a->at];
+    reach_failed(address_of(h), span_of(h->name), clock_monotonic_ms());
+}
 
 static void failed(struct attempt *a, const char *why)
 {
-    struct session *s = a->session;
-    stream_free(a->stream);
-    a->stream = NULL;
-    session_not_connected(s, why);
+    doubt(a);
+    give_up(a, why, true);
+}
+
+static void overtaken(struct session *s, uint64_t winner)
+{
+    for (size_t i = 0; i < ATTEMPTS_MOST; i++) {
+        if (s->attempts[i].stream && s->attempts[i].begun < winner)
+            doubt(&s->attempts[i]);
+    }
 }
 
 static void on_connected(struct stream *stream, void *arg)
 {
     struct attempt *a = arg;
     struct session *s = a->session;
+    uint64_t now = clock_monotonic_ms();
     session_enter(s);
-    a->stream = NULL;
+    take_stream(a);
+    use_address(s, a->at);
+    reach_worked(address_of(session_host(s)), now - a->begun, now);
+    overtaken(s, a->begun);
+    connect_stop(s);
     session_connected(s, stream);
     session_leave(s);
 }
@@ -42,25 +167,44 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
     session_leave(s);
 }
 
-static void begin(struct attempt *a, struct session *s)
+static void wait_for(const struct attempt *a)
+{
+    const struct host *h = &a->session->hosts.v[a->at];
+    uint64_t ms = reach_delay(address_of(h), remote.settings->remote_race_delay, a->begun);
+    struct timeval t = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+    evtimer_add(a->session->timer, &t);
+}
+
+static void begin(struct attempt *a, struct session *s, size_t at)
 {
     static const struct stream_handler handler = {.connected = on_connected, .ended = on_ended};
-    const struct host *h = session_host(s);
+    const struct host *h = &s->hosts.v[at];
     struct error error;
-    *a = (struct attempt){.session = s, .at = s->at};
-    a->stream = stream_connect(remote.base, (const struct sockaddr *)&h->address, h->address_length, INPUT_LIMIT, &handler, a, &error);
-    if (a->stream)
-        stream_timeout(a->stream, remote.settings->remote_connect_timeout * 1000);
-    else
-        failed(a, error.text);
+    *a = (struct attempt){.session = s, .at = at, .begun = clock_monotonic_ms()};
+    a->stream = stream_connect(remote.base, address_of(h), h->address_length, INPUT_LIMIT, &handler, a, &error);
+    if (!a->stream) { /* it was not even asked */
+        give_up(a, error.text, false);
+        return;
+    }
+    stream_timeout(a->stream, remote.settings->remote_connect_timeout * 1000);
+    if (next_address(s) < s->hosts.n)
+        wait_for(a);
 }
 
-void connect_stop(struct session *s)
+static void start(struct session *s)
 {
-    stream_free(s->attempt.stream);
-    s->attempt.stream = NULL;
+    size_t at = next_address(s);
+    struct attempt *a = at < s->hosts.n ? free_attempt(s) : NULL;
+    if (a)
+        begin(a, s, at);
 }
 
+void connect_more(struct session *s)
+{
+    session_enter(s);
+    start(s);
+    session_leave(s);
+}
 /* ---- what it must be ------------------------------------------------------------------------------------------------------------- */
 
 static void not_located(struct session *s, const char *why)
@@ -101,10 +245,9 @@ static void forget_former(struct session *s)
 
 void session_connect(struct session *s)
 {
-    const struct host *h = session_host(s);
     s->phase = SESSION_CONNECTING;
     forget_former(s);
-    snprintf(s->peer, sizeof s->peer, "%s[%s]", h->name, h->text);
+    use_address(s, s->at);
     if (can_be_secure(s))
-        begin(&s->attempt, s);
+        begin(free_attempt(s), s, s->at);
 }

@@ -25,7 +25,7 @@ test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettim
 
 # postino-remote
 PROGRAMS += postino-remote
-remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/hello.c delivery/transaction.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
+remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/reach.c delivery/blame.c delivery/hello.c delivery/transaction.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
                 $(downgrade_PARTS) delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c delivery/tlsreport.c
 postino-remote_SRC := delivery/remote.c $(remote_PARTS)
 postino-remote_LIBS = $(COMMON_LIBS) -lssl -lcrypto
@@ -37,7 +37,9 @@ postino-lmtp_SRC := $(postino-remote_SRC)
 postino-lmtp_LIBS = $(postino-remote_LIBS)
 MANUALS += delivery/postino-lmtp.8
 
-TESTS += test_reply test_stuff test_extensions test_nexthop
+TESTS += test_reply test_stuff test_extensions test_nexthop test_hosts test_blame
+test_hosts_SRC := delivery/hosts.c delivery/reach.c delivery/nexthop.c
+test_blame_SRC := delivery/blame.c delivery/reply.c
 test_reply_SRC := delivery/reply.c
 test_stuff_SRC := delivery/stuff.c
 test_extensions_SRC := delivery/extensions.c delivery/reply.c

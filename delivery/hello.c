@@ -1,6 +1,7 @@
 /* The start of a conversation: greeting, EHLO, HELO or (RFC 2033) LHLO, and TLS. */
 #include "delivery/session_internal.h"
 
+#include "delivery/blame.h"
 #include "delivery/remote.h"
 
 #include <stdio.h>
@@ -11,6 +12,8 @@ static void refused(struct session *s, const char *in_reply_to)
     char status[STATUS_MAX];
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     reply_status(&s->reply, '4', true, status);
+    if (blame_is_of_address(&s->reply))
+        session_refused_family(s);
     if (in_reply_to) {
         session_words(s, in_reply_to, &words);
     } else {

@@ -2,6 +2,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "delivery/reach.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,11 @@ static char *copy(struct span text)
 static void add(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record,
                 const struct sockaddr_storage *address, socklen_t length)
 {
-    struct host host = {
-        .address = *address, .address_length = length, .dane = (enum dane_verdict)record->dane, .preference = record->preference};
+    struct host host = {.address = *address,
+                        .address_length = length,
+                        .dane = (enum dane_verdict)record->dane,
+                        .preference = record->preference,
+                        .record = h->records};
     struct buf text = BUF_EMPTY(sizeof host.text - 1);
     address_of_socket((const struct sockaddr *)address, &text);
     snprintf(host.text, sizeof host.text, "%s", buf_text(&text));
@@ -70,33 +74,74 @@ static struct span next_word(struct span *in)
     return word;
 }
 
-/* dns is asked, yet what it says comes from strangers: a name or an address that is none is left out. */
-static void add_host(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct record_host *record)
+/* One walk through the addresses of a host. */
+struct walk {
+    struct span left;
+    int family;
+};
+
+/* The next one of the walk's family that is doubtful, or the next that is not. */
+static bool next_of(struct walk *w, unsigned port, bool doubtful, uint64_t now, struct sockaddr_storage *address, socklen_t *length)
 {
-    struct span addresses = record->addresses;
+    while (w->left.n) {
+        if (address_to_socket(next_word(&w->left), port, address, length) && address->ss_family == w->family &&
+            reach_is_doubtful((const struct sockaddr *)address, now) == doubtful)
+            return true;
+    }
+    return false;
+}
+
+static void add_in_turn(struct hosts *h, const struct nexthop *hop, const struct settings *settings, const struct record_host *record,
+                        bool doubtful, uint64_t now)
+{
+    bool six = reach_prefers_ipv6(now);
+    struct walk walks[2] = {{record->addresses, six ? AF_INET6 : AF_INET}, {record->addresses, six ? AF_INET : AF_INET6}};
+    while (walks[0].left.n || walks[1].left.n) {
+        for (size_t i = 0; i < 2; i++) {
+            struct sockaddr_storage address;
+            socklen_t length;
+            if (next_of(&walks[i], hop->port, doubtful, now, &address, &length))
+                add(h, hop, settings, record, &address, length);
+        }
+    }
+}
+
+/* dns is asked, yet what it says comes from strangers: a name or an address that is none is left out. */
+static void add_host(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct record_host *record, uint64_t now)
+{
     if (record->name.n && record->name.p[record->name.n - 1] == '.')
         record->name.n--;
     if (!address_is_domain(record->name, true))
         return;
     if (record->dane > DANE_TROUBLE || (record->dane == DANE_RECORDS && !address_is_domain(record->base, false)))
         record->dane = DANE_TROUBLE;
-    if (addresses.n == 0 && (!h->unresolved || record->preference < h->missing))
+    if (record->addresses.n == 0 && (!h->unresolved || record->preference < h->missing))
         h->missing = record->preference;
-    h->unresolved |= addresses.n == 0;
-    while (addresses.n) {
-        struct sockaddr_storage address;
-        socklen_t length;
-        if (address_to_socket(next_word(&addresses), hop->port, &address, &length))
-            add(h, hop, settings, record, &address, length);
-    }
+    h->unresolved |= record->addresses.n == 0;
+    h->records++;
+    add_in_turn(h, hop, settings, record, false, now);
+    add_in_turn(h, hop, settings, record, true, now);
 }
 
-void hosts_of_answer(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct list answer)
+void hosts_of_answer(struct hosts *h, const struct nexthop *hop, const struct settings *settings, struct list answer, uint64_t now)
 {
     struct record_host record;
     *h = (struct hosts){0};
     while (record_host_next(&answer, &record))
-        add_host(h, hop, settings, &record);
+        add_host(h, hop, settings, &record, now);
+}
+
+size_t hosts_first(const struct hosts *h, int family, size_t but_for)
+{
+    size_t i = 0;
+    while (i < h->n && (i == but_for || h->v[i].over || (family != AF_UNSPEC && h->v[i].address.ss_family != family)))
+        i++;
+    return i;
+}
+
+int hosts_other_family(int family)
+{
+    return family == AF_INET6 ? AF_INET : AF_INET6;
 }
 
 void hosts_free(struct hosts *h)

@@ -104,14 +104,36 @@ static char *printable(struct span words)
     return text;
 }
 
+static void say(struct job_recipient *r, const char *status, struct span words)
+{
+    memccpy(r->status, status, 0, sizeof r->status - 1);
+    free(r->words);
+    r->words = printable(words);
+}
+
+void job_put_off(struct job *j, size_t recipient, const char *status, struct span words)
+{
+    say(&j->recipients[recipient], status, words);
+}
+
+void job_refusals_stand(struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        struct job_recipient *r = &j->recipients[i];
+        if (r->verdict || !r->words)
+            continue;
+        r->verdict = VERDICT_FAILED;
+        j->undecided--;
+    }
+}
+
 void job_decide(struct job *j, size_t recipient, enum verdict verdict, const char *status, struct span words)
 {
     struct job_recipient *r = &j->recipients[recipient];
     if (recipient >= j->count || r->verdict || j->undecided == 0)
         log_die("%s: recipient %zu is decided twice", queueid_format(j->id).text, recipient);
     r->verdict = (uint16_t)verdict;
-    memccpy(r->status, status, 0, sizeof r->status - 1);
-    r->words = printable(words);
+    say(r, status, words);
     j->undecided--;
 }
 

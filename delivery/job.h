@@ -16,7 +16,7 @@ struct job_recipient {
     bool chosen;      /* part of the transaction under way */
     bool accepted;    /* by its server */
     char status[STATUS_MAX];
-    char *words; /* what goes into outcome.reply */
+    char *words; /* what goes into outcome.reply; while undecided: why it was refused before it was put off, or NULL */
 };
 
 struct job {
@@ -30,6 +30,8 @@ struct job {
     bool require_tls;  /* RFC 8689: it goes to no host that was not proved, and does not keep the same promise */
     bool tls_optional; /* its sender would rather have it delivered than held back by what the receiver publishes (RFC 8689 5) */
     bool needs_utf8;   /* SMTPUTF8, for all recipients: its sender or its header; a recipient beyond ASCII needs it for itself */
+    bool second;       /* a host blamed the address that it came from: it is tried over the other family */
+    bool answered;     /* ... where a host has replied: that is the last word */
     bool fresh_only;   /* a reused session broke under it: it gets a new one */
     struct span sender;
     struct span envid; /* RFC 3461, decoded */
@@ -54,6 +56,10 @@ struct job *job_new(struct channel *, const struct message *, uint32_t session_m
 /* `words` are cut and made printable. */
 void job_decide(struct job *, size_t recipient, enum verdict, const char *status, struct span words);
 void job_decide_rest(struct job *, enum verdict, const char *status, struct span words);
+
+/* Refused, unless another answer comes. */
+void job_put_off(struct job *, size_t recipient, const char *status, struct span words);
+void job_refusals_stand(struct job *); /* none came: those that were put off have failed */
 
 /* Sends the RESULT, unless nobody wants it, and frees the job. All recipients must be decided. */
 void job_finish(struct job *, bool site_failed, struct span peer, struct span security);

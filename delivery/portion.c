@@ -38,6 +38,12 @@ static bool may_have(struct session *s, struct span domain)
     return !s->domains.failed;
 }
 
+bool portion_lacks_utf8(const struct session *s, size_t recipient)
+{
+    const struct job_recipient *r = &s->job->recipients[recipient];
+    return !(s->extensions.offered & EXTENSION_SMTPUTF8) && !r->verdict && (s->job->needs_utf8 || !span_is_ascii(r->address));
+}
+
 size_t portion_choose(struct session *s)
 {
     struct job *j = s->job;
@@ -45,7 +51,8 @@ size_t portion_choose(struct session *s)
     for (size_t i = 0; i < j->count; i++) {
         struct job_recipient *r = &j->recipients[i];
         r->accepted = false;
-        r->chosen = !r->verdict && (most == 0 || n < most) && may_have(s, domain_of(r->address));
+        bool fits = !r->verdict && !portion_lacks_utf8(s, i) && (most == 0 || n < most);
+        r->chosen = fits && may_have(s, domain_of(r->address));
         n += r->chosen;
     }
     return n;
@@ -72,13 +79,24 @@ void portion_decide_rest(struct job *j, enum verdict verdict, const char *status
         job_decide(j, i, verdict, status, words);
 }
 
-void portion_over(struct session *s, bool site_failed)
+void portion_put_off_rest(struct job *j, const char *status, struct span words)
+{
+    for (size_t i = portion_next(j, 0); i < j->count; i = portion_next(j, i + 1))
+        job_put_off(j, i, status, words);
+}
+
+bool portion_over(struct session *s, bool site_failed)
 {
     struct job *j = s->job;
     if (j->undecided == 0) {
         session_finish_job(s, site_failed);
-        return;
+        return true;
+    }
+    if (s->transaction.put_off) {
+        session_change_family(s);
+        return false;
     }
     s->job = NULL;
     site_go_on(s->site, j);
+    return true;
 }

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OTHER_FILES 256   /* beside a socket and a body for each delivery */
+#define OTHER_FILES 256   /* beside a body, a socket and an attempt at another address for each delivery */
 #define QMGRS       4     /* edges to qmgr at a time: more than one only while it is replaced */
 #define DRAIN_LOOK  50000 /* microseconds */
 
@@ -88,7 +88,7 @@ static void sandbox(const struct settings *settings, struct sandbox *s)
 {
     s->root = settings->directory_empty;
     s->calls = SANDBOX_STREAM_OUT | SANDBOX_PREAD;
-    s->open_files = OTHER_FILES + 2 * settings->queue_active;
+    s->open_files = OTHER_FILES + 3 * settings->queue_active;
 }
 
 static void sandbox_of_lmtp(const struct settings *settings, struct sandbox *s)

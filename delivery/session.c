@@ -17,7 +17,7 @@ static void on_drained(struct stream *, void *);
 static void on_ended(struct stream *, enum stream_end, const char *, void *);
 static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .drained = on_drained, .ended = on_ended};
 
-const struct host *session_host(const struct session *s)
+struct host *session_host(const struct session *s)
 {
     return &s->hosts.v[s->at];
 }
@@ -62,7 +62,7 @@ static void destroy(struct session *s)
     buf_free(&s->security);
     free(s->sts.mx);
     buf_free(&s->domains);
-    event_free(s->starter);
+    event_free(s->timer);
     free(s);
 }
 
@@ -140,17 +140,21 @@ void session_finish_job(struct session *s, bool site_failed)
 
 /* ---- opening --------------------------------------------------------------------------------------------------------------------- */
 
-static void begin(evutil_socket_t fd, short what, void *arg)
+static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
-    session_resolve(arg);
+    struct session *s = arg;
+    if (s->phase == SESSION_CONNECTING)
+        connect_more(s);
+    else
+        session_resolve(s);
 }
 
 /* Nothing of it happens before the event loop's next turn: the caller is in the middle of something. */
 struct session *session_open(struct site *site)
 {
     struct session *s = calloc(1, sizeof *s);
-    if (!s || !(s->starter = evtimer_new(remote.base, begin, s)))
+    if (!s || !(s->timer = evtimer_new(remote.base, on_timer, s)))
         log_die("out of memory for a session");
     s->site = site;
     s->opening = true;
@@ -162,7 +166,7 @@ struct session *session_open(struct site *site)
     count++;
     site->opening++;
     site->sessions++;
-    evtimer_add(s->starter, &(struct timeval){0});
+    evtimer_add(s->timer, &(struct timeval){0});
     return s;
 }
 

@@ -11,6 +11,7 @@
 #include "delivery/stuff.h"
 #include "delivery/tlsreport.h"
 
+#define ATTEMPTS_MOST 2              /* of one session at a time */
 #define SESSION_WORDS ((size_t)1200) /* the longest reason */
 
 enum session_phase {
@@ -40,16 +41,18 @@ struct transaction {
     size_t recipient; /* RCPT: whose reply is waited for */
     size_t left;      /* replies to RCPT that are to come */
     size_t accepted;
+    bool put_off;       /* recipients were refused for the address that we come from: they will be tried over the other family */
     size_t open_before; /* undecided recipients at its start */
     struct stuff stuff;
     uint64_t sent; /* octets of the body that were read */
 };
 
-/* A connection that is being made to an address of the session's. What must be said before the host can speak is said here: the session gets the stream
+/* A connection that is being made to an address of the session's host. What must be said before the host can speak is said here: the session gets the stream
  * when the greeting is what comes next. */
 struct attempt {
     struct session *session;
     size_t at;             /* in its hosts */
+    uint64_t begun;        /* milliseconds of the monotonic clock */
     struct stream *stream; /* NULL: none is under way */
 };
 
@@ -58,7 +61,7 @@ struct session {
     struct session *next_idle;   /* of its site */
     struct site *site;           /* NULL in QUIT */
     struct stream *stream;       /* NULL until the connection is there */
-    struct attempt attempt;
+    struct attempt attempts[ATTEMPTS_MOST];
     enum session_phase phase;
     bool opening;        /* counted in site->opening */
     bool plain_only;     /* STARTTLS failed at this address */
@@ -73,9 +76,11 @@ struct session {
     uint32_t question; /* to dns */
     uint32_t sts_question;
     struct security_sts sts;
-    struct event *starter;
+    struct event *timer; /* RESOLVING: to begin at all; CONNECTING: the next address begins */
     struct hosts hosts;
     size_t at;      /* the address in use */
+    int averse;     /* the address family that was refused; 0: none */
+    bool strict;    /* ... for good: no address of it is tried again */
     char peer[380]; /* "mx.example[192.0.2.1]", for replies; with the port: session_add_peer() */
     struct extensions extensions;
     struct reply reply;
@@ -99,9 +104,9 @@ void session_drop(struct session *); /* closes the connection; the session is go
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);
 
-const struct host *session_host(const struct session *); /* the address in use */
-void session_stop_opening(struct session *);             /* its site no longer counts on it for a job that waits */
-void session_release(struct session *);                  /* closes and frees it, when its handlers have returned; no job is left */
+struct host *session_host(const struct session *); /* the address in use */
+void session_stop_opening(struct session *);       /* its site no longer counts on it for a job that waits */
+void session_release(struct session *);            /* closes and frees it, when its handlers have returned; no job is left */
 
 void session_enter(struct session *); /* around what happens in an event: a session that is released stays till the end */
 void session_leave(struct session *);
@@ -109,17 +114,26 @@ void session_connected(struct session *, struct stream *); /* the stream becomes
 
 /* connect.c */
 void session_connect(struct session *); /* to the address in use, or once more */
+void connect_more(struct session *);    /* nobody has answered for a while: the next address joins the race */
 void connect_stop(struct session *);    /* what is under way is closed */
 
 /* attempt.c */
 void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
-void session_not_connected(struct session *, const char *why);
+void session_say_not_connected(const struct session *, const char *why, struct buf *words);
 void session_resolve(struct session *); /* asks for the next hop's addresses, and connects to the first */
 /* This address is of no use (any more): the next one gets its turn, or, if a recipient is decided already, the rest is deferred. */
 void session_trouble(struct session *, const char *status, bool site_failed, struct span words);
 __attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* The same, when nothing but another host will help: after the last one, the end of the job, unless one before may do later. */
 void session_unfit(struct session *, const char *status, struct span words);
+bool session_has_next(const struct session *); /* another address is left */
+void session_refused_family(struct session *); /* other addresses of this family are the last that are tried, here and in later sessions */
+/* The reply that was just read is a 5xx to a job that has not been tried over both families, it blames the address that we come from, and the next hop has addresses of the
+ * other family. */
+bool session_may_change_family(const struct session *);
+/* The connection ends here; the job goes on, with those of its recipients that are undecided, at an address of the other family. A reply there is the last word;
+ * if there comes none, the refusals that were put off stand. */
+void session_change_family(struct session *);
 /* The end of the session, and of the job that is its own or of one that waits: no address will help. */
 void session_give_up(struct session *, enum verdict, const char *status, bool site_failed, struct span words);
 
@@ -150,8 +164,11 @@ const char *lmtp_advice(const char *why); /* what to do when a socket can't be c
 size_t portion_choose(struct session *); /* marks the recipients of the next transaction; how many, 0: this session may have none of them */
 size_t portion_next(const struct job *, size_t i); /* the next of them from `i` on that is undecided; the job's count: none */
 bool portion_needs_utf8(const struct job *);       /* the message does, or one of its recipients */
+bool portion_lacks_utf8(const struct session *, size_t recipient); /* it is undecided, and this host can't take it as it has no SMTPUTF8 */
 void portion_decide_rest(struct job *, enum verdict, const char *status, struct span words);
-void portion_over(struct session *, bool site_failed); /* all of them are decided: so is the job, or it goes on with the others */
+void portion_put_off_rest(struct job *, const char *status, struct span words);
+/* All of them are decided, or put off: so is the job, or it goes on with the others. False: it goes on in this session, at another address. */
+bool portion_over(struct session *, bool site_failed);
 
 /* body.c */
 /* Finds out what has to be done so that the host can take the message. False: it can't be read, and the session is over. */

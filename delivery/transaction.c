@@ -183,14 +183,52 @@ static bool deadline_refused(const struct session *s, struct buf *words)
 }
 
 /* RFC 6531 3.2: it gets no address beyond ASCII, and no such header. A recipient in ASCII has no part in what another needs. */
+static void say_lacks_utf8(const struct session *s, struct buf *words)
+{
+    buf_printf(words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
+}
+
+static bool lacks_binary(const struct session *s)
+{
+    return s->job->binary && needs_conversion(s) && !will_be_converted(s->job);
+}
+
+static void say_lacks_binary(const struct session *s, struct buf *words)
+{
+    buf_printf(words, "BINARYMIME is required, but was not offered by host %s, and the message is too broken to be converted", s->peer);
+}
+
+static bool all_lack_utf8(const struct session *s)
+{
+    for (size_t i = 0; i < s->job->count; i++)
+        if (!s->job->recipients[i].verdict && !portion_lacks_utf8(s, i))
+            return false;
+    return true;
+}
+
+/* A host that can't take the message is left for the next one, which may; before that it gets it for the recipients that it can take. True: it was left. */
+static bool left_as_unfit(struct session *s)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    bool utf8 = all_lack_utf8(s), unfit = session_has_next(s) && (utf8 || lacks_binary(s));
+    if (utf8)
+        say_lacks_utf8(s, &words);
+    else
+        say_lacks_binary(s, &words);
+    if (unfit)
+        session_unfit(s, utf8 ? "5.6.7" : "5.6.3", buf_span(&words));
+    buf_free(&words);
+    return unfit;
+}
+
+/* Not for good if a host before this one, which could not be had, may take it. */
 static void refuse_utf8(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
-    struct job *j = s->job;
-    buf_printf(&words, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
-    for (size_t i = 0; i < j->count; i++)
-        if (!j->recipients[i].verdict && (j->needs_utf8 || !span_is_ascii(j->recipients[i].address)))
-            job_decide(j, i, VERDICT_FAILED, "5.6.7", buf_span(&words));
+    say_lacks_utf8(s, &words);
+    for (size_t i = 0; i < s->job->count; i++)
+        if (portion_lacks_utf8(s, i))
+            job_decide(s->job, i, s->hopeful ? VERDICT_DEFERRED : VERDICT_FAILED, s->hopeful ? "4.6.7" : "5.6.7", buf_span(&words));
     buf_free(&words);
 }
 
@@ -199,12 +237,11 @@ static bool refused_here(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     struct job *j = s->job;
-    if (!offers(s, EXTENSION_SMTPUTF8))
+    if (!session_has_next(s))
         refuse_utf8(s);
-    if (j->binary && needs_conversion(s) && !will_be_converted(j)) {
-        buf_printf(&words, "BINARYMIME is required, but was not offered by host %s, and the message is too broken to be converted",
-                   s->peer);
-        job_decide_rest(j, VERDICT_FAILED, "5.6.3", buf_span(&words));
+    if (lacks_binary(s)) {
+        say_lacks_binary(s, &words);
+        job_decide_rest(j, s->hopeful ? VERDICT_DEFERRED : VERDICT_FAILED, s->hopeful ? "4.6.3" : "5.6.3", buf_span(&words));
     } else if (s->extensions.size_limit && j->size > s->extensions.size_limit) {
         buf_printf(&words, "message size %" PRIu64 " exceeds size limit %" PRIu64 " of host %s", j->size, s->extensions.size_limit,
                    s->peer);
@@ -226,7 +263,8 @@ void transaction_begin(struct session *s)
     if (s->extensions.limits.transactions && s->messages_most > s->extensions.limits.transactions)
         s->messages_most = s->extensions.limits.transactions;
     bool convert = needs_conversion(s);
-    if (convert && !body_survey(s))
+    *t = (struct transaction){.open_before = j->undecided};
+    if ((convert && !body_survey(s)) || left_as_unfit(s))
         return;
     if (refused_here(s)) {
         session_finish_job(s, false);
@@ -290,15 +328,30 @@ bool transaction_refusal(const struct session *s, const char *in_reply_to, char 
     return final;
 }
 
-/* All that are undecided: refused by this reply. */
-static void refuse_rest(struct session *s, const char *in_reply_to)
+static void log_put_off(const struct session *s, struct span why)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS + 64);
+    buf_add_span(&words, why);
+    buf_add_text(&words, session_host(s)->address.ss_family == AF_INET6 ? "; once more over IPv4" : "; once more over IPv6");
+    session_log(s, buf_span(&words));
+    buf_free(&words);
+}
+
+/* All that are undecided: refused by this reply. False: they are tried at another address now. */
+static bool refuse_rest(struct session *s, const char *in_reply_to)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
-    bool final = transaction_refusal(s, in_reply_to, status, &words);
-    portion_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
-    portion_over(s, false);
+    bool final = transaction_refusal(s, in_reply_to, status, &words), put_off = session_may_change_family(s);
+    if (put_off) {
+        log_put_off(s, buf_span(&words));
+        portion_put_off_rest(s->job, status, buf_span(&words));
+        session_change_family(s);
+    } else {
+        portion_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    }
     buf_free(&words);
+    return !put_off && portion_over(s, false);
 }
 
 /* Nobody gets the message, and the server still has our MAIL. */
@@ -316,7 +369,8 @@ static void mail_reply(struct session *s)
     }
     if (class_of(s) != 2) {
         t->mail_refused = true;
-        refuse_rest(s, "MAIL FROM command");
+        if (!refuse_rest(s, "MAIL FROM command"))
+            return;
     }
     if (t->pipelined) {
         await_rcpt(s);
@@ -335,10 +389,18 @@ static void refuse_recipient(struct session *s)
     bool too_many = s->reply.code == 552 && !s->site->lmtp;
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
+    struct transaction *t = &s->transaction;
     bool final = class_of(s) == 5 && !too_many;
     session_words(s, "RCPT TO command", &words);
     reply_status(&s->reply, final ? '5' : '4', too_many, status);
-    job_decide(s->job, s->transaction.recipient, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    if (final && session_may_change_family(s)) {
+        log_put_off(s, buf_span(&words));
+        job_put_off(s->job, t->recipient, status, buf_span(&words));
+        s->job->recipients[t->recipient].chosen = false;
+        t->put_off = true;
+    } else {
+        job_decide(s->job, t->recipient, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
+    }
     buf_free(&words);
 }
 
@@ -357,8 +419,8 @@ static void judge_recipient(struct session *s)
 static void after_last_recipient(struct session *s)
 {
     struct transaction *t = &s->transaction;
-    if (s->job && portion_next(s->job, 0) == s->job->count)
-        portion_over(s, false);
+    if (s->job && portion_next(s->job, 0) == s->job->count && !portion_over(s, false))
+        return;
     bool data_said = t->pipelined && !t->bdat;
     if (!data_said && (t->accepted == 0 || !s->job)) { /* not s->job: it refused MAIL, and takes recipients */
         reset(s);
@@ -412,8 +474,8 @@ static void data_reply(struct session *s)
         else
             session_drop(s);
     } else {
-        if (s->job)
-            refuse_rest(s, "DATA command");
+        if (s->job && !refuse_rest(s, "DATA command"))
+            return;
         if (t->mail_refused)
             session_ready(s);
         else
@@ -448,8 +510,8 @@ static void early_reply(struct session *s)
     }
     if (without_bdat(s))
         return;
-    refuse_rest(s, s->transaction.bdat ? "BDAT command" : "a part of the message");
-    session_drop(s);
+    if (refuse_rest(s, s->transaction.bdat ? "BDAT command" : "a part of the message"))
+        session_drop(s);
 }
 
 /* An LMTP server that does not report delivers by itself.
@@ -464,15 +526,15 @@ enum verdict transaction_verdict(const struct session *s)
     return offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED;
 }
 
-static void relayed(struct session *s)
+static bool relayed(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     char status[STATUS_MAX];
     reply_text(&s->reply, &words);
     reply_status(&s->reply, '2', false, status);
     portion_decide_rest(s->job, transaction_verdict(s), status, buf_span(&words));
-    portion_over(s, false);
     buf_free(&words);
+    return portion_over(s, false);
 }
 
 static void end_reply(struct session *s)
@@ -480,17 +542,16 @@ static void end_reply(struct session *s)
     if (!s->job) {
         session_ready(s);
     } else if (class_of(s) == 2) {
-        relayed(s);
-        session_ready(s);
+        if (relayed(s))
+            session_ready(s);
     } else if (class_of(s) == 3) {
         transaction_lost(s, "meaningless reply from", "");
     } else if (s->transaction.bdat) {
         if (without_bdat(s))
             return;
-        refuse_rest(s, "BDAT command");
-        reset(s); /* RFC 3030 2: what is left of the transaction is not known */
-    } else {
-        refuse_rest(s, "end of DATA command");
+        if (refuse_rest(s, "BDAT command"))
+            reset(s); /* RFC 3030 2: what is left of the transaction is not known */
+    } else if (refuse_rest(s, "end of DATA command")) {
         session_ready(s);
     }
 }
@@ -515,7 +576,7 @@ static const char *command_of(enum session_phase phase)
 
 void transaction_reply(struct session *s)
 {
-    bool lmtp = s->site && s->site->lmtp;
+    bool lmtp = s->site->lmtp;
     if (s->reply.code == 421 && !(lmtp && s->phase == SESSION_END)) { /* there it is one recipient's */
         hangs_up(s, command_of(s->phase));
         return;
@@ -569,6 +630,9 @@ static void lost_after_dot(struct session *s, const char *how, const char *why)
     buf_printf(&words, "%s %s after the end of the message was sent%s: it may have been taken, and be delivered twice", how, s->peer, why);
     session_log(s, buf_span(&words));
     portion_decide_rest(s->job, VERDICT_DEFERRED, "4.4.2", buf_span(&words));
+    if (s->transaction.put_off)
+        job_decide_rest(s->job, VERDICT_DEFERRED, "4.7.25",
+                        SPAN_LITERAL("refused for the address that it came from; it will be tried over another"));
     portion_over(s, !decided);
     session_drop(s);
     buf_free(&words);

@@ -263,8 +263,8 @@ class Session:
 
 
 class Server:
-    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, **script):
-        """`certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`."""
+    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, listener=None, **script):
+        """`listener`: instead of one for address and port. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`."""
         self.script = dict(script.pop("steps", {}), **script)
         self.name, self.extensions, self.times = name, extensions, {}
         self.sessions, self.messages, self.received, self.cut_off = [], [], [], []
@@ -272,7 +272,7 @@ class Server:
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = self.listen(address, port)
+        self.listener = listener or self.listen(address, port)
         self.closing = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()

@@ -1,10 +1,14 @@
 """Two network namespaces joined by a cable: `near` (where Postino runs) and `far` (a name server and next hosts), with addresses that no real network has
 (RFC 5737, RFC 3849). Both are made for one test and removed after it."""
+import ctypes
 import os
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 NEAR, NAME_SERVER = "192.0.2.1", "192.0.2.53"
@@ -16,6 +20,76 @@ def run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise AssertionError("%s: %s" % (" ".join(command), done.stderr.strip()))
+
+
+CLONE_NEWNET = 0x40000000
+ETHERTYPES = {0x0800: socket.AF_INET, 0x86DD: socket.AF_INET6}
+
+
+def inside(name, call):
+    """What call() returns, from a thread that is in that namespace: a socket that it makes stays there."""
+    result = []
+
+    def run():
+        try:
+            with open("/run/netns/" + name) as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            result.append(call())
+        except BaseException as error:  # raised again where somebody sees it
+            result.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], BaseException):
+        raise result[0]
+    return result[0]
+
+
+def first_segment(frame):
+    """(destination, source port) of a frame that asks for a TCP connection, or None."""
+    family = ETHERTYPES.get(struct.unpack("!H", frame[12:14])[0])
+    if family is None:
+        return None
+    packet = frame[14:]
+    header = (packet[0] & 15) * 4 if family == socket.AF_INET else 40
+    if packet[9 if family == socket.AF_INET else 6] != socket.IPPROTO_TCP or packet[header + 13] & 0x12 != 0x02:
+        return None
+    destination = packet[16:20] if family == socket.AF_INET else packet[24:40]
+    return socket.inet_ntop(family, destination), struct.unpack("!H", packet[header : header + 2])[0]
+
+
+class Attempts:
+    """The TCP connections that are asked for on a cable, as they come by: (address, seconds since clear()). A segment that is sent again is no new one."""
+
+    def __init__(self, where):
+        self.sock = inside(where, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+        self.sock.bind(("cable", 3))
+        self.sock.settimeout(0.1)
+        self.closing = False
+        self.clear()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def clear(self):
+        self.began, self.list, self.seen = time.monotonic(), [], set()
+
+    def run(self):
+        while not self.closing:
+            try:
+                frame, link = self.sock.recvfrom(2048)
+            except TimeoutError:
+                continue
+            found = first_segment(frame) if link[2] != socket.PACKET_OUTGOING else None
+            if found and found not in self.seen:
+                self.seen.add(found)
+                self.list.append((found[0], time.monotonic() - self.began))
+
+    def close(self):
+        self.closing = True
+        self.thread.join()
+        self.sock.close()
 
 
 class Network:
@@ -58,6 +132,16 @@ class Network:
         for name in (self.near, self.far):
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def listen(self, address, port):
+        """A TCP listener at the far end."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return inside(self.far, lambda: socket.create_server((address, port), family=family, backlog=1000))
+
+    def silence(self, address, silent=True):
+        """What near sends to that address gets lost, without a word; or no longer."""
+        words = ["lladdr", "02:00:00:00:00:99", "dev", "cable", "nud", "permanent"] if silent else ["dev", "cable"]
+        run("ip", "-n", self.near, "neighbour", "replace" if silent else "delete", address, *words)
 
     def start(self, *command, where=None, **more):
         process = subprocess.Popen(["ip", "netns", "exec", where or self.far] + list(command), stdin=subprocess.DEVNULL, **more)

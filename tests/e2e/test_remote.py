@@ -70,10 +70,10 @@ class Policies:
 
 
 class Remote(Driven):
-    def __init__(self, settings="", rest=""):
+    def __init__(self, settings="", rest="", where=()):
         self.port = host.free_port()
         text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, TIMES if "_timeout" not in settings else "", settings, rest)
-        super().__init__("remote", text, edges=("qmgr", "dns", "sts"))
+        super().__init__("remote", text, edges=("qmgr", "dns", "sts"), where=where)
         self.policies = Policies(self.edges["sts"])
         self.names = Names(self.edges["dns"])
         self.names.table["a.example"] = "127.0.0.2"
