@@ -79,5 +79,9 @@ int sandbox_confine(int directory, const char *path, struct error *);
 extern const char *const sandbox_programs[];
 /* The user of a program: `users` in the configuration is a prefix ("postino-") or a first number ("64500"). -1: no such user. */
 int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid, struct error *);
+/* For who listens on a socket that all of the host may connect to: a program of ours that was taken over must not. To be called before the
+ * sandbox, and not where all have one user. sts is not barred: it may have mail to send. */
+void sandbox_bar_programs(const char *users);
+bool sandbox_is_barred(uid_t uid);
 
 #endif

@@ -139,3 +139,28 @@ int sandbox_user(const char *users, const char *program, uid_t *uid, gid_t *gid,
     *gid = user->pw_gid;
     return 0;
 }
+
+/* ---- who is not served ----------------------------------------------------------------------------------------------------------- */
+
+#define BARRED_MOST 32
+
+static uid_t barred[BARRED_MOST];
+static size_t barred_count;
+
+void sandbox_bar_programs(const char *users)
+{
+    struct error ignored;
+    gid_t gid;
+    barred_count = 0;
+    for (size_t i = 0; sandbox_programs[i] && barred_count < BARRED_MOST; i++)
+        if (strcmp(sandbox_programs[i], "sts") != 0 && sandbox_user(users, sandbox_programs[i], &barred[barred_count], &gid, &ignored) == 0)
+            barred_count++;
+}
+
+bool sandbox_is_barred(uid_t uid)
+{
+    for (size_t i = 0; i < barred_count; i++)
+        if (barred[i] == uid)
+            return true;
+    return false;
+}

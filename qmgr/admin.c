@@ -288,7 +288,8 @@ static void on_accept(evutil_socket_t listener, short what, void *arg)
     int fd = accept4((int)listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0)
         return;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && has_place(who.uid, is_admin(who.uid)))
+    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && !sandbox_is_barred(who.uid);
+    if (known && has_place(who.uid, is_admin(who.uid)))
         add_client(fd, who.uid);
     else
         close(fd);

@@ -329,6 +329,8 @@ static void over(struct delivery *d, const struct message_result *r)
     enum job_end end = JOB_UNKNOWN;
     struct outcome worst = {.status = SPAN_LITERAL("4.4.1"), .reply = SPAN_LITERAL("the site does not answer")};
     struct site *site = d->job.site;
+    if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
+        due = now + SCHEDULE_NEAR;
     if (r)
         end = apply_result(d, r, due, &worst);
     else

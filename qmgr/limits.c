@@ -20,6 +20,11 @@ static bool is_of_hosts(struct span name)
     return begins(name, SMTP) || begins(name, LMTP);
 }
 
+bool limits_is_socket(struct span name)
+{
+    return begins(name, SPAN_LITERAL("lmtp:unix:"));
+}
+
 static struct span until(struct span s, char end)
 {
     const char *p = s.n ? memchr(s.p, end, s.n) : NULL;
@@ -29,7 +34,7 @@ static struct span until(struct span s, char end)
 struct span limits_hosts(struct span name)
 {
     static const struct span ipv6 = SPAN_LITERAL("IPv6:");
-    if (!is_of_hosts(name) || begins(name, SPAN_LITERAL("lmtp:unix:")))
+    if (!is_of_hosts(name) || limits_is_socket(name))
         return (struct span){0};
     struct span hosts = until(span_make(name.p + SMTP.n, name.n - SMTP.n), ' ');
     if (hosts.n == 0 || hosts.p[0] != '[')

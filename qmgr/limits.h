@@ -29,6 +29,7 @@ bool limits_in_line(const struct settings *, const struct record_recipient *, st
 /* The title of the route whose line that is; empty: of none. */
 struct span limits_line_of(struct span name);
 
+bool limits_is_socket(struct span name); /* of this host */
 /* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
 struct span limits_hosts(struct span name);
 /* Whether all hosts of a site's name are `at` or below it (ASCII case-insensitive); an address is only itself. */

@@ -37,6 +37,8 @@ static int prepare(const struct settings *s, struct error *error)
     if (spool_lock(directory, SPOOL_LOCK_ALONE, error) != 0)
         return -1;
     admin_resolve(s);
+    if (!program_unprivileged())
+        sandbox_bar_programs(s->users);
     return 0;
 }
 

@@ -74,6 +74,9 @@ struct site *schedule_site(struct schedule *, struct span name, unsigned most);
 struct site *schedule_find_site(const struct schedule *, struct span name); /* NULL: there is none */
 /* No more than so many jobs a minute go out to it, and what one second brings (rounded up) at once; 0: no limit. */
 void schedule_site_rate(struct schedule *, struct site *, unsigned a_minute);
+/* It is on this host: dead, it is probed every SCHEDULE_NEAR seconds at least, as somebody is about to start it anew. */
+void schedule_site_near(struct site *);
+#define SCHEDULE_NEAR ((uint64_t)60)
 struct span schedule_site_name(const struct site *);
 bool schedule_site_dead(const struct site *);
 

@@ -35,6 +35,7 @@ struct site {
     uint16_t name_length;
     uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */
     bool runnable, timed;
+    bool near; /* of this host */
     uint8_t ring; /* if runnable */
     char name[];
 };

@@ -103,7 +103,14 @@ void site_leave(struct schedule *s, struct site *site)
 void site_die(struct schedule *s, struct site *site)
 {
     uint64_t delay = retry_doubled(s->probe_first, site->window.probes, s->probe_most);
+    if (site->near && delay > SCHEDULE_NEAR)
+        delay = SCHEDULE_NEAR;
     site_timer(s, site, s->now + retry_jitter(&s->random, delay));
+}
+
+void schedule_site_near(struct site *site)
+{
+    site->near = true;
 }
 
 void site_probe(struct schedule *s, struct site *site)

@@ -119,6 +119,8 @@ struct site *site_limited(struct span name)
     struct limits l = limits_of_site(queue.settings, name);
     struct site *site = schedule_site(queue.schedule, name, l.sessions);
     schedule_site_rate(queue.schedule, site, l.rate);
+    if (limits_is_socket(name))
+        schedule_site_near(site);
     return site;
 }
 

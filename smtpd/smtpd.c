@@ -57,6 +57,11 @@ static void accept_local(const struct settings_listener *settings, int fd)
         close(fd);
         return;
     }
+    if (!settings && sandbox_is_barred(peer.uid)) { /* submit */
+        log_error("submit: uid %u, a program of Postino's that has no mail to send, is not served; look into what became of it", peer.uid);
+        close(fd);
+        return;
+    }
     session_accept_local(&server, settings, fd, peer.uid);
 }
 
@@ -257,6 +262,8 @@ static int prepare(const struct settings *settings, struct error *error)
 {
     if (check_files(settings, error) != 0)
         return -1;
+    if (!program_unprivileged())
+        sandbox_bar_programs(settings->users);
     server.clients = clients_new();
     return tls_open(settings, &server.tls, error);
 }

@@ -163,6 +163,30 @@ static void dead_site_has_one_probe_at_growing_delays(void **state)
     schedule_free(s);
 }
 
+/* Somebody is about to start it anew. */
+static void a_dead_site_of_this_host_is_probed_each_minute(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 4);
+    schedule_probing(s, 300, 14400);
+    struct job *job = job_new(1);
+    struct site *site = schedule_site(s, name_of("here"), 1);
+    schedule_add(s, job, site, name_of("f"), START);
+    schedule_site_near(site);
+    uint64_t now = START;
+    for (int probe = 0; probe < 10; probe++) {
+        assert_ptr_equal(schedule_next(s, now), job);
+        schedule_done(s, job, JOB_SITE_FAILURE, now);
+        assert_true(schedule_site_dead(site));
+        schedule_add(s, job, site, name_of("f"), now);
+        assert_null(schedule_next(s, now + SCHEDULE_NEAR * 9 / 10 - 1));
+        now += SCHEDULE_NEAR + SCHEDULE_NEAR / 10;
+    }
+    schedule_remove(s, job);
+    free(job);
+    schedule_free(s);
+}
+
 static void a_dead_site_does_not_hold_up_another(void **state)
 {
     (void)state;
@@ -552,6 +576,7 @@ int main(void)
         cmocka_unit_test(flows_share_by_recipients_not_by_messages),
         cmocka_unit_test(window_grows_to_its_most_and_halves),
         cmocka_unit_test(dead_site_has_one_probe_at_growing_delays),
+        cmocka_unit_test(a_dead_site_of_this_host_is_probed_each_minute),
         cmocka_unit_test(a_dead_site_does_not_hold_up_another),
         cmocka_unit_test(waiting_jobs_become_ready_when_due_and_sites_are_forgotten),
         cmocka_unit_test(ready_jobs_of_a_site_can_be_walked_and_removed),

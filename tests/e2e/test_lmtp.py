@@ -1,0 +1,246 @@
+"""Mail that Postino hands to servers of LMTP: Debian's Dovecot, on a socket and on a port; another Postino's listener; one that is down, closed, or started anew."""
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+from dovecot_lmtp import DovecotLmtp, delivered
+from host import DOMAIN, FIRST_UID, MAIL_UID, Host, corpus, free_port, wait_for, without_trace
+from hostile_lmtp import LmtpServer
+
+BOX, SENDER = "dovecot.example", "alice@" + DOMAIN
+HAS_DOVECOT = os.path.exists("/usr/lib/dovecot/lmtp") and os.geteuid() == 0
+LMTP_UID = FIRST_UID + 9
+
+
+def at(name, domain=BOX):
+    return "%s@%s" % (name, domain)
+
+
+class Base(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        os.chmod(self.directory, 0o755)
+        self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def path(self, *names):
+        return os.path.join(self.directory, *names)
+
+    def host(self, deliver=None, boxes=(), settings="", routes=None, more=None):
+        """A Postino whose domain BOX is delivered by LMTP, to `boxes`."""
+        with open(self.path("boxes"), "w", encoding="ascii") as f:
+            f.write("".join("%s x\n" % box for box in boxes))
+        host = Host(settings="queue { retry_first = \"1s\" retry_most = \"2s\" }\n" + settings, routes=routes)
+        self.assertEqual(host.tool("postino", "map", "hash:" + self.path("boxes")).returncode, 0)
+        domains = {DOMAIN: "mailboxes = \"hash:%s\" directory = \"%s\" owner = \"%d\"" % (host.path("mailboxes"), host.path("mail"), MAIL_UID)}
+        if deliver:
+            domains[BOX] = "mailboxes = \"hash:%s\" deliver = \"%s\"" % (self.path("boxes"), deliver)
+        domains.update(more or {})
+        self.configured = dict(settings="queue { retry_first = \"1s\" retry_most = \"2s\" }\n" + settings, routes=routes, domains=domains)
+        host.configure(**self.configured)
+        return host
+
+    def send(self, host, recipients, text=b"Subject: x\r\n\r\nhello\r\n", sender=SENDER):
+        with host.smtp() as client:
+            return client.sendmail(sender, recipients, text)
+
+
+@unittest.skipUnless(HAS_DOVECOT, "takes root, and Dovecot's LMTP server (dovecot-lmtpd)")
+class RealDovecot(Base):
+    def dovecot(self, users, **more):
+        return DovecotLmtp(self.path("dovecot"), users, **more)
+
+    def bytes_for_bytes(self, deliver_of):
+        dovecot = self.dovecot([at("alice")])
+        with dovecot, self.host(deliver_of(dovecot), [at("alice")]) as host:
+            sent = []
+            with host.smtp() as client:
+                for number, (_, text) in enumerate(corpus()):
+                    text = b"X-Number: %d\r\n" % number + text
+                    client.sendmail(SENDER, [at("alice")], text)
+                    sent.append(text.replace(b"\r\n", b"\n"))
+            host.wait(lambda: len(dovecot.messages(at("alice"))) >= len(sent), 60)
+            host.wait(host.queue_is_empty)
+            got = dovecot.messages(at("alice"))
+        self.assertEqual(len(got), len(sent))
+        texts = {}
+        for message in got:
+            text = without_trace(delivered(message, SENDER, at("alice")), mailbox=False)
+            texts[int(re.match(rb"X-Number: (\d+)\n", text).group(1))] = text
+        self.assertEqual(len(texts), len(sent))
+        for number, text in enumerate(sent):
+            self.assertEqual(texts[number], text, number)
+
+    def test_byte_for_byte_over_a_socket(self):
+        self.bytes_for_bytes(lambda dovecot: "lmtp:unix:" + dovecot.socket)
+
+    def test_byte_for_byte_over_the_network(self):
+        self.bytes_for_bytes(lambda dovecot: "lmtp:[127.0.0.1]:%d" % dovecot.port)
+
+    def replies(self, **more):
+        """One has it, one is full, one Dovecot doesn't know: a result for each, and one report for both."""
+        users = [at("alice"), at("full")]
+        dovecot = self.dovecot(users, full=[at("full")], **more)
+        with dovecot, self.host("lmtp:unix:" + dovecot.socket, users + [at("nobody")]) as host:
+            self.send(host, [at("alice"), at("full"), at("nobody")], b"Subject: three\r\n\r\n" + b"x" * 70 + b"\r\n")
+            host.wait(lambda: dovecot.messages(at("alice")) and host.messages("alice"))
+            host.wait(host.queue_is_empty)
+            [report] = host.messages("alice")
+            self.assertEqual((len(dovecot.messages(at("alice"))), dovecot.messages(at("full"))), (1, []))
+            host.wait_log(r"to=<alice@dovecot.example> .*relay=\"?mx.local.example\[%s\]\"? .*dsn=2\.\d\.\d status=sent" % re.escape(dovecot.socket))
+        for pattern in (rb"Final-Recipient: rfc822; ?full@dovecot.example\r?\n[\s\S]*?Status: 5.2.2", rb"Final-Recipient: rfc822; ?nobody@dovecot.example\r?\n[\s\S]*?Status: 5.1.1",
+                        rb"Quota exceeded", rb"Remote-MTA: dns; ?mx.local.example"):
+            self.assertRegex(report, pattern)
+        self.assertNotIn(b"Final-Recipient: rfc822; alice@", report)
+
+    def test_each_recipient_has_its_own_reply(self):
+        self.replies()
+
+    def test_a_full_mailbox_at_rcpt(self):
+        self.replies(settings="lmtp_rcpt_check_quota = yes")
+
+    def test_thousands_of_recipients(self):
+        users = [at("r%d" % i) for i in range(3000)]
+        dovecot = self.dovecot(users)
+        with dovecot, self.host("lmtp:unix:" + dovecot.socket, ["@" + BOX], settings="limit { recipients = 10000 }") as host:
+            self.assertEqual(self.send(host, users + [at("nobody")]), {})
+            host.wait(host.queue_is_empty, 120)
+            self.assertEqual([u for u in users if len(dovecot.messages(u)) != 1], [])
+            [report] = host.messages("alice")
+            self.assertIn(b"nobody@dovecot.example", report)
+
+    def test_dovecot_is_started_anew_under_mail(self):
+        """Everything arrives; twice at most what the log says may."""
+        dovecot = self.dovecot([at("alice"), at("bob")])
+        with dovecot, self.host("lmtp:unix:" + dovecot.socket, [at("alice"), at("bob")]) as host:
+            for number in range(240):
+                if number == 60:
+                    dovecot.stop()
+                elif number == 160:
+                    dovecot.kill()
+                elif number in (110, 200):
+                    host.wait_log("connect to socket")
+                    dovecot.start()
+                self.send(host, [at("alice"), at("bob")], b"Subject: %d\r\n\r\nx\r\n" % number)
+            host.wait(host.queue_is_empty, 90)
+            host.wait_log(r"connect to socket %s: (No such file|Connection refused)" % re.escape(dovecot.socket))
+            unsure = host.log().count("delivered twice")
+            for user in (at("alice"), at("bob")):
+                subjects = [int(re.search(rb"\nSubject: (\d+)\n", m).group(1)) for m in dovecot.messages(user)]
+                self.assertEqual(set(subjects), set(range(240)))
+                self.assertLessEqual(len(subjects) - 240, unsure)
+            self.assertEqual(host.messages("alice"), [])
+
+    def test_a_socket_that_may_not_be_used(self):
+        dovecot = self.dovecot([at("alice")], mode="0600")
+        with dovecot, self.host("lmtp:unix:" + dovecot.socket, [at("alice")]) as host:
+            self.send(host, [at("alice")])
+            host.wait_log(r"connect to socket %s: Permission denied; let the user postino-lmtp connect to it" % re.escape(dovecot.socket))
+            self.assertIn("Permission denied", host.queue())
+            os.chown(dovecot.socket, LMTP_UID, LMTP_UID)
+            host.wait(lambda: dovecot.messages(at("alice")))
+            os.chmod(self.path("dovecot"), 0o700)  # nobody finds it
+            self.send(host, [at("alice")])
+            host.wait_log(r"Permission denied", 5)
+            time.sleep(0.5)
+            self.assertEqual(len(dovecot.messages(at("alice"))), 1)
+            os.chmod(self.path("dovecot"), 0o755)
+            host.wait(lambda: len(dovecot.messages(at("alice"))) == 2)
+
+    def test_users_of_the_host(self):
+        """mailboxes = system: aliases and users are looked at here, mailboxes are Dovecot's."""
+        dovecot = self.dovecot(["daemon@sys.example"])
+        with dovecot, self.host(more={"sys.example": "deliver = \"lmtp:unix:%s\"" % dovecot.socket}) as host:
+            with host.smtp() as client:
+                client.ehlo()
+                client.mail(SENDER)
+                self.assertEqual(client.rcpt("no-such-user@sys.example")[0], 550)
+            for recipient in ("daemon@sys.example", "daemon+tag@sys.example"):
+                self.send(host, [recipient])
+            host.wait(lambda: len(dovecot.messages("daemon@sys.example")) == 2)
+            self.assertEqual(sorted(re.search(rb"Delivered-To: <?([^\s>]+)", m).group(1) for m in dovecot.messages("daemon@sys.example")),
+                             [b"daemon+tag@sys.example", b"daemon@sys.example"])
+
+
+class Servers(Base):
+    def test_by_route(self):
+        """A route of lmtp: is for a domain that is none of ours; tls and limits are the route's."""
+        port = free_port()
+        with LmtpServer("127.0.0.2", port) as server, LmtpServer(self.path("lmtp")) as other:
+            routes = {"net.example": "via = \"lmtp:[127.0.0.2]:%d\" tls = none sessions = 2" % port, "unix.example": "via = \"lmtp:unix:%s\" sessions = 1" % self.path("lmtp")}
+            with self.host(routes=routes) as host:
+                self.send(host, ["a@net.example", "b@net.example", "c@unix.example"])
+                host.wait(lambda: len(server.saved) == 2 and len(other.saved) == 1)
+                sites = host.tool("postino", "sites").stdout
+                self.assertRegex(sites, r"lmtp:\[127\.0\.0\.2\]:%d none route net\.example" % port)
+                self.assertRegex(sites, r"lmtp:unix:%s none route unix\.example" % re.escape(self.path("lmtp")))
+                why = host.tool("postino", "why", "--client", "127.0.0.1", "--to", "c@unix.example").stdout
+                self.assertIn("by lmtp unix:" + self.path("lmtp"), why)
+                site = host.tool("postino", "site", "unix.example").stdout
+                self.assertIn(self.path("lmtp"), site)
+
+    def test_a_reload_with_mail_in_line(self):
+        """At sites of every kind, with and without limits; qmgr does not turn in circles, and all arrives."""
+        routes = {"one.example": "via = \"lmtp:unix:%s\" sessions = 1" % self.path("one"), "two.example": "via = \"lmtp:unix:%s\"" % self.path("two"),
+                  "net.example": "via = \"lmtp:[127.0.0.2]:%d\" tls = none" % free_port()}
+        port = int(routes["net.example"].split("]:")[1].split("\"")[0])
+        with self.host("lmtp:unix:" + self.path("own"), [at("x")], routes=routes) as host:
+            for number in range(5):
+                for recipient in ("a@one.example", "a@two.example", "a@net.example", at("x")):
+                    self.send(host, [recipient])
+            host.wait_log(r"connect to socket %s: No such file" % re.escape(self.path("own")))
+            for limits in ("sessions = 3", "", "sessions = 2 rate = 6000"):
+                new = {k: re.sub(r" sessions = \d+( rate = \d+)?", "", v) + (" " + limits) for k, v in routes.items()}
+                host.configure(**dict(self.configured, routes=new))
+                before = host.log().count("reloaded: generation")
+                host.reload()
+                host.wait(lambda: host.log().count("reloaded: generation") > before, 20)
+                self.assertIn("a@one.example", host.queue())
+            pid = host.pid_of("qmgr")
+            before = self.ticks(pid)
+            time.sleep(1)
+            self.assertLess(self.ticks(pid) - before, 50)
+            with LmtpServer(self.path("one")) as one, LmtpServer(self.path("two")) as two, LmtpServer(self.path("own")) as own, LmtpServer("127.0.0.2", port) as net:
+                host.wait(host.queue_is_empty, 30)
+                self.assertEqual([len(s.saved) for s in (one, two, own, net)], [5] * 4)
+
+    def ticks(self, pid):
+        with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+            words = f.read().rsplit(")", 1)[1].split()
+        return int(words[11]) + int(words[12])
+
+    def test_another_postino(self):
+        """Its LMTP listener on a socket: what its routing says is the result of each recipient at once."""
+        path = self.path("lmtp")
+        listeners = {"lmtp": "protocol = lmtp socket = \"%s\"" % path}
+        with Host(hostname="in.example", listeners=listeners, mailboxes=("alice", "bob")) as inner:
+            os.chmod(path, 0o666)
+            with self.host(routes={}, more={"x.example": "deliver = \"lmtp:unix:%s\" mailboxes = \"hash:%s\"" % (path, self.path("boxes"))}, boxes=["@x.example"]) as host:
+                self.send(host, ["alice@x.example"])
+                host.wait(lambda: host.messages("alice"))  # it does not know x.example: a report
+                self.assertIn(b"Relay access denied", host.messages("alice")[0])
+            with Host(routes={DOMAIN: "lmtp:unix:" + path}, domains={"none.example": ""}) as host:
+                self.send(host, ["alice@" + DOMAIN, "bob@" + DOMAIN, "nobody@" + DOMAIN], sender="s@elsewhere.example")
+                inner.wait(lambda: inner.messages("alice") and inner.messages("bob"))
+                host.wait_log(r"to=<nobody@%s> .*dsn=5\.1\.1 status=bounced" % DOMAIN)
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root")
+    def test_programs_may_not_submit(self):
+        """A postino-lmtp that was taken over could connect to the sockets that are open to all; Postino's own hang up."""
+        with self.host() as host:
+            for name in ("submit", "queue"):
+                for uid, served in ((LMTP_UID, False), (FIRST_UID + 3, False), (65534, True)):
+                    code = "import socket,sys,os\nos.setgroups([]);os.setgid(%d);os.setuid(%d)\ns=socket.socket(socket.AF_UNIX);s.settimeout(1)\ns.connect(%r)\n" % (
+                        uid, uid, host.path("run", name))
+                    code += "try: sys.exit(0 if s.recv(1) == b'' else 1)\nexcept TimeoutError: sys.exit(1)\nexcept ConnectionResetError: sys.exit(0)"
+                    self.assertEqual(subprocess.run(["/usr/bin/python3", "-c", code], check=False).returncode, int(served), (name, uid))
+            host.wait_log("submit: uid %d, a program of Postino's" % LMTP_UID)
+
+
+if __name__ == "__main__":
+    unittest.main()
