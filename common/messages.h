@@ -114,7 +114,8 @@ enum login_verdict {
     LOGIN_SAY = 1,
     LOGIN_DONE,     /* the session is logged in */
     LOGIN_NOT_HERE, /* not at this host; another may do */
-    LOGIN_NOT_NOW   /* at none, for now */
+    LOGIN_NOT_NOW,  /* at none, for now; it is our own fault */
+    LOGIN_REFUSED   /* the same; a host has refused it */
 };
 enum resolve_verdict { RESOLVE_OK = 1, RESOLVE_FAILED /* final: no such domain, null MX */, RESOLVE_DEFERRED };
 

@@ -117,9 +117,9 @@ void check_route_login(const struct check *c, size_t i)
     else if (strncmp(r->via, "lmtp:unix:", 10) == 0)
         report_error(c->report, line, "route \"%s\" leads to a socket of this host, where nobody logs in; take its login out", r->title);
     else if (r->tls <= TLSPOLICY_ENCRYPT && !near && !is_insecure(c->settings, r->login))
-        report_warning(
+        report_error(
             c->report, line,
-            "route \"%s\" logs in where TLS proves nothing: SCRAM alone will be used; write tls = verify, or insecure = yes into "
+            "route \"%s\" logs in where TLS proves nothing: nobody would be told anything; write tls = verify, or insecure = yes into "
             "the login",
             r->title);
 }

@@ -240,3 +240,11 @@ const struct settings_route *settings_route(const struct settings *s, struct spa
             route = settings_route_titled(s, span_make(domain.p + i, domain.n - i));
     return route != NULL ? route : settings_route_titled(s, SPAN_LITERAL("*"));
 }
+
+void settings_route_tls(const struct settings_route *route, struct buf *out)
+{
+    enum tlspolicy policy = route ? (enum tlspolicy)route->tls : TLSPOLICY_DANE;
+    buf_add_text(out, tlspolicy_word(policy));
+    for (size_t i = 0; policy == TLSPOLICY_FINGERPRINT && i < route->fingerprints.n; i++)
+        buf_printf(out, "%s%s", i ? "," : ":", route->fingerprints.v[i]);
+}

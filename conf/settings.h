@@ -173,6 +173,9 @@ const struct settings_route *settings_route_titled(const struct settings *, stru
 /* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
 const struct settings_route *settings_route(const struct settings *, struct span domain);
 
+/* Appends what a route demands of TLS, in the words of common/tlspolicy.h. NULL: what holds where there is none. */
+void settings_route_tls(const struct settings_route *, struct buf *out);
+
 /* The table itself, for the parser, `postino check` and the manual page. */
 enum setting_type { SETTING_NUMBER, SETTING_SIZE, SETTING_TIME, SETTING_FLAG, SETTING_TEXT, SETTING_PATH, SETTING_LIST, SETTING_CHOICE };
 struct setting {

@@ -4,7 +4,6 @@
 #include "common/program.h"
 #include "creds/exchange.h"
 #include "creds/login.h"
-#include "smtpd/base64.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +19,6 @@ struct conversation {
     struct login *login;
     struct exchange *exchange;
     char *peer;
-    struct buf said; /* the last response that had the secret in it, in base64 */
 };
 
 static TAILQ_HEAD(conversations, conversation) all = TAILQ_HEAD_INITIALIZER(all);
@@ -33,7 +31,6 @@ static void forget(struct conversation *c)
     TAILQ_REMOVE(&all, c, link);
     count--;
     exchange_free(c->exchange);
-    buf_free(&c->said);
     free(c->peer);
     free(c);
 }
@@ -63,7 +60,6 @@ static struct conversation *conversation_new(struct channel *edge, const struct 
     c->edge = edge;
     c->number = m->number;
     c->began = program_now();
-    c->said.secret = true;
     TAILQ_INSERT_TAIL(&all, c, link);
     count++;
     return c;
@@ -78,9 +74,6 @@ static void answer(struct channel *edge, uint32_t id, const struct message_login
 
 static void say(struct conversation *c, uint32_t id, unsigned mechanism, bool given, struct span response)
 {
-    buf_clear(&c->said);
-    if (exchange_mechanism(c->exchange) & (SASL_PLAIN | SASL_LOGIN | SASL_TOKEN))
-        base64_encode(response, &c->said);
     answer(c->edge, id,
            &(struct message_login_step){
                .verdict = LOGIN_SAY, .mechanism = span_of(sasl_name(mechanism)), .given = given, .response = response});
@@ -166,6 +159,7 @@ static void begin(struct channel *edge, uint32_t id, const struct message_login 
         buf_printf(&why, "login \"%s\": %s", l->settings->title, l->broken);
     else if (program_now() < l->not_before)
         buf_printf(&why, "login \"%s\" was refused just now, and is not tried again at once", l->settings->title);
+    bool pause = l && !*l->broken && why.len;
     if (l && !why.len) {
         struct conversation *c = conversation_new(edge, m);
         c->login = l;
@@ -173,7 +167,7 @@ static void begin(struct channel *edge, uint32_t id, const struct message_login 
     } else {
         if (l && *l->broken)
             tell(l, l->settings->title, "", span_of(l->broken));
-        answer(edge, id, &(struct message_login_step){.verdict = LOGIN_NOT_NOW, .reason = buf_span(&why)});
+        answer(edge, id, &(struct message_login_step){.verdict = pause ? LOGIN_REFUSED : LOGIN_NOT_NOW, .reason = buf_span(&why)});
     }
     buf_free(&why);
 }
@@ -191,34 +185,25 @@ static void challenge(struct conversation *c, uint32_t id, struct span text)
     buf_free(&response);
 }
 
-/* A host may well repeat what it was told: that is not for logs and reports. */
-static struct span printable(const struct conversation *c, struct span reply)
+/* Words of ours alone: a host may well repeat what it was told, and this goes to logs and reports. */
+static void refused(struct conversation *c, uint32_t id, unsigned code, struct span status)
 {
-    bool told = login_is_told(buf_span(&c->login->secret), reply) || login_is_told(buf_span(&c->said), reply);
-    return told ? SPAN_LITERAL("(left out, as it repeats the secret)") : reply;
+    bool final = code / 100 == 5;
+    if (final)
+        c->login->not_before = program_now() + REFUSED_SECONDS;
+    endf(c, id, final ? LOGIN_REFUSED : LOGIN_NOT_HERE, "host %s refused login \"%s\" (%s) with %u%s%.*s%s", c->peer,
+         c->login->settings->title, sasl_name(exchange_mechanism(c->exchange)), code, status.n ? " " : "", SPAN_ARG(status),
+         final ? "; look at user and secret of the login, and whether the account may send" : "");
 }
 
-static void refused(struct conversation *c, uint32_t id, struct span reply)
+static void take_reply(struct conversation *c, uint32_t id, unsigned code, struct span status)
 {
-    c->login->not_before = program_now() + REFUSED_SECONDS;
-    endf(c, id, LOGIN_NOT_NOW,
-         "host %s said: %.*s (in reply to AUTH %s of login \"%s\"); look at user and secret of the login, and whether the account may send",
-         c->peer, SPAN_ARG(reply), sasl_name(exchange_mechanism(c->exchange)), c->login->settings->title);
-}
-
-static void take_reply(struct conversation *c, uint32_t id, unsigned code, struct span reply)
-{
-    const char *mechanism = sasl_name(exchange_mechanism(c->exchange));
-    if (code / 100 == 5) {
-        refused(c, id, printable(c, reply));
-    } else if (code / 100 != 2) {
-        reply = printable(c, reply);
-        endf(c, id, LOGIN_NOT_HERE, "host %s said: %.*s (in reply to AUTH %s of login \"%s\")", c->peer, SPAN_ARG(reply), mechanism,
-             c->login->settings->title);
+    if (code / 100 != 2) {
+        refused(c, id, code, status);
     } else if (!exchange_complete(c->exchange)) {
         endf(c, id, LOGIN_NOT_HERE,
              "login \"%s\" with host %s: it said yes before the end of %s, and so it is not the host that it should be",
-             c->login->settings->title, c->peer, mechanism);
+             c->login->settings->title, c->peer, sasl_name(exchange_mechanism(c->exchange)));
     } else {
         c->login->told = 0;
         answer(c->edge, id, &(struct message_login_step){.verdict = LOGIN_DONE});
@@ -239,12 +224,12 @@ void conversations_take(struct channel *edge, const struct message *m)
             forget(c);
     } else if (!c) {
         answer(edge, m->id,
-               &(struct message_login_step){.verdict = LOGIN_NOT_HERE,
+               &(struct message_login_step){.verdict = LOGIN_NOT_NOW,
                                             .reason = SPAN_LITERAL("the login took too long, or a reload fell into it")});
     } else if (m->type == MESSAGE_CHALLENGE) {
         challenge(c, m->id, m->challenge.challenge);
     } else {
-        take_reply(c, m->id, m->login_reply.code, m->login_reply.reply);
+        take_reply(c, m->id, m->login_reply.code, m->login_reply.status);
     }
 }
 

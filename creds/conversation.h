@@ -3,8 +3,8 @@
  *   LOGIN --> mechanism chosen --SAY--> CHALLENGE --SAY--> ... --> LOGIN_REPLY
  *     |                                     |                        | 2xx: DONE
  *     |                                     |                        | 4xx: NOT_HERE
- *     +-- no such login, no secret,         +-- what can't be:       | 5xx: NOT_NOW, and for REFUSED_SECONDS for every session of that login: a wrong
- *         refused just now: NOT_NOW             NOT_HERE             |      password that is said again and again locks accounts
+ *     +-- no such login, no secret,         +-- what can't be:       | 5xx: REFUSED, and for REFUSED_SECONDS for every session of that login: a wrong
+ *         refused just now: REFUSED             NOT_HERE             |      password that is said again and again locks accounts
  *     +-- no mechanism: NOT_HERE
  *
  * What fails is the administrator's to mend, and never the mail's fault: one line in the log tells him, with login, host and what to do, at most once a
@@ -16,7 +16,7 @@
 
 #define CONVERSATIONS_MOST   8192
 #define CONVERSATION_SECONDS 900
-#define REFUSED_SECONDS      30
+#define REFUSED_SECONDS      60
 
 void conversations_take(struct channel *, const struct message *); /* a message of remote's */
 void conversations_forget_edge(struct channel *);

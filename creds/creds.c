@@ -2,6 +2,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "creds/conversation.h"
+#include "creds/exchange.h"
 #include "creds/login.h"
 
 #include <string.h>
@@ -41,9 +42,8 @@ static void sandbox(const struct settings *s, struct sandbox *out)
 
 static int prepare(const struct settings *s, struct error *error)
 {
-    (void)error;
     logins_read(s);
-    return 0;
+    return exchange_prepare(error);
 }
 
 int main(int argc, char **argv)

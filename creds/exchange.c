@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/rand.h>
 #include <stdlib.h>
 
 struct exchange {
@@ -21,18 +22,15 @@ static void add_names(unsigned set, struct buf *out)
 
 static unsigned nothing_fits(const struct exchange_terms *t, struct buf *why)
 {
-    unsigned both = t->offered & t->allowed;
     if (!t->offered) {
         buf_add_text(why, "it offers no AUTH that is known here");
-    } else if (!both || t->trusted) {
+    } else if (!t->trusted) {
+        buf_add_text(why, "nothing has proved that it is the right one, and so it is told nothing");
+    } else {
         buf_add_text(why, "it offers ");
         add_names(t->offered, why);
         buf_add_text(why, ", and the login allows ");
         add_names(t->allowed, why);
-    } else {
-        buf_add_text(why, "it offers ");
-        add_names(both, why);
-        buf_add_text(why, ", which would give the secret to a host that nothing has proved to be the right one");
     }
     return 0;
 }
@@ -42,9 +40,20 @@ unsigned exchange_choose(const struct exchange_terms *t, struct buf *why)
     unsigned set = t->offered & t->allowed;
     if (!t->binding)
         set &= ~(unsigned)SASL_PLUS;
-    if (!t->trusted)
-        set &= SASL_SCRAM;
-    return set ? sasl_strongest(set) : nothing_fits(t, why);
+    return set && t->trusted ? sasl_strongest(set) : nothing_fits(t, why);
+}
+
+/* MD5 may be forbidden: then there is no CRAM-MD5. */
+int exchange_prepare(struct error *error)
+{
+    unsigned char out[EVP_MAX_MD_SIZE];
+    unsigned n;
+    HMAC(EVP_md5(), "", 0, out, 0, out, &n);
+    if (RAND_bytes(out, 16) == 1 && PKCS5_PBKDF2_HMAC("", 0, out, 16, 1, EVP_sha1(), 20, out) == 1 &&
+        PKCS5_PBKDF2_HMAC("", 0, out, 16, 1, EVP_sha256(), 32, out) == 1 && EVP_Digest(out, 20, out, NULL, EVP_sha1(), NULL) == 1 &&
+        EVP_Digest(out, 20, out, NULL, EVP_sha256(), NULL) == 1)
+        return 0;
+    return error_set(error, "OpenSSL has no HMAC with SHA-1 or SHA-256, or no random numbers; look at its configuration");
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------ */

@@ -5,16 +5,17 @@
  *                                              |
  *                                              +--> false: it said what can't be; the exchange is over
  *
- * Which mechanism is taken: the strongest that both have. Where nothing has proved who the host is, SCRAM alone: it gives no secret away, and has the
- * host prove that it knows it. Everything else would hand the secret, or what a dictionary can be tried on, to whoever stands in between. */
+ * Which mechanism is taken: the strongest that both have. Where nothing has proved who the host is, none: whoever stands in between would get the secret,
+ * or (SCRAM, CRAM-MD5) what a dictionary can be tried on. */
 #ifndef POSTINO_CREDS_EXCHANGE_H
 #define POSTINO_CREDS_EXCHANGE_H
 
 #include "common/buf.h"
+#include "common/error.h"
 #include "common/sasl.h"
 #include "creds/scram_client.h"
 
-#define CHALLENGE_MOST ((size_t)12288) /* octets (RFC 4954 4.0 allows as many in base64) */
+#define CHALLENGE_MOST ((size_t)12288) /* octets (RFC 4954 4 allows as many in base64) */
 #define RESPONSE_MOST  ((size_t)9216)  /* octets: such a line, in base64 */
 
 struct exchange;
@@ -24,6 +25,9 @@ struct exchange_terms {
     bool trusted;              /* the host was proved, or the administrator does not care */
     bool binding;              /* there is a channel binding */
 };
+
+/* Has OpenSSL load what it needs, while files can be read. -1: it lacks something. */
+int exchange_prepare(struct error *);
 
 /* 0: none; `why` gets the reason, for a person. */
 unsigned exchange_choose(const struct exchange_terms *, struct buf *why);

@@ -6,8 +6,6 @@
 
 #include <stdlib.h>
 
-#define PIECE ((size_t)16) /* octets of a secret that give it away */
-
 static struct {
     struct login *v;
     size_t n;
@@ -48,13 +46,4 @@ struct login *login_find(struct span title)
         if (span_equal(title, span_of(self.v[i].settings->title)))
             return &self.v[i];
     return NULL;
-}
-
-bool login_is_told(struct span secret, struct span text)
-{
-    size_t piece = secret.n < PIECE ? secret.n : PIECE;
-    for (size_t at = 0; piece > 0 && at + piece <= secret.n; at += piece)
-        if (memmem(text.p, text.n, secret.p + at, piece))
-            return true;
-    return false;
 }

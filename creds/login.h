@@ -20,7 +20,4 @@ struct login {
 void logins_read(const struct settings *);   /* as root: reads the files, and logs which are of no use */
 struct login *login_find(struct span title); /* NULL: there is none */
 
-/* Whether `text` (a reply, which may be cut) repeats the secret, or a good part of it. */
-bool login_is_told(struct span secret, struct span text);
-
 #endif

@@ -63,7 +63,7 @@ bool scram_first_parse(struct span in, struct scram_first *first, const char **w
         if (first->nonce.p[i] <= ' ' || first->nonce.p[i] > '~')
             return false;
     first->iterations = number(iterations);
-    *why = "it wants SCRAM with so few or so many iterations that it can't be meant well (4096 to 600000 are taken)";
+    *why = "it wants SCRAM with so few or so many iterations that it can't be meant well (4096 to 1000000 are taken)";
     return first->iterations >= SCRAM_ITERATIONS_LEAST && first->iterations <= SCRAM_ITERATIONS_MOST;
 }
 

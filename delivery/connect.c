@@ -234,6 +234,7 @@ static bool can_be_secure(struct session *s)
 static void forget_former(struct session *s)
 {
     s->secured = false;
+    login_forget(s);
     s->messages = 0;
     s->messages_most = UINT64_MAX;
     s->domain_count = 0;

@@ -1,5 +1,7 @@
 #include "delivery/extensions.h"
 
+#include "common/sasl.h"
+
 static const struct {
     struct span keyword;
     enum extension extension;
@@ -69,9 +71,21 @@ static void take_limits(struct limits *limits, struct span line)
     }
 }
 
+/* "AUTH LOGIN PLAIN" (RFC 4954 3), and "AUTH=LOGIN PLAIN", as old servers have it. */
+static void take_auth(struct extensions *e, struct span keyword, struct span line)
+{
+    if (keyword.n < 4 || strncasecmp(keyword.p, "AUTH", 4) != 0 || (keyword.n > 4 && keyword.p[4] != '='))
+        return;
+    if (keyword.n > 5)
+        e->auth |= sasl_mechanism(span_make(keyword.p + 5, keyword.n - 5));
+    for (struct span word; (word = next_word(&line)).n > 0;)
+        e->auth |= sasl_mechanism(word);
+}
+
 static void take(struct extensions *e, struct span line)
 {
     struct span keyword = next_word(&line);
+    take_auth(e, keyword, line);
     if (span_equal_nocase(keyword, SPAN_LITERAL("LIMITS")))
         take_limits(&e->limits, line);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {

@@ -24,6 +24,7 @@ enum extension {
 struct extensions {
     unsigned offered;          /* enum extension bits */
     uint64_t size_limit;       /* octets; 0: none is told */
+    unsigned auth;             /* mechanisms: enum sasl bits (common/sasl.h) */
     uint64_t by_least;         /* seconds: the shortest deadline with R (RFC 2852 3) */
     struct limits {            /* RFC 9422; 0: none is told */
         uint32_t recipients;   /* RCPTMAX: in a transaction */

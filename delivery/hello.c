@@ -108,7 +108,7 @@ static void after_hello(struct session *s)
             keep_tls(s);
         else if (wanted)
             tlsreport_no_tls(s, "");
-        session_ready(s);
+        login_or_ready(s);
     }
 }
 
@@ -172,7 +172,7 @@ static void starttls_reply(struct session *s)
     buf_clear(&words);
     if (security_allows_plain(s->level) && s->reply.code != 421) {
         s->plain_only = true;
-        session_ready(s);
+        login_or_ready(s);
     } else {
         buf_add_text(&words, "TLS is required, but ");
         session_words(s, "STARTTLS command", &words);

@@ -78,6 +78,8 @@ static void peer(const char *role, uint32_t instance, int fd)
         peer_connect(remote.dns, fd);
     else if (strcmp(role, "sts") == 0)
         peer_connect(remote.sts, fd);
+    else if (strcmp(role, "creds") == 0 && remote.creds)
+        peer_connect(remote.creds, fd);
     else
         close(fd);
 }
@@ -111,6 +113,7 @@ static int prepare(const struct settings *settings, struct error *e)
     remote.base = program_base();
     remote.dns = peer_new(remote.base, "dns", 1u << PROTOCOL_RESOLVING);
     remote.sts = peer_new(remote.base, "sts", 1u << PROTOCOL_REMOTE_STS);
+    remote.creds = peer_new(remote.base, "creds", 1u << PROTOCOL_REMOTE_CREDS);
     remote.tls = client_tls_new(settings->tls_authorities, verifies(settings), e);
     return remote.tls ? 0 : -1;
 }

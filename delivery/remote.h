@@ -10,6 +10,7 @@ struct remote {
     const struct settings *settings;
     struct event_base *base;
     struct peer *dns, *sts;
+    struct peer *creds;     /* NULL in postino-lmtp */
     struct client_tls *tls; /* NULL in postino-lmtp */
     bool sockets;           /* this is postino-lmtp: it speaks LMTP to UNIX sockets, and to nobody else */
 };

@@ -70,10 +70,14 @@ enum security security_of(enum tlspolicy policy, const struct host *h, const str
     return of_dane(policy == TLSPOLICY_DANE_ONLY, h, sts, why);
 }
 
+bool security_proves(enum security level)
+{
+    return level == SECURITY_DANE || level == SECURITY_STS || level == SECURITY_VERIFY || level == SECURITY_FINGERPRINT;
+}
+
 enum security security_required(enum security level, bool located, const char **why)
 {
-    if (level == SECURITY_DANE || level == SECURITY_STS || level == SECURITY_VERIFY || level == SECURITY_FINGERPRINT ||
-        level == SECURITY_UNUSABLE)
+    if (security_proves(level) || level == SECURITY_UNUSABLE)
         return level;
     *why = "REQUIRETLS, and DNSSEC does not prove that it is a host of the next hop";
     return located ? SECURITY_VERIFY : SECURITY_UNUSABLE;

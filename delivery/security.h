@@ -43,6 +43,7 @@ enum security security_of(enum tlspolicy, const struct host *, const struct secu
  * DNSSEC or the route itself; no authority's word for a name helps where the name is a stranger's. */
 enum security security_required(enum security, bool located, const char **why);
 bool security_allows_plain(enum security);
+bool security_proves(enum security); /* TLS at that level proves who the host is, as far as its name can be relied on */
 const char *security_word(enum security);
 
 #endif

@@ -62,6 +62,7 @@ static void destroy(struct session *s)
     buf_free(&s->security);
     free(s->sts.mx);
     buf_free(&s->domains);
+    buf_free(&s->login.held);
     event_free(s->timer);
     free(s);
 }
@@ -76,6 +77,7 @@ void session_release(struct session *s)
     s->stream = NULL;
     peer_cancel(remote.dns, s->question);
     peer_cancel(remote.sts, s->sts_question);
+    login_forget(s);
     *(s->prev ? &s->prev->next : &all) = s->next;
     if (s->next)
         s->next->prev = s->prev;
@@ -272,6 +274,9 @@ static void take_reply(struct session *s)
     case SESSION_STARTTLS:
         hello_reply(s);
         break;
+    case SESSION_AUTH:
+        login_reply(s);
+        break;
     case SESSION_IDLE: /* "421 too long idle": it hangs up */
         session_drop(s);
         break;
@@ -284,6 +289,12 @@ static void take_reply(struct session *s)
         transaction_reply(s);
         break;
     }
+}
+
+/* Nobody's turn to speak but ours: what the host says now is looked at when it is. */
+static bool deaf(const struct session *s)
+{
+    return s->phase == SESSION_HANDSHAKE || s->phase == SESSION_LOGIN;
 }
 
 static void protocol_error(struct session *s)
@@ -304,10 +315,13 @@ static void on_readable(struct stream *stream, void *arg)
 {
     struct session *s = arg;
     session_enter(s);
-    while (!s->gone && s->stream == stream && s->phase != SESSION_HANDSHAKE) {
+    while (!s->gone && s->stream == stream && !deaf(s)) {
         size_t used;
         enum reply_progress progress = reply_feed(&s->reply, stream_input(stream), &used);
-        stream_consume(stream, used);
+        if (s->phase == SESSION_AUTH)
+            stream_consume_secret(stream, used);
+        else
+            stream_consume(stream, used);
         if (progress == REPLY_MORE)
             break;
         if (progress == REPLY_BAD) {
@@ -354,6 +368,8 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
     session_enter(s);
     if (s->phase == SESSION_STARTTLS || s->phase == SESSION_HANDSHAKE)
         hello_tls_failed(s, why);
+    else if (s->phase == SESSION_LOGIN || s->phase == SESSION_AUTH)
+        login_lost(s, end, why);
     else if (s->phase == SESSION_IDLE && end == STREAM_TIMEOUT)
         quit(s);
     else if (s->phase == SESSION_IDLE || s->phase == SESSION_QUIT)

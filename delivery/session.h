@@ -9,6 +9,8 @@
  *                     `--- tls = may:   HANDSHAKE                 QUIT <----------------+----- enough messages ------'
  *                        again in plain
  *
+ * LOGIN, AUTH  stand before the first IDLE, where the route has a login (login.h).
+ *
  * IDLE      waits for a job of the site, remote.idle_timeout long.
  * MAIL...   in one write as far as the server takes PIPELINING (RFC 2920), else one command at a time.
  * BODY      goes out in pieces as the connection drains. Whatever goes wrong here ends the connection, as nothing may look like the end of

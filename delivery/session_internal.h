@@ -6,6 +6,7 @@
 #include "common/stream.h"
 #include "delivery/extensions.h"
 #include "delivery/hosts.h"
+#include "delivery/login.h"
 #include "delivery/security.h"
 #include "delivery/session.h"
 #include "delivery/stuff.h"
@@ -22,6 +23,8 @@ enum session_phase {
     SESSION_HELO,
     SESSION_STARTTLS,
     SESSION_HANDSHAKE,
+    SESSION_LOGIN, /* creds is asked what to say */
+    SESSION_AUTH,  /* ... and it was said: the reply is waited for */
     SESSION_IDLE,
     SESSION_MAIL, /* waits for the reply to MAIL, and so on */
     SESSION_RCPT,
@@ -76,6 +79,7 @@ struct session {
     uint32_t question; /* to dns */
     uint32_t sts_question;
     struct security_sts sts;
+    struct login login;
     struct event *timer; /* RESOLVING: to begin at all; CONNECTING: the next address begins */
     struct hosts hosts;
     size_t at;      /* the address in use */

@@ -116,11 +116,17 @@ static void dequeue(struct site *s, struct job **at)
     waiting--;
 }
 
-/* RFC 8689 5: what the receiver publishes is left aside. What the administrator demands of a route is not the sender's to waive. */
-static struct span policy_of(const struct job *j, struct span tls)
+/* RFC 8689 5: what the receiver publishes is left aside. What the administrator demands of a route is not the sender's to waive. Where we log in it is
+ * what the route demands today, also for mail that was taken when it had no login. */
+static void add_policy(const struct job *j, const struct way *w, struct span tls, struct buf *out)
 {
     bool waived = j->tls_optional && span_equal(tls, span_of(tlspolicy_word(TLSPOLICY_DANE)));
-    return waived ? span_of(tlspolicy_word(TLSPOLICY_MAY)) : tls;
+    if (w->route && *w->route->login)
+        settings_route_tls(w->route, out);
+    else if (waived)
+        buf_add_text(out, tlspolicy_word(TLSPOLICY_MAY));
+    else
+        buf_add_span(out, tls);
 }
 
 static void refuse(struct job *j, enum verdict verdict, const char *status, const char *what, struct span title)
@@ -149,15 +155,14 @@ static bool find_route(struct job *j, struct way *w)
 
 void site_deliver(struct job *j, const struct message_deliver *d)
 {
-    struct way w = {.nexthop = d->nexthop,
-                    .tls = policy_of(j, d->tls),
-                    .require_tls = j->require_tls,
-                    .lmtp = j->lmtp,
-                    .route_title = d->route,
-                    .source = d->source};
+    struct buf tls = BUF_EMPTY(TLSPOLICY_TEXT);
+    struct way w = {.nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source = d->source};
     if (!find_route(j, &w))
         return;
+    add_policy(j, &w, d->tls, &tls);
+    w.tls = buf_span(&tls);
     struct site *s = j->undecided ? find(&w) : NULL;
+    buf_free(&tls);
     if (!s) {
         refuse(j, VERDICT_FAILED, "5.4.4", "no valid route (look at the route sections of postino.conf): next hop", d->nexthop);
         return;

@@ -293,6 +293,8 @@ void transaction_begin(struct session *s)
 
 static unsigned class_of(const struct session *s)
 {
+    if (login_is_missed(s))
+        return 4;
     return s->reply.code / 100;
 }
 

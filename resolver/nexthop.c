@@ -17,14 +17,6 @@ static bool read_via(const char *via, struct span domain, struct buf *nexthop)
     return true;
 }
 
-static void add_tls(const struct settings_route *route, struct buf *out)
-{
-    enum tlspolicy policy = route ? (enum tlspolicy)route->tls : TLSPOLICY_DANE;
-    buf_add_text(out, tlspolicy_word(policy));
-    for (size_t i = 0; policy == TLSPOLICY_FINGERPRINT && i < route->fingerprints.n; i++)
-        buf_printf(out, "%s%s", i ? "," : ":", route->fingerprints.v[i]);
-}
-
 bool nexthop_lmtp(const char *via, struct span tls, struct record_recipient *target)
 {
     static const char lmtp[] = "lmtp:", socket[] = "lmtp:unix:";
@@ -42,7 +34,7 @@ enum outcome nexthop_add(struct decision *d, struct span address, struct span do
     struct buf nexthop = BUF_EMPTY(1024), tls = BUF_EMPTY(TLSPOLICY_TEXT);
     struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("smtp")};
     enum outcome outcome;
-    add_tls(route, &tls);
+    settings_route_tls(route, &tls);
     if (route != NULL && nexthop_lmtp(route->via, buf_span(&tls), &target)) {
         outcome = decision_add(d, &target);
     } else if (route == NULL || read_via(route->via, domain, &nexthop)) {

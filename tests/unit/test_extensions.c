@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "common/sasl.h"
 #include "delivery/extensions.h"
 
 #include <stdio.h>
@@ -97,11 +98,37 @@ static void limits_of_a_server(void **state)
     reply_free(&reply);
 }
 
+static unsigned auth_of(const char *lines)
+{
+    struct buf text = {0};
+    struct reply r = {0};
+    size_t used;
+    buf_printf(&text, "250-mx.example\r\n%s", lines);
+    reply_begin(&r);
+    assert_int_equal(reply_feed(&r, buf_span(&text), &used), REPLY_WHOLE);
+    unsigned auth = extensions_parse(&r).auth;
+    reply_free(&r);
+    buf_free(&text);
+    return auth;
+}
+
+static void mechanisms_are_those_that_are_known(void **state)
+{
+    (void)state;
+    assert_int_equal(auth_of("250 AUTH plain LOGIN GSSAPI SCRAM-SHA-256\r\n"), SASL_PLAIN | SASL_LOGIN | SASL_SCRAM_SHA_256);
+    assert_int_equal(auth_of("250-AUTH LOGIN\r\n250 AUTH=PLAIN CRAM-MD5\r\n"), SASL_LOGIN | SASL_PLAIN | SASL_CRAM_MD5);
+    assert_int_equal(auth_of("250-AUTH\r\n250-AUTH=\r\n250 AUTHX PLAIN\r\n"), 0);
+    assert_int_equal(auth_of("250 SIZE 1\r\n"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_of_them),          cmocka_unit_test(the_first_line_is_no_extension),
-        cmocka_unit_test(odd_ones_are_skipped), cmocka_unit_test(size_limits),
+        cmocka_unit_test(mechanisms_are_those_that_are_known),
+        cmocka_unit_test(all_of_them),
+        cmocka_unit_test(the_first_line_is_no_extension),
+        cmocka_unit_test(odd_ones_are_skipped),
+        cmocka_unit_test(size_limits),
         cmocka_unit_test(limits_of_a_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,464 @@
+"""Logins at next hosts (RFC 4954): postino-remote and postino-creds together, against scripted hosts; whole Postinos against real servers."""
+import base64
+import hashlib
+import hmac
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import frames
+import host
+from driven import Driven
+from hostile import DROP, HANG, Raw, Server, Session
+from host import wait_for
+from test_remote import BODY, DEFERRED, RELAYED, TIMES, Names, Policies
+from test_remote_security import Certificates
+
+USER, SECRET = "office@example.org", "Tr0ub4dor&3-horse-battery"
+NAME = "smart.example"
+
+
+def b64(octets):
+    return base64.b64encode(octets).decode()
+
+
+class Clerk(Session):
+    """A session that knows AUTH: as server.auth says, a function of the session and of the words behind AUTH; without one, honestly."""
+
+    def command(self, line):
+        if line.upper().startswith("AUTH "):
+            self.commands.append(line)
+            (self.server.auth or honest)(self, *line.split(" ")[1:])
+        else:
+            super().command(line)
+
+    def ask(self, text):
+        """A challenge, and what the client says to it."""
+        self.send(b"334 " + text.encode() + b"\r\n")
+        answer = self.line()
+        self.commands.append(answer)
+        return answer
+
+    def verdict(self, good):
+        self.send(b"235 2.7.0 welcome\r\n" if good else b"535 5.7.8 no\r\n")
+
+
+def honest(session, mechanism, initial=None):
+    server = session.server
+    if mechanism == "PLAIN":
+        said = base64.b64decode(initial if initial else session.ask(""))
+        session.verdict(said == b"\0%s\0%s" % (USER.encode(), server.secret))
+    elif mechanism == "LOGIN":
+        user = base64.b64decode(session.ask(b64(b"Username:")))
+        session.verdict((user, base64.b64decode(session.ask(b64(b"Password:")))) == (USER.encode(), server.secret))
+    elif mechanism == "CRAM-MD5":
+        said = base64.b64decode(session.ask(b64(b"<1.2@smart.example>")))
+        session.verdict(said == USER.encode() + b" " + hmac.new(server.secret, b"<1.2@smart.example>", hashlib.md5).hexdigest().encode())
+    else:
+        session.send(b"504 5.5.4 what?\r\n")
+
+
+class SmartHost(Server):
+    def __init__(self, address, port, auth=None, mechanisms="PLAIN", secret=SECRET, **more):
+        self.auth, self.secret = auth, secret.encode()
+        super().__init__(address, port, extensions=("PIPELINING", "8BITMIME", "AUTH " + mechanisms), **more)
+
+    def session(self, sock):
+        return Clerk(self, super().session(sock).sock)
+
+    def said(self, word):
+        return [c for s in self.sessions for c in s.commands if c.startswith(word)]
+
+
+class Base(unittest.TestCase):
+    route, login = "", ""
+    secret = SECRET
+
+    @classmethod
+    def setUpClass(cls):
+        cls.made = Certificates()
+        cls.good, cls.bad = cls.made.sign(NAME), cls.made.sign("other.example")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.made.close()
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.begin()
+
+    def write_secret(self, secret, mode=0o600):
+        path = os.path.join(self.directory, "secret")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(secret + "\n")
+        os.chmod(path, mode)
+        return path
+
+    def begin(self, secret=None, mode=0o600):
+        """remote and creds, with an edge between them; each test has its own, as a refused login is remembered."""
+        self.port = host.free_port()
+        path = self.write_secret(self.secret if secret is None else secret, mode)
+        self.text = text = ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:[%s]:%d\" login = smart %s }\n"
+                "login smart { user = \"%s\" secret = \"%s\" %s }" % (TIMES, self.made.authority[0], NAME, self.port, self.route, USER, path, self.login))
+        self.creds = Driven("creds", text)
+        self.addCleanup(self.creds.close)
+        self.remote = Driven("remote", text, edges=("qmgr", "dns", "sts"))
+        self.addCleanup(self.remote.close)
+        self.remote.join(self.creds)
+        Policies(self.remote.edges["sts"])
+        self.names = Names(self.remote.edges["dns"])
+        self.names.table[NAME] = [(NAME, "127.0.0.2")]
+        self.qmgr = self.remote.edges["qmgr"]
+
+    def tearDown(self):
+        for one in (self.remote, self.creds):
+            self.assertTrue(one.running(), one.log())
+
+    def send(self, nexthop=None, tls="verify", flags=0):
+        nexthop = nexthop or "[%s]:%d" % (NAME, self.port)
+        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route="*",
+                              recipients=[dict(address="bob@a.example", transport="smtp", nexthop=nexthop, tls=tls)])
+
+    def deliver(self, **more):
+        self.send(**more)
+        return self.qmgr.receive(15)
+
+    def smart(self, **more):
+        more.setdefault("certificate", self.good)
+        return SmartHost(more.pop("address", "127.0.0.2"), self.port, **more)
+
+    def outcome(self, result):
+        return result.outcomes[0].verdict, result.outcomes[0].status
+
+    def delivered(self, by, **more):
+        with self.smart(**more) as server:
+            result = self.deliver()
+            self.assertEqual(self.outcome(result), (RELAYED, "2.0.0"), result)
+            self.assertTrue(result.security.endswith("login smart by " + by), result.security)
+            self.assertEqual([m.body for m in server.messages], [BODY])
+        return server
+
+    def waits(self, status, words, site_failed=1, deliver=None, **more):
+        """The mail waits, none of it was said, and no word of it has the secret."""
+        with self.smart(**more) as server:
+            result = self.deliver(**(deliver or {}))
+            self.assertEqual(self.outcome(result), (DEFERRED, status), result)
+            self.assertIn(words, result.outcomes[0].reply)
+            self.assertEqual(result.site_failed, site_failed, result)
+            self.assertEqual(server.said("MAIL"), [])
+        for text in (result.outcomes[0].reply, self.remote.log(), self.creds.log()):
+            for secret in (self.secret, b64(self.secret.encode()), b64(("\0%s\0%s" % (USER, self.secret)).encode())):
+                self.assertNotIn(secret, text)
+        return server
+
+
+class Mechanisms(Base):
+    def test_plain(self):
+        server = self.delivered("PLAIN")
+        self.assertEqual(server.said("AUTH"), ["AUTH PLAIN " + b64(("\0%s\0%s" % (USER, SECRET)).encode())])
+
+    def test_login(self):
+        self.assertEqual(self.delivered("LOGIN", mechanisms="LOGIN").said("AUTH"), ["AUTH LOGIN"])
+
+    def test_login_as_old_servers_offer_it(self):
+        with self.smart() as server:
+            server.extensions = ("AUTH=LOGIN",)
+            self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
+
+    def test_cram_md5_is_better_than_plain(self):
+        self.delivered("CRAM-MD5", mechanisms="PLAIN LOGIN CRAM-MD5 DIGEST-MD5 GSSAPI")
+
+    def test_one_login_for_all_that_goes_over_a_session(self):
+        with self.smart() as server:
+            for _ in range(3):
+                self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
+            self.assertEqual((len(server.sessions), len(server.said("AUTH")), len(server.messages)), (1, 1, 3))
+
+    def test_an_address_of_this_host_needs_no_tls(self):
+        with self.smart(certificate=None):
+            self.assertEqual(self.outcome(self.deliver(nexthop="[127.0.0.2]:%d" % self.port)), (DEFERRED, "4.7.4"))  # the route says verify
+
+
+class Near(Base):
+    route = "tls = may"
+
+    def test_an_address_of_this_host_needs_no_tls(self):
+        with self.smart(certificate=None) as server:
+            self.assertEqual(self.outcome(self.deliver(nexthop="[127.0.0.2]:%d" % self.port)), (RELAYED, "2.0.0"))
+            self.assertEqual(len(server.said("AUTH PLAIN ")), 1)
+
+
+class Long(Base):
+    secret = "x" * 3000
+
+    def test_a_line_that_would_be_too_long_waits_for_an_empty_challenge(self):
+        server = self.delivered("PLAIN", secret=self.secret)
+        self.assertEqual(server.said("AUTH"), ["AUTH PLAIN"])
+
+
+class Proof(Base):
+    """Nothing is said to a host that nothing has proved to be the right one, whatever it offers."""
+    all = "SCRAM-SHA-256-PLUS SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN"
+
+    def test_without_tls(self):
+        server = self.waits("4.7.4", "TLS is required, but was not offered", certificate=None, mechanisms=self.all)
+        self.assertEqual(server.said("AUTH"), [])
+
+    def test_with_the_certificate_of_another(self):
+        server = self.waits("4.7.5", "TLS with host", certificate=self.bad, mechanisms=self.all)
+        self.assertEqual(server.said("AUTH"), [])
+
+    def test_mail_that_was_taken_when_the_route_had_no_login(self):
+        """It holds to what the route demands today."""
+        server = self.waits("4.7.4", "TLS is required, but was not offered", certificate=None, deliver=dict(tls="may"))
+        self.assertEqual(server.said("AUTH"), [])
+        server = self.waits("4.7.5", "TLS with host", certificate=self.bad, deliver=dict(tls="dane"))
+        self.assertEqual(server.said("AUTH"), [])
+
+    def test_a_header_of_a_stranger_waives_nothing(self):
+        server = self.waits("4.7.5", "TLS with host", certificate=self.bad, deliver=dict(tls="dane", flags=frames.ENVELOPE_TLS_OPTIONAL))
+        self.assertEqual(server.said("AUTH"), [])
+
+    def test_a_name_from_dns_that_is_not_proved_is_nobody(self):
+        self.names.table["a.example"] = [(NAME, "127.0.0.2")]
+        server = self.waits("4.7.0", "nothing has proved that it is the right one", deliver=dict(nexthop="a.example:%d" % self.port))
+        self.assertEqual(server.said("AUTH"), [])
+
+
+class ProofOfMay(Base):
+    route = "tls = may"
+
+    def test_opportunistic_tls_proves_nothing(self):
+        for certificate in (None, self.good, self.bad):
+            with self.subTest(certificate=certificate):
+                server = self.waits("4.7.0", "nothing has proved that it is the right one", certificate=certificate, mechanisms=Proof.all)
+                self.assertEqual(server.said("AUTH"), [])
+        self.assertRegex(self.creds.log(), r'login=smart host="?smart.example\[127.0.0.2\]:%d"? error=".*look at tls of the route' % self.port)
+
+
+class Insecure(Base):
+    route, login = "tls = may", "insecure = yes"
+
+    def test_the_administrator_may_not_care(self):
+        server = self.delivered("PLAIN", certificate=None)
+        self.assertEqual(len(server.said("AUTH PLAIN ")), 1)
+
+
+class Chosen(Base):
+    login = "mechanisms = { LOGIN }"
+
+    def test_no_other_mechanism_is_used(self):
+        self.delivered("LOGIN", mechanisms="SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN")
+        self.begin()
+        server = self.waits("4.7.0", "it offers SCRAM-SHA-256 PLAIN, and the login allows LOGIN", mechanisms="SCRAM-SHA-256 PLAIN")
+        self.assertEqual(server.said("AUTH"), [])
+
+
+class Refusals(Base):
+    def test_a_wrong_password_is_said_once_and_nothing_is_returned(self):
+        server = self.waits("4.7.8", 'refused login "smart" (PLAIN) with 535 5.7.8', secret="another")
+        self.assertEqual(len(server.said("AUTH")), 1)
+        self.assertRegex(self.creds.log(), r'login=smart host="?smart.example\[127.0.0.2\]:%d"? error=".*look at user and secret of the login' % self.port)
+        server = self.waits("4.7.8", "refused just now, and is not tried again at once", secret="another")
+        self.assertEqual(server.said("AUTH"), [])
+        self.assertEqual(self.creds.log().count("error="), 1)
+
+    def test_not_now(self):
+        self.waits("4.7.0", "with 454 4.7.0", auth=lambda session, *words: session.send(b"454 4.7.0 later\r\n"))
+        self.delivered("PLAIN")
+
+    def test_no_auth(self):
+        with self.smart() as server:
+            server.extensions = ("PIPELINING",)
+            result = self.deliver()
+            self.assertEqual(self.outcome(result), (DEFERRED, "4.7.0"))
+            self.assertIn("it offers no AUTH that is known here", result.outcomes[0].reply)
+            self.assertEqual(server.said("MAIL"), [])
+
+    def test_the_next_address_gets_its_turn(self):
+        self.names.table[NAME] = [(NAME, "127.0.0.2 127.0.0.3")]
+        with self.smart(auth=lambda session, *words: session.send(b"421 4.3.2 bye\r\n")), self.smart(address="127.0.0.3") as second:
+            self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
+            self.assertEqual(len(second.messages), 1)
+
+    def test_a_host_that_wants_more_of_a_login_is_no_reason_to_return_mail(self):
+        for step, reply in (("MAIL", "530 5.7.0 authentication required"), ("RCPT", "535 5.7.8 no"), ("DATA", "530 5.7.0 authentication required")):
+            with self.subTest(step=step), self.smart(**{step: reply}):
+                self.assertEqual(self.outcome(self.deliver())[0], DEFERRED)
+
+    def test_a_host_that_repeats_what_it_was_told(self):
+        """It stands in no log, and in no report."""
+        def echo(session, mechanism, initial):
+            session.send(b"535-you said %s\r\n535 5.7.8 that is %s\r\n" % (initial.encode(), base64.b64decode(initial).replace(b"\0", b" ")))
+
+        def unknown(session, mechanism, initial):
+            session.send(b"500 what is %s\r\n" % initial.encode())
+
+        def bye(session, mechanism, initial):
+            session.send(b"421 you said %s\r\n" % initial.encode())
+
+        def broken(session, mechanism, initial):
+            session.send(b"5 %s %s\r\n" % (initial.encode(), base64.b64decode(initial)))
+
+        def challenge(session, mechanism, initial):
+            session.send(b"334 %s\r\n" % initial.encode())
+
+        for auth in (echo, unknown, bye, broken, challenge):
+            with self.subTest(auth=auth.__name__):
+                self.begin()
+                self.waits({"echo": "4.7.8", "unknown": "4.7.8", "broken": "4.5.0"}.get(auth.__name__, "4.7.0"), NAME, auth=auth)
+
+
+class Hostile(Base):
+    login = "mechanisms = { LOGIN, SCRAM-SHA-256 }"
+
+    def never_ends(self, session, *words):
+        for _ in range(1000):
+            session.ask("")
+
+    def test_challenges(self):
+        cases = {
+            "without end": (self.never_ends, "4.7.0", "it asks on after name and password (LOGIN)"),
+            "bad base64": (lambda s, *w: s.ask("###"), "4.5.0", "a challenge (AUTH) that is not base64"),
+            "cut base64": (lambda s, *w: s.ask("QUJ"), "4.5.0", "a challenge (AUTH) that is not base64"),
+            "long": (lambda s, *w: s.ask("A" * 100000), "4.5.0", "broken reply"),
+            "many lines": (lambda s, *w: s.send(b"334-QUJD\r\n334 QUJD\r\n"), "4.5.0", "a challenge (AUTH) that is not base64"),
+            "two at once": (lambda s, *w: s.send(b"334 QUJD\r\n334 QUJD\r\n"), "4.5.0", "more replies than it was sent commands"),
+            "yes at once": (lambda s, *w: s.verdict(True), "4.7.0", "it said yes before the end of LOGIN"),
+            "yes too soon": (lambda s, *w: (s.ask("QUJD"), s.verdict(True)), "4.7.0", "it said yes before the end of LOGIN"),
+            "hang": (lambda s, *w: s.play(HANG), "4.4.2", "timed out in the conversation"),
+            "hang later": (lambda s, *w: (s.ask("QUJD"), s.play(HANG)), "4.4.2", "timed out in the conversation"),
+            "drop": (lambda s, *w: s.play(DROP), "4.4.2", "while logging in"),
+            "half a reply": (lambda s, *w: s.play(Raw(b"33", HANG)), "4.4.2", "timed out in the conversation"),
+            "354": (lambda s, *w: s.send(b"354 go on\r\n"), "4.7.0", "with 354"),
+        }
+        for name, (auth, status, words) in cases.items():
+            with self.subTest(name):
+                self.waits(status, words, mechanisms="LOGIN", auth=auth)
+        self.delivered("LOGIN", mechanisms="LOGIN")
+
+    def scram(self, first, final=None):
+        """What a host says to SCRAM's two messages; {n} is the client's nonce. None: 235."""
+        def auth(session, mechanism, initial):
+            nonce = re.search(rb"r=([^,]*)", base64.b64decode(initial)).group(1).decode()
+            session.ask(b64(first.format(n=nonce).encode()))
+            if final:
+                session.ask(b64(final.encode()))
+            session.verdict(True)
+        return auth
+
+    def test_scram(self):
+        good = "r={n}host,s=QSXCR+Q6sek8bf92,i=%s"
+        cases = {
+            "few": (good % 1, None, "so few or so many iterations"),
+            "many": (good % 2000000000, None, "so few or so many iterations"),
+            "another nonce": ("r=host,s=QSXCR+Q6sek8bf92,i=4096", None, "has not our nonce"),
+            "ours alone": ("r={n},s=QSXCR+Q6sek8bf92,i=4096", None, "has not our nonce"),
+            "no salt": ("r={n}host,s=,i=4096", None, "none of SCRAM"),
+            "garbage": ("hello", None, "none of SCRAM"),
+            "yes without proof": (good % 4096, None, "it said yes before the end of SCRAM-SHA-256"),
+            "a wrong proof": (good % 4096, "v=" + b64(b"x" * 32), "it can't prove that it knows the secret"),
+            "an empty proof": (good % 4096, "v=", "it can't prove that it knows the secret"),
+            "an error": (good % 4096, "e=invalid-proof", "it refuses the proof"),
+        }
+        for name, (first, final, words) in cases.items():
+            with self.subTest(name):
+                self.waits("4.7.0", words, mechanisms="SCRAM-SHA-256 LOGIN", auth=self.scram(first, final))
+
+
+class Secrets(Base):
+    def memory(self, pid):
+        found = b""
+        with open("/proc/%d/maps" % pid, encoding="ascii") as maps, open("/proc/%d/mem" % pid, "rb", 0) as mem:
+            for line in maps:
+                m = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
+                if m:
+                    begin, end = (int(x, 16) for x in m.groups())
+                    mem.seek(begin)
+                    try:
+                        found += mem.read(end - begin)
+                    except OSError:
+                        pass
+        return found
+
+    def traces(self, pid, secret):
+        memory = self.memory(pid)
+        forms = {"plain": secret.encode(), "PLAIN": b64(("\0%s\0%s" % (USER, secret)).encode()).encode(), "LOGIN": b64(secret.encode()).encode()}
+        return [name for name, form in forms.items() if form in memory]
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root: the memory of a process that may not be looked at")
+    def test_remote_forgets_what_it_has_said(self):
+        self.assertIn("plain", self.traces(self.creds.process.pid, SECRET))  # so it would be found
+        for mechanism in ("PLAIN", "LOGIN"):
+            with self.smart(mechanisms=mechanism) as server:
+                self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
+                self.assertEqual(len(server.messages), 1)
+                self.assertEqual(self.traces(self.remote.process.pid, SECRET), [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root: the memory of a process that may not be looked at")
+    def test_remote_forgets_what_a_host_repeats(self):
+        with self.smart(auth=lambda s, m, i: s.send(b"535 %s %s\r\n" % (i.encode(), base64.b64decode(i)))):
+            self.assertEqual(self.outcome(self.deliver())[0], DEFERRED)
+        self.assertEqual(self.traces(self.remote.process.pid, SECRET), [])
+
+    def test_neither_program_can_be_dumped(self):
+        for one in (self.creds, self.remote):
+            with open("/proc/%d/limits" % one.process.pid, encoding="ascii") as f:
+                self.assertRegex(f.read(), r"Max core file size +0 +0 ")
+            for name in ("cmdline", "environ"):
+                try:
+                    with open("/proc/%d/%s" % (one.process.pid, name), "rb") as f:
+                        self.assertNotIn(SECRET.encode(), f.read())
+                except PermissionError:
+                    pass
+
+
+class Trouble(Base):
+    def test_a_secret_that_others_may_read_is_not_used(self):
+        self.begin(mode=0o644)
+        server = self.waits("4.3.5", "is open to other users (mode 0644); run chmod 600", site_failed=0)
+        self.assertEqual(server.said("AUTH"), [])
+        self.assertIn('login "smart": secret file', self.creds.log())
+
+    def test_creds_dies_in_the_middle(self):
+        """The mail waits, and that is nobody's fault but ours."""
+        def die(session, *words):
+            self.creds.process.kill()
+            self.creds.process.wait()
+            self.creds = Driven("creds", self.text)
+            self.addCleanup(self.creds.close)
+            self.remote.join(self.creds)
+            session.ask("QUJD")
+        with self.smart(mechanisms="LOGIN", auth=die) as server:
+            result = self.deliver()
+            self.assertEqual((self.outcome(result), result.site_failed), ((DEFERRED, "4.3.5"), 0), result)
+            self.assertEqual(server.said("MAIL"), [])
+        self.delivered("PLAIN")
+
+    def test_creds_dies_while_it_is_asked(self):
+        os.kill(self.creds.process.pid, signal.SIGSTOP)
+        with self.smart(mechanisms="LOGIN") as server:
+            self.send()
+            wait_for(lambda: server.said("EHLO")[1:])  # LOGIN is on its way
+            time.sleep(0.3)
+            self.creds.process.kill()
+            self.creds.process.wait()
+            self.creds = Driven("creds", self.text)
+            self.addCleanup(self.creds.close)
+            self.remote.join(self.creds)
+            self.assertEqual(self.outcome(self.qmgr.receive(15)), (RELAYED, "2.0.0"))  # the next one is asked
+
+    def test_a_route_that_the_slice_lacks(self):
+        self.qmgr.send("DELIVER", id=1, nexthop="[%s]:%d" % (NAME, self.port), tls="verify", sender="", size=len(BODY), body=BODY, route="gone.example",
+                       recipients=[dict(address="bob@a.example", transport="smtp", nexthop="x", tls="verify")])
+        self.assertEqual(self.outcome(self.qmgr.receive(15)), (DEFERRED, "4.3.5"))
+
+
+if __name__ == "__main__":
+    unittest.main()
