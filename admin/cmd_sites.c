@@ -53,9 +53,9 @@ static bool json(const struct record_site *s, void *arg)
     (void)printf("{\"site\": ");
     queue_print_json(stdout, s->name);
     (void)printf(", \"jobs\": %" PRIu32 ", \"ready\": %" PRIu32 ", \"waiting\": %" PRIu32 ", \"held\": %" PRIu32 ", \"active\": %" PRIu32
-                 ", \"window\": %" PRIu32 ", \"most\": %" PRIu32 ", \"rate\": %" PRIu32 ", \"session_messages\": %" PRIu32
-                 ", \"dead\": %s, \"probe\": %" PRIu64 "}\n",
-                 s->jobs, s->ready, s->waiting, s->held, s->active, s->window, s->most, s->rate, s->session_messages,
+                 ", \"in_doubt\": %" PRIu32 ", \"window\": %" PRIu32 ", \"most\": %" PRIu32 ", \"rate\": %" PRIu32
+                 ", \"session_messages\": %" PRIu32 ", \"dead\": %s, \"probe\": %" PRIu64 "}\n",
+                 s->jobs, s->ready, s->waiting, s->held, s->active, s->in_doubt, s->window, s->most, s->rate, s->session_messages,
                  s->dead ? "true" : "false", s->probe);
     return !ferror(stdout);
 }

@@ -63,7 +63,8 @@ enum verdict {
     VERDICT_DEFERRED,
     VERDICT_FAILED,
     VERDICT_PASSED_ON, /* relayed, and the duty to report with it (DSN) */
-    VERDICT_TRACED     /* relayed, and RFC 2852 wants its sender to know: he asked for a trace, or the deadline did not go along */
+    VERDICT_TRACED,    /* relayed, and RFC 2852 wants its sender to know: he asked for a trace, or the deadline did not go along */
+    VERDICT_IN_DOUBT   /* deferred, and may have been taken: no reply came to the end of the message (RFC 1047) */
 };
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum priority { PRIORITY_UNSET, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };

@@ -10,8 +10,8 @@
 #include "common/stream_internal.h"
 
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -372,6 +372,14 @@ void stream_want_input(struct stream *s, bool want)
 size_t stream_backlog(const struct stream *s)
 {
     return s->output.len - s->output_start;
+}
+
+/* tcpi_unacked is no help: who did not acknowledge may have read it. */
+bool stream_unsent(const struct stream *s)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    return stream_backlog(s) > 0 || (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_notsent_bytes > 0);
 }
 
 struct buf *stream_output(struct stream *s)

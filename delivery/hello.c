@@ -170,7 +170,9 @@ static void starttls_reply(struct session *s)
     reply_text(&s->reply, &words);
     tlsreport_no_tls(s, buf_text(&words));
     buf_clear(&words);
-    if (security_allows_plain(s->level) && s->reply.code != 421) {
+    if (security_allows_plain(s->level) && s->reply.code == 421) {
+        refused(s, "STARTTLS command");
+    } else if (security_allows_plain(s->level)) {
         s->plain_only = true;
         login_or_ready(s);
     } else {

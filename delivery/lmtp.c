@@ -47,6 +47,15 @@ void lmtp_end_reply(struct session *s)
     }
 }
 
+bool lmtp_cut_reply(struct session *s)
+{
+    if (!judge(s, "end of DATA command"))
+        return false;
+    portion_over(s, false);
+    session_drop(s);
+    return true;
+}
+
 void lmtp_early_reply(struct session *s)
 {
     if (s->reply.code / 100 < 4) {

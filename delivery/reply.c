@@ -9,6 +9,7 @@ void reply_begin(struct reply *r)
     r->code = 0;
     r->line_count = r->octets = 0;
     r->wrong = NULL;
+    r->cut = false;
 }
 
 void reply_free(struct reply *r)
@@ -44,23 +45,52 @@ static void keep(struct reply *r, struct span text)
     r->line_count++;
 }
 
-/* One line without its line end. */
-static enum reply_progress take_line(struct reply *r, struct span line)
+/* The front of a line: what is wrong with it, or NULL. */
+static const char *take_code(struct reply *r, struct span line)
 {
     unsigned code = code_of(line);
     if (code < 200 || code > 599)
-        return bad(r, "it does not begin with a reply code");
+        return "it does not begin with a reply code";
     if (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-')
-        return bad(r, "neither blank nor hyphen follows the reply code");
+        return "neither blank nor hyphen follows the reply code";
     if (r->code && r->code != code)
-        return bad(r, "its lines have different reply codes");
+        return "its lines have different reply codes";
     r->code = code;
+    return NULL;
+}
+
+static struct span text_of(struct span line)
+{
+    return line.n > 4 ? span_make(line.p + 4, line.n - 4) : SPAN_LITERAL("");
+}
+
+static enum reply_progress too_long(struct reply *r, const char *how)
+{
+    r->cut = true;
+    return bad(r, how);
+}
+
+/* One line without its line end. */
+static enum reply_progress take_line(struct reply *r, struct span line)
+{
+    const char *wrong = take_code(r, line);
+    if (wrong)
+        return bad(r, wrong);
     if (r->line_count == REPLY_LINES_MAX)
-        return bad(r, "it has too many lines");
-    keep(r, line.n > 4 ? span_make(line.p + 4, line.n - 4) : SPAN_LITERAL(""));
-    if (r->lines.failed)
-        return bad(r, "it is too long");
+        return too_long(r, "it has too many lines");
+    keep(r, text_of(line));
+    if (r->lines.failed || r->octets > REPLY_MAX)
+        return too_long(r, "it is too long");
     return line.n > 3 && line.p[3] == '-' ? REPLY_MORE : REPLY_WHOLE;
+}
+
+static enum reply_progress endless_line(struct reply *r, struct span line)
+{
+    const char *wrong = take_code(r, line);
+    if (wrong)
+        return bad(r, wrong);
+    keep(r, text_of(line));
+    return too_long(r, "a line of it is too long");
 }
 
 enum reply_progress reply_feed(struct reply *r, struct span in, size_t *used)
@@ -71,12 +101,10 @@ enum reply_progress reply_feed(struct reply *r, struct span in, size_t *used)
         size_t left = in.n - *used, most = left < REPLY_LINE_MAX ? left : REPLY_LINE_MAX;
         const char *newline = memchr(start, '\n', most);
         if (!newline)
-            return left >= REPLY_LINE_MAX ? bad(r, "a line of it is too long") : REPLY_MORE;
+            return left >= REPLY_LINE_MAX ? endless_line(r, span_make(start, most)) : REPLY_MORE;
         size_t n = (size_t)(newline - start);
         *used += n + 1;
         r->octets += n + 1;
-        if (r->octets > REPLY_MAX)
-            return bad(r, "it is too long");
         if (n > 0 && start[n - 1] == '\r')
             n--;
         enum reply_progress progress = take_line(r, span_make(start, n));

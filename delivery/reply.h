@@ -22,6 +22,7 @@ struct reply {
     size_t line_count;
     size_t octets;
     const char *wrong; /* after REPLY_BAD: what was wrong with it */
+    bool cut;          /* after REPLY_BAD: only that it is too long; all that came of it says `code` */
 };
 
 void reply_begin(struct reply *); /* forgets the former reply; a zeroed struct needs it as well */

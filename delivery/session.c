@@ -300,11 +300,13 @@ static bool deaf(const struct session *s)
 static void protocol_error(struct session *s)
 {
     struct buf why = BUF_EMPTY(256);
+    buf_printf(&why, "broken reply to STARTTLS: %s", s->reply.wrong);
     if (s->phase == SESSION_IDLE || s->phase == SESSION_QUIT) {
         session_drop(s);
     } else if (s->phase >= SESSION_MAIL) {
-        buf_printf(&why, ": %s", s->reply.wrong);
-        transaction_lost(s, "broken reply from", buf_text(&why));
+        transaction_broken(s);
+    } else if (s->phase == SESSION_STARTTLS) {
+        hello_tls_failed(s, buf_text(&why));
     } else {
         session_troublef(s, "4.5.0", "protocol error: broken reply from %s: %s", s->peer, s->reply.wrong);
     }

@@ -149,7 +149,8 @@ void hello_secured(struct session *);
 
 /* transaction.c */
 void transaction_begin(struct session *);
-void transaction_reply(struct session *); /* MAIL to RSET: a reply is whole */
+void transaction_reply(struct session *);  /* MAIL to RSET: a reply is whole */
+void transaction_broken(struct session *); /* a reply that is none */
 /* The words about a refusal of the last command, and its status: "host X said: ...". True: it is for good. */
 bool transaction_refusal(const struct session *, const char *in_reply_to, char status[STATUS_MAX], struct buf *words);
 /* What a recipient is that the server took responsibility for. */
@@ -162,6 +163,7 @@ bool transaction_decided(const struct session *);
 /* lmtp.c: a reply for each recipient (RFC 2033 4.2) */
 void lmtp_end_reply(struct session *);    /* END */
 void lmtp_early_reply(struct session *);  /* BODY */
+bool lmtp_cut_reply(struct session *);    /* END: one that is too long; true: all are decided, and the session is over */
 const char *lmtp_advice(const char *why); /* what to do when a socket can't be connected to, by the words of its errno */
 
 /* portion.c */

@@ -597,7 +597,10 @@ void transaction_reply(struct session *s)
         lmtp ? lmtp_early_reply(s) : early_reply(s);
         break;
     case SESSION_END:
-        lmtp ? lmtp_end_reply(s) : end_reply(s);
+        if (s->job && stream_backlog(s->stream))
+            lmtp ? lmtp_early_reply(s) : early_reply(s);
+        else
+            lmtp ? lmtp_end_reply(s) : end_reply(s);
         break;
     default:
         if (class_of(s) == 2)
@@ -631,7 +634,7 @@ static void lost_after_dot(struct session *s, const char *how, const char *why)
     bool decided = transaction_decided(s);
     buf_printf(&words, "%s %s after the end of the message was sent%s: it may have been taken, and be delivered twice", how, s->peer, why);
     session_log(s, buf_span(&words));
-    portion_decide_rest(s->job, VERDICT_DEFERRED, "4.4.2", buf_span(&words));
+    portion_decide_rest(s->job, VERDICT_IN_DOUBT, "4.4.2", buf_span(&words));
     if (s->transaction.put_off)
         job_decide_rest(s->job, VERDICT_DEFERRED, "4.7.25",
                         SPAN_LITERAL("refused for the address that it came from; it will be tried over another"));
@@ -640,12 +643,37 @@ static void lost_after_dot(struct session *s, const char *how, const char *why)
     buf_free(&words);
 }
 
+/* Where the end of the message has not left this host, no server can have it. */
 void transaction_lost(struct session *s, const char *how, const char *why)
 {
     if (!s->job)
         session_drop(s);
-    else if (s->phase == SESSION_END)
+    else if (s->phase == SESSION_END && !stream_unsent(s->stream))
         lost_after_dot(s, how, why);
     else
         session_troublef(s, "4.4.2", "%s %s while %s%s", how, s->peer, doing(s->phase), why);
+}
+
+/* Too long a reply to the end of the message still says what became of it. If it were not believed, a server that always says so much would get the
+ * message again and again. */
+static bool believed(struct session *s)
+{
+    if (s->phase != SESSION_END || !s->job || !s->reply.cut || class_of(s) == 3 || stream_backlog(s->stream))
+        return false;
+    if (s->site->lmtp)
+        return lmtp_cut_reply(s);
+    if (without_bdat(s))
+        return true;
+    if (class_of(s) == 2 ? relayed(s) : refuse_rest(s, s->transaction.bdat ? "BDAT command" : "end of DATA command"))
+        session_drop(s);
+    return true;
+}
+
+void transaction_broken(struct session *s)
+{
+    struct buf why = BUF_EMPTY(256);
+    buf_printf(&why, ": %s", s->reply.wrong);
+    if (!believed(s))
+        transaction_lost(s, "broken reply from", buf_text(&why));
+    buf_free(&why);
 }

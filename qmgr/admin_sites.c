@@ -36,6 +36,7 @@ static void add(const struct site *site, struct buf *out)
                                  .waiting = (uint32_t)v.waiting,
                                  .active = v.active,
                                  .held = (uint32_t)v.held,
+                                 .in_doubt = (uint32_t)v.in_doubt,
                                  .window = v.window,
                                  .most = v.most,
                                  .rate = v.a_minute,

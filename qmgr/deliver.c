@@ -281,7 +281,7 @@ void delivery_fail_stranded(struct site *site, const struct outcome *o)
 /* Every field of an outcome is checked; true: it counts. */
 static bool outcome_good(const struct delivery *d, const struct record_outcome *o)
 {
-    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_TRACED)
+    if (o->index >= d->count || o->verdict < VERDICT_DELIVERED || o->verdict > VERDICT_IN_DOUBT)
         return false;
     return d->mail->rcpt[d->index[o->index]].state == RECIPIENT_ACTIVE; /* once each */
 }
@@ -306,8 +306,10 @@ static enum job_end apply_result(struct delivery *d, const struct message_result
         struct outcome out = {.verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security};
         if (is_success(o.verdict) && !r->site_failed)
             end = JOB_SUCCESS;
-        if (o.verdict == VERDICT_DEFERRED)
+        if (o.verdict == VERDICT_DEFERRED || o.verdict == VERDICT_IN_DOUBT)
             *worst = out;
+        if (o.verdict == VERDICT_IN_DOUBT)
+            schedule_in_doubt(d->job.site);
         outcome_apply(d->mail, d->index[o.index], &out, due, now);
     }
     return end;

@@ -52,7 +52,7 @@ static void log_outcome(const struct mail *m, uint32_t index, const struct outco
                m->rcpt[index].status);
     if (o->security.n > 0)
         log_value(&line, "tls", o->security);
-    buf_printf(&line, " status=%s", word);
+    buf_printf(&line, " status=%s%s", word, o->verdict == VERDICT_IN_DOUBT ? " in_doubt=yes" : "");
     log_value(&line, "reply", o->reply);
     log_buf(LOG_LEVEL_INFO, &line);
     buf_free(&line);
@@ -150,6 +150,7 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
         failed(m, index, o);
         return;
     case VERDICT_DEFERRED:
+    case VERDICT_IN_DOUBT:
         break;
     }
     set_status(r, o->status, '4');

@@ -110,6 +110,7 @@ enum job_end {
 void schedule_done(struct schedule *, struct job *, enum job_end, uint64_t now);
 /* The same, and it waits again where it was. */
 void schedule_done_later(struct schedule *, struct job *, enum job_end, uint64_t due, uint64_t now);
+void schedule_in_doubt(struct site *); /* counts a recipient who is deferred there, and may have the message all the same */
 
 /* Calls `each` for the READY jobs of a site. It may remove that job from the scheduler, and no other. */
 void schedule_each_ready(struct schedule *, struct site *, void (*each)(struct job *, void *arg), void *arg);
@@ -128,7 +129,7 @@ struct schedule_counts schedule_counts(const struct schedule *);
 
 /* A site as the admin sees it. */
 struct schedule_view {
-    size_t jobs, ready, waiting, held;
+    size_t jobs, ready, waiting, held, in_doubt;
     unsigned window, active, most, a_minute;
     bool dead;
     uint64_t probe; /* when; 0: none is waited for */

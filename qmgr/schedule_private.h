@@ -31,6 +31,7 @@ struct site {
     struct job *waiting;
     struct pace pace;
     struct window window;
+    uint32_t in_doubt; /* so often */
     uint32_t jobs, ready, held;
     uint16_t name_length;
     uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */

@@ -151,12 +151,18 @@ unsigned schedule_window(const struct site *site)
     return (unsigned)site->window.size;
 }
 
+void schedule_in_doubt(struct site *site)
+{
+    site->in_doubt++;
+}
+
 struct schedule_view schedule_view(const struct site *site)
 {
     return (struct schedule_view){.jobs = site->jobs,
                                   .ready = site->ready,
                                   .waiting = site->jobs - site->ready - site->held - site->window.active,
                                   .held = site->held,
+                                  .in_doubt = site->in_doubt,
                                   .window = schedule_window(site),
                                   .active = site->window.active,
                                   .most = site->window.most,

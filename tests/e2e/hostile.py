@@ -263,8 +263,9 @@ class Session:
 
 
 class Server:
-    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, listener=None, **script):
-        """`listener`: instead of one for address and port. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`."""
+    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, listener=None, window=None, **script):
+        """`listener`: instead of one for address and port. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`.
+        `window`: octets that may be under way to it, so that a client which is not read from notices soon."""
         self.script = dict(script.pop("steps", {}), **script)
         self.name, self.extensions, self.times = name, extensions, {}
         self.sessions, self.messages, self.received, self.cut_off = [], [], [], []
@@ -273,6 +274,8 @@ class Server:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
         self.listener = listener or self.listen(address, port)
+        if window:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         self.closing = False
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()

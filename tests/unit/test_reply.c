@@ -51,6 +51,41 @@ static void single_line(void **state)
     reply_free(&reply);
 }
 
+static bool is_cut(struct span in, unsigned code)
+{
+    size_t used;
+    reply_begin(&reply);
+    enum reply_progress progress = reply_feed(&reply, in, &used);
+    bool cut = progress == REPLY_BAD && reply.cut && reply.code == code;
+    reply_free(&reply);
+    return cut;
+}
+
+/* What is wrong with a reply is its length alone, or something else, too. */
+static void cut(void **state)
+{
+    (void)state;
+    static char text[REPLY_MAX + 4096];
+    struct buf many = BUF_EMPTY(0);
+    memset(text, 'x', sizeof text);
+    memcpy(text, "250 ", 4);
+    assert_true(is_cut(span_make(text, REPLY_LINE_MAX), 250));
+    memcpy(text, "250x", 4);
+    assert_false(is_cut(span_make(text, REPLY_LINE_MAX), 250));
+    memcpy(text, "250-a\r\n250-", 11);
+    assert_true(is_cut(span_make(text, 7 + REPLY_LINE_MAX), 250));
+    memcpy(text, "250-a\r\n550-", 11);
+    assert_false(is_cut(span_make(text, 7 + REPLY_LINE_MAX), 250));
+    for (size_t i = 0; i < sizeof text - 8; i += 1000)
+        memcpy(text + i, "\r\n550-", 6);
+    assert_true(is_cut(span_make(text + 2, sizeof text - 2), 550));
+    for (int i = 0; i <= REPLY_LINES_MAX; i++)
+        buf_add_text(&many, "354-a\r\n");
+    assert_true(is_cut(buf_span(&many), 354));
+    buf_free(&many);
+    assert_false(is_cut(SPAN_LITERAL("x\r\n"), 0));
+}
+
 static void multi_line(void **state)
 {
     (void)state;
@@ -202,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(single_line),
         cmocka_unit_test(multi_line),
+        cmocka_unit_test(cut),
         cmocka_unit_test(an_unfinished_reply_wants_more),
         cmocka_unit_test(any_split_gives_the_same),
         cmocka_unit_test(garbage_is_refused),

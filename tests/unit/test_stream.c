@@ -321,10 +321,12 @@ static void slow_reader_gets_all_of_it(void **state)
         write_text(&a, "0123456789");
     turns(3);
     assert_true(stream_backlog(a.stream) > 1000000);
+    assert_true(stream_unsent(a.stream));
     assert_int_equal(a.drained_calls, 0);
     stream_want_input(b.stream, true);
     RUN_UNTIL(b.got.len == 4000000);
     assert_int_equal(stream_backlog(a.stream), 0);
+    assert_false(stream_unsent(a.stream));
     assert_true(a.drained_calls > 0);
     for (size_t i = 0; i < b.got.len; i++)
         assert_int_equal(b.got.data[i], '0' + (int)(i % 10));
