@@ -1,0 +1,252 @@
+"""What postino-remote makes of every kind of trouble at every step of a conversation, with and without PIPELINING, with one address of the next hop and with two. qmgr
+and dns are played by the test, the next hosts by tests/e2e/hostile.py.
+
+MATRIX is all that is expected. A message goes to three recipients, a, b and c; the step RCPT is b's alone. A cell says what became of them:
+
+    rrr rdr rfr ddd fff   relayed, deferred, failed: each by this host's own word; no other host is asked
+    plain                 relayed by this host, over a connection without TLS
+    next                  nobody is decided: with a second address all are relayed there, without one they are deferred, and the site has failed
+    doubt                 deferred, and said to be so in doubt (RFC 1047): the host may have the message, and no other one is asked
+
+Deferred recipients are sent again to a host that has come to its senses, as qmgr would do it. In the end the books must balance: each recipient got the message, or was
+refused for good; nobody got it twice but where the cell says doubt.
+"""
+import collections
+import os
+import shutil
+import tempfile
+import unittest
+
+import host
+from hostile import DROP, HANG, Late, Raw
+from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
+
+MATRIX = """
+                  4xx    421    5xx    hang   drop   half   huge   wrong  junk   endless  nul
+GREETING          next   next   next   next   next   next   next   next   next   next     rrr
+EHLO              next   next   rrr    next   next   next   next   next   next   next     rrr
+STARTTLS          plain  next   plain  plain  plain  plain  plain  plain  plain  plain    rrr
+STARTTLS-demanded next   next   next   next   next   next   next   next   next   next     rrr
+EHLO-again        next   next   rrr    next   next   next   next   next   next   next     rrr
+MAIL              ddd    next   fff    next   next   next   next   next   next   next     rrr
+RCPT              rdr    next   rfr    next   next   next   next   next   next   next     rrr
+DATA              ddd    next   fff    next   next   next   next   next   next   next     rrr
+body              ddd    next   fff    next   next   next   next   next   next   next     next
+dot               ddd    next   fff    doubt  doubt  doubt  rrr    doubt  doubt  rrr      rrr
+BDAT-octets       ddd    next   fff    next   next   next   next   next   next   next     next
+BDAT              ddd    next   fff    doubt  doubt  doubt  rrr    doubt  doubt  rrr      rrr
+RSET              fff    fff    fff    fff    fff    fff    fff    fff    fff    fff      fff
+QUIT              rrr    rrr    rrr    rrr    rrr    rrr    rrr    rrr    rrr    rrr      rrr
+"""
+COLUMNS, *LINES = (line.split() for line in MATRIX.strip().splitlines())
+CELLS = {(line[0], column): cell for line in LINES for column, cell in zip(COLUMNS, line[1:])}
+
+YES = {"GREETING": 220, "STARTTLS": 220, "DATA": 354, "QUIT": 221}
+WRONG = {"DATA": 250}
+LETTERS = {RELAYED: "r", DEFERRED: "d", FAILED: "f", IN_DOUBT: "?"}
+LARGE = (b"x" * 998 + b"\r\n") * 4000
+LONG = b"Subject: long\r\n\r\n" + (b"y" * 98 + b"\r\n") * 700
+WHO = "abc"
+
+
+def action(column, row):
+    """What the host does at this step."""
+    step = row.split("-")[0]
+    code = YES.get(step, 250)
+    huge = b"%d-%s\r\n" % (code, b"z" * 500)
+    return {
+        "4xx": "450 4.7.1 later",
+        "421": "421 4.3.2 going down",
+        "5xx": "550 5.7.1 never",
+        "hang": Late(DROP, 3) if step == "body" or row == "BDAT-octets" else HANG,
+        "drop": DROP,
+        "half": Raw(b"%d-half\r\n%d" % (code, code // 10), DROP),
+        "huge": Raw(huge * (2 ** 20 // len(huge)) + b"%d end\r\n" % code, HANG),
+        "wrong": "%d 2.0.0 what?" % WRONG.get(step, 354),
+        "junk": Raw(b"\xff\xfe rubbish\r\n", HANG),
+        "endless": Raw(b"%d %s" % (code, b"z" * 2 ** 17), HANG),
+        "nul": Raw(b"%d 2.0.0 o\0k\0\r\n" % code),
+    }[column]
+
+
+def refuses(column):
+    """Whether this reply behind a message says clearly that it was not taken."""
+    return column in ("4xx", "421", "5xx")
+
+
+class Case:
+    """One cell, in one of its four variants: its next hop, hosts, and recipients."""
+
+    def __init__(self, test, number, row, column, pipelining, addresses):
+        self.test, self.row, self.column, self.cell = test, row, column, CELLS[row, column]
+        self.words = "%s %s%s, %d address%s" % (row, column, ", PIPELINING" if pipelining else "", addresses, "es"[:2 * addresses - 2])
+        self.name = "m%d.example" % number
+        self.recipients = [who + "@" + self.name for who in WHO]
+        where = ["127.%d.%d.%d" % (1 + number // 250, number % 250, 1 + i) for i in range(addresses)]
+        test.remote.names.table[self.name] = " ".join(where)
+        extensions = ["SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES"] + ["PIPELINING"] * pipelining + ["CHUNKING"] * row.startswith("BDAT")
+        self.tls = "required" if row == "STARTTLS-demanded" else "may" if row in ("STARTTLS", "EHLO-again") else "none"
+        certificate = test.certificate if self.tls != "none" else None
+        self.hosts = [test.remote.server(address, extensions=extensions, certificate=certificate, window=65536 if self.is_large() else None,
+                                         **(self.script() if i == 0 else {})) for i, address in enumerate(where)]
+        self.round = 0
+
+    def is_large(self):
+        return self.row in ("body", "BDAT-octets")
+
+    def script(self):
+        what = action(self.column, self.row)
+        step = self.row.split("-")[0]
+        if self.is_large():
+            return dict(BODY=(100000, Raw(what.encode() + b"\r\n", HANG) if isinstance(what, str) else what))
+        if self.row == "RCPT":
+            return dict(steps={"RCPT b@": what})
+        if self.row == "EHLO-again":
+            return dict(EHLO=[None, what])
+        if self.row == "RSET":
+            return dict(RSET=what, steps={"RCPT %s@" % who: "550 5.1.1 no such user" for who in WHO})
+        return {"END" if step == "dot" else step: what}
+
+    def send(self, recipients):
+        """As qmgr does; the request's number."""
+        if self.is_large():
+            return self.test.remote.send(*recipients, nexthop=self.name, tls=self.tls, fd=self.test.large.fileno(), size=len(LARGE))
+        return self.test.remote.send(*recipients, nexthop=self.name, tls=self.tls, body=LONG if self.row == "BDAT" else BODY)
+
+    def copies(self):
+        """{recipient: how many times he has the message}, as far as anybody can tell."""
+        count = collections.Counter()
+        for number, server in enumerate(self.hosts):
+            for message in server.received:
+                if message in server.messages or not (number == 0 and refuses(self.column)):
+                    count.update(message.recipients)
+        return count
+
+    # ---- what is expected
+
+    def expect_first(self, result):
+        check = self.test
+        one, last = len(self.hosts) == 1, self.hosts[-1]
+        letters = "".join(LETTERS[o.verdict] for o in result.outcomes)
+        wanted = {"next": "ddd" if one else "rrr", "plain": "rrr", "doubt": "???"}.get(self.cell, self.cell)
+        check.assertEqual(letters, wanted, result)
+        for o in result.outcomes:
+            check.assertEqual(o.status[:2], {"r": "2.", "f": "5."}.get(LETTERS[o.verdict], "4."), o)
+            check.assertRegex(o.reply, r"\A[ -~]+\Z")
+            check.assertTrue(LETTERS[o.verdict] == "r" or "mx0." + self.name in o.reply, o)
+        check.assertEqual(result.site_failed, int(self.cell == "doubt" or self.cell == "next" and one), result)
+        asked = "mx%d.%s[" % (int(self.cell == "next" and not one), self.name)
+        check.assertTrue(result.peer.startswith(asked), result)
+        if not one and self.cell != "next":
+            check.assertEqual(last.sessions, [])
+        if self.tls != "none" and self.cell in ("plain", "rrr"):
+            check.assertEqual([bool(m.secured) for m in self.hosts[0].received], [self.cell == "rrr"])
+        check.assertEqual("delivered twice" in " ".join(o.reply for o in result.outcomes), self.cell == "doubt", result)
+
+    def expect_books(self, first, second):
+        """`second`: of those that were deferred."""
+        copies, doubled = self.copies(), 0
+        for i, who in enumerate(self.recipients):
+            letter = LETTERS[first.outcomes[i].verdict]
+            self.test.assertEqual(copies[who], {"r": 1, "f": 0, "d": 1, "?": 2 if self.hosts[0].received else 1}[letter], (who, copies))
+            doubled += copies[who] == 2
+        self.test.assertTrue(all(o.verdict == RELAYED for o in second.outcomes) if second else self.cell in ("rrr", "fff", "rfr", "plain", "next"))
+        return doubled
+
+
+class Matrix(Base):
+    settings = 'idle_timeout = "0" ' + TIMES
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.directory = tempfile.mkdtemp(prefix="postino-test-")
+        os.chmod(cls.directory, 0o755)
+        cls.certificate = host.certificate(cls.directory, "mx0.m.example")
+        cls.large = tempfile.TemporaryFile()
+        cls.large.write(LARGE)
+        cls.large.flush()
+        cls.number = 0
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        shutil.rmtree(cls.directory)
+        cls.large.close()
+
+    def results(self, requests, timeout=20):
+        """{request: RESULT} of all of them, in whatever order they come."""
+        found = {}
+        while len(found) < len(requests):
+            answer = self.remote.qmgr.receive(timeout)
+            self.assertIn(answer.request, requests)
+            self.assertNotIn(answer.request, found)
+            found[answer.request] = answer
+        return found
+
+    def make(self, row):
+        for column in COLUMNS:
+            for pipelining in (False, True):
+                for addresses in (1, 2):
+                    type(self).number += 1
+                    yield Case(self, self.number, row, column, pipelining, addresses)
+
+    def round(self, cases, recipients):
+        """{case: RESULT} of each that has recipients to be sent to."""
+        requests = {case.send(recipients(case)): case for case in cases if recipients(case)}
+        return {requests[request]: result for request, result in self.results(requests).items()}
+
+    def run_row(self, row):
+        """(sent, relayed, failed, doubled) recipients."""
+        cases = list(self.make(row))
+        descriptors = len(os.listdir("/proc/%d/fd" % self.remote.process.pid))
+        try:
+            first = self.round(cases, lambda case: case.recipients)
+            for case in cases:
+                with self.subTest(case.words):
+                    case.expect_first(first[case])
+            if row in ("RSET", "QUIT"):  # whatever happens there, the next message does not suffer
+                for case, result in self.round(cases, lambda case: ["x@" + case.name]).items():
+                    with self.subTest(case.words + ", the next message"):
+                        self.check(result, (RELAYED, "2.0.0", ""))
+            for case in cases:
+                case.hosts[0].script = {}
+            late = lambda case: [who for who, o in zip(case.recipients, first[case].outcomes) if o.verdict not in (RELAYED, FAILED)]
+            second, doubled = self.round(cases, late), 0
+            for case in cases:
+                with self.subTest(case.words + ", books"):
+                    doubled += case.expect_books(first[case], second.get(case))
+            host.wait_for(lambda: len(os.listdir("/proc/%d/fd" % self.remote.process.pid)) == descriptors)
+        finally:
+            for case in cases:
+                for server in case.hosts:
+                    server.close()
+        self.balance(row, cases, first, second, doubled)
+
+    def balance(self, row, cases, first, second, doubled):
+        sent = sum(len(case.recipients) for case in cases)
+        counted = collections.Counter(LETTERS[o.verdict] for result in first.values() for o in result.outcomes)
+        later = collections.Counter(LETTERS[o.verdict] for result in second.values() for o in result.outcomes)
+        self.assertEqual(counted.total(), sent)
+        self.assertEqual(later.total(), counted["d"] + counted["?"])
+        self.assertEqual(sent, counted["r"] + later["r"] + counted["f"], row)
+        self.assertLessEqual(doubled, counted["?"])
+        said = [line for line in self.remote.log().splitlines() if "delivered twice" in line and any("=%s " % case.name in line for case in cases)]
+        self.assertEqual(3 * len(said), counted["?"])
+
+    def test_the_table_is_whole(self):
+        self.assertEqual(len(CELLS), len(LINES) * len(COLUMNS))
+        self.assertLessEqual(set(CELLS.values()), {"rrr", "rdr", "rfr", "ddd", "fff", "plain", "next", "doubt"})
+
+
+def add_rows():
+    for row, *_ in LINES:
+        def test(self, row=row):
+            self.run_row(row)
+        setattr(Matrix, "test_" + row.replace("-", "_"), test)
+
+
+add_rows()
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
