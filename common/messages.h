@@ -66,6 +66,7 @@ enum verdict {
     VERDICT_TRACED,    /* relayed, and RFC 2852 wants its sender to know: he asked for a trace, or the deadline did not go along */
     VERDICT_IN_DOUBT   /* deferred, and may have been taken: no reply came to the end of the message (RFC 1047) */
 };
+enum said_at { SAID_NOTHING, SAID_AT_FIRST /* greeting, EHLO, HELO, STARTTLS */, SAID_TO_MAIL, SAID_TO_RCPT, SAID_TO_TEXT };
 enum recipient_state { RECIPIENT_WAITING = 1, RECIPIENT_ACTIVE, RECIPIENT_DONE };
 enum priority { PRIORITY_UNSET, PRIORITY_HIGH, PRIORITY_NORMAL, PRIORITY_LOW };
 enum order_kind { ORDER_RETRY = 1, ORDER_DELETE, ORDER_HOLD, ORDER_RELEASE, ORDER_PRIORITY, ORDER_FLUSH };

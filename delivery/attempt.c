@@ -51,6 +51,7 @@ void session_give_up(struct session *s, enum verdict verdict, const char *status
     } else {
         session_add_peer(s, &peer);
         session_stop_opening(s);
+        said_move(&s->site->said, &s->said);
         site_unreachable(s->site, verdict, status, words, site_failed, buf_span(&peer));
     }
     buf_free(&peer);

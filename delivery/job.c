@@ -155,6 +155,8 @@ static void send_result(const struct job *j, bool site_failed, struct span peer,
     }
     struct message m = {.type = MESSAGE_RESULT, .id = j->request, .fd = -1};
     m.result = (struct message_result){.site_failed = site_failed, .peer = peer, .security = security};
+    m.result.said_at = j->said.at;
+    m.result.said = span_of(j->said.text);
     m.result.outcomes = (struct list){.count = (uint32_t)j->count, .bytes = buf_span(&outcomes)};
     if (outcomes.failed)
         log_die("%s: a result is longer than a frame", queueid_format(j->id).text);
@@ -178,6 +180,7 @@ void job_free(struct job *j)
     if (j->fd >= 0)
         close(j->fd);
     downgrade_free(j->downgrade);
+    said_free(&j->said);
     free(j->recipients);
     free(j->memory);
     free(j);

@@ -7,6 +7,7 @@
 #include "common/channel.h"
 #include "delivery/downgrade.h"
 #include "delivery/reply.h"
+#include "delivery/said.h"
 
 struct job_recipient {
     struct span address;
@@ -46,6 +47,7 @@ struct job {
     uint64_t offset, size;
     struct downgrade *downgrade; /* NULL until a host could not take the message as it is; then what has to be done is known */
     enum downgrade_verdict downgrade_verdict;
+    struct said said;
     char *memory;
 };
 

@@ -58,6 +58,7 @@ static void detach(struct session *s)
 static void destroy(struct session *s)
 {
     hosts_free(&s->hosts);
+    said_free(&s->said);
     reply_free(&s->reply);
     buf_free(&s->security);
     free(s->sts.mx);
@@ -240,9 +241,10 @@ void session_ready(struct session *s)
         s->job = site_take(s->site, s->messages);
         spent = !s->job && s->messages > 0 && s->site->waiting > s->site->opening; /* what waits is for fresh ones */
     }
-    if (s->job)
+    if (s->job) {
+        said_move(&s->job->said, &s->said);
         transaction_begin(s);
-    else if (spent || quitting || remote.settings->remote_idle_timeout == 0)
+    } else if (spent || quitting || remote.settings->remote_idle_timeout == 0)
         quit(s);
     else
         idle(s);
@@ -267,6 +269,7 @@ void session_connected(struct session *s, struct stream *stream)
 
 static void take_reply(struct session *s)
 {
+    said_in_session(s);
     switch (s->phase) {
     case SESSION_GREETING:
     case SESSION_EHLO:

@@ -95,6 +95,7 @@ struct session {
     struct job *job;
     struct transaction transaction;
     struct buf security;
+    struct said said; /* before there was a job */
 };
 
 /* session.c */

@@ -211,8 +211,11 @@ void site_go_on(struct site *s, struct job *j)
 void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
 {
     struct job *j = s->waiting > s->opening ? site_take(s, 0) : NULL;
-    if (!j)
+    if (!j) {
+        said_free(&s->said);
         return;
+    }
+    said_move(&j->said, &s->said);
     job_decide_rest(j, verdict, status, words);
     job_finish(j, failed, peer, SPAN_LITERAL(""));
 }

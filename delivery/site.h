@@ -27,6 +27,7 @@ struct site {
     struct job *first, **last;
     size_t waiting, opening;
     struct session *idle; /* newest first */
+    struct said said;     /* by a host whose session is given up, to the job that goes with it */
     size_t sessions;
 };
 
