@@ -312,10 +312,15 @@ struct directory {
 static void check_directories(const struct check *c)
 {
     const struct settings *s = c->settings;
-    const struct directory all[] = {
-        {"spool", s->directory_spool}, {"run", s->directory_run}, {"empty", s->directory_empty}, {"sts", s->directory_sts}};
+    const struct directory all[] = {{"spool", s->directory_spool},
+                                    {"run", s->directory_run},
+                                    {"empty", s->directory_empty},
+                                    {"sts", s->directory_sts},
+                                    {"dns", s->directory_dns}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         unsigned line = places_line(c->places, "directory", all[i].name);
+        if (*all[i].path == '\0')
+            continue;
         if (strspn(all[i].path, "/") == strlen(all[i].path))
             report_error(c->report, line, "%s is the root directory; name one of its own", all[i].name);
         for (size_t k = 0; k < i; k++)

@@ -177,12 +177,13 @@ static int prepare_own(const char *users, const struct own *own, bool unprivileg
 int directories_prepare(const struct settings *settings, bool unprivileged, struct error *error)
 {
     const struct own own[] = {{"directory.spool", settings->directory_spool, programs[PROGRAM_QMGR].name},
+                              {"directory.dns", settings->directory_dns, programs[PROGRAM_DNS].name},
                               {"directory.sts", settings->directory_sts, programs[PROGRAM_STS].name}};
     bool made;
     if (prepare_empty(settings->directory_empty, error) != 0)
         return -1;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-        if (prepare_own(settings->users, &own[i], unprivileged, error) != 0)
+        if (*own[i].path && prepare_own(settings->users, &own[i], unprivileged, error) != 0)
             return -1;
     int run = directory_open(settings->directory_run, 0755, &made, error);
     if (run >= 0 && ours(run, "directory.run", settings->directory_run, error) != 0) {

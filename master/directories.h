@@ -11,6 +11,8 @@
  *     run    ours, 0755, not writable by others
  *     empty  ours, 0755, empty
  *     spool  the qmgr user's, 0700
+ *     dns    the dns user's, 0700, if there is to be one
+ *     sts    the sts user's, 0700
  * Returns a descriptor of directory.run, which is the caller's; -1 and an error. */
 int directories_prepare(const struct settings *, bool unprivileged, struct error *);
 

@@ -5,8 +5,8 @@
 #include "master/edges.h"
 #include "master/life.h"
 #include "master/logs.h"
-#include "master/status.h"
 #include "master/replace.h"
+#include "master/status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +60,7 @@ static int check_lasting(const struct settings *old, const struct settings *new,
     } lasting[] = {
         {"users", old->users, new->users},
         {"directory.spool", old->directory_spool, new->directory_spool},
+        {"directory.dns", old->directory_dns, new->directory_dns},
         {"directory.sts", old->directory_sts, new->directory_sts},
         {"directory.run", old->directory_run, new->directory_run},
         {"directory.empty", old->directory_empty, new->directory_empty},

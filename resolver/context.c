@@ -1,7 +1,9 @@
 #include "resolver/context.h"
 
 #include "common/log.h"
+#include "resolver/anchor.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unbound-event.h>
@@ -9,6 +11,8 @@
 #include <unistd.h>
 
 #define RESOLV_CONF "/etc/resolv.conf"
+
+enum { TYPE_A = 1, CLASS_IN = 1 };
 
 static int option(struct ub_ctx *context, const char *name, const char *value, struct error *error)
 {
@@ -51,7 +55,9 @@ static int use_servers(struct ub_ctx *context, const struct nameservers *servers
     return servers->n > 0 ? options(context, forwarding, error) : 0;
 }
 
-static int use_trust_anchor(struct ub_ctx *context, const char *path, struct error *error)
+/* ---- the trust anchor -------------------------------------------------------------------------------------------------------------- */
+
+static int use_packaged_anchor(struct ub_ctx *context, const char *path, struct error *error)
 {
     if (path[0] == '\0' || access(path, R_OK) < 0) {
         log_info("DNSSEC is not checked: no trust anchor file %s", path);
@@ -62,7 +68,17 @@ static int use_trust_anchor(struct ub_ctx *context, const char *path, struct err
                        : error_set(error, "%s: %s; dns { trust_anchor } must be a file of DS or DNSKEY records", path, ub_strerror(status));
 }
 
-struct ub_ctx *context_new(struct event_base *base, const struct settings *s, const struct nameservers *servers, struct error *error)
+static int use_trust_anchor(struct ub_ctx *context, const struct settings *s, struct error *error)
+{
+    if (*s->directory_dns && anchor_use_kept(context, s->directory_dns))
+        return 0;
+    return use_packaged_anchor(context, s->dns_trust_anchor, error);
+}
+
+/* ---- contexts -------------------------------------------------------------------------------------------------------------------- */
+
+/* Without a trust anchor yet. */
+static struct ub_ctx *context_bare(struct event_base *base, const struct nameservers *servers, struct error *error)
 {
     struct ub_ctx *context = base ? ub_ctx_create_event(base) : ub_ctx_create();
     if (context == NULL) {
@@ -70,11 +86,71 @@ struct ub_ctx *context_new(struct event_base *base, const struct settings *s, co
         return NULL;
     }
     ub_ctx_debugout(context, NULL);
-    if (options(context, always, error) == 0 && use_servers(context, servers, error) == 0 &&
-        use_trust_anchor(context, s->dns_trust_anchor, error) == 0)
+    if (options(context, always, error) == 0 && use_servers(context, servers, error) == 0)
         return context;
     ub_ctx_delete(context);
     return NULL;
+}
+
+struct ub_ctx *context_new(struct event_base *base, const struct settings *s, const struct nameservers *servers, struct error *error)
+{
+    struct ub_ctx *context = context_bare(base, servers, error);
+    if (context != NULL && use_trust_anchor(context, s, error) != 0) {
+        ub_ctx_delete(context);
+        return NULL;
+    }
+    return context;
+}
+
+static void ignore(void *arg, int rcode, void *packet, int n, int security, char *why_bogus, int limited)
+{
+    (void)arg, (void)rcode, (void)packet, (void)n, (void)security, (void)why_bogus, (void)limited;
+}
+
+/* libunbound reads its files at the first question; this one goes nowhere (RFC 6761 6.3). */
+static bool works(struct ub_ctx *context)
+{
+    int id;
+    return ub_resolve_event(context, "localhost.", TYPE_A, CLASS_IN, NULL, ignore, &id) == 0;
+}
+
+/* With libunbound's own file at `path`. NULL: it does not take that. */
+static struct ub_ctx *context_kept(struct event_base *base, const struct nameservers *servers, const char *path, struct error *error)
+{
+    struct ub_ctx *context = context_bare(base, servers, error);
+    if (context == NULL || (ub_ctx_add_ta_autr(context, path) == 0 && works(context)))
+        return context;
+    ub_ctx_delete(context);
+    error_set(error, "libunbound does not take %s", path);
+    return NULL;
+}
+
+static struct ub_ctx *context_packaged(struct event_base *base, const struct settings *s, const struct nameservers *servers,
+                                       struct error *error)
+{
+    struct ub_ctx *context = context_bare(base, servers, error);
+    if (context == NULL || use_packaged_anchor(context, s->dns_trust_anchor, error) == 0)
+        return context;
+    ub_ctx_delete(context);
+    return NULL;
+}
+
+struct ub_ctx *context_new_keeping(struct event_base *base, const struct settings *s, const struct nameservers *servers,
+                                   struct error *error)
+{
+    char path[PATH_MAX];
+    struct ub_ctx *context = NULL;
+    if (!*s->directory_dns)
+        return context_packaged(base, s, servers, error);
+    for (int refused = 0; context == NULL && refused < 2; refused++) {
+        if (anchor_keep(s->directory_dns, s->dns_trust_anchor, refused, path, error) != 0)
+            break;
+        context = context_kept(base, servers, path, error);
+    }
+    if (context != NULL)
+        return context;
+    log_error("the trust anchor is not kept up to date: %s; dns { trust_anchor } is used as it is", error->text);
+    return context_packaged(base, s, servers, error);
 }
 
 /* ---- which servers --------------------------------------------------------------------------------------------------------------- */

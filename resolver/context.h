@@ -13,5 +13,7 @@ struct ub_ctx;
 void context_servers(const struct settings *, struct nameservers *);
 /* `base` NULL: for ub_resolve(), which waits. NULL: error. */
 struct ub_ctx *context_new(struct event_base *, const struct settings *, const struct nameservers *, struct error *);
+/* The same for postino-dns, which keeps the trust anchor up to date where it has a directory for that (directory { dns }). */
+struct ub_ctx *context_new_keeping(struct event_base *, const struct settings *, const struct nameservers *, struct error *);
 
 #endif

@@ -3,11 +3,13 @@
 #include "common/address.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "resolver/anchor.h"
 #include "resolver/clientname.h"
 #include "resolver/context.h"
 #include "resolver/question.h"
 #include "resolver/resolve.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -187,15 +189,38 @@ static void sandbox(const struct settings *s, struct sandbox *out)
 {
     sandbox_directory_of(out, s->dns_trust_anchor, SANDBOX_READ);
     out->calls = SANDBOX_STREAM_OUT | SANDBOX_DGRAM_OUT | SANDBOX_FILES_READ;
+    if (*s->directory_dns) {
+        sandbox_path(out, s->directory_dns, SANDBOX_READ | SANDBOX_WRITE);
+        out->calls |= SANDBOX_FILES_WRITE;
+        out->file_size = ANCHOR_OCTETS;
+    }
     out->open_files = 8192;
+}
+
+static void keys_seen(const struct question_answer *a, void *arg)
+{
+    (void)a, (void)arg; /* it is libunbound that learns from it */
+}
+
+/* libunbound looks whether the root has new keys when it has to look at its keys at all, as they are no longer in its cache. A host that asks for nothing
+ * must look, too (RFC 5011 2.3). */
+static void look_at_the_keys(evutil_socket_t fd, short what, void *arg)
+{
+    static const struct timeval hour = {.tv_sec = 3600};
+    (void)fd, (void)what, (void)arg;
+    question_ask(".", WIRE_DNSKEY, keys_seen, NULL);
+    if (event_base_once(program_base(), -1, EV_TIMEOUT, look_at_the_keys, NULL, &hour) != 0)
+        log_die("out of memory for a timer");
 }
 
 static int start(const struct settings *s, struct error *error)
 {
-    self.context = context_new(program_base(), s, &self.servers, error);
-    if (self.context == NULL)
+    self.context = context_new_keeping(program_base(), s, &self.servers, error);
+    if (self.context == NULL || question_setup(program_base(), self.context, (unsigned)s->dns_timeout, error) != 0)
         return -1;
-    return question_setup(program_base(), self.context, (unsigned)s->dns_timeout, error);
+    if (*s->directory_dns)
+        look_at_the_keys(-1, 0, NULL);
+    return 0;
 }
 
 static void drain(void)

@@ -15,7 +15,7 @@
 #define WIRE_NAME  1025 /* text of 255 octets, at worst 4 for each, and a NUL */
 #define WIRE_CHAIN 16   /* the most CNAMEs that are followed */
 
-enum wire_type { WIRE_A = 1, WIRE_CNAME = 5, WIRE_PTR = 12, WIRE_MX = 15, WIRE_TXT = 16, WIRE_AAAA = 28, WIRE_TLSA = 52 };
+enum wire_type { WIRE_A = 1, WIRE_CNAME = 5, WIRE_PTR = 12, WIRE_MX = 15, WIRE_TXT = 16, WIRE_AAAA = 28, WIRE_DNSKEY = 48, WIRE_TLSA = 52 };
 enum wire_rcode { WIRE_NOERROR = 0, WIRE_SERVFAIL = 2, WIRE_NXDOMAIN = 3 };
 
 struct wire {

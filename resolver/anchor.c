@@ -1,0 +1,178 @@
+#include "resolver/anchor.h"
+
+#include "common/buf.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unbound.h>
+#include <unistd.h>
+
+#define SHORTEST 60 /* ". IN DNSKEY 257 3 15 " and 32 octets in base64: less is no key, and libunbound would go on without one */
+
+/* ---- files ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool read_file(const char *path, struct buf *text)
+{
+    char piece[4096];
+    ssize_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    while ((n = read(fd, piece, sizeof piece)) > 0)
+        buf_add(text, piece, (size_t)n);
+    close(fd);
+    return n == 0 && !text->failed;
+}
+
+static int write_all(int fd, struct span text)
+{
+    while (text.n > 0) {
+        ssize_t n = write(fd, text.p, text.n);
+        if (n <= 0)
+            return -1;
+        text = span_make(text.p + n, text.n - (size_t)n);
+    }
+    return fsync(fd);
+}
+
+/* The file is as it was, or as it should be. */
+static int write_file(const char *path, struct span text, struct error *error)
+{
+    char new[PATH_MAX + 8];
+    snprintf(new, sizeof new, "%s.new", path);
+    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return error_set(error, "%s can't be made: %s", new, strerror(errno));
+    int status = write_all(fd, text);
+    int cause = errno;
+    close(fd);
+    if (status == 0 && rename(new, path) == 0)
+        return 0;
+    if (status == 0)
+        cause = errno;
+    unlink(new);
+    return error_set(error, "%s can't be written: %s", path, strerror(cause));
+}
+
+/* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The next line, without its end. */
+static bool next_line(struct span *rest, struct span *line)
+{
+    if (rest->n == 0)
+        return false;
+    const char *end = memchr(rest->p, '\n', rest->n);
+    size_t n = end ? (size_t)(end - rest->p) : rest->n;
+    *line = span_make(rest->p, n);
+    n += end != NULL;
+    *rest = span_make(rest->p + n, rest->n - n);
+    return true;
+}
+
+/* A line with a record, which is copied without its comment, of a key that counts: one without a state, or that is valid (2) or missing (3; RFC 5011 4.2). */
+static bool is_key(struct span line, char *record, size_t size)
+{
+    static const char mark[] = ";;state=";
+    const char *state = line.n ? memmem(line.p, line.n, mark, sizeof mark - 1) : NULL;
+    if (state != NULL) {
+        state += sizeof mark - 1;
+        if (state == line.p + line.n || (*state != '2' && *state != '3'))
+            return false;
+    }
+    const char *comment = line.n ? memchr(line.p, ';', line.n) : NULL;
+    size_t n = comment ? (size_t)(comment - line.p) : line.n;
+    if (n < SHORTEST || n >= size)
+        return false;
+    snprintf(record, size, "%.*s", (int)n, line.p ? line.p : "");
+    return strstr(record, " DNSKEY ") || strstr(record, "\tDNSKEY\t") || strstr(record, " DS ") || strstr(record, "\tDS\t");
+}
+
+static size_t count_keys(struct span text)
+{
+    char record[4096];
+    struct span line;
+    size_t count = 0;
+    while (next_line(&text, &line))
+        count += is_key(line, record, sizeof record);
+    return count;
+}
+
+bool anchor_use_kept(struct ub_ctx *context, const char *directory)
+{
+    char path[PATH_MAX + 16], record[4096];
+    struct buf text = BUF_EMPTY(ANCHOR_OCTETS);
+    struct span line;
+    bool any = false;
+    snprintf(path, sizeof path, "%s/root.key", directory);
+    if (read_file(path, &text))
+        for (struct span rest = buf_span(&text); next_line(&rest, &line);)
+            any |= is_key(line, record, sizeof record) && ub_ctx_add_ta(context, record) == 0;
+    buf_free(&text);
+    return any;
+}
+
+/* ---- the beginning --------------------------------------------------------------------------------------------------------------- */
+
+struct files {
+    char kept[PATH_MAX], copy[PATH_MAX];
+    struct buf packaged, former, now; /* what is in dns { trust_anchor }, packaged.key and root.key */
+};
+
+static void read_files(struct files *f, const char *packaged)
+{
+    struct buf *bufs[] = {&f->packaged, &f->former, &f->now};
+    const char *paths[] = {packaged, f->copy, f->kept};
+    for (size_t i = 0; i < 3; i++) {
+        *bufs[i] = BUF_EMPTY(ANCHOR_OCTETS);
+        if (!read_file(paths[i], bufs[i]))
+            buf_free(bufs[i]);
+    }
+    if (count_keys(buf_span(&f->packaged)) > 0)
+        return;
+    buf_free(&f->packaged); /* not there now: it has not changed */
+    buf_add_span(&f->packaged, buf_span(&f->former));
+}
+
+static const char *why_anew(const struct files *f, bool refused)
+{
+    if (refused)
+        return "libunbound does not take the former one";
+    if (f->now.len == 0)
+        return f->former.len ? "it was not there, or empty" : "it is the first one";
+    if (count_keys(buf_span(&f->now)) == 0)
+        return "no key in the former one is valid";
+    return span_equal(buf_span(&f->former), buf_span(&f->packaged)) ? NULL : "dns { trust_anchor } is another file than before";
+}
+
+/* libunbound ends the process where it can't write. So that is found out here, by the copy, at each start. */
+static int begin(const struct files *f, const char *packaged, bool refused, struct error *error)
+{
+    const char *why = why_anew(f, refused);
+    if (count_keys(buf_span(&f->packaged)) == 0)
+        return error_set(error, "dns { trust_anchor = \"%s\" } can't be read, or has no key in it", packaged);
+    if (why != NULL) {
+        log_warning("%s begins anew from %s: %s", f->kept, packaged, why);
+        if (write_file(f->kept, buf_span(&f->packaged), error) != 0)
+            return -1;
+    }
+    return write_file(f->copy, buf_span(&f->packaged), error);
+}
+
+int anchor_keep(const char *directory, const char *packaged, bool refused, char path[PATH_MAX], struct error *error)
+{
+    struct files f;
+    if (snprintf(f.kept, sizeof f.kept, "%s/root.key", directory) >= PATH_MAX ||
+        snprintf(f.copy, sizeof f.copy, "%s/packaged.key", directory) >= PATH_MAX)
+        return error_set(error, "directory { dns } is too long a path");
+    read_files(&f, packaged);
+    int status = begin(&f, packaged, refused, error);
+    snprintf(path, PATH_MAX, "%s", f.kept);
+    buf_free(&f.packaged);
+    buf_free(&f.former);
+    buf_free(&f.now);
+    return status;
+}
