@@ -9,6 +9,7 @@
 #include "resolver/context.h"
 #include "resolver/question.h"
 #include "resolver/resolve.h"
+#include "resolver/stub.h"
 #include "sts/fetch.h"
 #include "sts/policy.h"
 
@@ -259,8 +260,9 @@ int cmd_site(struct admin *a, int argc, char **argv)
     self.settings = a->settings;
     self.base = event_base_new();
     context_servers(a->settings, &servers);
-    struct ub_ctx *context = self.base ? context_new(self.base, a->settings, &servers, &error) : NULL;
-    if (!context)
+    bool stub = a->settings->dns_trust_ad;
+    struct ub_ctx *context = self.base && !stub ? context_new(self.base, a->settings, &servers, &error) : NULL;
+    if (stub ? !self.base || stub_setup(self.base, &servers, &error) != 0 : !context)
         return admin_fail(EX_OSERR, "site", "%s", self.base ? error.text : "out of memory");
     return look(argv[optind], context); /* what is under way ends with the process */
 }

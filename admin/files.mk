@@ -9,7 +9,7 @@ fuzz_headers_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 PROGRAMS += postino
 postino_SRC = admin/postino.c $(wildcard admin/cmd_*.c) auth/secret.c $(conf_parse_SRC)
 postino_SRC += admin/why_door.c resolver/fairtable.c resolver/users.c resolver/nameservers.c resolver/anchor.c resolver/context.c $(routing_SRC) $(filter-out conf/access_words.c,$(access_SRC))
-postino_SRC += resolver/question.c resolver/wire.c resolver/resolve.c resolver/dane.c delivery/security.c delivery/tlsa.c delivery/hosts.c delivery/reach.c delivery/nexthop.c \
+postino_SRC += resolver/question.c resolver/stub.c resolver/wire.c resolver/resolve.c resolver/dane.c delivery/security.c delivery/tlsa.c delivery/hosts.c delivery/reach.c delivery/nexthop.c \
                sts/fetch.c sts/policy.c
 # libunbound is bound to libevent as a whole.
 postino_LIBS = $(subst -levent_core,-levent,$(conf_parse_LIBS)) -ldb-5.3 -lunbound -lcurl -lgsasl -lcrypt

@@ -160,3 +160,32 @@ bool network_contains(const struct network *network, const struct sockaddr *sock
     unsigned char bytes[16] = {0};
     return socket_bytes(socket, bytes) == network->family && same_prefix(network->bytes, bytes, network->bits);
 }
+
+/* ---- resolvers ------------------------------------------------------------------------------------------------------------------- */
+
+static bool port_of(struct span text, unsigned *port)
+{
+    *port = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9' || *port > 6553)
+            return false;
+        *port = *port * 10 + (unsigned)(text.p[i] - '0');
+    }
+    return *port > 0 && *port < 65536;
+}
+
+bool address_of_resolver(struct span text, struct sockaddr_storage *out, socklen_t *len)
+{
+    unsigned port = 53;
+    const char *at = text.n ? memchr(text.p, '@', text.n) : NULL;
+    if (at != NULL && !port_of(span_make(at + 1, text.n - (size_t)(at - text.p) - 1), &port))
+        return false;
+    return address_to_socket(span_make(text.p, at ? (size_t)(at - text.p) : text.n), port, out, len);
+}
+
+bool address_is_loopback(const struct sockaddr_storage *ss)
+{
+    if (ss->ss_family == AF_INET)
+        return (ntohl(((const struct sockaddr_in *)ss)->sin_addr.s_addr) >> 24) == 127;
+    return ss->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)ss)->sin6_addr);
+}

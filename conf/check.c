@@ -137,21 +137,18 @@ static bool is_domain_or_below(struct span text)
     return address_is_domain(text, false);
 }
 
-/* address, or address@port */
 static bool is_server(struct span text)
 {
     struct sockaddr_storage address;
     socklen_t length;
-    unsigned long port = 53;
-    const char *at = memchr(text.p, '@', text.n);
-    if (at) {
-        char *end;
-        port = strtoul(at + 1, &end, 10);
-        if (!isdigit((unsigned char)at[1]) || *end)
-            return false;
-        text.n = (size_t)(at - text.p);
-    }
-    return port > 0 && port < 65536 && address_to_socket(text, (unsigned)port, &address, &length);
+    return address_of_resolver(text, &address, &length);
+}
+
+static bool is_on_loopback(struct span text)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    return address_of_resolver(text, &address, &length) && address_is_loopback(&address);
 }
 
 /* ---- single settings ----------------------------------------------------------------------------------------------------------- */
@@ -282,12 +279,27 @@ static void check_tls(const struct check *c)
                      CHECK_CERTIFICATES);
 }
 
+/* Between this host and another one anybody could set the AD bit. */
+static void check_trust_ad(const struct check *c, bool recursive)
+{
+    const struct strings *list = &c->settings->dns_server;
+    if (list->n == 0 || recursive)
+        report_error(c->report, places_line(c->places, "dns", "trust_ad"),
+                     "trust_ad believes a resolver on this host; name it, as in server = \"127.0.0.1\"");
+    else
+        check_list(c, "dns", "server", list, is_on_loopback,
+                   "on loopback (127.0.0.0/8 or ::1), so its AD bit can't be believed; take trust_ad out, or name a resolver on this host");
+}
+
 static void check_servers(const struct check *c)
 {
     const struct strings *list = &c->settings->dns_server;
-    if (list->n == 1 && strcmp(list->v[0], "recursive") == 0)
-        return;
-    check_list(c, "dns", "server", list, is_server, "a resolver; write address, address@port, or \"recursive\" alone");
+    size_t before = c->report->error_count;
+    bool recursive = list->n == 1 && strcmp(list->v[0], "recursive") == 0;
+    if (!recursive)
+        check_list(c, "dns", "server", list, is_server, "a resolver; write address, address@port, or \"recursive\" alone");
+    if (c->settings->dns_trust_ad && c->report->error_count == before)
+        check_trust_ad(c, recursive);
 }
 
 /* ---- settings together --------------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include "resolver/context.h"
 #include "resolver/question.h"
 #include "resolver/resolve.h"
+#include "resolver/stub.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -215,6 +216,9 @@ static void look_at_the_keys(evutil_socket_t fd, short what, void *arg)
 
 static int start(const struct settings *s, struct error *error)
 {
+    if (s->dns_trust_ad)
+        return stub_setup(program_base(), &self.servers, error) == 0 ? question_setup(program_base(), NULL, (unsigned)s->dns_timeout, error)
+                                                                     : -1;
     self.context = context_new_keeping(program_base(), s, &self.servers, error);
     if (self.context == NULL || question_setup(program_base(), self.context, (unsigned)s->dns_timeout, error) != 0)
         return -1;

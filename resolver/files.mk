@@ -12,7 +12,7 @@ fuzz_wire_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 
 # libunbound is bound to libevent as a whole; with libevent_core beside it there would be two.
 PROGRAMS += postino-dns
-postino-dns_SRC  = resolver/dns.c resolver/anchor.c resolver/context.c resolver/question.c resolver/wire.c resolver/resolve.c resolver/dane.c resolver/clientname.c resolver/nameservers.c
+postino-dns_SRC  = resolver/dns.c resolver/anchor.c resolver/context.c resolver/question.c resolver/stub.c resolver/wire.c resolver/resolve.c resolver/dane.c resolver/clientname.c resolver/nameservers.c
 postino-dns_LIBS = -lunbound -levent -lseccomp $(IDN_LIBS)
 MANUALS += resolver/postino-dns.8
 

@@ -1,6 +1,7 @@
 #include "resolver/question.h"
 
 #include "common/log.h"
+#include "resolver/stub.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct question {
     char *name;
     uint16_t type;
     bool joinable, asked;
+    struct stub *stub;
     struct event *timer;
     struct question_answer answer;
     struct wire_record *records; /* may point into: */
@@ -170,6 +172,8 @@ static void read_packet(struct question *q, const void *packet, size_t n)
     } else {
         set_result(q, QUESTION_OK, "");
     }
+    if (self.context == NULL)
+        q->answer.secure = wire.authentic;
     memcpy(q->canonical, wire.canonical, sizeof q->canonical);
     q->answer.canonical = q->canonical;
 }
@@ -194,11 +198,24 @@ static void unbound_answers(void *arg, int rcode, void *packet, int n, int secur
     answered(q);
 }
 
+static void stub_answers(const void *packet, size_t n, const char *why, void *arg)
+{
+    struct question *q = arg;
+    q->stub = NULL;
+    if (packet == NULL)
+        defer(q, why);
+    else
+        read_packet(q, packet, n);
+    answered(q);
+}
+
 static void timed_out(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct question *q = arg;
     leave_bucket(q);
+    if (q->stub != NULL)
+        stub_cancel(q->stub);
     defer(q, "no answer in time");
     tell_all(q);
     if (!q->asked)
@@ -231,6 +248,19 @@ static struct question *find(const char *name, uint16_t type)
     return NULL;
 }
 
+static void no_such_name(struct question *q)
+{
+    set_result(q, QUESTION_NO_NAME, "Host not found");
+    answered(q);
+}
+
+static void ask_stub(struct question *q)
+{
+    q->stub = stub_ask(q->name, q->type, stub_answers, q);
+    if (q->stub == NULL)
+        no_such_name(q);
+}
+
 /* libunbound may call back before ub_resolve_event() returns, with what is in its cache. */
 static void ask_unbound(struct question *q)
 {
@@ -240,10 +270,11 @@ static void ask_unbound(struct question *q)
     if (status == 0)
         return;
     q->asked = false;
-    if (status == UB_SYNTAX) /* longer than a name can be: nobody has it */
-        set_result(q, QUESTION_NO_NAME, "Host not found");
-    else
-        defer(q, ub_strerror(status));
+    if (status == UB_SYNTAX) { /* longer than a name can be: nobody has it */
+        no_such_name(q);
+        return;
+    }
+    defer(q, ub_strerror(status));
     answered(q);
 }
 
@@ -258,7 +289,9 @@ struct question_wait *question_ask(const char *name, uint16_t type, question_fn 
         q = question_new(name, type);
     *w = (struct question_wait){.question = q, .done = done, .arg = arg};
     TAILQ_INSERT_TAIL(&q->waits, w, link);
-    if (is_new)
+    if (is_new && self.context == NULL)
+        ask_stub(q);
+    else if (is_new)
         ask_unbound(q);
     return w;
 }

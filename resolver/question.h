@@ -1,4 +1,4 @@
-/* question: one name and type asked of libunbound, on our event loop. Equal questions under way are one.
+/* question: one name and type asked of libunbound, or of a resolver whose AD bit is believed (stub.h), on our event loop. Equal questions under way are one.
  *
  *   ASKED --answer--> ANSWERED --next turn: every waiter is told--> freed
  *     \---timeout---> ABANDONED (waiters are told; nobody joins it any more) --answer, ignored--> freed
@@ -29,7 +29,7 @@ struct question_answer {
 
 typedef void question_fn(const struct question_answer *, void *arg); /* the answer is valid during the call */
 
-/* Once. The context stays the caller's; nothing may be asked after it is gone. */
+/* Once. The context stays the caller's; nothing may be asked after it is gone. NULL: stub_setup() was called, and that is asked. */
 int question_setup(struct event_base *, struct ub_ctx *, unsigned timeout_seconds, struct error *);
 struct question_wait *question_ask(const char *name, uint16_t type, question_fn *, void *arg);
 void question_cancel(struct question_wait *); /* NULL is ignored; the callback will not be called */

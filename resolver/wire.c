@@ -95,6 +95,8 @@ bool wire_open(struct wire *w, const void *packet, size_t n)
     if (!read_name(w, HEADER, &at, w->asked) || !get16(w, at, &w->asked_type) || !get16(w, at + 2, &class) || class != CLASS_IN)
         return false;
     w->rcode = flags & 15;
+    w->truncated = flags & 0x0200;
+    w->authentic = flags & 0x0020;
     w->answers = answers;
     w->answers_at = at + QUESTION_TAIL;
     return true;

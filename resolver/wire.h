@@ -22,7 +22,8 @@ struct wire {
     const uint8_t *p;
     size_t n;
     unsigned rcode;
-    unsigned answers; /* records in the answer section */
+    bool truncated, authentic; /* the TC and AD bits */
+    unsigned answers;          /* records in the answer section */
     size_t answers_at;
     uint16_t asked_type;
     char asked[WIRE_NAME];
