@@ -298,6 +298,28 @@ static void what_is_no_answer_is_refused(void **state)
     assert_string_equal(answers(), "(malformed)");
 }
 
+static void that_it_is_cut_or_proved_is_told(void **state)
+{
+    static const struct {
+        uint8_t high, low;
+        bool truncated, authentic;
+    } cases[] = {{0x81, 0x80, false, false},
+                 {0x83, 0x80, true, false},
+                 {0x81, 0xa0, false, true},
+                 {0x81, 0x90, false, false /* CD */},
+                 {0x83, 0xa0, true, true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct wire w;
+        question("a.example", WIRE_A, 0, 0);
+        packet[2] = cases[i].high;
+        packet[3] = cases[i].low;
+        assert_true(wire_open(&w, packet, length));
+        assert_int_equal(w.truncated, cases[i].truncated);
+        assert_int_equal(w.authentic, cases[i].authentic);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +334,7 @@ int main(void)
         cmocka_unit_test(data_of_the_wrong_length_is_refused),
         cmocka_unit_test(a_packet_cut_anywhere_is_refused),
         cmocka_unit_test(what_is_no_answer_is_refused),
+        cmocka_unit_test(that_it_is_cut_or_proved_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
