@@ -95,14 +95,15 @@ static void on_addresses(const struct message_resolved *m, void *arg)
         snprintf(self.addresses, sizeof self.addresses, "%.*s", SPAN_ARG(host.addresses));
 }
 
-static void on_policy(struct span text, const char *why, void *arg)
+static void on_policy(const struct fetched *f, void *arg)
 {
     static const char *const modes[] = {[STS_NONE] = "none", [STS_TESTING] = "testing", [STS_ENFORCE] = "enforce"};
     (void)arg;
     struct sts_policy policy = {0};
+    const char *why = f->why;
     struct buf words = BUF_EMPTY(64 << 10);
     self.done = true;
-    if (!why && sts_policy_parse(text, &policy, &why)) {
+    if (!why && sts_policy_parse(f->text, &policy, &why)) {
         buf_printf(&words, "%s, id %s, for %llu s; mx: %s", modes[policy.mode], self.id, (unsigned long long)policy.max_age,
                    buf_text(&policy.mx));
         self.sts = (struct security_sts){.mode = policy.mode, .mx = strdup(buf_text(&policy.mx))};

@@ -97,7 +97,7 @@ static void put_records(char *out, size_t size, const char *records)
     if (n >= size)
         for (n = size - 1; n > 0 && records[n] != ',';)
             n--;
-    memcpy(out, records, n);
+    memccpy(out, records, 0, n);
 }
 
 static enum tls_policy policy_of(const struct session *s)

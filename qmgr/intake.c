@@ -1,4 +1,4 @@
-/* The edges to smtpd. Each is a stranger's: its ids must be from ranges that were leased to it (or to whom it talked before this process
+/* The edges to smtpd, and the one to sts, whose reports on TLS are mail. Each is a stranger's: its ids must be from ranges that were leased to it (or to whom it talked before this process
  * began: a restart of qmgr does not disturb it) and not used yet; sizes, counts and words are checked here, once. */
 #include "common/program.h"
 #include "qmgr/memory.h"
@@ -29,6 +29,7 @@ struct part {
 
 struct intake {
     struct channel *channel; /* NULL: it has gone */
+    bool reports;            /* of sts: its own mail alone */
     struct hash parts;
     struct lease *leases[LEASES_MOST]; /* a ring, the last one at `last` */
     size_t last;
@@ -205,6 +206,8 @@ static const char *put_fault(const struct intake *in, const struct message_put *
     const struct part *part = part_find(in, p->id);
     if (!part && (!id_free(in, p->id) || spool_has_part(queue.spool, p->id)))
         return "This queue id is not leased";
+    if (in->reports && (!queue.settings->tlsrpt_mail || !span_equal(p->sender, span_of(queue.settings->tlsrpt_from))))
+        return "This is no report, or none may be sent";
     if (p->before != (part ? part->size : 0))
         return PIECES_LOST;
     if (too_large(part ? part->size : 0, p->body.n))
@@ -269,6 +272,8 @@ static void on_message(struct channel *c, const struct message *m, void *arg)
 {
     struct intake *in = arg;
     (void)c;
+    if (in->reports && m->type != MESSAGE_LEASE && m->type != MESSAGE_PUT)
+        return;
     switch (m->type) {
     case MESSAGE_LEASE:
         on_lease(in, m);
@@ -298,10 +303,11 @@ static void on_closed(struct channel *c, void *arg)
     intake_free_if_done(in);
 }
 
-void intake_connect(int fd)
+void intake_connect(int fd, const char *role)
 {
     static const struct channel_handler handler = {.message = on_message, .closed = on_closed};
     struct intake *in = memory_new(1, sizeof *in);
     hash_init(&in->parts);
-    in->channel = channel_new(program_base(), fd, "smtpd", 1u << PROTOCOL_SMTPD_QMGR, SIDE_SERVER, &handler, in);
+    in->reports = strcmp(role, "sts") == 0;
+    in->channel = channel_new(program_base(), fd, role, 1u << PROTOCOL_SMTPD_QMGR, SIDE_SERVER, &handler, in);
 }

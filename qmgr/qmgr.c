@@ -174,8 +174,8 @@ static void peer(const char *role, uint32_t instance, int fd)
 {
     (void)instance;
     need_peers();
-    if (strcmp(role, "smtpd") == 0)
-        intake_connect(fd);
+    if (strcmp(role, "smtpd") == 0 || strcmp(role, "sts") == 0)
+        intake_connect(fd, role);
     else if (strcmp(role, "remote") == 0)
         peer_connect(queue.remote, fd);
     else if (strcmp(role, "lmtp") == 0)

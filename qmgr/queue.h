@@ -240,7 +240,7 @@ uint64_t warning_or_deadline(const struct spool_times *, uint64_t arrived /* mic
 enum flush_code etrn_flush(struct span domain, bool below /* too */, size_t *count);
 
 /* intake.c, admin.c */
-void intake_connect(int fd);
+void intake_connect(int fd, const char *role /* "smtpd", or "sts": its reports alone */);
 void admin_listen(int fd);
 void admin_resolve(const struct settings *); /* names to uids: before the sandbox */
 

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "sts/fetch.h"
+#include "sts/sessions.h"
 #include "sts/store.h"
 
 #include <stdio.h>
@@ -34,6 +35,7 @@ struct domain {
     char id[STS_ID];
     uint64_t fetched, looked, not_before; /* seconds since 1970: got; last seen to be current; no look before */
     enum step step;
+    enum tls_result trouble; /* of the last look; TLS_SUCCESS: none */
     char new_id[STS_ID];
     uint32_t question;
     struct fetch *fetch;
@@ -153,8 +155,11 @@ static void tell_all(struct domain *d)
     }
 }
 
-static void looked_in_vain(struct domain *d, const char *why)
+static void looked_in_vain(struct domain *d, enum tls_result trouble, const char *why)
 {
+    d->trouble = trouble;
+    if (d->known) /* else each session is told of, as it went without the policy */
+        sessions_look_failed(d->name, trouble, why);
     struct buf line = BUF_EMPTY(2048);
     buf_add_text(&line, "mta-sts:");
     log_value(&line, "domain", span_of(d->name));
@@ -175,6 +180,7 @@ static void no_record(struct domain *d)
         store_remove(d->name);
     }
     d->not_before = program_now() + (d->known ? RETRY : 0);
+    d->trouble = TLS_SUCCESS;
     tell_all(d);
 }
 
@@ -184,6 +190,7 @@ static void keep(struct domain *d, struct span text, struct sts_policy *policy)
     forget_policy(d);
     d->policy = *policy;
     d->known = true;
+    d->trouble = TLS_SUCCESS;
     d->fetched = d->looked = program_now();
     memcpy(d->id, d->new_id, sizeof d->id);
     if (store_write(d->name, d->id, d->fetched, text, &error) != 0)
@@ -193,19 +200,24 @@ static void keep(struct domain *d, struct span text, struct sts_policy *policy)
 
 /* ---- the steps of a look --------------------------------------------------------------------------------------------------------- */
 
-static void on_fetched(struct span text, const char *why, void *arg)
+static void on_fetched(const struct fetched *f, void *arg)
 {
     struct domain *d = arg;
     struct sts_policy policy = {0};
+    const char *why = f->why;
     d->fetch = NULL;
-    if (!why && sts_policy_parse(text, &policy, &why)) {
-        keep(d, text, &policy);
+    if (!why && sts_policy_parse(f->text, &policy, &why)) {
+        keep(d, f->text, &policy);
         return;
     }
     buf_free(&policy.mx);
     struct buf words = BUF_EMPTY(1024);
     buf_printf(&words, "https://mta-sts.%s/.well-known/mta-sts.txt: %s", d->name, why);
-    looked_in_vain(d, buf_text(&words));
+    looked_in_vain(d,
+                   f->unproved ? TLS_STS_WEBPKI_INVALID
+                   : f->why    ? TLS_STS_POLICY_FETCH_ERROR
+                               : TLS_STS_POLICY_INVALID,
+                   buf_text(&words));
     buf_free(&words);
 }
 
@@ -216,13 +228,13 @@ static void on_addresses(const struct message *m, void *arg)
     d->question = 0;
     struct list hosts = m && m->type == MESSAGE_RESOLVED ? m->resolved.hosts : (struct list){0};
     if (!record_host_next(&hosts, &host) || host.addresses.n == 0) {
-        looked_in_vain(d, "there is a record, and its host mta-sts has no address");
+        looked_in_vain(d, TLS_STS_POLICY_FETCH_ERROR, "there is a record, and its host mta-sts has no address");
         return;
     }
     d->step = STEP_FETCH;
     d->fetch = fetch_start(d->name, host.addresses, on_fetched, d);
     if (!d->fetch)
-        looked_in_vain(d, "out of memory");
+        looked_in_vain(d, TLS_STS_POLICY_FETCH_ERROR, "out of memory");
 }
 
 static void ask_addresses(struct domain *d)
@@ -260,6 +272,7 @@ static void on_record(const struct message *m, void *arg)
         no_record(d);
     } else if (d->known && !expired(d) && strcmp(d->id, d->new_id) == 0 && program_now() - d->fetched < d->policy.max_age / 2) {
         d->looked = program_now();
+        d->trouble = TLS_SUCCESS;
         tell_all(d);
     } else {
         ask_addresses(d);
@@ -288,15 +301,22 @@ static struct domain_wait *wait_for(struct domain *d, domain_fn *done, void *arg
     return w;
 }
 
+static bool lower(struct span text, char name[256])
+{
+    if (text.n >= 256 || !address_is_domain(text, false))
+        return false;
+    for (size_t i = 0; i <= text.n; i++)
+        name[i] = i == text.n ? '\0' : text.p[i] >= 'A' && text.p[i] <= 'Z' ? (char)(text.p[i] | 0x20) : text.p[i];
+    return true;
+}
+
 struct domain_wait *domain_ask(struct span text, domain_fn *done, void *arg)
 {
     char name[256];
-    if (text.n >= sizeof name || !address_is_domain(text, false)) {
+    if (!lower(text, name)) {
         done(&(struct message_sts_is){.mode = STS_NONE}, arg);
         return NULL;
     }
-    for (size_t i = 0; i <= text.n; i++)
-        name[i] = i == text.n ? '\0' : text.p[i] >= 'A' && text.p[i] <= 'Z' ? (char)(text.p[i] | 0x20) : text.p[i];
     struct domain *d = find(name);
     bool counts = d->known && !expired(d);
     bool due = program_now() >= d->not_before && (!counts || program_now() - d->looked >= FRESH);
@@ -317,6 +337,23 @@ void domain_cancel(struct domain_wait *w)
     TAILQ_REMOVE(&w->domain->waits, w, link);
     self.waiting--;
     free(w);
+}
+
+bool domain_policy(struct span text, struct buf *lines, enum tls_result *trouble)
+{
+    char name[256];
+    struct domain *d = NULL;
+    *trouble = TLS_SUCCESS;
+    if (lower(text, name))
+        TAILQ_FOREACH(d, bucket_of(name), link)
+    if (strcmp(d->name, name) == 0)
+        break;
+    if (!d)
+        return false;
+    *trouble = d->trouble;
+    if (d->known)
+        sts_policy_lines(&d->policy, lines);
+    return d->known;
 }
 
 size_t domains_waiting(void)

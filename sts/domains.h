@@ -25,4 +25,8 @@ struct domain_wait *domain_ask(struct span name, domain_fn *done, void *arg);
 void domain_cancel(struct domain_wait *);
 size_t domains_waiting(void);
 
+/* For reports: the lines of the domain's policy, parted by LF, or nothing; and, where it has a record and the last look for its policy failed, how
+ * (else TLS_SUCCESS). Of a domain that nobody asked about lately nothing is known. */
+bool domain_policy(struct span name, struct buf *lines, enum tls_result *trouble);
+
 #endif

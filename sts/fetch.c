@@ -13,9 +13,9 @@
 
 struct fetch {
     CURL *easy;
-    struct curl_slist *resolve;
+    struct curl_slist *resolve, *headers;
     struct buf text;
-    bool too_long;
+    bool too_long, posts;
     char why[CURL_ERROR_SIZE];
     fetch_fn *done;
     void *arg;
@@ -36,9 +36,9 @@ static struct {
 
 /* ---- libcurl on libevent --------------------------------------------------------------------------------------------------------- */
 
-static void finish(struct fetch *f, const char *why)
+static void finish(struct fetch *f, const char *why, bool unproved)
 {
-    f->done(buf_span(&f->text), why, f->arg);
+    f->done(&(struct fetched){buf_span(&f->text), why, unproved}, f->arg);
     fetch_cancel(f);
 }
 
@@ -52,6 +52,8 @@ static const char *judge(const struct fetch *f, CURLcode result)
         return f->why[0] ? f->why : curl_easy_strerror(result);
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(f->easy, CURLINFO_CONTENT_TYPE, &type);
+    if (f->posts)
+        return status / 100 == 2 ? NULL : "the answer is no 2xx";
     if (status != 200)
         return "the answer is not 200 OK";
     if (!type || strncasecmp(type, "text/plain", 10) != 0 || (type[10] && !strchr("; \t", type[10])))
@@ -69,7 +71,7 @@ static void look_for_finished(void)
         if (m->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &f);
-        finish(f, judge(f, result));
+        finish(f, judge(f, result), result == CURLE_PEER_FAILED_VERIFICATION);
     }
 }
 
@@ -123,12 +125,14 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *k
     return w->event && event_add(w->event, NULL) == 0 ? 0 : -1;
 }
 
-/* ---- one policy ------------------------------------------------------------------------------------------------------------------ */
+/* ---- one exchange ---------------------------------------------------------------------------------------------------------------- */
 
 static size_t take(char *data, size_t one, size_t n, void *arg)
 {
     struct fetch *f = arg;
-    (void)one; /* is 1 */
+    (void)one;    /* is 1 */
+    if (f->posts) /* what a server has to say about a report is nobody's concern; the time limit ends it */
+        return n;
     f->too_long = n > STS_TEXT_MOST - f->text.len;
     if (f->too_long)
         return 0;
@@ -137,10 +141,10 @@ static size_t take(char *data, size_t one, size_t n, void *arg)
 }
 
 /* "host:443:192.0.2.1,[2001:db8::1]" */
-static bool tell_addresses(struct fetch *f, const char *domain, struct span addresses)
+static bool tell_addresses(struct fetch *f, const char *host, struct span addresses)
 {
     struct buf text = BUF_EMPTY(4096);
-    buf_printf(&text, "mta-sts.%s:443", domain);
+    buf_printf(&text, "%s:443", host);
     for (unsigned n = 0; addresses.n && n < ADDRESSES_MOST; n++) {
         const char *blank = memchr(addresses.p, ' ', addresses.n);
         struct span one = span_make(addresses.p, blank ? (size_t)(blank - addresses.p) : addresses.n);
@@ -153,10 +157,8 @@ static bool tell_addresses(struct fetch *f, const char *domain, struct span addr
     return f->resolve && curl_easy_setopt(f->easy, CURLOPT_RESOLVE, f->resolve) == CURLE_OK;
 }
 
-static bool set_options(struct fetch *f, const char *domain)
+static bool set_options(struct fetch *f, const char *url)
 {
-    char url[400];
-    snprintf(url, sizeof url, "https://mta-sts.%s/.well-known/mta-sts.txt", domain);
     CURL *c = f->easy;
     return curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
            curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PROXY, "") == CURLE_OK &&
@@ -170,16 +172,45 @@ static bool set_options(struct fetch *f, const char *domain)
            curl_easy_setopt(c, CURLOPT_ERRORBUFFER, f->why) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PRIVATE, f) == CURLE_OK;
 }
 
-struct fetch *fetch_start(const char *domain, struct span addresses, fetch_fn *done, void *arg)
+static bool set_post(struct fetch *f, struct span body)
+{
+    static const char *const lines[] = {"Content-Type: application/tlsrpt+gzip", "Expect:"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        struct curl_slist *more = curl_slist_append(f->headers, lines[i]);
+        if (!more)
+            return false;
+        f->headers = more;
+    }
+    f->posts = true;
+    return curl_easy_setopt(f->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n) == CURLE_OK &&
+           curl_easy_setopt(f->easy, CURLOPT_POSTFIELDS, body.p) == CURLE_OK &&
+           curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers) == CURLE_OK;
+}
+
+static struct fetch *begin(const char *url, const char *host, struct span addresses, const struct span *body, fetch_fn *done, void *arg)
 {
     struct fetch *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
     *f = (struct fetch){.easy = curl_easy_init(), .text = BUF_EMPTY(STS_TEXT_MOST), .done = done, .arg = arg};
-    if (f->easy && tell_addresses(f, domain, addresses) && set_options(f, domain) && curl_multi_add_handle(self.multi, f->easy) == CURLM_OK)
+    if (f->easy && tell_addresses(f, host, addresses) && set_options(f, url) && (!body || set_post(f, *body)) &&
+        curl_multi_add_handle(self.multi, f->easy) == CURLM_OK)
         return f;
     fetch_cancel(f);
     return NULL;
+}
+
+struct fetch *fetch_start(const char *domain, struct span addresses, fetch_fn *done, void *arg)
+{
+    char host[300], url[400];
+    snprintf(host, sizeof host, "mta-sts.%s", domain);
+    snprintf(url, sizeof url, "https://%s/.well-known/mta-sts.txt", host);
+    return begin(url, host, addresses, NULL, done, arg);
+}
+
+struct fetch *fetch_post(const char *url, const char *host, struct span addresses, struct span body, fetch_fn *done, void *arg)
+{
+    return begin(url, host, addresses, &body, done, arg);
 }
 
 void fetch_cancel(struct fetch *f)
@@ -191,6 +222,7 @@ void fetch_cancel(struct fetch *f)
         curl_easy_cleanup(f->easy);
     }
     curl_slist_free_all(f->resolve);
+    curl_slist_free_all(f->headers);
     buf_free(&f->text);
     free(f);
 }

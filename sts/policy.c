@@ -160,3 +160,14 @@ bool sts_policy_parse(struct span text, struct sts_policy *p, const char **why)
         *why = missing(p, &seen);
     return *why == NULL;
 }
+
+void sts_policy_lines(const struct sts_policy *p, struct buf *out)
+{
+    static const char *const modes[] = {[STS_NONE] = "none", [STS_TESTING] = "testing", [STS_ENFORCE] = "enforce"};
+    struct span list = buf_span(&p->mx);
+    buf_printf(out, "version: STSv1\nmode: %s\nmax_age: %llu", modes[p->mode], (unsigned long long)p->max_age);
+    while (list.n) {
+        struct span mx = until(&list, ' ');
+        buf_printf(out, "\nmx: %.*s", SPAN_ARG(mx));
+    }
+}

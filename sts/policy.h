@@ -21,5 +21,6 @@ bool sts_record_parse(struct span txt, char id[STS_ID]);
 bool sts_is_record(struct span txt); /* it begins like one: of such a domain may have only one (RFC 8461 3.1) */
 /* False: `why` says what is wrong. The caller frees mx in either case. */
 bool sts_policy_parse(struct span text, struct sts_policy *, const char **why);
+void sts_policy_lines(const struct sts_policy *, struct buf *out); /* "version: STSv1", LF, "mode: enforce" ..., for a report */
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "common/span.h"
 
-#define RUA_MOST 5   /* places of a record; more are passed over */
+#define RUA_MOST 2   /* places of a record; more are passed over */
 #define RUA_TEXT 512 /* octets of one, and a NUL; a longer one is passed over */
 
 enum rua_kind { RUA_MAIL, RUA_HTTPS };

@@ -17,6 +17,7 @@
 #define TALLY_MEMORY   ((size_t)8 << 20)
 #define TALLY_FILE     ((size_t)32 << 20) /* octets of a day on disk, at most */
 #define TALLY_POLICIES 8
+#define TALLY_TOLD     2 /* places that got the report of a domain */
 #define TALLY_FAILURES 24
 #define TALLY_TEXT     ((size_t)300)  /* octets of a name, an address or words: what is longer is cut */
 #define TALLY_STRINGS  ((size_t)4096) /* octets of a policy's text: whole lines, as many as fit */
@@ -43,6 +44,9 @@ struct tally_domain {
     char *name;                            /* lower case */
     size_t kinds;
     STAILQ_HEAD(, tally_policy) policies;
+    bool over; /* its report went out, or nobody wants one (sts/days.h) */
+    uint32_t told[TALLY_TOLD];
+    size_t told_count;
 };
 
 struct tally_sessions {

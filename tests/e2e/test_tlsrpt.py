@@ -1,9 +1,25 @@
 """TLSRPT (RFC 8460): what is told of sessions, how it is counted, and the reports."""
+import contextlib
+import email
+import email.policy
+import gzip
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 import unittest
 
 import frames
 import host
+import test_sts
+from driven import Driven
 from hostile import DROP, Raw
+from netns import NAME_SERVER, Network
 from test_remote import DEFERRED, RELAYED, TIMES, Policies
 from test_remote_security import BASE, Certificates, Security, sum_of
 
@@ -191,6 +207,659 @@ class Silent(Security):
             self.remote.deliver(tls="dane")
         with self.assertRaises(AssertionError):
             host.wait_for(lambda: self.remote.policies.told, 1.5)
+
+
+# ---- the reports --------------------------------------------------------------------------------------------------------------------------
+
+DAY = 86400
+SERVER = """
+import os, socket, ssl, sys, threading
+directory, chain, key = sys.argv[1:4]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(chain, key)
+lock, count = threading.Lock(), 0
+def serve(plain):
+    global count
+    try:
+        sock = context.wrap_socket(plain, server_side=True)
+        data = b""
+        while b"\\r\\n\\r\\n" not in data:
+            data += sock.recv(65536) or sys.exit()
+        head, body = data.split(b"\\r\\n\\r\\n", 1)
+        lines = head.decode().split("\\r\\n")
+        fields = {l.split(":")[0].lower(): l.split(":", 1)[1].strip() for l in lines[1:]}
+        while len(body) < int(fields.get("content-length", 0)):
+            body += sock.recv(65536) or sys.exit()
+        answer = directory + "/answer." + fields["host"]
+        with lock:
+            count += 1
+            with open("%s/%04d.new" % (directory, count), "wb") as f:
+                f.write(head + b"\\r\\n\\r\\n" + body)
+            os.rename("%s/%04d.new" % (directory, count), "%s/%04d.posted" % (directory, count))
+        sock.sendall(open(answer, "rb").read() if os.path.exists(answer) else b"HTTP/1.1 201 Created\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        sock.close()
+    except OSError as e:
+        print(e, file=sys.stderr, flush=True)
+listener = socket.create_server(("::", 443), family=socket.AF_INET6, dualstack_ipv6=True)
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Names(test_sts.Dns):
+    """One that knows all from its first question on."""
+
+    def __init__(self, channel, records, addresses):
+        self.channel, self.records, self.addresses, self.asked = channel, records, addresses, []
+        threading.Thread(target=self.run, daemon=True).start()
+
+
+class Route:
+    """The route program: every recipient goes to its domain."""
+
+    def __init__(self, channel):
+        self.channel, self.asked = channel, []
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(frames.Closed, OSError, ValueError):
+            while True:
+                m = self.channel.receive(None)
+                self.asked.append(m)
+                self.channel.send("ROUTED", request=m.request, code=250, recipients=[dict(address=m.recipient, transport="smtp", nexthop=m.recipient.split("@")[1], tls="dane")])
+
+
+class Queue:
+    """The qmgr program: keeps what is put."""
+
+    def __init__(self, channel):
+        self.channel, self.mails, self.code = channel, [], 250
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(frames.Closed, OSError, ValueError):
+            while True:
+                m = self.channel.receive(None)
+                if m.type == "LEASE":
+                    self.channel.send("LEASED", request=m.request, first=4711, count=1)
+                else:
+                    if self.code == 250:
+                        self.mails.append(m)
+                    self.channel.send("STORED", request=m.request, code=self.code, reply="No" if self.code != 250 else "")
+
+
+class Clock:
+    """That of a program, which a test moves while it runs."""
+
+    def __init__(self, directory):
+        self.library, self.file = os.path.join(directory, "movedclock.so"), os.path.join(directory, "clock")
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, os.path.join(os.path.dirname(os.path.abspath(__file__)), "movedclock.c"), "-ldl"], check=True)
+        self.set(0)
+
+    def set(self, ahead):
+        self.ahead = ahead
+        with open(self.file, "r+b" if os.path.exists(self.file) else "wb") as f:
+            f.write(struct.pack("<q", ahead))
+
+    def now(self):
+        return time.time() + self.ahead
+
+    def words(self):
+        return ["env", "LD_PRELOAD=" + self.library, "CLOCK_FILE=" + self.file, "ASAN_OPTIONS=verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")]
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root: a network namespace")
+class Reports(unittest.TestCase):
+    """postino-sts, with a real HTTPS server; remote, dns, route and qmgr are the test."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.made = Certificates()
+        cls.namespace = "postino-%d-tlsrpt" % os.getpid()
+        cls.directory = tempfile.mkdtemp(prefix="postino-tlsrpt-", dir="/var/tmp")
+        subprocess.run(["ip", "netns", "add", cls.namespace], check=True)
+        for words in (["link", "set", "lo", "up"], ["addr", "add", "203.0.113.5/32", "dev", "lo"]):
+            subprocess.run(["ip", "-n", cls.namespace] + words, check=True)
+        chain = cls.made.sign("rua.example", more=["mta-sts.b.example"])
+        cls.server = subprocess.Popen(["ip", "netns", "exec", cls.namespace, sys.executable, "-c", SERVER, cls.directory, *chain], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        cls.server.stdout.readline()
+        cls.clock = Clock(cls.directory)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.terminate()
+        cls.server.wait(5)
+        cls.server.stdout.close()
+        subprocess.run(["ip", "netns", "delete", cls.namespace])
+        subprocess.run(["rm", "-rf", cls.directory])
+        cls.made.close()
+
+    def setUp(self):
+        self.store = tempfile.mkdtemp(prefix="store-", dir=self.directory)
+        for name in os.listdir(self.directory):
+            if name.startswith("answer.") or name.endswith(".posted"):
+                os.unlink(os.path.join(self.directory, name))
+        self.records, self.addresses = {}, {"rua.example": "203.0.113.5"}
+        # Noon of a day far off: nothing here depends on when it runs.
+        self.clock.set((int(time.time()) // DAY + 2) * DAY + DAY // 2 - int(time.time()))
+        self.day = int(self.clock.now()) // DAY
+        self.settings = 'from = "tls-reports@local.example" organization = "Local \\"Inc\\"" contact = "postmaster@local.example" delay = "0"'
+        self.begin()
+
+    def begin(self):
+        self.sts = self.process()
+        self.addCleanup(self.sts.close)
+
+    def process(self):
+        sts = Driven("sts", 'directory { sts = "%s" }\nsts { timeout = 3s }\ntls { authorities = "%s" }\ntlsrpt { %s }' % (self.store, self.made.authority[0], self.settings),
+                     edges=("remote", "dns", "route", "qmgr"), where=["ip", "netns", "exec", self.namespace] + self.clock.words())
+        self.dns, self.route, self.queue = Names(sts.edges["dns"], self.records, self.addresses), Route(sts.edges["route"]), Queue(sts.edges["qmgr"])
+        return sts
+
+    def again(self, kill=False):
+        """Another process, with what the former one has kept."""
+        if kill:
+            os.kill(self.sts.process.pid, signal.SIGKILL)
+        self.sts.close()
+        self.begin()
+
+    def want(self, domain, *places):
+        self.records["_smtp._tls." + domain] = [b"v=TLSRPTv1; rua=" + ",".join(places).encode()]
+
+    def tell(self, domain="b.example", count=1, policy=None, result=None, **more):
+        self.sts.edges["remote"].send("TLS_SESSIONS", domain=domain, count=count, policy=policy or 0, result=result or 0, **more)
+        self.policy(domain)
+
+    def policy(self, domain):
+        """The answer to a question is behind all that was told before."""
+        return self.sts.edges["remote"].ask("STS", timeout=10, domain=domain)
+
+    def later(self, seconds):
+        self.clock.set(self.clock.ahead + seconds)
+        self.policy("elsewhere.example")  # it wakes up
+
+    def midnight(self):
+        self.later(DAY - int(self.clock.now()) % DAY + 61)
+
+    def files(self):
+        return sorted(n for n in os.listdir(self.store) if n.startswith(".tlsrpt.") and n != ".tlsrpt.lock")
+
+    def posted(self, count=1, seconds=10):
+        """The (headers, report) of POSTs, as many as are waited for."""
+        def there():
+            """POSTs"""
+            names = sorted(n for n in os.listdir(self.directory) if n.endswith(".posted"))
+            return names if len(names) >= count else None
+        found = []
+        for name in host.wait_for(there, seconds) if count else there() or []:
+            with open(os.path.join(self.directory, name), "rb") as f:
+                head, body = f.read().split(b"\r\n\r\n", 1)
+            found.append((head.decode(), json.loads(gzip.decompress(body))))
+        self.assertEqual(len(found), count)
+        return found
+
+    def over(self):
+        host.wait_for(lambda: not [n for n in self.files() if ".%d." % self.day in n], 10)
+
+    # ---- what is in it
+
+    def test_a_report_field_by_field(self):
+        self.want("b.example", "https://rua.example/v1/x?y=1")
+        self.tell(count=5)
+        self.tell(policy=frames.TLS_POLICY_TLSA, count=2, base="mx.b.example", tlsa="3 1 1 aa, 2 0 1 bb")
+        failed = dict(policy=frames.TLS_POLICY_TLSA, base="mx.b.example", tlsa="3 1 1 aa, 2 0 1 bb", host="mx1.b.example", address="203.0.113.9", source="198.51.100.2")
+        self.tell(result=frames.TLS_CERTIFICATE_NOT_TRUSTED, count=3, reason='no "good" \\ one', **failed)
+        self.tell(result=frames.TLS_STARTTLS_NOT_SUPPORTED, **failed)
+        self.midnight()
+        (head, report), = self.posted()
+        self.assertEqual(head.split("\r\n")[0], "POST /v1/x?y=1 HTTP/1.1")
+        self.assertIn("Content-Type: application/tlsrpt+gzip", head)
+        date = time.strftime("%Y-%m-%d", time.gmtime(self.day * DAY))
+        self.assertEqual(report, {
+            "organization-name": 'Local "Inc"', "contact-info": "postmaster@local.example",
+            "date-range": {"start-datetime": date + "T00:00:00Z", "end-datetime": date + "T23:59:59Z"},
+            "report-id": date.replace("-", "") + ".b.example@mx.local.example",
+            "policies": [
+                {"policy": {"policy-type": "no-policy-found", "policy-domain": "b.example"},
+                 "summary": {"total-successful-session-count": 5, "total-failure-session-count": 0}},
+                {"policy": {"policy-type": "tlsa", "policy-domain": "mx.b.example", "policy-string": ["3 1 1 aa", "2 0 1 bb"]},
+                 "summary": {"total-successful-session-count": 2, "total-failure-session-count": 4},
+                 "failure-details": [
+                     {"result-type": "certificate-not-trusted", "sending-mta-ip": "198.51.100.2", "receiving-mx-hostname": "mx1.b.example",
+                      "receiving-ip": "203.0.113.9", "failed-session-count": 3, "failure-reason-code": 'no "good" \\ one'},
+                     {"result-type": "starttls-not-supported", "sending-mta-ip": "198.51.100.2", "receiving-mx-hostname": "mx1.b.example",
+                      "receiving-ip": "203.0.113.9", "failed-session-count": 1}]}]})
+        self.over()
+        self.later(3600)
+        self.posted(1)
+
+    def test_by_mail(self):
+        self.settings += " mail = yes"
+        self.again()
+        self.want("b.example", "mailto:reports%2btls@b.example")
+        self.tell(count=7)
+        self.midnight()
+        put = host.wait_for(lambda: self.queue.mails and self.queue.mails[0])
+        self.assertEqual((put.sender, put.flags, put.id), ("tls-reports@local.example", frames.ENVELOPE_TLS_OPTIONAL | frames.ENVELOPE_LOW, 4711))
+        self.assertEqual([(r.address, r.notify, r.nexthop) for r in put.recipients], [("reports+tls@b.example", frames.NOTIFY_NEVER, "b.example")])
+        self.assertEqual([(m.recipient, m.may_relay, m.sender) for m in self.route.asked], [("reports+tls@b.example", 1, "tls-reports@local.example")])
+        mail = email.message_from_bytes(put.body, policy=email.policy.SMTP)
+        date = time.strftime("%Y%m%d", time.gmtime(self.day * DAY))
+        name = "%s.b.example@mx.local.example" % date
+        self.assertEqual({k: mail[k] for k in ("From", "To", "TLS-Report-Domain", "TLS-Report-Submitter", "TLS-Required", "MIME-Version", "Subject")},
+                         {"From": "tls-reports@local.example", "To": "reports+tls@b.example", "TLS-Report-Domain": "b.example", "TLS-Report-Submitter": "mx.local.example",
+                          "TLS-Required": "No", "MIME-Version": "1.0", "Subject": "Report Domain: b.example Submitter: mx.local.example Report-ID: <%s>" % name})
+        self.assertTrue(mail["Message-ID"].endswith("@mx.local.example>") and mail["Date"].datetime.timestamp() - self.clock.now() < 10)
+        self.assertEqual((mail.get_content_type(), mail.get_param("report-type")), ("multipart/report", "tlsrpt"))
+        text, report = mail.iter_parts()
+        self.assertIn("aggregate report", text.get_content())
+        self.assertEqual((report.get_content_type(), report.get_content_disposition()), ("application/tlsrpt+gzip", "attachment"))
+        self.assertEqual(report.get_filename(), "mx.local.example!b.example!%d!%d.json.gz" % (self.day * DAY, self.day * DAY + DAY - 1))
+        found = json.loads(gzip.decompress(report.get_payload(decode=True)))
+        self.assertEqual((found["report-id"], found["policies"][0]["summary"]["total-successful-session-count"]), (name, 7))
+        self.assertEqual(mail.defects + text.defects + report.defects, [])
+        self.over()
+
+    def test_by_mail_only_where_it_is_set(self):
+        self.want("b.example", "mailto:reports@b.example", "https://rua.example/")
+        self.tell()
+        self.midnight()
+        self.posted()
+        self.over()
+        self.assertEqual(self.queue.mails, [])
+
+    # ---- who gets one
+
+    def test_who_does_not_ask_for_it_gets_none(self):
+        good = b"v=TLSRPTv1; rua=https://rua.example/"
+        for i, records in enumerate(([], [good, good], [b"v=TLSRPTv2; rua=https://rua.example/"], [b"v=TLSRPTv1; rua=https://rua.example:8443/"], [b"x"])):
+            self.records["_smtp._tls.no%d.example" % i] = records
+            self.tell("no%d.example" % i)
+        self.records["_smtp._tls.b.example"] = [b"v=spf1 -all", good]
+        self.tell()
+        self.midnight()
+        self.assertEqual(self.posted()[0][1]["policies"][0]["policy"]["policy-domain"], "b.example")
+        self.over()
+
+    def test_a_host_that_is_not_anybodys_gets_none(self):
+        for i, address in enumerate(("127.0.0.1", "10.0.0.1", "::1", "fd00::1", "")):
+            self.addresses["h%d.example" % i] = address
+            self.want("p%d.example" % i, "https://h%d.example/" % i)
+            self.tell("p%d.example" % i)
+        self.midnight()
+        host.wait_for(lambda: self.sts.log().count("none that a report may go to") == 5)
+        self.posted(0)
+
+    def test_its_certificate_must_prove_the_host(self):
+        self.addresses["other.example"] = "203.0.113.5"
+        self.want("b.example", "https://other.example/")
+        self.tell()
+        self.midnight()
+        host.wait_for(lambda: "a report did not go" in self.sts.log())
+        self.posted(0)
+
+    def test_mail_to_one_domain_about_others_is_bounded(self):
+        self.settings += " mail = yes mail_most = 3"
+        self.again()
+        for i in range(9):
+            self.want("mine%d.example" % i, "mailto:a@victim.example")
+            self.tell("mine%d.example" % i)
+        self.midnight()
+        self.over()
+        self.assertEqual(len(self.queue.mails), 3)
+
+    # ---- failures, and the end of a process
+
+    def test_what_fails_is_tried_again_and_no_more_than_that(self):
+        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
+            f.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        self.settings += " mail = yes"
+        self.again()
+        self.want("b.example", "mailto:r@b.example", "https://rua.example/")
+        self.want("c.example", "mailto:r@c.example")
+        self.tell()
+        self.tell("c.example")
+        self.midnight()
+        self.posted(1)
+        self.later(200)
+        self.posted(1)
+        os.unlink(os.path.join(self.directory, "answer.rua.example"))
+        self.later(161)
+        self.posted(2)
+        self.over()
+        self.assertEqual(sorted(m.recipients[0].address for m in self.queue.mails), ["r@b.example", "r@c.example"])
+
+    def test_a_queue_that_has_no_room_gets_it_later(self):
+        self.settings += " mail = yes"
+        self.again()
+        self.queue.code = 452
+        self.want("b.example", "mailto:r@b.example")
+        self.tell()
+        self.midnight()
+        host.wait_for(lambda: "the queue: 452 No" in self.sts.log())
+        self.queue.code = 250
+        self.later(400)
+        host.wait_for(lambda: self.queue.mails)
+        self.over()
+
+    def test_it_is_given_up_after_a_day(self):
+        self.want("b.example", "https://gone.example/")
+        self.tell()
+        self.midnight()
+        host.wait_for(lambda: "a report did not go" in self.sts.log())
+        self.later(DAY)
+        host.wait_for(lambda: "are not tried any more" in self.sts.log())
+        self.over()
+
+    def test_kill_9_loses_what_is_younger_than_a_minute(self):
+        self.want("b.example", "https://rua.example/")
+        self.tell(count=3)
+        self.later(61)
+        host.wait_for(self.files)
+        self.tell(count=100)
+        self.again(kill=True)
+        self.tell(count=20)
+        self.later(61)
+        self.again(kill=True)
+        self.assertEqual(len(self.files()), 2)
+        self.tell(count=4)  # until midnight, which puts it down
+        self.midnight()
+        (_, report), = self.posted()
+        self.assertEqual(report["policies"][0]["summary"], {"total-successful-session-count": 27, "total-failure-session-count": 0})
+        self.over()
+
+    def test_kill_9_amid_the_reports_sends_none_twice(self):
+        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
+            f.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        self.settings += " mail = yes"
+        self.again()
+        for i in range(20):
+            self.want("m%d.example" % i, "mailto:r@m%d.example" % i)
+            self.tell("m%d.example" % i)
+        self.want("b.example", "mailto:r@b.example", "https://rua.example/")
+        self.tell()
+        self.midnight()
+        self.posted(1)
+        host.wait_for(lambda: len(self.queue.mails) == 21)
+        first = [m.recipients[0].address for m in self.queue.mails]
+        time.sleep(0.2)
+        os.unlink(os.path.join(self.directory, "answer.rua.example"))
+        self.again(kill=True)
+        self.posted(2)
+        self.over()
+        self.assertEqual(self.queue.mails, [])
+        self.assertEqual(len(set(first)), 21)
+
+    def test_a_stop_and_a_reload_lose_nothing(self):
+        self.want("b.example", "https://rua.example/")
+        self.tell(count=2)
+        former = self.sts
+        self.addCleanup(former.close)
+        self.sts = self.process()  # both are there, as in a reload
+        self.addCleanup(self.sts.close)
+        self.tell(count=3)
+        former.edges["remote"].send("TLS_SESSIONS", domain="b.example", count=10)
+        former.edges["remote"].ask("STS", timeout=10, domain="b.example")
+        former.control.send("DRAIN", seconds=0)
+        former.process.wait(10)
+        self.midnight()
+        (_, report), = self.posted()
+        self.assertEqual(report["policies"][0]["summary"]["total-successful-session-count"], 15)
+        self.over()
+
+    def test_one_of_two_processes_sends(self):
+        self.want("b.example", "https://gone.example/")
+        self.tell()
+        self.midnight()
+        host.wait_for(lambda: "go out to those that want them" in self.sts.log())
+        other = self.process()
+        self.addCleanup(other.close)
+        self.policy("x.example")
+        self.assertNotIn("go out to those", other.log())
+
+    def test_each_day_for_itself(self):
+        self.want("b.example", "https://rua.example/")
+        self.tell(count=1)
+        self.later(DAY - int(self.clock.now()) % DAY - 1)
+        self.tell(count=10)
+        self.later(2)  # past midnight, and no tick in between
+        self.tell(count=100)
+        self.later(61)
+        self.posted(1)
+        self.midnight()
+        counts = [r["policies"][0]["summary"]["total-successful-session-count"] for _, r in self.posted(2)]
+        self.assertEqual(counts, [11, 100])
+
+    def test_what_damaged_files_hold_is_not_sent(self):
+        for name, text in ((".tlsrpt.%d.1", "rubbish"), (".tlsrpt.%d.2", "Postino TLSRPT 1\nday %d\ndomain b.example\n" % self.day), (".tlsrpt.%d.3", "Postino TLSRPT 1\nday 5\nend\n")):
+            with open(os.path.join(self.store, name % self.day), "w") as f:
+                f.write(text)
+        os.symlink("/etc/passwd", os.path.join(self.store, ".tlsrpt.%d.4" % self.day))
+        self.want("b.example", "https://rua.example/")
+        self.tell(count=3)
+        self.midnight()
+        self.assertEqual(self.posted()[0][1]["policies"][0]["summary"]["total-successful-session-count"], 3)
+        self.over()
+        self.assertEqual(self.sts.log().count("or is damaged"), 4)
+
+    def test_days_of_long_ago_are_removed(self):
+        for day in (self.day - 4, self.day + 1):
+            with open(os.path.join(self.store, ".tlsrpt.%d.1" % day), "w") as f:
+                f.write("Postino TLSRPT 1\nday %d\nend\n" % day)
+        self.again()
+        self.assertEqual(self.files(), [])
+
+    def test_a_process_that_dies_often_leaves_few_files(self):
+        for i in range(40):
+            with open(os.path.join(self.store, ".tlsrpt.%d.%d" % (self.day, i)), "w") as f:
+                f.write("Postino TLSRPT 1\nday %d\ndomain b.example\npolicy sts 1 0 b.example\nend\n" % self.day)
+        self.again()
+        self.assertEqual(len(self.files()), 1)
+        self.want("b.example", "https://rua.example/")
+        self.midnight()
+        self.assertEqual(self.posted()[0][1]["policies"][0]["summary"]["total-successful-session-count"], 40)
+
+    def test_a_flood_of_domains_is_bounded(self):
+        def memory():
+            with open("/proc/%d/statm" % self.sts.process.pid) as f:
+                return int(f.read().split()[1]) * 4096
+        before = memory()
+        for i in range(60000):
+            self.sts.edges["remote"].send("TLS_SESSIONS", domain="d%d.example" % i, count=1, policy=2, result=5, host="h" * 250, reason="r" * 190)
+        self.policy("x.example")
+        self.assertLess(memory() - before, 40 << 20)
+        self.want("d5.example", "https://rua.example/")
+        self.later(61)
+        size = sum(os.stat(os.path.join(self.store, n)).st_size for n in self.files())
+        self.assertTrue(1 << 20 < size < 32 << 20, size)
+        self.assertTrue(self.sts.running())
+
+    # ---- policies that can't be had
+
+    def publish(self, record=b"v=STSv1; id=1;", answer=None, address="203.0.113.5"):
+        self.records["_mta-sts.b.example"] = [record]
+        self.addresses["mta-sts.b.example"] = address
+        policy = b"version: STSv1\nmode: testing\nmx: *.b.example\nmx: mx.c.example\nmax_age: 604800\n"
+        with open(os.path.join(self.directory, "answer.mta-sts.b.example"), "wb") as f:
+            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
+
+    def policies(self):
+        """Of the report; what the server was asked beside that does not count."""
+        self.want("b.example", "https://rua.example/")
+        self.midnight()
+
+        def there():
+            """the report"""
+            for name in sorted(n for n in os.listdir(self.directory) if n.endswith(".posted")):
+                with open(os.path.join(self.directory, name), "rb") as f:
+                    head, body = f.read().split(b"\r\n\r\n", 1)
+                if head.startswith(b"POST"):
+                    return json.loads(gzip.decompress(body))
+            return None
+        return host.wait_for(there)["policies"]
+
+    def test_the_text_of_a_policy(self):
+        self.publish()
+        self.assertEqual(self.policy("b.example").mode, frames.STS_TESTING)
+        self.tell(policy=frames.TLS_POLICY_STS, count=2)
+        found, = self.policies()
+        self.assertEqual(found["policy"], {"policy-type": "sts", "policy-domain": "b.example", "mx-host": ["*.b.example", "mx.c.example"],
+                                           "policy-string": ["version: STSv1", "mode: testing", "max_age: 604800", "mx: *.b.example", "mx: mx.c.example"]})
+
+    def trouble(self, word):
+        self.policy("b.example")
+        self.tell(count=4)
+        found, = self.policies()
+        self.assertEqual(found["policy"], {"policy-type": "sts", "policy-domain": "b.example"})
+        self.assertEqual(found["summary"], {"total-successful-session-count": 0, "total-failure-session-count": 4})
+        self.assertEqual(found["failure-details"], [{"result-type": word, "failed-session-count": 4}])
+
+    def test_a_policy_that_can_not_be_fetched(self):
+        self.publish(answer=b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
+        self.trouble("sts-policy-fetch-error")
+
+    def test_a_policy_that_is_none(self):
+        self.publish(answer=b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi")
+        self.trouble("sts-policy-invalid")
+
+    def test_a_policy_whose_host_is_not_proved(self):
+        self.publish()
+        self.records["_mta-sts.b.example"], self.records["_mta-sts.wrong.example"] = [], self.records["_mta-sts.b.example"]
+        self.addresses["mta-sts.wrong.example"] = "203.0.113.5"
+        self.policy("wrong.example")
+        self.tell("wrong.example")
+        self.want("wrong.example", "https://rua.example/")
+        found, = self.policies()
+        self.assertEqual(found["failure-details"][0]["result-type"], "sts-webpki-invalid")
+
+    def test_a_look_that_fails_while_a_policy_holds(self):
+        self.publish()
+        self.policy("b.example")
+        self.publish(record=b"v=STSv1; id=2;", answer=b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+        self.later(DAY)
+        self.day += 1
+        self.assertEqual(self.policy("b.example").mode, frames.STS_TESTING)
+        host.wait_for(lambda: "the policy that is known goes on" in self.sts.log())
+        self.tell(policy=frames.TLS_POLICY_STS, count=6)
+        found, = self.policies()
+        self.assertEqual(found["summary"], {"total-successful-session-count": 6, "total-failure-session-count": 1})
+        self.assertEqual(found["failure-details"][0]["result-type"], "sts-policy-fetch-error")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class Whole(unittest.TestCase):
+    """Two Postinos, their names in a real zone, the policy from a real HTTPS server: from the first session to the report in a mailbox."""
+
+    ZONE = """
+local                MX 10 mx.local
+mx.local             A 192.0.2.2
+mta-sts.local        A 192.0.2.4
+_mta-sts.local       TXT "v=STSv1; id=20261122;"
+_smtp._tls.local     TXT "v=TLSRPTv1; rua=mailto:alice@local.example"
+silent               MX 10 mx.silent
+mx.silent            A 192.0.2.2
+"""
+    POLICY = "version: STSv1\r\nmode: testing\r\nmx: *.local.example\r\nmax_age: 604800\r\n"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.rest = contextlib.ExitStack()
+        try:
+            cls.prepare()
+        except BaseException:
+            cls.rest.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.rest.close()
+
+    @classmethod
+    def prepare(cls):
+        cls.made = Certificates()
+        cls.rest.callback(cls.made.close)
+        cls.network = network = cls.rest.enter_context(Network())
+        network.name_server({"example": cls.ZONE})
+        chain = cls.made.sign("mta-sts.local.example")
+        with open(os.path.join(network.directory, "answer.mta-sts.local.example"), "w") as f:
+            f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(cls.POLICY), cls.POLICY))
+        https = network.start(sys.executable, "-c", test_sts.SERVER, network.directory, *chain, stdout=subprocess.PIPE)
+        https.stdout.readline()
+        cls.rest.callback(https.stdout.close)
+        cls.clock = Clock(network.directory)
+        cls.clock.set((int(time.time()) // DAY + 2) * DAY + DAY // 2 - int(time.time()))
+        cls.day = int(cls.clock.now()) // DAY
+        dns = "dns { server = \"%s\" }\nremote { loopback = yes idle_timeout = \"0\" }\n" % NAME_SERVER
+        cls.far = cls.rest.enter_context(host.Host(hostname="mx.local.example", namespace=network.far, settings=dns,
+                                                   listeners={"smtp": "port = 25 address = \"192.0.2.2\""}))
+        cls.near = cls.rest.enter_context(host.Host(
+            hostname="relay.example", namespace=network.near, domains={"relay.example": "mailboxes = \"hash:/nonexistent\" directory = \"/nonexistent\" owner = \"%d\"" % host.MAIL_UID},
+            settings=dns + "tls { authorities = \"%s\" }\ntlsrpt { from = \"tls@relay.example\" mail = yes delay = \"0\" }" % cls.made.authority[0],
+            variant=cls.programs(), listeners={"smtp": "port = 2525 address = \"127.0.0.1\""}))
+
+    @classmethod
+    def programs(cls):
+        """A directory of programs of which postino-sts alone has the moved clock."""
+        os.mkdir(os.path.join(cls.network.directory, "bin"))
+        for name in os.listdir(host.bin_directory()):
+            path = os.path.join(cls.network.directory, "bin", name)
+            if name != "postino-sts":
+                os.symlink(host.program(name), path)
+                continue
+            with open(path, "w") as f:
+                f.write("#!/bin/sh\nexec %s %s\n" % (" ".join(cls.clock.words()), host.program(name)))
+            os.chmod(path, 0o755)
+        return cls.network.directory
+
+    def send(self, recipient):
+        done = self.near.tool("sendmail", "-i", "-f", "a@relay.example", recipient, input="Subject: x\n\nhello\n")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.near.wait_log(r"to=<%s> .*status=" % recipient)
+
+    def counts(self):
+        """What is on the disk of the sender."""
+        text = ""
+        for name in os.listdir(self.near.path("sts")):
+            if name.startswith(".tlsrpt.") and name.split(".")[3:] != ["told"]:
+                with open(self.near.path("sts", name)) as f:
+                    text += f.read()
+        return text
+
+    def later(self, seconds):
+        """... and a session with another domain, by which postino-sts wakes up."""
+        time.sleep(1.2)  # remote tells once a second
+        self.clock.set(self.clock.ahead + seconds)
+        self.send("x@silent.example")
+
+    def test_from_a_session_to_the_report_in_a_mailbox(self):
+        for i in range(3):
+            self.send("alice@local.example")
+        host.wait_for(lambda: len(self.far.messages("alice")) == 3)
+        self.later(DAY // 2 + 61)
+
+        def arrived():
+            """the report"""
+            return [m for m in self.far.messages("alice") if b"TLS-Report-Domain" in m]
+        raw, = host.wait_for(arrived, 20)
+        mail = email.message_from_bytes(raw, policy=email.policy.SMTP)
+        self.assertEqual((mail["From"], mail["To"], mail["TLS-Report-Domain"], mail["TLS-Report-Submitter"], mail["TLS-Required"]),
+                         ("tls@relay.example", "alice@local.example", "local.example", "relay.example", "No"))
+        _, part = mail.iter_parts()
+        self.assertEqual(part.get_filename(), "relay.example!local.example!%d!%d.json.gz" % (self.day * DAY, self.day * DAY + DAY - 1))
+        report = json.loads(gzip.decompress(part.get_payload(decode=True)))
+        self.assertEqual((report["organization-name"], report["contact-info"]), ("relay.example", "tls@relay.example"))
+        found, = report["policies"]
+        self.assertEqual(found["policy"], {"policy-type": "sts", "policy-domain": "local.example", "mx-host": ["*.local.example"],
+                                           "policy-string": ["version: STSv1", "mode: testing", "max_age: 604800", "mx: *.local.example"]})
+        self.assertEqual(found["summary"], {"total-successful-session-count": 0, "total-failure-session-count": 3})
+        failure, = found["failure-details"]
+        self.assertIn("self", failure.pop("failure-reason-code"))
+        self.assertEqual(failure, {"result-type": "certificate-not-trusted", "sending-mta-ip": "192.0.2.1", "receiving-mx-hostname": "mx.local.example",
+                                   "receiving-ip": "192.0.2.2", "failed-session-count": 3})
+        self.later(120)
+        host.wait_for(lambda: "domain silent.example" in self.counts(), 10)
+        self.assertNotIn("local.example", self.counts())  # the report's own session is in none
 
 
 if __name__ == "__main__":

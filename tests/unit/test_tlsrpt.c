@@ -1,5 +1,7 @@
 /* The counts of a day, their file, the report made of them, and the record that asks for it (RFC 8460). */
-#include "sts/report_json.h"
+#include "sts/mail_count.h"
+#include "sts/public.h"
+#include "sts/report_mail.h"
 #include "sts/rua.h"
 
 #include <setjmp.h>
@@ -288,12 +290,9 @@ static void records_name_places(void **state)
     assert_string_equal(r[1].text, "a+b!c@b.example");
     assert_int_equal(places("v=TLSRPTv1; rua=https://b.example:443", r), 1);
     assert_string_equal(r[0].host, "b.example");
-    assert_int_equal(
-        places("v=TLSRPTv1; rua=mailto:1@b.example,mailto:2@b.example,mailto:3@b.example; rua=mailto:4@b.example,mailto:5@b.example,"
-               "mailto:6@b.example",
-               r),
-        RUA_MOST);
-    assert_string_equal(r[4].text, "5@b.example");
+    assert_int_equal(places("v=TLSRPTv1; rua=x:1,mailto:2@b.example; rua=mailto:,mailto:4@b.example,mailto:5@b.example", r), RUA_MOST);
+    assert_string_equal(r[0].text, "2@b.example");
+    assert_string_equal(r[1].text, "4@b.example");
 }
 
 static void what_is_no_place(void **state)
@@ -343,8 +342,79 @@ static void long_places_are_passed_over(void **state)
     }
 }
 
+/* ---- where it goes --------------------------------------------------------------------------------------------------------------- */
+
+static void reports_go_to_public_addresses(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    public_addresses(
+        SPAN_LITERAL("127.0.0.1 10.1.2.3 172.31.0.1 192.168.1.1 169.254.169.254 100.100.1.1 0.0.0.0 224.0.0.1 255.255.255.255 ::1 :: "
+                     "::ffff:127.0.0.1 ::ffff:10.0.0.1 ::7f00:1 fd00::1 fe80::1 fec0::1 ff02::1 64:ff9b::a00:1 2002:7f00:1:: nonsense  "),
+        &out);
+    assert_int_equal(out.len, 0);
+    public_addresses(SPAN_LITERAL("127.0.0.1 203.0.113.5 x 2001:db8::1 172.32.0.1"), &out);
+    assert_string_equal(buf_text(&out), "203.0.113.5 2001:db8::1 172.32.0.1");
+    buf_free(&out);
+}
+
+static void mail_about_others_is_bounded(void **state)
+{
+    (void)state;
+    mail_count_clear();
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(mail_count_may("a@Victim.example", "mine.example", 3), i < 3);
+        assert_true(mail_count_may("a@b.example", "b.example", 3));
+        assert_true(mail_count_may("a@B.example", "mx.b.example", 3));
+        assert_true(mail_count_may("a@r.b.example", "b.example", 3));
+        assert_int_equal(mail_count_may("a@ab.example", "b.example", 3), i < 3);
+        assert_int_equal(mail_count_may("a@example", "b.example", 3), i < 3); /* not all below "example" is one */
+    }
+    mail_count_clear();
+    assert_true(mail_count_may("a@victim.example", "mine.example", 3));
+    char name[64];
+    int n = 0;
+    for (; n < 100000; n++) {
+        snprintf(name, sizeof name, "a@d%d.example", n);
+        if (!mail_count_may(name, "mine.example", 3))
+            break;
+    }
+    assert_in_range(n, 1000, 5000);
+    mail_count_clear();
+}
+
+static void a_message_has_short_lines(void **state)
+{
+    (void)state;
+    struct tally_sessions s = success("b.example", 7);
+    struct tally *t = with(&s, 1);
+    struct buf json = {0}, gzip = {0}, out = {0};
+    for (size_t n = 0; n < 200; n++) {
+        buf_clear(&gzip);
+        buf_clear(&out);
+        buf_printf(&json, "%zu", n * n * n);
+        assert_true(report_gzip(buf_span(&json), &gzip));
+        report_mail(&reporter, "a@x.example", "r@b.example", tally_first(t), 20779, 1795391999, buf_span(&gzip), &out);
+        assert_false(out.failed);
+        for (const char *line = buf_text(&out), *end; *line; line = end + 2) {
+            end = strstr(line, "\r\n");
+            assert_non_null(end);
+            assert_in_range(end - line, 0, 998);
+            assert_null(memchr(line, '\n', (size_t)(end - line)));
+        }
+    }
+    struct buf small = BUF_EMPTY(20);
+    assert_false(report_gzip(buf_span(&json), &small));
+    buf_free(&small);
+    buf_free(&json);
+    buf_free(&gzip);
+    buf_free(&out);
+    tally_free(t);
+}
+
 int main(void)
 {
+
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_add_up),
         cmocka_unit_test(what_can_not_be_is_not_counted),
@@ -359,6 +429,9 @@ int main(void)
         cmocka_unit_test(records_name_places),
         cmocka_unit_test(what_is_no_place),
         cmocka_unit_test(long_places_are_passed_over),
+        cmocka_unit_test(reports_go_to_public_addresses),
+        cmocka_unit_test(mail_about_others_is_bounded),
+        cmocka_unit_test(a_message_has_short_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,353 @@
+#include "sts/days.h"
+
+#include "common/crc32c.h"
+#include "common/log.h"
+#include "common/program.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define FRONT      ".tlsrpt."
+#define NEW        ".new.tlsrpt."
+#define TOLD       "told"
+#define DAYS_KEPT  3  /* days that are over */
+#define FILES_MOST 16 /* of today, by processes that are gone */
+#define NAME       80
+
+static struct {
+    int directory, lock;
+    uint64_t start; /* of this process, microseconds: its files' name */
+    struct tally *today;
+    bool dirty;
+    uint64_t left_out;
+} self = {.directory = -1, .lock = -1};
+
+/* ---- files ----------------------------------------------------------------------------------------------------------------------- */
+
+struct name {
+    uint64_t day, start;
+    bool told;
+};
+
+static bool take_number(const char **p, uint64_t *out)
+{
+    char *end;
+    if (**p < '0' || **p > '9')
+        return false;
+    errno = 0;
+    *out = strtoull(*p, &end, 10);
+    *p = end;
+    return errno == 0;
+}
+
+static bool parse_name(const char *text, struct name *out)
+{
+    const char *p = text + sizeof FRONT - 1;
+    *out = (struct name){0};
+    if (strncmp(text, FRONT, sizeof FRONT - 1) != 0 || !take_number(&p, &out->day) || *p++ != '.')
+        return false;
+    out->told = strcmp(p, TOLD) == 0;
+    return out->told || (take_number(&p, &out->start) && *p == '\0');
+}
+
+/* Calls `each` for every file of ours. */
+static void list(void (*each)(const char *file, const struct name *, void *arg), void *arg)
+{
+    int fd = openat(self.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    struct name name;
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));) {
+        if (strncmp(e->d_name, NEW, sizeof NEW - 1) == 0)
+            each(e->d_name, NULL, arg);
+        else if (parse_name(e->d_name, &name))
+            each(e->d_name, &name, arg);
+    }
+    closedir(d);
+}
+
+static bool read_all(const char *file, struct buf *out)
+{
+    char piece[16384];
+    ssize_t n = 0;
+    int fd = openat(self.directory, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    while (!out->failed && (n = read(fd, piece, sizeof piece)) > 0)
+        buf_add(out, piece, (size_t)n);
+    close(fd);
+    return n == 0 && !out->failed;
+}
+
+/* Adds a file's counts to the tally of its day. */
+static void add_file(const char *file, struct tally *t)
+{
+    struct buf text = BUF_EMPTY(TALLY_FILE);
+    struct tally *kept = read_all(file, &text) ? tally_read(buf_span(&text)) : NULL;
+    if (kept && tally_day(kept) == tally_day(t))
+        tally_merge(t, kept);
+    else
+        log_warning("%s in directory { sts } can't be read, or is damaged: its counts of TLS sessions are in no report", file);
+    tally_free(kept);
+    buf_free(&text);
+}
+
+/* ---- today ----------------------------------------------------------------------------------------------------------------------- */
+
+static bool write_new(const char *name, struct span text)
+{
+    int fd = openat(self.directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    while (text.n) {
+        ssize_t n = write(fd, text.p, text.n);
+        if (n <= 0)
+            break;
+        text = span_make(text.p + n, text.n - (size_t)n);
+    }
+    bool good = text.n == 0 && fdatasync(fd) == 0;
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return good;
+}
+
+static void save(struct tally *t)
+{
+    char name[NAME], new[NAME];
+    struct buf text = BUF_EMPTY(TALLY_FILE);
+    tally_write(t, &text);
+    snprintf(name, sizeof name, FRONT "%" PRIu64 ".%" PRIu64, tally_day(t), self.start);
+    snprintf(new, sizeof new, NEW "%" PRIu64, self.start);
+    errno = ENOMEM;
+    if (text.failed || !write_new(new, buf_span(&text)) || renameat(self.directory, new, self.directory, name) != 0)
+        log_error("counts of TLS sessions can't be kept in directory { sts }: %s; trying again in a minute", strerror(errno));
+    else
+        self.dirty = false;
+    buf_free(&text);
+}
+
+void days_save(void)
+{
+    if (self.today && self.dirty)
+        save(self.today);
+    if (!self.today || tally_day(self.today) == program_now() / DAYS_SECONDS)
+        return;
+    if (self.left_out)
+        log_warning("%" PRIu64 " counts of TLS sessions were left out, as there were too many domains or policies", self.left_out);
+    self.left_out = 0;
+    self.dirty = false;
+    tally_free(self.today);
+    self.today = NULL;
+}
+
+void days_add(const struct tally_sessions *s)
+{
+    if (self.today && tally_day(self.today) != program_now() / DAYS_SECONDS)
+        days_save();
+    if (!self.today && !(self.today = tally_new(program_now() / DAYS_SECONDS)))
+        log_die("out of memory for counts");
+    if (tally_add(self.today, s))
+        self.dirty = true;
+    else
+        self.left_out++;
+}
+
+/* ---- the start ------------------------------------------------------------------------------------------------------------------- */
+
+struct survey {
+    uint64_t today;
+    size_t files; /* of today */
+    bool join;    /* the second round: they become ours */
+};
+
+static void survey_one(const char *file, const struct name *name, void *arg)
+{
+    struct survey *s = arg;
+    bool of_use = name && name->day <= s->today && name->day + DAYS_KEPT >= s->today;
+    if (!of_use)
+        unlinkat(self.directory, file, 0);
+    else if (name->day == s->today && !name->told)
+        s->files++;
+}
+
+static void join_one(const char *file, const struct name *name, void *arg)
+{
+    const struct survey *s = arg;
+    if (!name || name->day != s->today || name->told || name->start == self.start)
+        return;
+    add_file(file, self.today);
+    unlinkat(self.directory, file, 0);
+}
+
+/* Too many files of today are of a program that was killed too often: their counts go on in one. */
+void days_start(void)
+{
+    struct survey s = {.today = program_now() / DAYS_SECONDS};
+    list(survey_one, &s);
+    if (s.files < FILES_MOST || !(self.today = tally_new(s.today)))
+        return;
+    list(join_one, &s);
+    save(self.today);
+}
+
+void days_setup(int directory)
+{
+    self.directory = directory;
+    self.start = program_now_us();
+}
+
+/* ---- days that are over ---------------------------------------------------------------------------------------------------------- */
+
+struct oldest {
+    uint64_t today, day;
+    bool found;
+};
+
+static void find_oldest(const char *file, const struct name *name, void *arg)
+{
+    (void)file;
+    struct oldest *o = arg;
+    if (!name || name->told || name->day >= o->today || (o->found && name->day >= o->day))
+        return;
+    o->day = name->day;
+    o->found = true;
+}
+
+static void add_one(const char *file, const struct name *name, void *arg)
+{
+    struct tally *t = arg;
+    if (name && !name->told && name->day == tally_day(t))
+        add_file(file, t);
+}
+
+bool days_oldest(uint64_t *day)
+{
+    struct oldest o = {.today = program_now() / DAYS_SECONDS};
+    list(find_oldest, &o);
+    *day = o.day;
+    return o.found;
+}
+
+struct tally *days_read(uint64_t day)
+{
+    struct tally *t = tally_new(day);
+    if (!t)
+        log_die("out of memory for counts");
+    list(add_one, t);
+    return t;
+}
+
+static void forget_one(const char *file, const struct name *name, void *arg)
+{
+    const uint64_t *day = arg;
+    if (name && name->day == *day)
+        unlinkat(self.directory, file, 0);
+}
+
+void days_forget(uint64_t day)
+{
+    list(forget_one, &day);
+}
+
+int days_lock(void)
+{
+    if (self.lock >= 0)
+        return 0;
+    self.lock = openat(self.directory, FRONT "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (self.lock >= 0 && flock(self.lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    days_unlock();
+    return -1;
+}
+
+void days_unlock(void)
+{
+    if (self.lock >= 0)
+        close(self.lock);
+    self.lock = -1;
+}
+
+/* ---- who was told ---------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t sum_of(const char *place)
+{
+    return crc32c(0, place, strlen(place));
+}
+
+static void mark(struct tally_domain *d, uint32_t sum)
+{
+    if (d->told_count < TALLY_TOLD)
+        d->told[d->told_count++] = sum;
+}
+
+static void recall_line(struct tally *t, struct span line)
+{
+    const char *blank = line.n ? memchr(line.p, ' ', line.n) : NULL;
+    struct span name = span_make(line.p, blank ? (size_t)(blank - line.p) : line.n);
+    struct tally_domain *d = tally_find(t, name);
+    if (!d)
+        return;
+    if (blank)
+        mark(d, crc32c(0, blank + 1, line.n - name.n - 1));
+    else
+        d->over = true;
+}
+
+static void told_name(uint64_t day, char name[NAME])
+{
+    snprintf(name, NAME, FRONT "%" PRIu64 "." TOLD, day);
+}
+
+void days_recall(struct tally *t)
+{
+    char name[NAME];
+    struct buf text = BUF_EMPTY(TALLY_FILE);
+    told_name(tally_day(t), name);
+    read_all(name, &text);
+    struct span rest = buf_span(&text);
+    while (rest.n) {
+        const char *end = memchr(rest.p, '\n', rest.n);
+        if (!end) /* the last line of a process that was killed */
+            break;
+        recall_line(t, span_make(rest.p, (size_t)(end - rest.p)));
+        rest = span_make(end + 1, rest.n - (size_t)(end + 1 - rest.p));
+    }
+    buf_free(&text);
+}
+
+void days_told(uint64_t day, struct tally_domain *d, const char *place)
+{
+    char name[NAME];
+    struct buf line = BUF_EMPTY(2048);
+    if (place)
+        mark(d, sum_of(place));
+    else
+        d->over = true;
+    told_name(day, name);
+    buf_printf(&line, "%s%s%s\n", d->name, place ? " " : "", place ? place : "");
+    int fd = openat(self.directory, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, line.data, line.len) != (ssize_t)line.len)
+        log_warning("%s in directory { sts } can't be written: %s; after a restart a report may go out twice", name, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    buf_free(&line);
+}
+
+bool days_was_told(const struct tally_domain *d, const char *place)
+{
+    for (size_t i = 0; i < d->told_count; i++)
+        if (d->told[i] == sum_of(place))
+            return true;
+    return false;
+}
