@@ -186,7 +186,7 @@ class Mechanisms(Base):
 
 
 class Near(Base):
-    route = "tls = may"
+    route = "tls = dane"
 
     def test_an_address_of_this_host_needs_no_tls(self):
         with self.smart(certificate=None) as server:
@@ -232,7 +232,7 @@ class Proof(Base):
 
 
 class ProofOfMay(Base):
-    route = "tls = may"
+    route = "tls = dane"
 
     def test_opportunistic_tls_proves_nothing(self):
         for certificate in (None, self.good, self.bad):
