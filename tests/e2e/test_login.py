@@ -7,17 +7,23 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 
 import frames
 import host
+import mtas
+from dovecot import Dovecot
 from driven import Driven
 from hostile import DROP, HANG, Raw, Server, Session
 from host import wait_for
 from test_remote import BODY, DEFERRED, RELAYED, TIMES, Names, Policies
 from test_remote_security import Certificates
+
+sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
+from servers import Postfix  # noqa: E402
 
 USER, SECRET = "office@example.org", "Tr0ub4dor&3-horse-battery"
 NAME = "smart.example"
@@ -458,6 +464,129 @@ class Trouble(Base):
         self.qmgr.send("DELIVER", id=1, nexthop="[%s]:%d" % (NAME, self.port), tls="verify", sender="", size=len(BODY), body=BODY, route="gone.example",
                        recipients=[dict(address="bob@a.example", transport="smtp", nexthop="x", tls="verify")])
         self.assertEqual(self.outcome(self.qmgr.receive(15)), (DEFERRED, "4.3.5"))
+
+
+# ---- real servers ----------------------------------------------------------------------------------------------------------------
+
+
+class Sender(host.Host):
+    """A Postino that sends the mail for each domain of `routes` to localhost:port by a login with that one mechanism."""
+
+    def __init__(self, authority, port, mechanisms, user=USER, more=""):
+        secret = tempfile.NamedTemporaryFile("w", prefix="postino-test-", suffix=".secret")
+        secret.write(SECRET + "\n")
+        secret.flush()
+        self.secret_file = secret  # root's, 0600
+        self.mechanisms = mechanisms
+        super().__init__(hostname="sender.example", domains={}, tls=False,
+                         routes={self.domain(m): 'via = "smtp:[localhost]:%d" login = "%s"' % (port, m) for m in mechanisms},
+                         settings="tls { authorities = \"%s\" }\nremote { loopback = yes address_family = ipv4 idle_timeout = 0 }\n%s\n%s" % (
+                             authority, "\n".join('login "%s" { user = "%s" secret = "%s" mechanisms = "%s" }' % (m, user, secret.name, m) for m in mechanisms), more))
+
+    @staticmethod
+    def domain(mechanism):
+        return mechanism.lower() + ".example"
+
+    def close(self):
+        super().close()
+        self.secret_file.close()
+
+    def submit(self, mechanism):
+        with self.smtp() as client:
+            client.sendmail("s@sender.example", ["alice@" + self.domain(mechanism)], "Subject: by %s\r\n\r\nx\r\n" % mechanism)
+
+    def sent(self, mechanism, seconds=15):
+        self.submit(mechanism)
+        return self.wait_log(r"to=<?\"?alice@%s.*" % re.escape(self.domain(mechanism)), seconds).group(0)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root: the servers' own users")
+class Real(unittest.TestCase):
+    maxDiff = None
+
+    def all_pass(self, sender, arrived):
+        for mechanism in sender.mechanisms:
+            with self.subTest(mechanism):
+                line = sender.sent(mechanism)
+                self.assertRegex(line, "login %s by %s" % (mechanism, mechanism))
+        wait_for(lambda: len(arrived()) == len(sender.mechanisms))
+        self.assertEqual(sorted(re.search(rb"Subject: by (.*?)\r?\n", m).group(1).decode() for m in arrived()), sorted(sender.mechanisms))
+        self.assertNotIn(SECRET, sender.log())
+        wait_for(sender.queue_is_empty)
+        for directory, _, files in os.walk(sender.path("spool")):
+            for name in files:
+                with open(os.path.join(directory, name), "rb") as f:
+                    self.assertNotIn(SECRET.encode(), f.read())
+
+    def test_postfix_with_dovecot(self):
+        mechanisms = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"]
+        directory = tempfile.mkdtemp(prefix="postino-test-dovecot-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, directory)
+        os.chmod(directory, 0o755)
+        dovecot = Dovecot(directory, ["%s:{PLAIN}%s::::::\n" % (USER, SECRET)], "plain login cram-md5 scram-sha-1 scram-sha-256")
+        with open(dovecot.config, encoding="ascii") as f:
+            config = f.read().replace("mechanisms = plain login scram-sha-256", "mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256")
+        with open(dovecot.config, "w", encoding="ascii") as f:
+            f.write(config)
+        dovecot.start()
+        self.addCleanup(dovecot.stop)
+        domains = [Sender.domain(m) for m in mechanisms]
+        with Postfix(smtpd_sasl_path=dovecot.socket, virtual_mailbox_domains=", ".join(domains),
+                     virtual_mailbox_maps="inline:{ %s }" % ", ".join("alice@%s=alice/" % d for d in domains)) as postfix:
+            with Sender(postfix.path("localhost.crt"), postfix.closed_port, mechanisms) as sender:
+                self.all_pass(sender, lambda: postfix.messages("alice"))
+
+    def test_exim(self):
+        with AuthExim() as exim, Sender(exim.path("localhost.crt"), exim.port, ["PLAIN", "LOGIN", "CRAM-MD5"]) as sender:
+            self.all_pass(sender, exim.messages)
+
+    def test_postino(self):
+        """SCRAM bound to TLS: the strongest there is."""
+        mechanisms = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
+        receiver = host.Host(users=())
+        line = subprocess.run([host.program("postino"), "password", USER], input=SECRET + "\n", capture_output=True, text=True, check=True).stdout
+        with open(receiver.path("passwd"), "w", encoding="utf-8") as f:
+            f.write(line)
+        with open(receiver.path("mailboxes"), "w", encoding="ascii") as f:
+            f.write("".join("alice@%s alice/\n" % Sender.domain(m) for m in mechanisms))
+        receiver.tool("postino", "map", "hash:" + receiver.path("mailboxes"), check=True)
+        mail = 'mailboxes = "hash:%s" directory = "%s" owner = "%d"' % (receiver.path("mailboxes"), receiver.path("mail"), host.MAIL_UID)
+        receiver.configure(domains={Sender.domain(m): mail for m in mechanisms}, settings='auth { mechanisms = { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN" } }')
+        with receiver, Sender(receiver.cert, receiver.submission_port, mechanisms) as sender:
+            self.all_pass(sender, lambda: receiver.messages("alice"))
+            for mechanism in mechanisms:
+                self.assertRegex(receiver.log(), r"auth: verdict=yes user=%s client=127.0.0.1 mechanism=%s\s" % (re.escape(USER), mechanism))
+
+
+class AuthExim(mtas.Exim):
+    def configure(self):
+        super().configure()
+        certificate = host.certificate(self.top)
+        for path in certificate:
+            os.chmod(path, 0o644)
+        path = self.path("etc", "exim4", "exim4.conf")
+        with open(path, encoding="ascii") as f:
+            text = f.read().replace("tls_advertise_hosts =\n", "tls_advertise_hosts = *\ntls_certificate = %s\ntls_privatekey = %s\n" % certificate)
+        text = text.replace("all:\n  accept\n", "all:\n  deny !authenticated = *\n  accept\n", 1)
+        text += """
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${if and{{eq{$auth2}{%(u)s}}{eq{$auth3}{%(s)s}}}}
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = <| Username: | Password:
+  server_condition = ${if and{{eq{$auth1}{%(u)s}}{eq{$auth2}{%(s)s}}}}
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = ${if eq{$auth1}{%(u)s}{%(s)s}fail}
+""" % {"u": USER, "s": SECRET}
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
 
 
 if __name__ == "__main__":
