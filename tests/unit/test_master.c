@@ -44,9 +44,9 @@ static void the_edges_are_those_of_the_architecture(void **state)
 {
     (void)state;
     static const char *const list[EDGE_COUNT][2] = {
-        {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"},
-        {"qmgr", "remote"}, {"qmgr", "local"}, {"qmgr", "dns"},   {"remote", "dns"},   {"remote", "sts"},
-        {"sts", "dns"},     {"route", "dns"},  {"qmgr", "lmtp"},  {"remote", "creds"},
+        {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"}, {"qmgr", "remote"},
+        {"qmgr", "local"},  {"qmgr", "dns"},   {"remote", "dns"}, {"remote", "sts"},   {"sts", "dns"},    {"sts", "route"},
+        {"sts", "qmgr"},    {"route", "dns"},  {"qmgr", "lmtp"},  {"remote", "creds"},
     };
     for (size_t i = 0; i < EDGE_COUNT; i++)
         check_edge(list[i][0], list[i][1]);
