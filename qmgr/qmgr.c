@@ -57,6 +57,7 @@ static void every_second(evutil_socket_t fd, short what, void *arg)
         return;
     park_turn(queue_now());
     warning_turn(queue_now());
+    site_tick();
 }
 
 /* At the full second at which something comes due. */

@@ -25,7 +25,8 @@ struct known {
 
 static struct hash table;
 static uint64_t secret[2];
-static bool reconfigured; /* routes have the limits that they had when the mail came, until then */
+static uint64_t logins_again; /* when what waits for a login that a host refused is tried, as a reload may have mended it; 0: not */
+static bool reconfigured;     /* routes have the limits that they had when the mail came, until then */
 
 /* Domain and ":port" (or nothing). */
 static void split(struct span nexthop, struct span *domain, struct span *port)
@@ -131,10 +132,30 @@ static void limit_again(const struct site *site, void *arg)
     site_limited(schedule_site_name(site));
 }
 
+#define LOGINS_AGAIN 2 /* seconds: by then the new remote and creds are who is asked */
+
+static void try_login_again(const struct site *site, void *arg)
+{
+    (void)arg;
+    struct span name = schedule_site_name(site), title = limits_line_of(name);
+    const struct settings_route *r = title.n ? settings_route_titled(queue.settings, title) : NULL;
+    if (r && *r->login)
+        schedule_flush(queue.schedule, schedule_find_site(queue.schedule, name), queue_now());
+}
+
+void site_tick(void)
+{
+    if (!logins_again || queue_now() < logins_again)
+        return;
+    logins_again = 0;
+    schedule_each_site(queue.schedule, try_login_again, NULL);
+}
+
 void site_reconfigure(void)
 {
     site_forget_all();
     schedule_each_site(queue.schedule, limit_again, NULL);
+    logins_again = queue_now() + LOGINS_AGAIN;
     reconfigured = true;
 }
 

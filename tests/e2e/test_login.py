@@ -518,6 +518,19 @@ class Real(unittest.TestCase):
                 with open(os.path.join(directory, name), "rb") as f:
                     self.assertNotIn(SECRET.encode(), f.read())
 
+    @staticmethod
+    def postino(mechanisms):
+        receiver = host.Host(users=())
+        line = subprocess.run([host.program("postino"), "password", USER], input=SECRET + "\n", capture_output=True, text=True, check=True).stdout
+        with open(receiver.path("passwd"), "w", encoding="utf-8") as f:
+            f.write(line)
+        with open(receiver.path("mailboxes"), "w", encoding="ascii") as f:
+            f.write("".join("alice@%s alice/\n" % Sender.domain(m) for m in mechanisms))
+        receiver.tool("postino", "map", "hash:" + receiver.path("mailboxes"), check=True)
+        mail = 'mailboxes = "hash:%s" directory = "%s" owner = "%d"' % (receiver.path("mailboxes"), receiver.path("mail"), host.MAIL_UID)
+        receiver.configure(domains={Sender.domain(m): mail for m in mechanisms}, settings='auth { mechanisms = { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN" } }')
+        return receiver
+
     def test_postfix_with_dovecot(self):
         mechanisms = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"]
         directory = tempfile.mkdtemp(prefix="postino-test-dovecot-", dir="/var/tmp")
@@ -536,6 +549,27 @@ class Real(unittest.TestCase):
             with Sender(postfix.path("localhost.crt"), postfix.closed_port, mechanisms) as sender:
                 self.all_pass(sender, lambda: postfix.messages("alice"))
 
+    def test_a_wrong_password_holds_mail_until_it_is_mended(self):
+        """Nothing is returned; a reload with the right one sends it at once, though the site is dead."""
+        receiver = self.postino(["PLAIN"])
+        with receiver, Sender(receiver.cert, receiver.submission_port, ["PLAIN"]) as sender:
+            with open(sender.secret_file.name, "w", encoding="ascii") as f:
+                f.write("wrong\n")
+            sender.reload()
+            sender.wait_log(r"generation 2 serves")
+            for _ in range(4):
+                sender.submit("PLAIN")
+            sender.wait_log(r'login=PLAIN host="?localhost\[127.0.0.1\]:\d+"? error=".*refused login .*look at user and secret')
+            wait_for(lambda: sender.queue().count("refused") >= 4)
+            self.assertLessEqual(receiver.log().count("verdict=no"), 5)  # the sessions that were open when it was refused
+            self.assertNotIn("<> ", sender.queue())
+            with open(sender.secret_file.name, "w", encoding="ascii") as f:
+                f.write(SECRET + "\n")
+            sender.reload()
+            sender.wait_log(r"generation 3 serves")
+            wait_for(lambda: len(receiver.messages("alice")) == 4, 15)
+            wait_for(sender.queue_is_empty)
+
     def test_exim(self):
         with AuthExim() as exim, Sender(exim.path("localhost.crt"), exim.port, ["PLAIN", "LOGIN", "CRAM-MD5"]) as sender:
             self.all_pass(sender, exim.messages)
@@ -543,15 +577,7 @@ class Real(unittest.TestCase):
     def test_postino(self):
         """SCRAM bound to TLS: the strongest there is."""
         mechanisms = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
-        receiver = host.Host(users=())
-        line = subprocess.run([host.program("postino"), "password", USER], input=SECRET + "\n", capture_output=True, text=True, check=True).stdout
-        with open(receiver.path("passwd"), "w", encoding="utf-8") as f:
-            f.write(line)
-        with open(receiver.path("mailboxes"), "w", encoding="ascii") as f:
-            f.write("".join("alice@%s alice/\n" % Sender.domain(m) for m in mechanisms))
-        receiver.tool("postino", "map", "hash:" + receiver.path("mailboxes"), check=True)
-        mail = 'mailboxes = "hash:%s" directory = "%s" owner = "%d"' % (receiver.path("mailboxes"), receiver.path("mail"), host.MAIL_UID)
-        receiver.configure(domains={Sender.domain(m): mail for m in mechanisms}, settings='auth { mechanisms = { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN" } }')
+        receiver = self.postino(mechanisms)
         with receiver, Sender(receiver.cert, receiver.submission_port, mechanisms) as sender:
             self.all_pass(sender, lambda: receiver.messages("alice"))
             for mechanism in mechanisms:
