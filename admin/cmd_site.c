@@ -60,14 +60,18 @@ static bool take_route(const char *domain)
     self.route = settings_route(self.settings, span_of(domain));
     self.tls = self.route ? (enum tlspolicy)self.route->tls : TLSPOLICY_DANE;
     if (self.route)
-        via = strncmp(self.route->via, "smtp:", 5) == 0 ? self.route->via + 5 : self.route->via;
+        via =
+            strncmp(self.route->via, "smtp:", 5) == 0 || strncmp(self.route->via, "lmtp:", 5) == 0 ? self.route->via + 5 : self.route->via;
     snprintf(text, sizeof text, "%s%s", *via && *via != ':' ? "" : domain, via);
     if (self.route)
         printf("  %-9s \"%s\" { via = \"%s\" }\n", "route", self.route->title, self.route->via);
     else
         line("route", "none: its own hosts");
+    bool is = nexthop_parse(span_of(text), self.settings, &self.hop);
+    if (is && self.hop.kind == NEXTHOP_SOCKET)
+        self.tls = TLSPOLICY_NONE;
     line("tls", tlspolicy_word(self.tls));
-    return nexthop_parse(span_of(text), self.settings, &self.hop);
+    return is;
 }
 
 /* ---- MTA-STS --------------------------------------------------------------------------------------------------------------------- */
@@ -238,7 +242,7 @@ static int look(const char *domain, struct ub_ctx *context)
     puts(domain);
     if (!take_route(domain))
         return admin_fail(EX_CONFIG, "site", "the route of %s leads to no next hop; run postino check", domain);
-    if (self.hop.kind == NEXTHOP_ADDRESS) {
+    if (self.hop.kind == NEXTHOP_ADDRESS || self.hop.kind == NEXTHOP_SOCKET) {
         show_address();
     } else {
         look_at_sts(&rules);

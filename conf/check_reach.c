@@ -25,9 +25,9 @@ static bool is_allowed(const struct stat *st, const struct who *who, mode_t righ
     return st->st_mode & (st->st_gid == who->gid ? right << 3 : right);
 }
 
-/* The first part of the path that is closed to it, in `part`; false: none is. Access control lists are not looked at: they could open what
+/* The first part of the path that is closed to it, in `part`; false: none is. `right`: for the last part, S_IROTH or S_IWOTH. Access control lists are not looked at: they could open what
  * looks closed, so that what is found is a warning. */
-static bool closed_part(const char *path, const struct who *who, char part[PATH_MAX])
+static bool closed_part(const char *path, const struct who *who, mode_t right, char part[PATH_MAX])
 {
     char whole[PATH_MAX];
     struct stat st;
@@ -41,7 +41,7 @@ static bool closed_part(const char *path, const struct who *who, char part[PATH_
             return true;
     }
     memcpy(part, whole, strlen(whole) + 1);
-    return stat(part, &st) == 0 && !is_allowed(&st, who, S_IROTH);
+    return stat(part, &st) == 0 && !is_allowed(&st, who, right);
 }
 
 static bool find(const struct check *c, const char *program, struct who *who)
@@ -55,7 +55,7 @@ static void check_reads(const struct check *c, unsigned line, const char *progra
 {
     char part[PATH_MAX];
     struct who who;
-    if (find(c, program, &who) && closed_part(path, &who, part))
+    if (find(c, program, &who) && closed_part(path, &who, S_IROTH, part))
         report_warning(c->report, line, "%s %s can't be read by postino-%s: %s is closed to uid %u; open it to that user or its group",
                        what, path, program, part, (unsigned)who.uid);
 }
@@ -119,6 +119,38 @@ static void check_maps(const struct check *c)
                         strlen(s->domains[i].mailboxes));
 }
 
+/* ---- sockets of LMTP servers --------------------------------------------------------------------------------------------------- */
+
+static const char socket_prefix[] = "lmtp:unix:";
+
+/* The server may be started later, so that nothing here is more than a warning. */
+static void check_socket(const struct check *c, unsigned line, const char *via)
+{
+    const char *path = via + sizeof socket_prefix - 1;
+    char part[PATH_MAX];
+    struct stat st;
+    struct who who;
+    if (strncmp(via, socket_prefix, sizeof socket_prefix - 1) != 0)
+        return;
+    if (stat(path, &st) != 0)
+        report_warning(c->report, line, "socket %s: %s; mail for it waits: start the LMTP server, or correct the path", path,
+                       strerror(errno));
+    else if (!S_ISSOCK(st.st_mode))
+        report_warning(c->report, line, "%s is no socket; name that of the LMTP server", path);
+    else if (find(c, "lmtp", &who) && closed_part(path, &who, S_IWOTH, part))
+        report_warning(c->report, line,
+                       "socket %s can't be connected to by postino-lmtp: %s is closed to uid %u; open it to that user or its group", path,
+                       part, (unsigned)who.uid);
+}
+
+static void check_sockets(const struct check *c)
+{
+    for (size_t i = 0; i < c->settings->route_count; i++)
+        check_socket(c, places_line_in(c->places, SETTINGS_ROUTES, i, "via"), c->settings->routes[i].via);
+    for (size_t i = 0; i < c->settings->domain_count; i++)
+        check_socket(c, places_line_in(c->places, SETTINGS_DOMAINS, i, "deliver"), c->settings->domains[i].deliver);
+}
+
 /* ---- passwords, the spool, addresses --------------------------------------------------------------------------------------------- */
 
 static void check_passwords(const struct check *c)
@@ -168,6 +200,7 @@ void check_reach(const struct check *c)
     check_spool(c);
     check_maps(c);
     check_rules(c);
+    check_sockets(c);
     for (size_t i = 0; i < s->listener_count; i++)
         for (size_t k = 0; k < s->listeners[i].address.n; k++)
             check_address(c, i, s->listeners[i].address.v[k]);

@@ -154,7 +154,7 @@ class RealDovecot(Base):
 
     def test_users_of_the_host(self):
         """mailboxes = system: aliases and users are looked at here, mailboxes are Dovecot's."""
-        dovecot = self.dovecot(["daemon@sys.example"])
+        dovecot = self.dovecot(["daemon"], settings="auth_username_format = %Ln")
         with dovecot, self.host(more={"sys.example": "deliver = \"lmtp:unix:%s\"" % dovecot.socket}) as host:
             with host.smtp() as client:
                 client.ehlo()
@@ -162,8 +162,8 @@ class RealDovecot(Base):
                 self.assertEqual(client.rcpt("no-such-user@sys.example")[0], 550)
             for recipient in ("daemon@sys.example", "daemon+tag@sys.example"):
                 self.send(host, [recipient])
-            host.wait(lambda: len(dovecot.messages("daemon@sys.example")) == 2)
-            self.assertEqual(sorted(re.search(rb"Delivered-To: <?([^\s>]+)", m).group(1) for m in dovecot.messages("daemon@sys.example")),
+            host.wait(lambda: len(dovecot.messages("daemon")) == 2)
+            self.assertEqual(sorted(re.search(rb"Delivered-To: <?([^\s>]+)", m).group(1) for m in dovecot.messages("daemon")),
                              [b"daemon+tag@sys.example", b"daemon@sys.example"])
 
 
@@ -183,6 +183,30 @@ class Servers(Base):
                 self.assertIn("by lmtp unix:" + self.path("lmtp"), why)
                 site = host.tool("postino", "site", "unix.example").stdout
                 self.assertIn(self.path("lmtp"), site)
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root")
+    def test_check_looks_at_sockets(self):
+        """postino check says what postino-lmtp would find."""
+        with self.host("lmtp:unix:" + self.path("lmtp")) as host:
+            def check(*words):
+                done = host.tool("postino", "check")
+                self.assertEqual(done.returncode, 0)
+                line = [l for l in done.stderr.split("\n") if self.path("lmtp") in l]
+                self.assertEqual(len(line), 1 if words else 0, done.stderr)
+                for word in words:
+                    self.assertIn(word, line[0])
+            check("No such file", "start the LMTP server, or correct the path")
+            with open(self.path("lmtp"), "w", encoding="ascii"):
+                check("is no socket")
+            with LmtpServer(self.path("lmtp")):
+                check()
+                os.chmod(self.path("lmtp"), 0o600)
+                check("can't be connected to by postino-lmtp", "closed to uid %d" % LMTP_UID)
+                os.chown(self.path("lmtp"), LMTP_UID, 0)
+                check()
+                os.chmod(self.directory, 0o700)
+                check(self.directory + " is closed to uid")
+                os.chmod(self.directory, 0o755)
 
     def test_a_reload_with_mail_in_line(self):
         """At sites of every kind, with and without limits; qmgr does not turn in circles, and all arrives."""

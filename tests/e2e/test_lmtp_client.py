@@ -1,5 +1,6 @@
 """LMTP to others (RFC 2033): postino-remote over the network, postino-lmtp over UNIX sockets; qmgr is played by the test, the LMTP servers by
 tests/e2e/hostile_lmtp.py."""
+import contextlib
 import os
 import shutil
 import socket
@@ -29,7 +30,7 @@ class Client(Driven):
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         self.path, self.port = os.path.join(self.directory, "lmtp"), None if on_socket else host.free_port()
         self.nexthop = "unix:" + self.path if on_socket else "[127.0.0.2]:%d" % self.port
-        text = "remote { loopback = yes %s %s }" % (TIMES if "_timeout" not in settings else "", settings)
+        text = "remote { loopback = yes %s %s }" % (TIMES, settings)
         super().__init__("lmtp" if on_socket else "remote", text, edges=("qmgr",) if on_socket else ("qmgr", "dns", "sts"))
         self.qmgr = self.edges["qmgr"]
 
@@ -40,9 +41,9 @@ class Client(Driven):
     def server(self, **more):
         return LmtpServer(self.path, **more) if self.port is None else LmtpServer("127.0.0.2", self.port, **more)
 
-    def send(self, *recipients, body=BODY, nexthop=None, tls="none", flags=0, transport="lmtp", **more):
+    def send(self, *recipients, body=BODY, size=None, nexthop=None, tls="none", flags=0, transport="lmtp", **more):
         nexthop = nexthop or self.nexthop
-        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(body), body=body,
+        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(body) if size is None else size, body=body,
                               recipients=[dict(address=r, transport=transport, nexthop=nexthop, tls=tls) for r in recipients], **more)
 
     def result(self, count, timeout=20):
@@ -240,6 +241,128 @@ class Replies:
             for _ in range(40):
                 self.check(self.client.result(3), *[(DELIVERED, "2.0.0", "ok")] * 3)
             self.assertEqual(len(server.saved), 120)
+
+
+MEBIBYTE = b"250-" + b"x" * 900 + b"\r\n"
+ACTIONS = {
+    "4xx": "451 4.3.0 later", "421": "421 4.3.2 shutting down", "5xx": "554 5.7.1 no", "hang": HANG, "drop": DROP, "reset": RESET,
+    "half reply, hang": Raw(b"25", HANG), "half reply, drop": Raw(b"250 2.0", DROP), "half of two lines": Raw(b"250-a\r\n250", DROP),
+    "1 MiB": Raw(MEBIBYTE * 1200, HANG), "a line without end": Raw(b"250 " + b"y" * 70000, HANG), "3xx": "354 what?", "1xx": "199 what?", "6xx": "600 what?",
+    "garbage": Raw(b"\x00\x01\xff\xfe\r\n", HANG), "empty line": Raw(b"\r\n", HANG), "two codes": "250-2.0.0 a\n550 5.0.0 b", "no text": "250", "bare LF": Raw(b"250 2.0.0 ok\n"),
+    "twice": Raw(b"250 2.0.0 ok\r\n250 2.0.0 ok\r\n"), "twice, the second no": Raw(b"250 2.0.0 ok\r\n550 5.0.0 no\r\n"),
+}
+STEPS = ("GREETING", "LHLO", "MAIL", "RCPT", "RCPT b@", "DATA", "BODY", "END 0", "END 1", "END 2", "RSET", "QUIT")
+SAYS_NO = ("5xx", "4xx", "421")
+
+
+class Case:
+    """One host that does one thing at one step, and the account that is taken of it."""
+
+    def __init__(self, step, name):
+        self.step, self.name = step, name
+
+    def script(self):
+        action = ACTIONS[self.name]
+        if self.step.startswith("END"):
+            at = int(self.step[4:])
+            return dict(END=["250 2.0.0 ok"] * at + [action] + ["250 2.0.0 ok"] * 3)
+        if self.step == "BODY":
+            if isinstance(action, str):
+                action = Raw(action.replace("\n", "\r\n").encode() + b"\r\n")
+            if isinstance(action, Raw) and not action.then:
+                action = Raw(action.octets, DROP)  # who speaks before the end takes nothing
+            return dict(BODY=(20000, action))
+        if self.step == "RSET":  # comes when nobody is taken
+            return dict(RSET=action, RCPT="550 5.1.1 no")
+        return dict(steps={self.step: action})
+
+    def is_long_yes(self, i):
+        """A reply that is too long still says yes."""
+        return self.step == "END %d" % i and self.name in ("1 MiB", "a line without end")
+
+    def finals(self):
+        """Who may be told that it failed for good."""
+        no = self.name == "5xx"
+        if self.step == "RSET":
+            return {0, 1, 2}
+        if self.step == "RCPT b@":
+            return {1} if no else {2} if self.name == "twice, the second no" else set()
+        if self.step.startswith("END") and no:
+            return {int(self.step[4:])}
+        if self.step == "BODY" and no:
+            return {0}
+        if self.step in ("MAIL", "RCPT", "DATA") and no:
+            return {0, 1, 2}
+        if self.name == "twice, the second no":  # the second is taken for the next reply
+            return {"MAIL": {0}, "RCPT": {0, 1, 2}, "END 0": {1}, "END 1": {2}}.get(self.step, set())
+        return set()
+
+
+class Matrix:
+    """Each way to misbehave at each step. In every case each recipient has one outcome, which is true: who is delivered was told 2xx behind the dot; who is deferred did not get
+    the message, or the log says that it may come twice; nobody is failed without a 5xx; and no text goes out a second time at once."""
+
+    settings = 'idle_timeout = "0"'
+
+    def test_each_step(self):
+        cases = [Case(step, name) for step in STEPS for name in ACTIONS]
+        body = b"Subject: x\r\n\r\n" + (b"y" * 76 + b"\r\n") * 1500
+        large = tempfile.TemporaryFile()  # more than the kernel keeps for a connection
+        large.write(body * 80)
+        large.flush()
+        self.addCleanup(large.close)
+        for first in range(0, len(cases), 64):
+            with contextlib.ExitStack() as stack:
+                asked = {}
+                for number, case in enumerate(cases[first : first + 64]):
+                    case.server = stack.enter_context(self.place(number, **case.script()))
+                    more = dict(fd=large.fileno(), size=large.tell(), body=b"") if case.step == "BODY" else dict(body=body, size=len(body))
+                    asked[self.client.send(*THREE, nexthop=self.nexthop(number), **more)] = case
+                for _ in range(len(asked)):
+                    result = self.client.result(3, timeout=40)
+                    asked[result.request].result = result
+                time.sleep(0.2)
+                for case in asked.values():
+                    with self.subTest(step=case.step, action=case.name):
+                        self.balance(case)
+
+    def balance(self, case):
+        outcomes = case.result.outcomes
+        saved = [recipient for recipient, _ in case.server.saved]
+        self.assertLessEqual(len(case.server.received), 1)
+        for i, (recipient, outcome) in enumerate(zip(THREE, outcomes)):
+            unsure = outcome.verdict == IN_DOUBT
+            self.assertEqual("delivered twice" in outcome.reply, unsure)
+            if outcome.verdict == DELIVERED:
+                self.assertTrue(recipient in saved or case.is_long_yes(i), outcome)
+            elif outcome.verdict == DEFERRED:
+                self.assertNotIn(recipient, saved, outcome)
+            elif not unsure:
+                self.assertEqual(outcome.verdict, FAILED)
+                self.assertIn(i, case.finals(), outcome)
+            self.assertEqual(outcome.status[0], {DELIVERED: "2", DEFERRED: "4", IN_DOUBT: "4", FAILED: "5"}[outcome.verdict])
+            self.assertTrue(outcome.reply.isprintable() and len(outcome.reply) < 1000)
+            self.assertTrue(not unsure or case.server.received or (case.step == "BODY" and "hang" in case.name))  # it read all of it
+        if case.name in SAYS_NO and not case.step.startswith(("RSET", "QUIT")):
+            self.assertTrue([o for o in outcomes if o.status[0] in "45"], outcomes)
+
+
+class NetworkMatrix(Matrix, Base):
+    def place(self, number, **script):
+        return LmtpServer("127.0.3.%d" % (number + 1), self.client.port, **script)
+
+    def nexthop(self, number):
+        return "[127.0.3.%d]:%d" % (number + 1, self.client.port)
+
+
+class SocketMatrix(Matrix, Base):
+    on_socket = True
+
+    def place(self, number, **script):
+        return LmtpServer("%s%d" % (self.client.path, number), **script)
+
+    def nexthop(self, number):
+        return "unix:%s%d" % (self.client.path, number)
 
 
 class Network(Replies, Base):

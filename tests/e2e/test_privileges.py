@@ -178,8 +178,12 @@ class Tries(unittest.TestCase):
     def test_remote_makes_a_unix_socket_to_somewhere_else(self):
         self.assertIn(self.attempt("remote", "unix", "/run/postino/queue"), ("killed", "refused"))
 
+    def test_lmtp_opens_a_file_or_reaches_the_network(self):
+        for act, what in (("open", "/etc/passwd"), ("socket", ""), ("exec", "/bin/true")):
+            self.assertEqual(self.attempt("lmtp", act, what), "killed", act)
+
     def test_without_the_filter_files_are_refused_all_the_same(self):
-        for program in ("smtpd", "remote"):
+        for program in ("smtpd", "remote", "lmtp"):
             for path in ("/etc/passwd", "/etc/hostname"):
                 self.assertEqual(self.attempt(program, "open", path, layer="files"), "refused", (program, path))
 
