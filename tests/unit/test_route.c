@@ -462,6 +462,35 @@ static void the_longest_route_wins(void **state)
     assert_string_equal(insider("\303\274@b\303\274cher.test"), "250 2.1.5; \303\274@b\303\274cher.test smtp xn--bcher-kva.test||dane");
 }
 
+/* Checked as any other, and known to the server by their addresses; what is no path is no matter then. */
+static void an_lmtp_server_gets_mail_by_address(void **state)
+{
+    (void)state;
+    struct error error;
+    static const char *const added[][2] = {{"stored.example", "lmtp:unix:/run/lmtp"}, {"away.example", "lmtp:[192.0.2.9]:24"}};
+    routing_free(routing);
+    build("stored", MAP_PLAIN, "info@stored.example ../x\nx@away.example /\n");
+    for (size_t i = 0; i < 2; i++) {
+        add_domain(added[i][0], map_spec("stored"));
+        assign(settings_domain_table, settings_domain_settings, NULL, "deliver", &settings->domains[settings->domain_count - 1],
+               added[i][1]);
+    }
+    assign(settings_domain_table, settings_domain_settings, NULL, "deliver", &settings->domains[1],
+           "lmtp:unix:/run/lmtp"); /* local.example */
+    add_route("gate.lmtp.example", "lmtp:[mail.example]:2424", "verify");
+    add_route("socket.lmtp.example", "lmtp:unix:/run/a/b", "dane");
+    routing = routing_new(settings, user, &error);
+    assert_string_equal(stranger("info+tag@stored.example"), "250 2.1.5; info+tag@stored.example lmtp unix:/run/lmtp||none");
+    assert_string_equal(stranger("no@stored.example"), "550 5.1.1 Recipient address rejected: User unknown in virtual mailbox table");
+    assert_string_equal(stranger("x@away.example"), "250 2.1.5; x@away.example lmtp [192.0.2.9]:24||dane");
+    assert_string_equal(stranger("ann+a@local.example"), "250 2.1.5; ann+a@local.example lmtp unix:/run/lmtp||none");
+    assert_string_equal(stranger("nobody@local.example"), "550 5.1.1 Recipient address rejected: User unknown in local recipient table");
+    assert_string_equal(insider("x@gate.lmtp.example"), "250 2.1.5; x@gate.lmtp.example lmtp [mail.example]:2424||verify");
+    assert_string_equal(insider("x@socket.lmtp.example"), "250 2.1.5; x@socket.lmtp.example lmtp unix:/run/a/b||none");
+    assert_string_equal(stranger("x@socket.lmtp.example"), "554 5.7.1 Relay access denied");
+    assign(settings_domain_table, settings_domain_settings, NULL, "deliver", &settings->domains[1], "maildir");
+}
+
 static void domains_are_compared_as_a_labels(void **state)
 {
     (void)state;
@@ -531,6 +560,7 @@ int main(void)
         cmocka_unit_test(strangers_may_not_relay),
         cmocka_unit_test(some_may_relay),
         cmocka_unit_test(the_longest_route_wins),
+        cmocka_unit_test(an_lmtp_server_gets_mail_by_address),
         cmocka_unit_test(domains_are_compared_as_a_labels),
         cmocka_unit_test(local_parts_are_looked_up_in_nfc),
         cmocka_unit_test(utf8_is_no_way_out_of_a_directory),
