@@ -1,6 +1,5 @@
 #include "resolver/wire.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { HEADER = 12, QUESTION_TAIL = 4, RECORD_TAIL = 10, CLASS_IN = 1 };
@@ -26,11 +25,18 @@ static void put_octet(struct text *t, uint8_t c)
 {
     if (c >= 'A' && c <= 'Z')
         c |= 0x20;
+    char *to = t->to + t->n;
     bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-    if (plain)
-        t->to[t->n++] = (char)c;
-    else
-        t->n += (size_t)snprintf(t->to + t->n, 5, "\\%03u", c);
+    if (plain) {
+        *to = (char)c;
+        t->n++;
+        return;
+    }
+    to[0] = '\\'; /* not by snprintf: a stranger may have a million of these in one packet */
+    to[1] = (char)('0' + c / 100);
+    to[2] = (char)('0' + c / 10 % 10);
+    to[3] = (char)('0' + c % 10);
+    t->n += 4;
 }
 
 static void put_label(struct text *t, const uint8_t *p, unsigned n)

@@ -201,6 +201,25 @@ class Answers(World):
 
 
 @unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class Huge(unittest.TestCase):
+    def test_a_hundred_hosts_with_all_that_a_host_may_have(self):
+        """more than two MiB in one answer: 40 of 60 addresses and 16 of 20 large TLSA records for each of a hundred hosts"""
+        text = []
+        for i in range(100):
+            text.append("@ MX %d h%d\n" % (i, i) + "".join("h%d A 192.0.2.%d\nh%d AAAA 2001:db8:1111:2222:3333:4444:%x:%x\n" % (i, n, i, 0x5555 + i, 0x6666 + n) for n in range(30)))
+            text += ["_25._tcp.h%d TLSA 3 0 0 %s\n" % (i, "%02x%04x" % (i, n) * 320) for n in range(20)]
+        with Network() as network:
+            tree = Tree(network, {".": Zone(), "huge": Zone("".join(text))})
+            with Driven("dns", tree.settings(more="mx_hosts = 100"), edges=["qmgr"], where=["ip", "netns", "exec", network.near]) as dns:
+                answer = dns.edges["qmgr"].ask("RESOLVE", name="huge", want=ALL, port=25, timeout=30)
+                self.assertEqual((answer.verdict, answer.secure, len(answer.hosts)), (RESOLVE_OK, 1, 100))
+                for h in answer.hosts:
+                    self.assertEqual((h.dane, len(h.addresses.split()), len(h.tlsa.split(", "))), (DANE_RECORDS, 40, 16))
+                self.assertGreater(sum(len(h.addresses) + len(h.tlsa) for h in answer.hosts), 2 << 20)
+                self.assertEqual(dns.edges["qmgr"].ask("RESOLVE", name="gone", want=ALL, timeout=20).status, "5.1.2")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
 class Mail(World):
     """What becomes of a message."""
 
