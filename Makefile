@@ -224,6 +224,7 @@ install: all manuals
 	install -m 755 $(B)/bin/mailq $(B)/bin/newaliases $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(filter $(B)/bin/postino-%,$(BINARIES)) $(DESTDIR)$(LIBEXEC)/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/postino/postino.conf ] || install -m 644 conf/postino.conf $(DESTDIR)$(SYSCONFDIR)/postino/postino.conf
+	install -m 644 conf/shaping.conf $(DESTDIR)$(SYSCONFDIR)/postino/shaping.conf
 	for page in $(MANUALS); do \
 	    section=$${page##*.}; install -d $(DESTDIR)$(PREFIX)/share/man/man$$section && install -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$$section/ || exit 1; \
 	done

@@ -61,6 +61,8 @@ static int print_result(const struct admin *a)
     print_count(s->route_count, "route", ", ");
     if (s->site_count)
         print_count(s->site_count, "site", ", ");
+    if (s->reply_count)
+        printf("%zu repl%s, ", s->reply_count, s->reply_count == 1 ? "y" : "ies");
     if (a->report.warning_count)
         print_count(a->report.warning_count, "warning", ", ");
     puts("ok");

@@ -10,18 +10,46 @@
 
 enum { STATE_TEXT = 40 };
 
-/* "dead until 15:04:05" */
-static void state_of(const struct record_site *s, char to[STATE_TEXT])
+static void until(uint64_t time_of_it, const char *words, char to[STATE_TEXT])
 {
-    time_t when = (time_t)s->probe;
+    time_t when = (time_t)time_of_it;
     struct tm tm;
     char clock[STATE_TEXT / 2] = "?";
-    (void)snprintf(to, STATE_TEXT, "%s", s->dead ? "probing" : "ok");
-    if (!s->dead || s->probe == 0)
-        return;
     if (localtime_r(&when, &tm))
-        (void)strftime(clock, sizeof clock, s->probe > (uint64_t)time(NULL) + 86400 ? "%b %e %H:%M" : "%H:%M:%S", &tm);
-    (void)snprintf(to, STATE_TEXT, "dead until %s", clock);
+        (void)strftime(clock, sizeof clock, time_of_it > (uint64_t)time(NULL) + 86400 ? "%b %e %H:%M" : "%H:%M:%S", &tm);
+    (void)snprintf(to, STATE_TEXT, "%s until %s", words, clock);
+}
+
+/* "dead until 15:04:05", "paused until 15:04:05", "1/4 until 15:04:05" */
+static void state_of(const struct record_site *s, char to[STATE_TEXT])
+{
+    char words[STATE_TEXT / 2];
+    (void)snprintf(words, sizeof words, "1/%u", 1u << (s->slowed & 31));
+    if (s->dead && s->probe)
+        until(s->probe, "dead", to);
+    else if (s->paused)
+        until(s->until, "paused", to);
+    else if (s->dead)
+        (void)snprintf(to, STATE_TEXT, "probing");
+    else if (s->slowed)
+        until(s->until, words, to);
+    else
+        (void)snprintf(to, STATE_TEXT, "ok");
+}
+
+/* " (all of outlook.com; rule busy)" */
+static void print_notes(const struct record_site *s)
+{
+    if (s->share.n == 0 && s->rule.n == 0)
+        return;
+    (void)fputs("  (", stdout);
+    if (s->share.n > 0)
+        (void)fputs("shares with ", stdout);
+    queue_print_text(stdout, s->share);
+    (void)fputs(s->share.n > 0 && s->rule.n > 0 ? "; " : "", stdout);
+    (void)fputs(s->rule.n > 0 ? "rule " : "", stdout);
+    queue_print_text(stdout, s->rule);
+    (void)putchar(')');
 }
 
 static void rate_of(const struct record_site *s, char to[16])
@@ -43,6 +71,7 @@ static bool table(const struct record_site *s, void *arg)
     (void)printf("%7" PRIu32 " %7" PRIu32 " %7" PRIu32 " %6" PRIu32 " %6" PRIu32 "  %3" PRIu32 " of %-3" PRIu32 " %6s %7" PRIu32 "  %-20s ",
                  s->jobs, s->ready, s->waiting, s->held, s->active, s->window, s->most, rate, s->session_messages, state);
     queue_print_text(stdout, s->name);
+    print_notes(s);
     (void)putchar('\n');
     return !ferror(stdout);
 }
@@ -54,9 +83,14 @@ static bool json(const struct record_site *s, void *arg)
     queue_print_json(stdout, s->name);
     (void)printf(", \"jobs\": %" PRIu32 ", \"ready\": %" PRIu32 ", \"waiting\": %" PRIu32 ", \"held\": %" PRIu32 ", \"active\": %" PRIu32
                  ", \"in_doubt\": %" PRIu32 ", \"window\": %" PRIu32 ", \"most\": %" PRIu32 ", \"rate\": %" PRIu32
-                 ", \"session_messages\": %" PRIu32 ", \"dead\": %s, \"probe\": %" PRIu64 "}\n",
+                 ", \"session_messages\": %" PRIu32 ", \"dead\": %s, \"probe\": %" PRIu64
+                 ", \"slowed\": %u, \"paused\": %s, \"until\": %" PRIu64 ", \"rule\": ",
                  s->jobs, s->ready, s->waiting, s->held, s->active, s->in_doubt, s->window, s->most, s->rate, s->session_messages,
-                 s->dead ? "true" : "false", s->probe);
+                 s->dead ? "true" : "false", s->probe, s->slowed ? 1u << (s->slowed & 31) : 0, s->paused ? "true" : "false", s->until);
+    queue_print_json(stdout, s->rule);
+    (void)fputs(", \"share\": ", stdout);
+    queue_print_json(stdout, s->share);
+    (void)puts("}");
     return !ferror(stdout);
 }
 

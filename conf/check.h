@@ -15,13 +15,15 @@ struct check {
 
 void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
-void check_sections(const struct check *); /* listeners, domains, routes, sites; then adds those that every host has */
+void check_sections(const struct check *); /* listeners, domains, routes, sites, replies; then adds those that every host has */
 void check_peers(const struct check *);    /* xclient_from, xforward_from */
 void check_lmtp(const struct check *, size_t listener);
 void check_proxy(const struct check *, size_t listener);
 void check_login(const struct check *, size_t login);
 void check_route_login(const struct check *, size_t route); /* and tls = verify, where it has a login and says nothing of tls */
 void check_login_files(const struct check *);
+void check_site(const struct check *, size_t site);
+void check_reply(const struct check *, size_t reply);
 void check_host(const struct check *); /* files, certificates, users of this host */
 
 void check_reach(const struct check *); /* of check_host(): whether each program may read what it is to read */

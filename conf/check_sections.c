@@ -1,4 +1,4 @@
-/* Listeners, domains, routes and sites; and those that a host has without being told. */
+/* Listeners, domains and routes; and those that a host has without being told. */
 #include "conf/check.h"
 
 #include "common/address.h"
@@ -397,26 +397,6 @@ static void check_route(const struct check *c, size_t i)
                      "route \"%s\" is a domain of this host as well; take out the route or the domain", r->title);
 }
 
-/* ---- sites --------------------------------------------------------------------------------------------------------------------- */
-
-bool check_is_site(struct span name)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    return address_to_socket(name, 0, &address, &length) || address_is_domain(name, false);
-}
-
-static void check_site(const struct check *c, size_t i)
-{
-    const struct settings_site *s = &c->settings->sites[i];
-    static const char *const limits[] = {"sessions", "rate", "session_messages"};
-    for (size_t k = 0; k < 3; k++)
-        if (places_given_in(c->places, SETTINGS_SITES, i, limits[k]) || places_refused(c->places, SETTINGS_SITES, i, "site", limits[k]))
-            return;
-    report_warning(c->report, line_in(c, SETTINGS_SITES, i, NULL),
-                   "site \"%s\" sets no limit; add sessions, rate or session_messages, or take it out", s->title);
-}
-
 /* ---- what every host has ------------------------------------------------------------------------------------------------------- */
 
 static bool is_listed(const struct strings *list, const char *name)
@@ -481,6 +461,8 @@ void check_sections(const struct check *c)
         check_login(c, i);
     for (size_t i = 0; i < c->settings->site_count; i++)
         check_site(c, i);
+    for (size_t i = 0; i < c->settings->reply_count; i++)
+        check_reply(c, i);
     if (c->settings->listener_count == 0)
         add(c, SETTINGS_LISTENERS, SPAN_LITERAL("smtp"));
     add_own_domain(c, c->settings->hostname);

@@ -166,7 +166,7 @@ static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *r
 /* Names that are the administrator's own; the others are domains and hosts. */
 static bool keeps_case(enum settings_kind kind)
 {
-    return kind == SETTINGS_LISTENERS || kind == SETTINGS_LOGINS;
+    return kind == SETTINGS_LISTENERS || kind == SETTINGS_LOGINS || kind == SETTINGS_REPLIES;
 }
 
 static bool title_fits(enum settings_kind kind, struct span title)

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* ---- the table: the same file six times, each time with other entries in use ------------------------------------------------------- */
+/* ---- the table: the same file seven times, each time with other entries in use ------------------------------------------------------- */
 
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help)
 #define SETTING_CHOICE(section, name, dflt, words, programs, help)
@@ -15,6 +15,8 @@
 #define ROUTE_CHOICE(name, dflt, words, help)
 #define SITE(TYPE, name, dflt, least, most, help)
 #define LOGIN(TYPE, name, dflt, least, most, help)
+#define REPLY(TYPE, name, dflt, least, most, help)
+#define REPLY_CHOICE(name, dflt, words, help)
 
 /* clang-format off */
 #define ENTRY(TYPE, section, name, dflt, least, most, words, programs, help, object, member) \
@@ -90,6 +92,17 @@ const struct setting settings_site_table[] = {
 const struct setting settings_login_table[] = {
 #include "conf/settings.def"
 };
+#undef LOGIN
+#define LOGIN(TYPE, name, dflt, least, most, help)
+
+#undef REPLY
+#undef REPLY_CHOICE
+#define REPLY(TYPE, name, dflt, least, most, help)                                                                                         \
+    ENTRY(SETTING_##TYPE, "reply", name, dflt, least, most, NULL, "Q", help, settings_reply, name)
+#define REPLY_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "reply", name, dflt, 0, 0, words, "Q", help, settings_reply, name)
+const struct setting settings_reply_table[] = {
+#include "conf/settings.def"
+};
 
 #define LENGTH(table) (sizeof(table) / sizeof((table)[0]))
 const size_t settings_count = LENGTH(settings_table);
@@ -98,6 +111,7 @@ const size_t settings_domain_settings = LENGTH(settings_domain_table);
 const size_t settings_route_settings = LENGTH(settings_route_table);
 const size_t settings_site_settings = LENGTH(settings_site_table);
 const size_t settings_login_settings = LENGTH(settings_login_table);
+const size_t settings_reply_settings = LENGTH(settings_reply_table);
 
 const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"listener", settings_listener_table, LENGTH(settings_listener_table), sizeof(struct settings_listener),
@@ -110,12 +124,15 @@ const struct settings_section settings_sections[SETTINGS_KINDS] = {
      offsetof(struct settings, site_count), "Q"},
     {"login", settings_login_table, LENGTH(settings_login_table), sizeof(struct settings_login), offsetof(struct settings, logins),
      offsetof(struct settings, login_count), "C"},
+    {"reply", settings_reply_table, LENGTH(settings_reply_table), sizeof(struct settings_reply), offsetof(struct settings, replies),
+     offsetof(struct settings, reply_count), "Q"},
 };
 
 /* The titled structs are handled as one: an array of them hangs in struct settings, and each begins with its title. */
 _Static_assert(offsetof(struct settings_listener, title) == 0 && offsetof(struct settings_domain, title) == 0 &&
                    offsetof(struct settings_route, title) == 0 && offsetof(struct settings_site, title) == 0 &&
-                   offsetof(struct settings_login, title) == 0,
+                   offsetof(struct settings_login, title) == 0 &&
+                   offsetof(struct settings_reply, title) == 0,
                "the title is the first member");
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------- */

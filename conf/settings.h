@@ -40,6 +40,7 @@ enum { LISTENER_CLIENT_NONE, LISTENER_CLIENT_ASK, LISTENER_CLIENT_REQUIRED, LIST
 enum { LISTENER_PRIORITY_HIGH, LISTENER_PRIORITY_NORMAL, LISTENER_PRIORITY_LOW };
 enum { AUTH_BACKEND_FILE, AUTH_BACKEND_PAM, AUTH_BACKEND_DOVECOT };
 enum { OFFER_NONE, OFFER_TRUSTED, OFFER_ALL };
+enum { REPLY_SLOW, REPLY_PAUSE };
 
 #define SETTING_CHOICE(section, name, dflt, words, programs, help)
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help)
@@ -51,6 +52,8 @@ enum { OFFER_NONE, OFFER_TRUSTED, OFFER_ALL };
 #define ROUTE_CHOICE(name, dflt, words, help)
 #define SITE(TYPE, name, dflt, least, most, help)
 #define LOGIN(TYPE, name, dflt, least, most, help)
+#define REPLY(TYPE, name, dflt, least, most, help)
+#define REPLY_CHOICE(name, dflt, words, help)
 
 #undef LISTENER
 #undef LISTENER_CHOICE
@@ -109,6 +112,19 @@ struct settings_login {
 #undef LOGIN
 #define LOGIN(TYPE, name, dflt, least, most, help)
 
+#undef REPLY
+#undef REPLY_CHOICE
+#define REPLY(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+#define REPLY_CHOICE(name, dflt, words, help) int name;
+struct settings_reply {
+    char *title;
+#include "conf/settings.def"
+};
+#undef REPLY
+#undef REPLY_CHOICE
+#define REPLY(TYPE, name, dflt, least, most, help)
+#define REPLY_CHOICE(name, dflt, words, help)
+
 #undef SETTING
 #undef SETTING_CHOICE
 /* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
@@ -142,6 +158,8 @@ struct settings {
     size_t site_count;
     struct settings_login *logins;
     size_t login_count;
+    struct settings_reply *replies;
+    size_t reply_count;
 };
 #undef SETTING
 #undef SETTING_CHOICE
@@ -153,17 +171,19 @@ struct settings {
 #undef ROUTE_CHOICE
 #undef SITE
 #undef LOGIN
+#undef REPLY
+#undef REPLY_CHOICE
 
-/* All settings at their defaults, without listeners, domains, routes, sites and logins (NULL: no memory). */
+/* All settings at their defaults, without listeners, domains, routes, sites, logins and replies (NULL: no memory). */
 struct settings *settings_new(void);
 void settings_free(struct settings *);
 
-/* Appends a listener, domain, route, site or login, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
-enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_LOGINS, SETTINGS_KINDS };
+/* Appends a listener, domain, route, site, login or reply, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
+enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_LOGINS, SETTINGS_REPLIES, SETTINGS_KINDS };
 void *settings_append(struct settings *, enum settings_kind, struct span title);
 
 /* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote
- * the routes, qmgr routes and sites, creds the logins. */
+ * the routes, qmgr routes, sites and replies, creds the logins. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
@@ -189,8 +209,10 @@ struct setting {
     const char *help;
     size_t offset; /* of the member in its struct */
 };
-extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[], settings_login_table[];
-extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings, settings_login_settings;
+extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[], settings_login_table[],
+    settings_reply_table[];
+extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings, settings_login_settings,
+    settings_reply_settings;
 
 /* The titled sections: their tables, and where they are in struct settings. */
 struct settings_section {

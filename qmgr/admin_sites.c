@@ -42,7 +42,12 @@ static void add(const struct site *site, struct buf *out)
                                  .rate = v.a_minute,
                                  .session_messages = limits_of_site(queue.settings, schedule_site_name(site)).session_messages,
                                  .dead = v.dead,
-                                 .probe = v.probe};
+                                 .probe = v.probe,
+                                 .share = v.share,
+                                 .slowed = (uint16_t)v.brake.level,
+                                 .paused = v.brake.paused,
+                                 .until = v.brake.until,
+                                 .rule = v.brake.why};
     record_site_add(out, &record);
 }
 

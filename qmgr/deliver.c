@@ -333,12 +333,15 @@ static void over(struct delivery *d, const struct message_result *r)
     struct site *site = d->job.site;
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
         due = now + SCHEDULE_NEAR;
+    bool heard = r && shaping_heard(d, r);
     if (r)
         end = apply_result(d, r, due, &worst);
     else
         due = now + SOON < due ? now + SOON : due;
     defer_missing(d, r ? "the delivering program gave no result for this recipient" : "the delivering program ended before it was done",
                   due);
+    if (heard && end == JOB_SITE_FAILURE)
+        end = JOB_RECIPIENT_FAILURE; /* it is there: it said so */
     schedule_done(queue.schedule, &d->job, end, now);
     outcome_finish(d, due);
     if (end == JOB_SITE_FAILURE)
@@ -383,6 +386,7 @@ static void mark_active(struct delivery *d)
     for (uint32_t i = 0; i < d->count; i++)
         d->mail->rcpt[d->index[i]].state = RECIPIENT_ACTIVE;
     d->mail->active += d->count;
+    d->since = (uint32_t)queue_now();
     queue.active++;
     if (!d->granted) {
         d->granted = true;

@@ -4,7 +4,7 @@ QMGR_READ     := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c 
                  qmgr/spool_version.c qmgr/hash.c
 QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c \
                  qmgr/spool_rewrite.c qmgr/pool.c
-QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
+QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
 postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
@@ -12,6 +12,8 @@ postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/l
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread $(IDN_LIBS)
 MANUALS += qmgr/postino-qmgr.8
+shaping_PARTS := qmgr/shaping.c qmgr/reply_rules.c
+postino-qmgr_SRC += $(shaping_PARTS)
 
 TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
 ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
@@ -34,6 +36,7 @@ test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
 test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/hold.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 test_park_LIBS     = -lpthread $(IDN_LIBS)
+test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c
 TESTS += test_times
 test_times_SRC     := $(test_park_SRC) tests/unit/fake_clock.c
@@ -44,3 +47,13 @@ fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c
 fuzz_spool_LIBS    := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3
 fuzz_log_SRC       := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool_format.c qmgr/spool_file.c
 fuzz_log_LIBS      := -levent_core -lseccomp -lssl -lcrypto -ldb-5.3
+
+TESTS += test_shaping
+test_shaping_SRC   := $(QMGR_SCHEDULE) qmgr/hash.c
+
+TESTS += test_reply_rules
+test_reply_rules_SRC = qmgr/reply_rules.c qmgr/limits.c $(conf_parse_SRC)
+test_reply_rules_LIBS = $(conf_parse_LIBS)
+FUZZERS += fuzz_reply_rules
+fuzz_reply_rules_SRC := qmgr/reply_rules.c qmgr/limits.c
+fuzz_reply_rules_LIBS = $(COMMON_LIBS) $(IDN_LIBS) -lssl -lcrypto -ldb-5.3

@@ -62,19 +62,32 @@ static bool is_at_or_below(struct span host, struct span at)
     return span_equal_nocase(host, at);
 }
 
-bool limits_hosts_below(struct span name, struct span at)
+static bool is_within(struct span host, struct span at, const struct strings *names)
+{
+    bool is = at.n > 0 && is_at_or_below(host, at);
+    for (size_t i = 0; i < names->n && !is; i++)
+        is = is_at_or_below(host, span_of(names->v[i]));
+    return is;
+}
+
+bool limits_hosts_within(struct span name, struct span at, const struct strings *names)
 {
     struct span rest = limits_hosts(name);
-    if (rest.n == 0 || at.n == 0)
+    if (rest.n == 0)
         return false;
     for (;;) {
         struct span host = until(rest, ',');
-        if (!is_at_or_below(host, at))
+        if (!is_within(host, at, names))
             return false;
         if (host.n == rest.n)
             return true;
         rest = span_make(rest.p + host.n + 1, rest.n - host.n - 1);
     }
+}
+
+bool limits_hosts_below(struct span name, struct span at)
+{
+    return limits_hosts_within(name, at, &(struct strings){0});
 }
 
 /* ---- routes ------------------------------------------------------------------------------------------------------ */
@@ -168,6 +181,7 @@ struct limits limits_of_site(const struct settings *s, struct span name)
 {
     struct found f = {.sessions = s->queue_site_sessions, .rate = s->queue_site_rate, .session_messages = s->remote_session_messages};
     struct span title = limits_line_of(name);
+    const struct settings_site *share = NULL;
     if (span_equal(name, SPAN_LITERAL("local")))
         return (struct limits){.sessions = (unsigned)s->queue_local_deliveries};
     if (span_equal(name, LIMITS_RELEASE))
@@ -175,12 +189,28 @@ struct limits limits_of_site(const struct settings *s, struct span name)
     if (begins(name, SPAN_LITERAL("dns:")))
         return (struct limits){.sessions = RESOLVING_MOST};
     for (size_t i = 0; i < s->site_count; i++) {
-        if (limits_hosts_below(name, span_of(s->sites[i].title)))
-            TAKE_ALL(&f, &s->sites[i], strlen(s->sites[i].title));
+        const struct settings_site *site = &s->sites[i];
+        if (!limits_hosts_within(name, span_of(site->title), &site->also))
+            continue;
+        TAKE_ALL(&f, site, strlen(site->title));
+        if (!share || strlen(site->title) > strlen(share->title))
+            share = site;
     }
     for (size_t i = 0; title.n > 0 && i < s->route_count; i++) {
         if (span_equal(span_of(s->routes[i].title), title))
             TAKE_ALL(&f, &s->routes[i], SIZE_MAX);
     }
-    return (struct limits){.sessions = (unsigned)f.sessions, .rate = (unsigned)f.rate, .session_messages = (uint32_t)f.session_messages};
+    return (struct limits){.sessions = (unsigned)f.sessions,
+                           .rate = (unsigned)f.rate,
+                           .session_messages = (uint32_t)f.session_messages,
+                           .share = share && share->share ? share : NULL};
+}
+
+void limits_add_share(const struct limits *l, struct span name, struct buf *out)
+{
+    struct span route = limits_line_of(name);
+    if (l->share)
+        buf_add_text(out, l->share->title);
+    if (l->share && route.n > 0)
+        buf_printf(out, "%.*s%.*s", SPAN_ARG(ROUTE), SPAN_ARG(route));
 }

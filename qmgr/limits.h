@@ -13,6 +13,7 @@
 struct limits {
     unsigned sessions, rate /* 0: none */;
     uint32_t session_messages;
+    const struct settings_site *share; /* the section whose receivers have sessions and rate together, the longest name's; NULL: none */
 };
 
 /* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS", "smtp:[HOST]:PORT TLS", "lmtp:[HOST]:PORT TLS" or
@@ -30,10 +31,15 @@ bool limits_in_line(const struct settings *, const struct record_recipient *, st
 struct span limits_line_of(struct span name);
 
 bool limits_is_socket(struct span name); /* of this host */
+/* What the site of that name shares: appends the section's title, with " route TITLE" as the name has it. Nothing, if there is none. */
+void limits_add_share(const struct limits *, struct span name, struct buf *);
+
 /* "mx1.example,mx2.example", or what stands in the brackets; empty for what is no site of hosts. */
 struct span limits_hosts(struct span name);
 /* Whether all hosts of a site's name are `at` or below it (ASCII case-insensitive); an address is only itself. */
 bool limits_hosts_below(struct span name, struct span at);
+/* The same, but each of them at or below any of these, or `at` (which may be empty). */
+bool limits_hosts_within(struct span name, struct span at, const struct strings *);
 
 /* The line of mail that is not to be released yet. */
 #define LIMITS_RELEASE SPAN_LITERAL("release")

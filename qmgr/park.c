@@ -128,7 +128,7 @@ static enum may_park may_park(const struct mail *m)
         return PARK_NOT;
     if (d->job.state != JOB_WAITING && d->job.state != JOB_READY && d->job.state != JOB_HELD)
         return PARK_NOT;
-    if (!spool_settled(queue.spool, mail_id(m)) || (d->job.state == JOB_READY && m->body && !schedule_site_dead(d->job.site)))
+    if (!spool_settled(queue.spool, mail_id(m)) || (d->job.state == JOB_READY && m->body && !schedule_site_stopped(d->job.site)))
         return PARK_LATER;
     return PARK_NOW;
 }

@@ -139,6 +139,7 @@ static int start(const struct settings *s, struct error *error)
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
         return error_set(error, "no random numbers: %s", strerror(errno));
     queue.schedule = schedule_new(queue_now(), seed);
+    shaping_start();
     use_settings(s);
     need_peers();
     queue.spool = spool_open(directory, s->limit_queue_free, error);

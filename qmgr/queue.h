@@ -82,6 +82,7 @@ struct delivery {
     uint32_t question; /* to dns, while it resolves */
     bool resolving;    /* its site is not known yet: it is in line for the resolver */
     bool granted, hurried;
+    uint32_t since; /* ACTIVE: when it was granted, seconds since 1970 */
     uint32_t count;
     uint32_t index[];
 };
@@ -215,6 +216,12 @@ uint64_t outcome_due(const struct delivery *); /* when its recipients would be t
 
 /* After a failure of a dead site: its mail that is too old fails with that. */
 void delivery_fail_stranded(struct site *, const struct outcome *);
+
+/* shaping.c: rules on what next hosts say (docs/scheduler.md) */
+void shaping_start(void); /* when there is a schedule */
+/* Of a delivery that has come back and is still in the scheduler. True: the host said what a rule is for, which then is all that its failure
+ * means for the site. */
+bool shaping_heard(const struct delivery *, const struct message_result *);
 
 /* deadline.c: RFC 2852 */
 bool deadline_passed(const struct mail *, uint64_t now); /* it is to be returned, and not delivered any more */

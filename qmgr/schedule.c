@@ -13,8 +13,10 @@ struct schedule *schedule_new(uint64_t now, uint64_t seed)
     hash_init(&s->sites);
     hash_init(&s->senders);
     hash_init(&s->flows);
+    hash_init(&s->shares);
     wheel_init(&s->jobs, now);
     wheel_init(&s->timers, now);
+    wheel_init(&s->brakes, now);
     schedule_probing(s, 60, 3600);
     return s;
 }
@@ -45,11 +47,16 @@ void schedule_free(struct schedule *s)
         return;
     FREE_ALL(&s->flows, struct flow);
     FREE_ALL(&s->senders, struct sender);
+    for (struct hash_node *n = hash_first(&s->sites); n; n = hash_after(&s->sites, n))
+        own_free(s, HASH_OWNER(n, struct site, node));
     FREE_ALL(&s->sites, struct site);
+    for (struct hash_node *n = hash_first(&s->shares); n; n = hash_after(&s->shares, n))
+        free(HASH_OWNER(n, struct share, node)->braked.why);
+    FREE_ALL(&s->shares, struct share);
     free(s);
 }
 
-static void set_clock(struct schedule *s, uint64_t now)
+void set_clock(struct schedule *s, uint64_t now)
 {
     if (now > s->now)
         s->now = now;
@@ -242,6 +249,8 @@ static void pass_time(struct schedule *s, uint64_t now)
     set_clock(s, now);
     while ((item = wheel_expired(&s->timers, s->now)))
         site_time(s, HASH_OWNER(item, struct site, timer));
+    while ((item = wheel_expired(&s->brakes, s->now)))
+        braked_time(s, HASH_OWNER(item, struct braked, timer));
     while (s->due_left > 0 && (item = wheel_expired(&s->jobs, s->now))) {
         struct job *job = HASH_OWNER(item, struct job, link);
         s->due_left--;
@@ -274,9 +283,8 @@ struct job *schedule_next(struct schedule *s, uint64_t now)
     unready(s, job);
     job->state = JOB_ACTIVE;
     job->granted = window_grant(&site->window);
-    pace_take(&site->pace, s->now);
     s->active++;
-    site_update(s, site);
+    site_grant(s, site);
     return job;
 }
 
@@ -287,6 +295,8 @@ static void end_active(struct schedule *s, struct job *job, enum job_end end, ui
         log_die("schedule: a job that is not active is done");
     set_clock(s, now);
     s->active--;
+    if (site->share)
+        share_end(site->share, site_probes(site));
     window_end(&site->window, job->granted, end);
     if (end == JOB_SITE_FAILURE && site->window.state == WINDOW_DEAD)
         site_die(s, site);
@@ -315,7 +325,9 @@ uint64_t schedule_wake(const struct schedule *s, uint64_t now)
 {
     if (next_ring(s) >= 0)
         return now;
-    uint64_t job = wheel_next(&s->jobs), timer = wheel_next(&s->timers);
+    uint64_t job = wheel_next(&s->jobs), timer = wheel_next(&s->timers), brake = wheel_next(&s->brakes);
+    if (timer == 0 || (brake != 0 && brake < timer))
+        timer = brake;
     if (job != 0 && s->due_left == 0 && job <= s->second)
         job = s->second + 1;
     if (job == 0 || (timer != 0 && timer < job))

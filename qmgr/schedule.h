@@ -20,6 +20,10 @@
  *   dead site  nothing in flight, and three connection-level failures in a row (or one at a window of 1): one job at a time is a probe,
  *              with a growing, jittered delay; its success opens the site again.
  *   limits     a site's sessions and messages a minute; all jobs ACTIVE at once.
+ *   share      sites that have limits in common (the domains of one provider): as many jobs ACTIVE and messages a minute at all of them together; they
+ *              take turns. Windows and deaths stay each site's own.
+ *   brake      a receiver said that it is too much (schedule_slow()): less goes to that site, or to all that share with it, for a while, then more
+ *              again step by step (qmgr/brake.h).
  *   waiting    absolute due times, in a timing wheel. Nothing is scanned. No more than SCHEDULE_DUE_A_SECOND become READY in one second;
  *              the others follow in the next ones.
  */
@@ -27,6 +31,7 @@
 #define POSTINO_SCHEDULE_H
 
 #include "common/span.h"
+#include "qmgr/brake.h"
 #include "qmgr/wheel.h"
 
 #include <stdint.h>
@@ -77,8 +82,12 @@ void schedule_site_rate(struct schedule *, struct site *, unsigned a_minute);
 /* It is on this host: dead, it is probed every SCHEDULE_NEAR seconds at least, as somebody is about to start it anew. */
 void schedule_site_near(struct site *);
 #define SCHEDULE_NEAR ((uint64_t)60)
+/* What it has in common with all other sites that are told the same name: `most` jobs ACTIVE, messages a minute, and a brake. Empty: nothing. Is
+ * kept while one of them is known, or the brake is on. */
+void schedule_site_share(struct schedule *, struct site *, struct span name, unsigned most, unsigned a_minute /* 0: no limit */);
 struct span schedule_site_name(const struct site *);
 bool schedule_site_dead(const struct site *);
+bool schedule_site_stopped(const struct site *); /* dead, or paused: what is READY there does not go soon */
 
 void schedule_add(struct schedule *, struct job *, struct site *, struct span flow, uint64_t now); /* ready now */
 /* `due` 0: ready now. A time in the past: it was due while nobody looked (a restart), and takes its turn among those that are due. */
@@ -112,6 +121,33 @@ void schedule_done(struct schedule *, struct job *, enum job_end, uint64_t now);
 void schedule_done_later(struct schedule *, struct job *, enum job_end, uint64_t due, uint64_t now);
 void schedule_in_doubt(struct site *); /* counts a recipient who is deferred there, and may have the message all the same */
 
+/* A job that is ACTIVE at the site came back with word that it is too much. It is about all that share with the site if `all` says so, or if
+ * another of them said so within a step; else about the site alone. Tell it before schedule_done(). */
+struct schedule_slowing {
+    bool pause;       /* nothing goes for a step */
+    bool all;         /* the word is about more than this site */
+    uint32_t step;    /* seconds */
+    uint64_t granted; /* when the job went out */
+    struct span why;
+};
+enum schedule_slowed { SCHEDULE_SLOWED_NOT /* it went out before the last such word */, SCHEDULE_SLOWED_SITE, SCHEDULE_SLOWED_SHARE };
+enum schedule_slowed schedule_slow(struct schedule *, struct site *, const struct schedule_slowing *, uint64_t now);
+bool schedule_unslow(struct schedule *, struct site *, uint64_t now); /* brakes off, the site's and what it shares; false: none was on */
+
+struct schedule_brake {
+    struct span who; /* the site's name, or what sites share */
+    struct span why;
+    unsigned level; /* 1/2^level of what went out before; 0: no brake is on */
+    bool paused;
+    unsigned a_minute, sessions;
+    uint64_t until; /* its next step */
+};
+struct schedule_brake schedule_brake(const struct site *);                                 /* the one that holds most */
+struct schedule_brake schedule_slow_view(const struct site *, enum schedule_slowed which); /* which must be on */
+/* `told` is called at each step of a brake but the first, which schedule_slow() returns. It may change nothing. */
+typedef void schedule_told_fn(const struct schedule_brake *, enum brake_event);
+void schedule_tell(struct schedule *, schedule_told_fn *told);
+
 /* Calls `each` for the READY jobs of a site. It may remove that job from the scheduler, and no other. */
 void schedule_each_ready(struct schedule *, struct site *, void (*each)(struct job *, void *arg), void *arg);
 
@@ -130,9 +166,11 @@ struct schedule_counts schedule_counts(const struct schedule *);
 /* A site as the admin sees it. */
 struct schedule_view {
     size_t jobs, ready, waiting, held, in_doubt;
-    unsigned window, active, most, a_minute;
+    unsigned window, active, most, a_minute; /* as it may now */
     bool dead;
-    uint64_t probe; /* when; 0: none is waited for */
+    uint64_t probe;    /* when; 0: none is waited for */
+    struct span share; /* empty: none */
+    struct schedule_brake brake;
 };
 struct schedule_view schedule_view(const struct site *);
 /* `each` may add and remove nothing. */

@@ -7,12 +7,16 @@
  *      site.waiting      -> job <-> job ...       for a flush
  *      schedule.jobs                              all WAITING jobs by time
  *      schedule.timers                            sites by time: the next probe, the next message of a limited rate, or to be forgotten
+ *      schedule.brakes                            shares and braked sites by time: the next step of a brake, the next message of a limited rate
+ *
+ * A site that shares stands in its share's line, and in a ring above when its turn comes (share.c).
  *
  * A flow is made when its first job becomes READY and goes with its last one: what waits costs a job, and its share of a sender (the flow's
  * name, once) and of a site. */
 #ifndef POSTINO_SCHEDULE_PRIVATE_H
 #define POSTINO_SCHEDULE_PRIVATE_H
 
+#include "qmgr/brake.h"
 #include "qmgr/hash.h"
 #include "qmgr/memory.h"
 #include "qmgr/pace.h"
@@ -23,21 +27,49 @@
 
 enum { CLASSES = 3 }; /* class 0 is the highest */
 
+enum site_ring { RING_IDLE, RING_BUSY /* schedule.runnable */, RING_LINE /* its share's */, RING_NONE };
+
 struct site {
     struct hash_node node;
     struct wheel_item timer;
-    struct site *next, *prev;
+    struct site *next, *prev; /* in its ring */
+    struct share *share;      /* NULL: none */
+    struct braked *own;       /* NULL: its own brake is off */
     struct flow *turns[CLASSES];
     struct job *waiting;
     struct pace pace;
+    struct meter meter;
     struct window window;
     uint32_t in_doubt; /* so often */
     uint32_t jobs, ready, held;
     uint16_t name_length;
     uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */
-    bool runnable, timed;
+    bool timed;
     bool near; /* of this host */
-    uint8_t ring; /* if runnable */
+    uint8_t ring; /* enum site_ring */
+    char name[];
+};
+
+struct braked {
+    struct wheel_item timer;
+    struct site *site; /* one of the two */
+    struct share *share;
+    struct brake brake;
+    char *why;
+    bool timed;
+};
+
+struct share {
+    struct hash_node node;
+    struct braked braked;
+    struct site *line, *front;
+    struct pace pace;
+    struct meter meter;
+    const struct site *accuser; /* which said last that it is too much; NULL: none that is known */
+    uint64_t accused;           /* when */
+    uint32_t sites;
+    uint16_t most, active;
+    uint16_t name_length;
     char name[];
 };
 
@@ -60,9 +92,10 @@ struct flow {
 };
 
 struct schedule {
-    struct hash sites, senders, flows;
-    struct wheel jobs, timers;
-    struct site *runnable[2]; /* 0: with nothing in flight */
+    struct hash sites, senders, flows, shares;
+    struct wheel jobs, timers, brakes;
+    schedule_told_fn *told;
+    struct site *runnable[2]; /* by enum site_ring */
     unsigned ring;            /* whose turn it is */
     uint64_t now;
     uint64_t secret[2];
@@ -73,8 +106,25 @@ struct schedule {
     size_t ready, active, waiting, held, active_most;
 };
 
+/* schedule.c */
+void set_clock(struct schedule *, uint64_t now);
+
+/* share.c */
+void site_stand(struct schedule *, struct site *, enum site_ring);
+bool site_probes(const struct site *);                /* what it may send is a probe */
+enum site_ring share_place(const struct site *);      /* of a member that could send */
+void share_update(struct schedule *, struct share *); /* its line's front; after any change */
+void share_grant(struct schedule *, struct site *);
+void share_end(struct share *, bool probe);
+void share_leave(struct schedule *, struct site *); /* none: nothing */
+void share_free(struct share *);
+struct span share_name(const struct share *); /* NULL: empty */
+void own_free(struct schedule *, struct site *);
+void braked_time(struct schedule *, struct braked *); /* its timer has expired */
+
 /* schedule_site.c */
 void site_update(struct schedule *, struct site *); /* its place among the runnable ones; after any change */
+void site_grant(struct schedule *, struct site *);  /* one of its jobs goes out */
 void site_join(struct schedule *, struct site *);
 void site_leave(struct schedule *, struct site *);
 void site_die(struct schedule *, struct site *);

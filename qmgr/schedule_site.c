@@ -12,30 +12,49 @@ void site_timer(struct schedule *s, struct site *site, uint64_t due)
         wheel_add(&s->timers, &site->timer, due);
 }
 
+static void site_later(struct schedule *s, struct site *site, uint64_t when)
+{
+    if (!site->timed && when > s->now)
+        site_timer(s, site, when);
+}
+
+/* A probe is not held back by the rate, nor by a brake that does not stop everything. */
 static bool site_may_send(struct schedule *s, struct site *site)
 {
+    struct brake *brake = site->own ? &site->own->brake : NULL;
     if (site->ready == 0 || !window_room(&site->window))
         return false;
-    if (site->window.state == WINDOW_PROBE || pace_may(&site->pace, s->now))
+    if (site_probes(site))
+        return !brake || !brake->paused;
+    if (brake && !brake_may(brake, site->window.active, s->now)) {
+        site_later(s, site, brake_when(brake, s->now));
+        return false;
+    }
+    if (pace_may(&site->pace, s->now))
         return true;
-    if (!site->timed)
-        site_timer(s, site, pace_when(&site->pace, s->now));
+    site_later(s, site, pace_when(&site->pace, s->now));
     return false;
 }
 
 void site_update(struct schedule *s, struct site *site)
 {
-    bool may = site_may_send(s, site);
-    uint8_t ring = site->window.active > 0;
-    if (site->runnable && (!may || site->ring != ring)) {
-        RING_REMOVE(s->runnable[site->ring], site);
-        site->runnable = false;
-    }
-    if (may && !site->runnable) {
-        RING_ADD(s->runnable[ring], site);
-        site->ring = ring;
-        site->runnable = true;
-    }
+    enum site_ring ring = RING_NONE;
+    if (site_may_send(s, site))
+        ring = site->share ? share_place(site) : site->window.active > 0 ? RING_BUSY : RING_IDLE;
+    site_stand(s, site, ring);
+    if (site->share)
+        share_update(s, site->share);
+}
+
+void site_grant(struct schedule *s, struct site *site)
+{
+    meter_count(&site->meter, s->now);
+    pace_take(&site->pace, s->now);
+    if (site->own)
+        brake_take(&site->own->brake, s->now);
+    if (site->share)
+        share_grant(s, site);
+    site_update(s, site);
 }
 
 struct site *schedule_find_site(const struct schedule *s, struct span name)
@@ -56,6 +75,7 @@ static struct site *site_new(struct schedule *s, struct span name, unsigned most
     if (name.n)
         memcpy(site->name, name.p, name.n);
     site->name_length = (uint16_t)name.n;
+    site->ring = RING_NONE;
     window_init(&site->window, most);
     hash_add(&s->sites, &site->node, hash_bytes(s->secret, name));
     site_timer(s, site, s->now + FORGET_AFTER);
@@ -130,6 +150,12 @@ void site_time(struct schedule *s, struct site *site)
         site_update(s, site);
         return;
     }
+    if (site->own && site->own->brake.level) { /* who comes back finds it slowed down */
+        site_timer(s, site, s->now + FORGET_AFTER);
+        return;
+    }
+    share_leave(s, site);
+    own_free(s, site);
     hash_remove(&s->sites, &site->node);
     free(site);
 }
@@ -156,8 +182,16 @@ void schedule_in_doubt(struct site *site)
     site->in_doubt++;
 }
 
+static unsigned least(unsigned a, unsigned b) /* 0: no limit */
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 struct schedule_view schedule_view(const struct site *site)
 {
+    struct schedule_brake brake = schedule_brake(site);
+    const struct share *share = site->share;
+    unsigned most = share && share->most < site->window.most ? share->most : site->window.most;
     return (struct schedule_view){.jobs = site->jobs,
                                   .ready = site->ready,
                                   .waiting = site->jobs - site->ready - site->held - site->window.active,
@@ -165,8 +199,10 @@ struct schedule_view schedule_view(const struct site *site)
                                   .in_doubt = site->in_doubt,
                                   .window = schedule_window(site),
                                   .active = site->window.active,
-                                  .most = site->window.most,
-                                  .a_minute = site->pace.a_minute,
+                                  .most = brake.level && brake.sessions < most ? brake.sessions : most,
+                                  .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, site->pace.a_minute)),
+                                  .share = share_name(share),
+                                  .brake = brake,
                                   .dead = schedule_site_dead(site),
                                   .probe = site_dead(site) ? site->timer.due : 0};
 }

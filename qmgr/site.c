@@ -115,21 +115,33 @@ bool site_is_release(const struct site *site)
 
 /* ---- limits ------------------------------------------------------------------------------------------------------ */
 
-struct site *site_limited(struct span name)
+/* Sites that share their limits have them together: what each has by itself is what it may have of them. */
+static struct site *limit(struct span name)
 {
     struct limits l = limits_of_site(queue.settings, name);
     struct site *site = schedule_site(queue.schedule, name, l.sessions);
-    schedule_site_rate(queue.schedule, site, l.rate);
     if (limits_is_socket(name))
         schedule_site_near(site);
+    struct buf share = BUF_EMPTY(0);
+    limits_add_share(&l, name, &share);
+    schedule_site_rate(queue.schedule, site, l.share ? 0 : l.rate);
+    schedule_site_share(queue.schedule, site, buf_span(&share), l.sessions, l.rate);
+    buf_free(&share);
     return site;
+}
+
+/* What is there has its limits: they change with the settings alone. */
+struct site *site_limited(struct span name)
+{
+    struct site *site = schedule_find_site(queue.schedule, name);
+    return site ? site : limit(name);
 }
 
 /* It is there already: nothing is added. */
 static void limit_again(const struct site *site, void *arg)
 {
     (void)arg;
-    site_limited(schedule_site_name(site));
+    limit(schedule_site_name(site));
 }
 
 #define LOGINS_AGAIN 2 /* seconds: by then the new remote and creds are who is asked */
@@ -300,7 +312,10 @@ static void flush_one(const struct site *site, void *arg)
     f->sites++;
     if (f->may && schedule_site_dead(site))
         f->jobs += schedule_view(site).ready;
-    f->jobs += schedule_flush(queue.schedule, schedule_find_site(queue.schedule, name), queue_now());
+    struct site *found = schedule_find_site(queue.schedule, name);
+    if (!f->may) /* an administrator's word: who asks by ETRN can't lift what a receiver wants */
+        schedule_unslow(queue.schedule, found, queue_now());
+    f->jobs += schedule_flush(queue.schedule, found, queue_now());
 }
 
 /* Mail of the domain may stand READY before a dead site that nobody knew to be the domain's. */

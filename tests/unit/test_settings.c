@@ -450,7 +450,7 @@ static void a_number_without_a_default_is_given_or_not(void **state)
     assert_int_equal(got->site_count, 1);
     assert_true(got->sites[0].rate == 0 && got->sites[0].sessions == SETTING_NOT_GIVEN);
     settings_free(got);
-    slice.data[slice.len - 24] = 0; /* sessions: no longer all ones, nor in its limits */
+    slice.data[slice.len - 24 - 4 - 8 - 4] = 0; /* sessions (behind it: two numbers, an empty list, a flag, no replies): no longer all ones, nor in its limits */
     assert_null(settings_decode(buf_span(&slice), &e));
     assert_non_null(strstr(e.text, "sessions has the value"));
     buf_free(&slice);

@@ -1,0 +1,268 @@
+"""What a next host says about how much it wants is heeded: slower, a pause, and back again; receivers of one provider have their limits together."""
+import json
+import re
+import socket
+import threading
+import time
+import unittest
+
+from host import free_port, wait_for
+from test_limits import Case, Meter
+
+RULES = '''reply "many"  { match = { "421 4.7.0 *too many*", "451 4.7.1 *slower*" } time = 10s }
+reply "stop"  { match = { "421 *come back later*" } action = pause time = 10s }
+reply "boxes" { match = { "450 4.2.1 *rate of this mailbox*" } recipients = yes time = 10s }
+'''
+# Jobs are tried again soon, so that what holds them back is the brake.
+QUICK = "queue { retry_first = 1s retry_most = 1s } remote { loopback = yes idle_timeout = 1s } "
+
+
+class Talker:
+    """A next host that says what `answer(step, number of the session, of the message in it)` returns; None: yes. .taken: the times of messages that it took."""
+    YES = {"greeting": "220 talker.example", "EHLO": "250 talker.example", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", "end": "250 2.0.0 taken",
+           "QUIT": "221 bye", "RSET": "250 ok"}
+
+    def __init__(self, answer, pause=0.0, meter=None):
+        self.answer, self.pause, self.meter, self.taken, self.sessions, self.lock = answer, pause, meter or Meter(), [], 0, threading.Lock()
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            self.sessions += 1
+            threading.Thread(target=self.session, args=(client, self.sessions), daemon=True).start()
+
+    def close(self):
+        self.socket.close()
+
+    def session(self, client, number):
+        f, messages = client.makefile("rwb"), 0
+
+        def say(step):
+            with self.lock:
+                text = self.answer(step, number, messages) or self.YES.get(step, "500 what?")
+            f.write(text.encode() + b"\r\n")
+            f.flush()
+            if text[:3] == "421":
+                raise OSError("it hung up")
+            return text
+        try:
+            say("greeting")
+            for line in iter(f.readline, b""):
+                verb = line[:4].upper().strip().decode()
+                if verb == "MAIL":
+                    messages += 1
+                if say(verb)[:3] != "354":
+                    if verb == "QUIT":
+                        return
+                    continue
+                with self.meter:
+                    while f.readline() not in (b".\r\n", b""):
+                        pass
+                    time.sleep(self.pause)
+                if say("end")[0] == "2":
+                    self.taken.append(time.monotonic())
+        except (OSError, ValueError):
+            pass
+        finally:
+            client.close()
+
+
+class ShapingCase(Case):
+    def talker(self, answer=lambda *_: None, **more):
+        talker = Talker(answer, **more)
+        self.addCleanup(talker.close)
+        return talker
+
+    def sites(self, host):
+        done = host.tool("postino", "sites", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return {s["site"]: s for s in map(json.loads, done.stdout.splitlines())}
+
+    def line(self, host, pattern, seconds=10):
+        return host.wait_log(pattern, seconds).group(0)
+
+    def site(self, host, talker):
+        return next(s for name, s in self.sites(host).items() if name.startswith("smtp:[127.0.0.1]:%d " % talker.port))
+
+    def took(self, talker, count, seconds=30):
+        def took():
+            """the host took them"""
+            return len(talker.taken) >= count
+        wait_for(took, seconds)
+        self.assertEqual(len(talker.taken), count)
+
+
+class Replies(ShapingCase):
+    def test_a_host_that_wants_less_gets_less_and_then_more_again(self):
+        busy = [True]
+
+        def answer(step, session, message):
+            if step == "MAIL" and busy and message == 3 and session == 1:
+                busy.clear()
+                return "421 4.7.0 Too many messages from you"
+        talker = self.talker(answer)
+        host = self.host({"*": self.via(talker, "sessions = 1")}, QUICK + RULES)
+        ids = self.send(host, *["x@a.example"] * 12)
+        line = self.line(host, r'slowed down: site="?smtp:\[127\.0\.0\.1\].*', 10)
+        self.assertRegex(line, r"rule=many to=1/4 rate=1/min sessions=1 for=10s reply=.*Too many messages")
+        site = self.site(host, talker)
+        self.assertEqual((site["slowed"], site["paused"], site["rule"], site["dead"], site["rate"]), (4, False, "many", False, 1))
+        self.assertIn("1/4", host.tool("postino", "sites").stdout)
+        before = len(talker.taken)
+        time.sleep(5)
+        self.assertLessEqual(len(talker.taken) - before, 1)
+        host.wait_log(r"goes faster: site=.* to=1/2 ", 10)
+        host.wait_log(r"no longer slowed down: site=.* rule=many", 15)
+        self.took(talker, 12, 10)
+        wait_for(host.queue_is_empty)
+        self.assertEqual(self.site(host, talker)["slowed"], 0)
+        self.assertEqual(len(re.findall(": slowed down: ", host.log())), 1)
+        self.assertEqual({i for i in ids if re.search(i + ".*status=sent", host.log())}, set(ids))
+
+    def test_a_pause_is_one_and_does_not_make_the_host_dead(self):
+        """421 at the greeting, to all: without a rule the host would be dead after three"""
+        until = [None]
+
+        def answer(step, session, message):
+            if step == "greeting" and (until[0] is None or time.monotonic() < until[0]):
+                until[0] = until[0] or time.monotonic() + 5
+                return "421 busy, come back later"
+        talker = self.talker(answer)
+        host = self.host({"*": talker}, QUICK + RULES)
+        self.send(host, *["x@a.example"] * 8)
+        line = self.line(host, r"paused: site=.*", 10)
+        self.assertRegex(line, r"rule=stop to=nothing for=10s reply=.*421 busy")
+        began = time.monotonic()
+        site = self.site(host, talker)
+        self.assertEqual((site["paused"], site["dead"], site["slowed"]), (True, False, 4))
+        self.assertRegex(host.tool("postino", "sites").stdout, r"paused until \d\d:\d\d:\d\d")
+        time.sleep(3)
+        sessions = talker.sessions
+        time.sleep(4)
+        self.assertEqual(talker.sessions, sessions)  # nobody knocks
+        host.wait_log(r"goes on slowly: site=.*rule=stop", 10)
+        self.assertGreater(time.monotonic() - began, 8)
+        self.took(talker, 8, 40)
+        self.assertNotIn("dead", json.dumps([s for s in self.sites(host).values() if s["dead"]]))
+
+    def test_the_first_words_count_though_another_session_took_the_message(self):
+        """421 in a session that was used: the message goes by a fresh one at once, and is slowed down for all that"""
+        talker = self.talker(lambda step, session, message: "421 4.7.0 too many" if step == "MAIL" and session == 1 and message == 2 else None)
+        host = self.host({"*": self.via(talker, "sessions = 1")}, QUICK + RULES)
+        ids = self.send(host, "x@a.example", "x@a.example")
+        self.took(talker, 2, 10)
+        host.wait_log(r"slowed down: .*too many", 10)
+        self.assertEqual(len(re.findall("%s.*status=sent" % ids[1], host.log())), 1)
+        self.assertNotIn("status=deferred", host.log())
+
+    def test_what_is_said_of_a_mailbox_slows_nothing_down_unless_a_rule_wants_it(self):
+        words = {"a": "451 4.7.1 slower", "b": "450 4.2.1 rate of this mailbox", "c": "550 5.7.1 slower"}
+        talkers = {}
+        for name, text in words.items():
+            step = "end" if name == "c" else "RCPT"
+            talkers[name] = self.talker(lambda at, session, message, step=step, text=text: text if at == step and (session, message) == (1, 1) else None)
+        host = self.host({name + ".example": talker for name, talker in talkers.items()}, QUICK + RULES)
+        self.send(host, "x@a.example", "x@b.example", "x@c.example")
+        host.wait_log(r"slowed down: .*rule=boxes", 10)
+        self.took(talkers["a"], 1, 20)
+        host.wait_log(r"status=bounced.*550 5.7.1", 10)
+        self.assertEqual(len(re.findall(": slowed down: ", host.log())), 1)
+
+    def test_an_administrator_ends_it(self):
+        said = []
+
+        def answer(step, session, message):
+            if step == "greeting" and not said:
+                said.append(1)
+                return "421 come back later"
+        talker = self.talker(answer)
+        host = self.host({"*": talker}, "queue { retry_first = 1h retry_most = 1h } " + RULES.replace("10s", "1h"))
+        self.send(host, "x@a.example")
+        host.wait_log(r"paused: ", 10)
+        done = host.tool("postino", "queue", "flush", "127.0.0.1")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        host.wait_log(r"no longer slowed down: ", 5)
+        self.took(talker, 1, 10)
+
+    def test_rules_come_and_go_with_a_reload(self):
+        talker = self.talker(lambda step, session, message: "451 4.7.1 slower please" if step == "end" else None)
+        host = self.host({"*": talker}, QUICK)
+        self.send(host, "x@a.example")
+        host.wait_log("status=deferred.*slower", 10)
+        self.assertNotIn("slowed down", host.log())
+        host.configure(routes={"*": "smtp:[127.0.0.1]:%d" % talker.port}, settings=QUICK + RULES)
+        host.reload()
+        host.wait_log(r"slowed down: .*slower please", 20)
+
+
+class Shares(ShapingCase):
+    def test_all_receivers_of_a_section_have_its_sessions_together(self):
+        meter, alone = Meter(), Meter()
+        talkers = [self.talker(pause=0.2, meter=meter) for _ in range(4)]
+        for share, most in (("yes", 2), ("no", 8)):
+            with self.subTest(share):
+                meter.most = 0
+                host = self.host({"%d.example" % i: t for i, t in enumerate(talkers)}, QUICK + 'site "127.0.0.1" { sessions = 2 share = %s }' % share)
+                for t in talkers:
+                    t.taken = []
+                self.send(host, *["x@%d.example" % (i % 4) for i in range(24)])
+                for t in talkers:
+                    self.took(t, 6)
+                self.assertEqual(meter.most, most)
+                self.assertEqual({s["share"] for s in self.sites(host).values() if s["site"].startswith("smtp:")}, {"127.0.0.1" if share == "yes" else ""})
+                host.stop()
+
+    def test_the_rate_is_one_and_no_receiver_waits_for_the_others(self):
+        talkers = [self.talker() for _ in range(3)]
+        host = self.host({"%d.example" % i: t for i, t in enumerate(talkers)}, QUICK + 'site "127.0.0.1" { rate = 120 }')
+        self.send(host, *["x@0.example"] * 12 + ["x@1.example", "x@2.example"])
+        self.took(talkers[1], 1, 4)
+        self.took(talkers[2], 1, 4)
+        self.took(talkers[0], 12, 15)
+        times = sorted(t for talker in talkers for t in talker.taken)
+        self.assertTrue(5 < times[-1] - times[0] < 9, times)
+
+    def test_421_slows_all_of_them_and_a_word_about_one_domain_that_one(self):
+        said = set()
+
+        def answer(text, number, at="MAIL"):
+            def words(step, session, message):
+                if step == at and number not in said:
+                    said.add(number)
+                    return text
+            return words
+        talkers = [self.talker(answer("421 4.7.0 too many", 0, "RCPT")), self.talker(answer("451 4.7.1 slower", 1)), self.talker()]
+        section = 'site "127.0.0.1" { } '
+        host = self.host({"%d.example" % i: t for i, t in enumerate(talkers)}, QUICK + section + RULES)
+        self.send(host, "x@1.example")
+        line = self.line(host, r"slowed down: site=.*", 10)
+        self.assertRegex(line, r"site=\S*smtp:\[127.0.0.1\]:%d " % talkers[1].port)
+        self.send(host, "x@2.example", "x@2.example", "x@2.example")
+        self.took(talkers[2], 3, 5)
+        self.send(host, "x@0.example")
+        line = self.line(host, r"slowed down: site=127.*", 10)
+        self.assertRegex(line, r"site=127.0.0.1 rule=many")
+        self.assertEqual(self.site(host, talkers[2])["slowed"], 4)
+
+    def test_a_receiver_that_is_down_is_down_alone(self):
+        talkers = [None, self.talker()]
+        host = self.host({"0.example": "smtp:[127.0.0.1]:%d" % free_port(), "1.example": talkers[1]}, 'remote { loopback = yes } queue { retry_first = 1h retry_most = 1h } site "127.0.0.1" { sessions = 2 }')
+        self.send(host, *["x@0.example"] * 8)
+
+        def dead():
+            """it is known to be dead"""
+            return any(s["dead"] for s in self.sites(host).values())
+        wait_for(dead, 20)
+        self.send(host, *["x@1.example"] * 10)
+        self.took(talkers[1], 10, 5)
+        self.assertFalse(self.site(host, talkers[1])["dead"])
+
+
+if __name__ == "__main__":
+    unittest.main()
