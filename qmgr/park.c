@@ -20,6 +20,7 @@
 #define TRIM_AFTER        4096  /* parked: what is free among what is not goes back to the system */
 #define TRIM_LAST         256   /* the same, when no more come */
 #define AGAIN             60    /* seconds after a message could not be read */
+#define END_AGAIN         3600  /* the same, when its life is over */
 
 struct parked {
     struct job job;
@@ -319,11 +320,16 @@ void park_reconfigure(void)
     for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
         struct parked *p = HASH_OWNER(node, struct parked, node);
         if (!p->deadline && p->job.state != JOB_HELD)
-            warn_later(p, p->warnable ? warning_due(p->began, p->null_sender) : 0);
+            warn_later(p, warning_or_end(p->began, p->null_sender, p->warnable));
     }
 }
 
-/* In memory warning_turn() warns it. */
+/* Its life is over, and it is not in line: that ends with its next attempt, or its site's. */
+static bool ends_elsewhere(struct parked *p, uint64_t now)
+{
+    return park_expired(&p->job, now) && !p->deadline && (p->job.state != JOB_READY || schedule_site_dead(p->job.site));
+}
+
 static void warn_due(uint64_t now)
 {
     struct wheel_item *item;
@@ -331,10 +337,11 @@ static void warn_due(uint64_t now)
         struct parked *p = HASH_OWNER(item, struct parked, warning);
         uint64_t id = id_of(p);
         p->warns = false;
-        if (unpark(p) || !(p = find(id)))
-            continue;
-        p->warns = true;
-        wheel_add(&wheel, &p->warning, now + AGAIN);
+        struct mail *m = ends_elsewhere(p, now) ? NULL : unpark(p);
+        if (m)
+            warning_visit(m, now);
+        else if ((p = find(id)))
+            warn_later(p, now + (park_expired(&p->job, now) ? END_AGAIN : AGAIN));
     }
 }
 

@@ -226,7 +226,7 @@ bool shaping_heard(const struct delivery *, const struct message_result *);
 /* deadline.c: RFC 2852 */
 bool deadline_passed(const struct mail *, uint64_t now); /* it is to be returned, and not delivered any more */
 void deadline_reached(struct mail *, uint64_t now);      /* if so: what is not under way is returned */
-void deadline_return(struct delivery *, uint64_t now);   /* of such a mail; it must be out of the scheduler */
+void deadline_return(struct delivery *, uint64_t now);   /* of such a mail, or one whose life is over; it must be out of the scheduler */
 bool deadline_tells(const struct mail *);                /* its sender wants to be told at the deadline; it had not passed when it came */
 
 /* report.c */
@@ -240,8 +240,9 @@ void warning_remove(struct mail *);
 void warning_turn(uint64_t now);                        /* once a second */
 void warning_reconfigure(void);                         /* there are other settings */
 bool warning_wanted(const struct mail *);               /* by a recipient who waits, and whose sender was not warned yet */
-uint64_t warning_due(uint64_t began, bool null_sender); /* seconds since 1970; 0: never */
-/* When something has to be done about a message that waits: its warning, or its deadline; 0: never. `wanted`: a warning is. */
+void warning_visit(struct mail *, uint64_t now);        /* it is due */
+/* When something has to be done about a message that waits: its warning, its deadline, or its end if it stands in line. `wanted`: a warning is. */
+uint64_t warning_or_end(uint64_t began, bool null_sender, bool wanted); /* of one without a deadline */
 uint64_t warning_or_deadline(const struct spool_times *, uint64_t arrived /* microseconds */, bool null_sender, bool wanted);
 
 /* etrn.c */

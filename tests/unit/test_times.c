@@ -682,6 +682,65 @@ static void etrn_gives_a_dead_site_a_probe(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, fresh, end)
 
+/* ---- the end of the line ----------------------------------------------------------------------------------------- */
+
+static struct site *pause_site(uint32_t seconds)
+{
+    struct site *site = schedule_site(queue.schedule, SPAN_LITERAL("smtp:[192.0.2.1] may"), 20);
+    const struct schedule_slowing how = {.pause = true, .step = seconds, .granted = queue_now(), .why = SPAN_LITERAL("rule")};
+    assert_int_equal(schedule_slow(queue.schedule, site, &how, queue_now() + 1), SCHEDULE_SLOWED_SITE);
+    return site;
+}
+
+static void mail_that_stands_in_line_for_longer_than_its_life_goes_back(void **state)
+{
+    (void)state;
+    settings->queue_lifetime = 5000;
+    settings->queue_delay_warning = 0;
+    for (int parked = 0; parked < 2; parked++) {
+        settings->limit_queue_memory = parked ? 0 : (uint64_t)1 << 30;
+        struct site *site = pause_site(20000);
+        uint64_t id = put((struct spool_times){0}, 1, 0, 0);
+        settled();
+        turns();
+        assert_int_equal(park_has(id), parked); /* what is paused goes out of memory, as what is dead */
+        pass(4990);
+        assert_int_equal(asked_count, 0);
+        pass(500);
+        assert_int_equal(asked_count, 0);
+        pass(120);
+        struct asked a = report();
+        has(&a, "delivery time expired after 0 attempts");
+        assert_false(mail_here(id));
+        answer_delivery(a, VERDICT_RELAYED, false);
+        assert_true(schedule_unslow(queue.schedule, site, queue_now()));
+        settled();
+        turns();
+    }
+}
+
+static void the_last_attempt_of_what_is_not_held_back_is_made(void **state)
+{
+    (void)state;
+    settings->queue_lifetime = 5000;
+    settings->queue_delay_warning = 0;
+    put((struct spool_times){0}, 1, 0, 0);
+    settled();
+    turns();
+    take_asked(MESSAGE_DELIVER); /* and nobody answers */
+    kill_queue();
+    take_asked(MESSAGE_DELIVER);
+    close_queue();
+    clock_pass(6000);
+    open_queue();
+    turns();
+    struct asked a = take_asked(MESSAGE_DELIVER); /* first of all, though it is too old */
+    answer_delivery(a, VERDICT_RELAYED, false);
+    settled();
+    turns();
+    assert_int_equal(asked_count, 0);
+}
+
 int main(void)
 {
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
@@ -704,6 +763,8 @@ int main(void)
         T(made_up_names_leave_room_for_others),
         T(etrn_of_all_below_a_domain),
         T(etrn_gives_a_dead_site_a_probe),
+        T(mail_that_stands_in_line_for_longer_than_its_life_goes_back),
+        T(the_last_attempt_of_what_is_not_held_back_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
