@@ -2,6 +2,7 @@
  * Postino. Names are asked for as postino-dns would, a policy as postino-sts would; the decision is postino-remote's own (delivery/security.h). */
 #include "admin/admin.h"
 #include "admin/queue_print.h"
+#include "admin/site_limits.h"
 #include "common/address.h"
 #include "common/tlspolicy.h"
 #include "delivery/nexthop.h"
@@ -35,6 +36,7 @@ static struct {
     char addresses[512];
     struct security_sts sts;
     bool reached; /* there is a host that mail would go to */
+    struct buf names; /* of the hosts, as site_limits_print() wants them */
 } self;
 
 static void wait_until_done(void)
@@ -210,8 +212,10 @@ static void on_hosts(const struct message_resolved *m, void *arg)
         return;
     }
     line("hosts", m->secure ? "proved by DNSSEC, in the order of trial:" : "not proved by DNSSEC, in the order of trial:");
-    for (struct record_host h; record_host_next(&hosts, &h);)
+    for (struct record_host h; record_host_next(&hosts, &h);) {
+        buf_printf(&self.names, "%s%.*s", self.names.len ? "," : "", SPAN_ARG(h.name));
         show_host(&h);
+    }
 }
 
 static void show_address(void)
@@ -250,6 +254,12 @@ static int look(const char *domain, struct ub_ctx *context)
         resolve_start(&rules, span_of(self.hop.name), want, self.hop.port, on_hosts, NULL);
         wait_until_done();
     }
+    if (self.hop.kind != NEXTHOP_DOMAIN) {
+        buf_clear(&self.names);
+        buf_printf(&self.names, "[%s]", self.hop.name);
+    }
+    if (self.names.len > 0)
+        site_limits_print(self.settings, domain, buf_span(&self.names));
     return self.reached ? EX_OK : EX_UNAVAILABLE;
 }
 

@@ -53,9 +53,10 @@ static enum said_at where(const struct session *s)
         return SAID_TO_MAIL;
     case SESSION_RCPT:
         return s->reply.code == 421 ? SAID_TO_MAIL : SAID_TO_RCPT;
+    case SESSION_END:
+        return s->site->lmtp ? SAID_TO_RCPT : SAID_TO_TEXT; /* RFC 2033 4.2: a reply for each recipient */
     case SESSION_DATA:
     case SESSION_BODY:
-    case SESSION_END:
         return SAID_TO_TEXT;
     default:
         return SAID_NOTHING;

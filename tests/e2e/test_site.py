@@ -19,6 +19,11 @@ class Site(unittest.TestCase):
 dns { server = "127.0.0.1@%d" trust_anchor = "%s" timeout = 4s }
 route "only.example" { via = "smtp:dane.example" tls = dane-only }
 route "relayed.example" { via = "smtp:[127.0.0.1]:2525" tls = encrypt }
+route "few.example" { via = "smtp:good.example" rate = 7 }
+site "good.example" { sessions = 3 }
+site "127.0.0.1" { sessions = 4 share = no }
+reply "here" { match = { "421 *too many*" } sites = { "good.example" } action = pause time = 5m }
+reply "all" { match = { "421 *too many*" } }
 route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
 """ % (cls.server.port, cls.server.anchor))
 
@@ -64,6 +69,13 @@ route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
         text = self.site("good.example")
         self.assertIn("  hosts     not proved by DNSSEC, in the order of trial:", text)
         self.assertEqual([line.strip() for line in text if line.startswith("    ") and line[4] != " "], ["10 mx1.good.example", "20 mx2.good.example", "30 mx3.good.example"])
+
+    def test_limits_and_who_shares_them(self):
+        self.assertEqual(self.site("good.example")[-3:-1], ["  limits    3 at a time, 100 in a session; together with all of site good.example",
+                                                            "  replies   here pauses for 300s, all slows down for 600s"])
+        self.assertIn("  limits    3 at a time, 7 messages a minute, 100 in a session; together with all of site good.example route few.example", self.site("few.example"))
+        self.assertEqual(self.site("relayed.example")[-3:-1], ["  limits    4 at a time, 100 in a session", "  replies   all slows down for 600s"])
+        self.assertIn("  limits    20 at a time, 100 in a session", self.site("dane.example"))
 
     def test_what_fails_is_told(self):
         self.assertTrue(any("5.1.10 Domain null.good.example does not accept mail (nullMX)" in line for line in self.site("null.good.example", status=69)))
