@@ -1,16 +1,18 @@
 """Mail that Postino hands to servers of LMTP: Debian's Dovecot, on a socket and on a port; another Postino's listener; one that is down, closed, or started anew."""
+import collections
 import os
+import random
 import re
 import shutil
-import socket
+import signal
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
 from dovecot_lmtp import DovecotLmtp, delivered
 from host import DOMAIN, FIRST_UID, MAIL_UID, Host, corpus, free_port, wait_for, without_trace
+from hostile import DROP, RESET, Late, Raw
 from hostile_lmtp import LmtpServer
 
 BOX, SENDER = "dovecot.example", "alice@" + DOMAIN
@@ -237,6 +239,43 @@ class Servers(Base):
         with open("/proc/%d/stat" % pid, encoding="ascii") as f:
             words = f.read().rsplit(")", 1)[1].split()
         return int(words[11]) + int(words[12])
+
+    def test_the_books_balance(self):
+        """A server that misbehaves by lot, postino-lmtp killed in between, and reloads: everything arrives or comes back, and nothing arrives twice that the log does not tell of."""
+        lot = random.Random(2033)
+        names = ["box%d" % i for i in range(6)]
+        good, final = "250 2.0.0 saved", "550 5.1.1 no such box"
+        trouble = ["451 4.3.0 later", "421 4.3.2 bye", DROP, RESET, Raw(b"250 2", DROP), Raw(b"\xff\x00\r\n", DROP), "354 what?", Late(good, 0.05)]
+
+        def mood(most):
+            return [good if lot.random() < most else lot.choice(trouble) for _ in range(40)]
+        with LmtpServer(self.path("lmtp"), steps={"RCPT gone@": final}) as server:
+            with self.host("lmtp:unix:" + self.path("lmtp"), ["@" + BOX]) as host:
+                sent, returned, killed = {}, set(), 0
+                for number in range(150):
+                    if number % 10 == 0:
+                        server.script.update(END=mood(0.6), GREETING=mood(0.9), MAIL=mood(0.95), RCPT=mood(0.95), DATA=["354 go on" if lot.random() < 0.95 else lot.choice(trouble) for _ in range(40)])
+                        server.script["LHLO"] = [None if lot.random() < 0.9 else lot.choice(trouble) for _ in range(40)]
+                    if number in (40, 90, 130):
+                        os.kill(host.pid_of("lmtp"), signal.SIGKILL)
+                        killed += 1
+                    if number == 70:
+                        host.reload()
+                    to = lot.sample(names, lot.randint(1, 4)) + (["gone"] if lot.random() < 0.1 else [])
+                    sent[number] = to
+                    self.send(host, [at(name) for name in to], b"Subject: %d\r\n\r\nx\r\n" % number)
+                for step in ("END", "GREETING", "MAIL", "RCPT", "DATA", "LHLO"):
+                    del server.script[step]
+                host.wait(host.queue_is_empty, 60)
+                for report in host.messages("alice"):
+                    returned.add(int(re.search(rb"\nSubject: (\d+)\n", report).group(1)))
+                doubt = host.log().count("in_doubt=yes")
+        saved = collections.Counter((int(re.search(rb"\nSubject: (\d+)\r\n", m.body).group(1)), to.split("@")[0]) for to, m in server.saved)
+        self.assertEqual({key for key in saved}, {(n, name) for n, to in sent.items() for name in to if name != "gone"})
+        self.assertEqual(returned, {n for n, to in sent.items() if "gone" in to})
+        twice = sum(count - 1 for count in saved.values())
+        self.assertGreater(doubt, 10)
+        self.assertLessEqual(twice, doubt + 10 * killed)  # what a process that is killed has under way: it tells nothing
 
     def test_another_postino(self):
         """Its LMTP listener on a socket: what its routing says is the result of each recipient at once."""
