@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #define GATHERED    64
-#define UNREAD_MOST ((size_t)256 << 10) /* octets of notices that sts has not read: no more are sent */
+#define UNREAD_MOST ((size_t)64 << 10) /* octets of notices that sts has not read: no more are sent */
 
 /* One kind of session. Texts are padded with NULs, so that two can be compared as a whole. */
 struct kind {
@@ -28,6 +28,7 @@ static struct {
     struct gathered kinds[GATHERED];
     size_t n;
     struct event *timer;
+    uint64_t dropped;
 } self;
 
 /* ---- telling --------------------------------------------------------------------------------------------------------------------- */
@@ -52,8 +53,16 @@ static void tell(const struct gathered *g)
 void tlsreport_flush(void)
 {
     bool reads = peer_backlog(remote.sts) < UNREAD_MOST;
-    for (size_t i = 0; i < self.n && reads; i++)
-        tell(&self.kinds[i]);
+    if (reads && self.dropped)
+        log_warning("%llu TLS sessions are in no report, as postino-sts did not read what it was told", (unsigned long long)self.dropped);
+    if (reads)
+        self.dropped = 0;
+    for (size_t i = 0; i < self.n; i++) {
+        if (reads)
+            tell(&self.kinds[i]);
+        else
+            self.dropped += self.kinds[i].count;
+    }
     self.n = 0;
 }
 

@@ -16,6 +16,8 @@
 #define DOMAINS_MOST 20000
 #define FRESH        ((uint64_t)86400) /* seconds in which a policy is not looked at again */
 #define RETRY        ((uint64_t)300)   /* seconds after a failed look */
+#define WANTED       (7 * FRESH)       /* seconds after the last question: a policy is looked at without one */
+#define SHORTEST     ((uint64_t)3600)  /* seconds between two such looks, lest policies of minutes take them from others */
 
 enum step { STEP_NONE, STEP_RECORD, STEP_ADDRESS, STEP_FETCH };
 
@@ -34,6 +36,7 @@ struct domain {
     struct sts_policy policy;
     char id[STS_ID];
     uint64_t fetched, looked, not_before; /* seconds since 1970: got; last seen to be current; no look before */
+    uint64_t asked, marked;               /* the last question, and what of that is on disk */
     enum step step;
     enum tls_result trouble; /* of the last look; TLS_SUCCESS: none */
     char new_id[STS_ID];
@@ -184,6 +187,12 @@ static void no_record(struct domain *d)
     tell_all(d);
 }
 
+static void mark(struct domain *d)
+{
+    store_mark(d->name, d->asked);
+    d->marked = d->asked;
+}
+
 static void keep(struct domain *d, struct span text, struct sts_policy *policy)
 {
     struct error error;
@@ -195,6 +204,7 @@ static void keep(struct domain *d, struct span text, struct sts_policy *policy)
     memcpy(d->id, d->new_id, sizeof d->id);
     if (store_write(d->name, d->id, d->fetched, text, &error) != 0)
         log_error("%s", error.text);
+    mark(d);
     tell_all(d);
 }
 
@@ -318,6 +328,9 @@ struct domain_wait *domain_ask(struct span text, domain_fn *done, void *arg)
         return NULL;
     }
     struct domain *d = find(name);
+    d->asked = program_now();
+    if (d->known && d->asked - d->marked >= FRESH)
+        mark(d);
     bool counts = d->known && !expired(d);
     bool due = program_now() >= d->not_before && (!counts || program_now() - d->looked >= FRESH);
     if (!counts && d->known && d->step == STEP_NONE)
@@ -359,6 +372,42 @@ bool domain_policy(struct span text, struct buf *lines, enum tls_result *trouble
 size_t domains_waiting(void)
 {
     return self.waiting;
+}
+
+/* ---- before they end ------------------------------------------------------------------------------------------------------------- */
+
+/* RFC 8461 3.3, 10.2: a policy that is looked at before mail needs it can't be kept from us by who blocks just that. */
+static bool is_due(const struct domain *d, uint64_t now)
+{
+    uint64_t half = d->policy.max_age / 2, interval = half < SHORTEST ? SHORTEST : half < FRESH ? half : FRESH;
+    return d->known && d->step == STEP_NONE && !expired(d) && now - d->asked < WANTED && now >= d->not_before &&
+           now - d->looked >= interval;
+}
+
+void domains_look_again(size_t most)
+{
+    struct domain *d;
+    size_t looks = 0;
+    uint64_t now = program_now();
+    TAILQ_FOREACH(d, &self.ages, age)
+    {
+        if (looks == most)
+            break;
+        if (!is_due(d, now))
+            continue;
+        looks++;
+        look(d);
+    }
+}
+
+bool domains_recall(const char *name, uint64_t asked)
+{
+    if (self.count >= DOMAINS_MOST)
+        return false;
+    struct domain *d = find(name);
+    if (d->asked < asked)
+        d->asked = d->marked = asked;
+    return true;
 }
 
 void domains_setup(struct peer *dns)

@@ -20,6 +20,10 @@ struct domain_wait;
 typedef void domain_fn(const struct message_sts_is *, void *arg); /* valid during the call */
 
 void domains_setup(struct peer *dns);
+/* What is kept of this domain is known again; one that has expired is removed. False: no more may be known. */
+bool domains_recall(const char *name, uint64_t asked /* last about it, seconds since 1970 */);
+/* Looks at policies of domains that were asked about in the last week: daily, or after half of their time. */
+void domains_look_again(size_t most);
 /* NULL: `done` was called already (also for what is no domain: no policy). Else it will be, once, unless domain_cancel() comes first. */
 struct domain_wait *domain_ask(struct span name, domain_fn *done, void *arg);
 void domain_cancel(struct domain_wait *);

@@ -2,6 +2,7 @@
 
 #include "common/address.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -115,4 +116,35 @@ void store_remove(const char *domain)
 {
     if (is_name(domain))
         unlinkat(directory, domain, 0);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------------------------- */
+
+void store_mark(const char *domain, uint64_t asked)
+{
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = (time_t)asked}};
+    if (is_name(domain))
+        utimensat(directory, domain, times, AT_SYMLINK_NOFOLLOW);
+}
+
+bool store_next(char domain[256], uint64_t *asked)
+{
+    static DIR *all;
+    struct stat st;
+    if (!all) {
+        int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || !(all = fdopendir(fd)))
+            return false;
+    }
+    for (struct dirent *e; (e = readdir(all));) {
+        if (!is_name(e->d_name) || strlen(e->d_name) >= 256 || fstatat(directory, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode))
+            continue;
+        memcpy(domain, e->d_name, strlen(e->d_name) + 1);
+        *asked = st.st_mtim.tv_sec > 0 ? (uint64_t)st.st_mtim.tv_sec : 0;
+        return true;
+    }
+    closedir(all);
+    all = NULL;
+    return false;
 }

@@ -6,6 +6,7 @@
 #include "sts/domains.h"
 #include "sts/fetch.h"
 #include "sts/mail.h"
+#include "sts/refresh.h"
 #include "sts/reports.h"
 #include "sts/sessions.h"
 #include "sts/store.h"
@@ -142,6 +143,7 @@ static int prepare(const struct settings *s, struct error *error)
 static int start(const struct settings *s, struct error *error)
 {
     (void)error;
+    refresh_start(program_base());
     reports_start(s, program_base(), dns);
     return 0;
 }

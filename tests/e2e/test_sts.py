@@ -53,8 +53,9 @@ while True:
 class Dns:
     """Answers TXT from `records`, RESOLVE from `addresses`; counts them."""
 
-    def __init__(self, channel):
-        self.channel, self.records, self.addresses, self.asked = channel, {}, {}, []
+    def __init__(self, channel, records=None, addresses=None):
+        self.channel, self.asked = channel, []
+        self.records, self.addresses = {} if records is None else records, {} if addresses is None else addresses
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
@@ -101,18 +102,17 @@ class Sts(unittest.TestCase):
         open(os.path.join(self.directory, "asked"), "w").close()
         self.begin()
 
-    def begin(self, timeout=3):
+    def begin(self, timeout=3, records=None, addresses=None):
         self.sts = Driven("sts", "directory { sts = \"%s\" }\nsts { timeout = %ds }\ntls { authorities = \"%s\" }" % (self.store, timeout, self.made.authority[0]),
                           edges=("remote", "dns"), where=["ip", "netns", "exec", self.namespace])
-        self.dns = Dns(self.sts.edges["dns"])
+        self.dns = Dns(self.sts.edges["dns"], records, addresses)
         self.addCleanup(self.sts.close)
 
     def again(self):
         """Another process, with what the former one has kept."""
         records, addresses = self.dns.records, self.dns.addresses
         self.sts.close()
-        self.begin()
-        self.dns.records, self.dns.addresses = records, addresses
+        self.begin(records=records, addresses=addresses)
 
     def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="127.0.0.1"):
         self.dns.records["_mta-sts." + domain] = [record]

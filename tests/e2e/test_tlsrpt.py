@@ -247,14 +247,6 @@ while True:
 """
 
 
-class Names(test_sts.Dns):
-    """One that knows all from its first question on."""
-
-    def __init__(self, channel, records, addresses):
-        self.channel, self.records, self.addresses, self.asked = channel, records, addresses, []
-        threading.Thread(target=self.run, daemon=True).start()
-
-
 class Route:
     """The route program: every recipient goes to its domain."""
 
@@ -310,7 +302,7 @@ class Clock:
 
 
 @unittest.skipUnless(os.geteuid() == 0, "takes root: a network namespace")
-class Reports(unittest.TestCase):
+class Alone(unittest.TestCase):
     """postino-sts, with a real HTTPS server; remote, dns, route and qmgr are the test."""
 
     @classmethod
@@ -354,7 +346,7 @@ class Reports(unittest.TestCase):
     def process(self):
         sts = Driven("sts", 'directory { sts = "%s" }\nsts { timeout = 3s }\ntls { authorities = "%s" }\ntlsrpt { %s }' % (self.store, self.made.authority[0], self.settings),
                      edges=("remote", "dns", "route", "qmgr"), where=["ip", "netns", "exec", self.namespace] + self.clock.words())
-        self.dns, self.route, self.queue = Names(sts.edges["dns"], self.records, self.addresses), Route(sts.edges["route"]), Queue(sts.edges["qmgr"])
+        self.dns, self.route, self.queue = test_sts.Dns(sts.edges["dns"], self.records, self.addresses), Route(sts.edges["route"]), Queue(sts.edges["qmgr"])
         return sts
 
     def again(self, kill=False):
@@ -402,6 +394,14 @@ class Reports(unittest.TestCase):
     def over(self):
         host.wait_for(lambda: not [n for n in self.files() if ".%d." % self.day in n], 10)
 
+    def publish(self, record=b"v=STSv1; id=1;", answer=None, address="203.0.113.5", policy=b"version: STSv1\nmode: testing\nmx: *.b.example\nmx: mx.c.example\nmax_age: 604800\n"):
+        self.records["_mta-sts.b.example"] = [record]
+        self.addresses["mta-sts.b.example"] = address
+        with open(os.path.join(self.directory, "answer.mta-sts.b.example"), "wb") as f:
+            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
+
+
+class Reports(Alone):
     # ---- what is in it
 
     def test_a_report_field_by_field(self):
@@ -677,13 +677,6 @@ class Reports(unittest.TestCase):
 
     # ---- policies that can't be had
 
-    def publish(self, record=b"v=STSv1; id=1;", answer=None, address="203.0.113.5"):
-        self.records["_mta-sts.b.example"] = [record]
-        self.addresses["mta-sts.b.example"] = address
-        policy = b"version: STSv1\nmode: testing\nmx: *.b.example\nmx: mx.c.example\nmax_age: 604800\n"
-        with open(os.path.join(self.directory, "answer.mta-sts.b.example"), "wb") as f:
-            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
-
     def policies(self):
         """Of the report; what the server was asked beside that does not count."""
         self.want("b.example", "https://rua.example/")
@@ -745,6 +738,70 @@ class Reports(unittest.TestCase):
         found, = self.policies()
         self.assertEqual(found["summary"], {"total-successful-session-count": 6, "total-failure-session-count": 1})
         self.assertEqual(found["failure-details"][0]["result-type"], "sts-policy-fetch-error")
+
+
+class Prefetched(Alone):
+    """Policies that are looked at before mail asks for them (RFC 8461 3.3, 10.2)."""
+
+    def asked(self, wanted):
+        host.wait_for(lambda: self.dns.asked.count("_mta-sts.b.example") == wanted, 5)
+        time.sleep(0.1)
+        self.assertEqual(self.dns.asked.count("_mta-sts.b.example"), wanted)
+
+    def fetches(self):
+        return len([n for n in os.listdir(self.directory) if n.endswith(".posted")])
+
+    def setUp(self):
+        super().setUp()
+        self.publish()
+        self.assertEqual(self.policy("b.example").mode, frames.STS_TESTING)
+
+    def test_daily_while_mail_goes_there_and_for_a_week(self):
+        for day in range(1, 12):
+            self.later(DAY + 61)
+            self.asked(min(1 + day, 7))
+        self.assertGreaterEqual(self.fetches(), 2)  # half of max_age was over
+
+    def test_a_short_one_twice_in_its_life(self):
+        self.publish(policy=b"version: STSv1\nmode: enforce\nmx: *.b.example\nmax_age: 7200\n", record=b"v=STSv1; id=2;")
+        self.later(DAY + 61)
+        host.wait_for(lambda: self.fetches() == 2)
+        for n in range(3, 8):
+            self.later(3700)
+            host.wait_for(lambda: self.fetches() == n)
+        self.assertEqual(self.policy("b.example").mode, frames.STS_ENFORCE)
+        self.assertEqual(self.fetches(), 7)
+
+    def test_over_a_restart_too(self):
+        self.later(3 * DAY)
+        self.asked(2)
+        self.again()
+        self.asked(1)  # of this process, and without a question: it is older than a day
+        self.later(3 * DAY + 61)
+        self.asked(2)
+        self.again()
+        self.later(2 * DAY)
+        self.asked(0)  # it was fetched two days ago, and the week is over
+
+    def test_an_expired_one_is_removed_at_the_start(self):
+        self.assertIn("b.example", os.listdir(self.store))
+        self.clock.set(self.clock.ahead + 604801)
+        self.again()
+        host.wait_for(lambda: "b.example" not in os.listdir(self.store))
+
+    def test_many_are_known_again(self):
+        with open(os.path.join(self.store, "b.example")) as f:
+            text = f.read()
+        for i in range(3000):
+            with open(os.path.join(self.store, "d%d.example" % i), "w") as f:
+                f.write(text)
+            os.utime(os.path.join(self.store, "d%d.example" % i), (self.clock.now() - 60,) * 2)
+        self.again()
+        self.assertEqual(self.policy("d2999.example").mode, frames.STS_TESTING)
+        self.later(DAY + 61)
+        host.wait_for(lambda: len(self.dns.asked) >= 40)
+        time.sleep(0.2)
+        self.assertLess(len(self.dns.asked), 120)  # not all at once
 
 
 @unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")

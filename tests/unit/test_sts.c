@@ -174,6 +174,32 @@ static void what_was_stored_is_read(void **state)
     assert_false(store_read("a.example", &got));
 }
 
+static void all_that_is_kept_is_listed(void **state)
+{
+    (void)state;
+    struct error e;
+    char name[256];
+    uint64_t asked;
+    unsigned seen = 0;
+    assert_false(store_next(name, &asked));
+    assert_int_equal(store_write("a.example", "1", 1700000000, SPAN_LITERAL("x"), &e), 0);
+    assert_int_equal(store_write("b.example", "1", 1700000000, SPAN_LITERAL("x"), &e), 0);
+    store_mark("a.example", 1700000005);
+    store_mark("b.example", 1700000006);
+    store_mark("../x", 1);
+    put(".tlsrpt.1.2", "x");
+    put("no domain", "x");
+    assert_int_equal(symlinkat("a.example", directory, "link.example"), 0);
+    while (store_next(name, &asked)) {
+        assert_true(strcmp(name, asked == 1700000005 ? "a.example" : "b.example") == 0);
+        seen++;
+    }
+    assert_int_equal(seen, 2);
+    static const char *const names[] = {"a.example", "b.example", "link.example", ".tlsrpt.1.2", "no domain"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        unlinkat(directory, names[i], 0);
+}
+
 static void names_are_no_paths(void **state)
 {
     (void)state;
@@ -215,10 +241,15 @@ static void files_that_are_none_are_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(records_have_an_id),   cmocka_unit_test(what_is_no_record),
-        cmocka_unit_test(policies_are_read),    cmocka_unit_test(policies_that_can_not_be),
-        cmocka_unit_test(policies_are_bounded), cmocka_unit_test(what_was_stored_is_read),
-        cmocka_unit_test(names_are_no_paths),   cmocka_unit_test(files_that_are_none_are_nothing),
+        cmocka_unit_test(records_have_an_id),
+        cmocka_unit_test(what_is_no_record),
+        cmocka_unit_test(policies_are_read),
+        cmocka_unit_test(policies_that_can_not_be),
+        cmocka_unit_test(policies_are_bounded),
+        cmocka_unit_test(what_was_stored_is_read),
+        cmocka_unit_test(names_are_no_paths),
+        cmocka_unit_test(all_that_is_kept_is_listed),
+        cmocka_unit_test(files_that_are_none_are_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
