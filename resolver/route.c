@@ -123,14 +123,20 @@ static void refuse_by_routing(const struct ruling *ruling, struct span recipient
     out->rule = span_of(ruling->by);
 }
 
-static void answer_rcpt(struct edge *edge, uint32_t id, struct span recipient, const struct ruling *ruling, const struct access *access)
+struct path {
+    struct span sender, recipient;
+};
+
+static void answer_rcpt(struct edge *edge, uint32_t id, struct path path, const struct ruling *ruling, const struct access *access)
 {
     struct message answer = {.type = MESSAGE_ROUTED, .id = id, .fd = -1};
-    struct buf text = BUF_EMPTY(8192);
+    struct buf text = BUF_EMPTY(8192), sender = BUF_EMPTY(1024);
+    routing_sender(path.sender, &sender);
     answer.routed = (struct message_routed){.code = (uint16_t)ruling->code,
                                             .status = span_of(ruling->status),
                                             .reply = buf_span(&ruling->reply),
                                             .rule = span_of(ruling->rule),
+                                            .sender = buf_span(&sender),
                                             .recipients = ruling->targets};
     if (access != NULL) {
         answer.routed.rule = buf_span(&access->rule);
@@ -144,9 +150,10 @@ static void answer_rcpt(struct edge *edge, uint32_t id, struct span recipient, c
         answer.routed.recipients = (struct list){0};
     }
     if (access == NULL && ruling->code != 250 && ruling->rule == NULL)
-        refuse_by_routing(ruling, recipient, &answer.routed, &text);
+        refuse_by_routing(ruling, path.recipient, &answer.routed, &text);
     channel_send(edge->channel, &answer);
     buf_free(&text);
+    buf_free(&sender);
 }
 
 static void rcpt_free(struct rcpt *r)
@@ -160,7 +167,7 @@ static void rcpt_free(struct rcpt *r)
 static void screened(const struct access *access, void *arg)
 {
     struct rcpt *r = arg;
-    answer_rcpt(r->edge, r->id, access->facts.recipient, &r->ruling, access);
+    answer_rcpt(r->edge, r->id, (struct path){access->facts.sender, access->facts.recipient}, &r->ruling, access);
     rcpt_free(r);
 }
 
@@ -208,7 +215,7 @@ static void take_rcpt(struct edge *edge, const struct message *m)
         screen(edge, m, &ruling);
         return;
     }
-    answer_rcpt(edge, m->id, m->rcpt.recipient, &ruling, NULL);
+    answer_rcpt(edge, m->id, (struct path){m->rcpt.sender, m->rcpt.recipient}, &ruling, NULL);
     ruling_free(&ruling);
 }
 

@@ -45,4 +45,7 @@ struct ruling {
 void routing_decide(struct routing *, const struct message_rcpt *, struct ruling *out); /* `out` is overwritten */
 void ruling_free(struct ruling *);
 
+/* A sender whose domain alone is beyond ASCII, with A-labels, as every host takes those (RFC 6531 3.2). Nothing is appended to any other. */
+void routing_sender(struct span said, struct buf *out);
+
 #endif

@@ -1,6 +1,9 @@
 /* Whose sender addresses are: a login may use what the maps of sender_logins say is its own, and nothing else. */
 #include "resolver/routing_internal.h"
 
+#include "common/idn.h"
+#include "common/utf8.h"
+
 #define WORDS_MOST 900
 
 static bool is_separator(char c)
@@ -47,4 +50,16 @@ enum outcome senders_check(struct decision *d)
         return refuse(d);
     enum outcome outcome = address_maps_find(d, &maps, &a);
     return outcome == OUTCOME_UNKNOWN ? refuse(d) : outcome;
+}
+
+void routing_sender(struct span said, struct buf *out)
+{
+    const char *at = said.n ? memrchr(said.p, '@', said.n) : NULL;
+    if (at == NULL)
+        return;
+    struct span local = span_make(said.p, (size_t)(at - said.p)), domain = span_make(at + 1, said.n - local.n - 1);
+    struct buf ascii = BUF_EMPTY(256);
+    if (span_is_ascii(local) && !span_is_ascii(domain) && idn_ascii(domain, &ascii))
+        buf_printf(out, "%.*s@%.*s", SPAN_ARG(local), SPAN_ARG(buf_span(&ascii)));
+    buf_free(&ascii);
 }

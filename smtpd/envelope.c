@@ -27,6 +27,14 @@ void envelope_close(struct envelope *e)
     *e = (struct envelope){.recipients.limit = RECIPIENTS_MOST, .prepend.limit = PREPEND_MOST};
 }
 
+void envelope_sender(struct envelope *e, struct span ascii)
+{
+    if (ascii.n == 0 || !span_is_ascii(ascii) || span_is_ascii(buf_span(&e->sender)))
+        return;
+    buf_clear(&e->sender);
+    buf_add_span(&e->sender, ascii);
+}
+
 static uint64_t hash_span(uint64_t hash, struct span s)
 {
     for (size_t i = 0; i < s.n; i++)

@@ -47,6 +47,8 @@ struct wishes {
  * is not added again; it is reported on where one of the two wishes so. False, with nothing added, when the envelope would get too large
  * for a frame. */
 bool envelope_add(struct envelope *, struct span said, struct wishes, struct list routed);
+/* The sender in the form in which every host takes it, as route knows it; only of one that is beyond ASCII. */
+void envelope_sender(struct envelope *, struct span ascii);
 struct list envelope_recipients(const struct envelope *);
 /* Whole header lines with CR LF, as route sent them; what is none is left out, and so is a line that is there already (rules are asked for
  * each recipient). */

@@ -193,6 +193,7 @@ static void take_route(struct session *s, const struct message_routed *r)
         session_refuse(s, "RCPT", 452, "4.5.3", "too many recipients; send the message to these, then again to the others");
     } else {
         envelope_prepend(&s->envelope, r->prepend);
+        envelope_sender(&s->envelope, r->sender);
         s->envelope.hold |= r->hold != 0;
         session_reply(s, 250, "2.1.5", "Ok");
     }

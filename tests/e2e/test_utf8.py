@@ -244,6 +244,16 @@ class Onwards(unittest.TestCase):
         self.assertTrue(all("BODY=8BITMIME" in m for m in mails["ü@bücher.example"]))
         self.assertEqual(mails["ü@bücher.example"][0].split()[1], "FROM:<юрий@почта.example>")
 
+    def test_addresses_with_ascii_local_parts_go_on_with_a_labels(self):
+        """RFC 6531 3.2: sender and recipient, to a host without SMTPUTF8, and to one with it"""
+        for offered in ((), ("SMTPUTF8",)):
+            port, host = self.start()
+            server = self.serve(port, *offered)
+            self.send(host, "yuri@почта.example", ["b@bücher.example"], ASCII)
+            wait_for(lambda: server.messages, 15)
+            self.assertEqual((server.messages[0].sender, server.messages[0].recipients), ("yuri@" + POST_ASCII, ["b@xn--bcher-kva.example"]))
+            self.assertNotIn("SMTPUTF8", " ".join(server.sessions[0].commands))
+
     def test_orcpt_goes_on_in_ascii(self):
         port, host = self.start()
         server = self.serve(port, "SMTPUTF8", "DSN")

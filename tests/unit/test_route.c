@@ -510,6 +510,34 @@ static void domains_are_compared_as_a_labels(void **state)
     assert_string_equal(insider("a@xn--\xc3\xbc.example"), "501 5.1.3 Bad recipient address syntax");
 }
 
+static const char *sender(const char *said)
+{
+    static struct buf out = BUF_EMPTY(1024);
+    buf_clear(&out);
+    routing_sender(span_of(said), &out);
+    return buf_text(&out);
+}
+
+static void a_sender_whose_domain_alone_is_beyond_ascii_goes_on_with_a_labels(void **state)
+{
+    (void)state;
+    assert_string_equal(sender("a@B\xc3\xbc"
+                               "cher.example"),
+                        "a@xn--bcher-kva.example");
+    assert_string_equal(sender("\"a@b\"@\xd1\x80\xd1\x84.example"), "\"a@b\"@xn--p1ai.example");
+    static const char *const as_said[] = {"",
+                                          "a",
+                                          "a@",
+                                          "a@b.example",
+                                          "\xc3\xbc@xn--bcher-kva.example",
+                                          "\xc3\xbc@b\xc3\xbc"
+                                          "cher.example",
+                                          "a@xn--\xc3\xbc.example",
+                                          "a@\xff.example"};
+    for (size_t i = 0; i < sizeof as_said / sizeof *as_said; i++)
+        assert_string_equal(sender(as_said[i]), "");
+}
+
 static void local_parts_are_looked_up_in_nfc(void **state)
 {
     (void)state;
@@ -562,6 +590,7 @@ int main(void)
         cmocka_unit_test(the_longest_route_wins),
         cmocka_unit_test(an_lmtp_server_gets_mail_by_address),
         cmocka_unit_test(domains_are_compared_as_a_labels),
+        cmocka_unit_test(a_sender_whose_domain_alone_is_beyond_ascii_goes_on_with_a_labels),
         cmocka_unit_test(local_parts_are_looked_up_in_nfc),
         cmocka_unit_test(utf8_is_no_way_out_of_a_directory),
         cmocka_unit_test(clients_are_told_apart),
