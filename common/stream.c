@@ -23,6 +23,7 @@
 #define CLOSE_TIME   10000 /* ms for a peer to take our last words */
 #define LINGER_TIME  2000  /* ms for it to close then */
 #define MILLISECONDS 1000
+#define STATE_DEAD   7 /* TCP_CLOSE of <netinet/tcp.h>, whose tcp_info is too short, and which does not go with <linux/tcp.h> */
 
 static char shared[READ_SIZE];
 static char *spare;
@@ -374,12 +375,13 @@ size_t stream_backlog(const struct stream *s)
     return s->output.len - s->output_start;
 }
 
-/* tcpi_unacked is no help: who did not acknowledge may have read it. */
+/* What the kernel has it may send even after close(), unless the connection is dead. tcpi_unacked is no help: who did not acknowledge may have read it. */
 bool stream_unsent(const struct stream *s)
 {
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
-    return stream_backlog(s) > 0 || (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_notsent_bytes > 0);
+    return stream_backlog(s) > 0 ||
+           (getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == STATE_DEAD && info.tcpi_notsent_bytes > 0);
 }
 
 struct buf *stream_output(struct stream *s)

@@ -61,7 +61,7 @@ void stream_write_secret(struct stream *, struct span); /* the same; the copy is
 struct buf *stream_output(struct stream *);             /* to append to directly (printf); call stream_flush_later() after it */
 void stream_flush_later(struct stream *);
 size_t stream_backlog(const struct stream *); /* bytes that wait to be sent */
-/* Whether the end of what was written is still on this host, in our backlog or the kernel's: then the peer can't have it. Also in ended(). */
+/* Whether the end of what was written will never leave this host if the stream is freed now: then the peer can't have it. Also in ended(). */
 bool stream_unsent(const struct stream *);
 
 void stream_timeout(struct stream *, uint64_t milliseconds); /* from now; 0: none */

@@ -576,6 +576,12 @@ static const char *command_of(enum session_phase phase)
     }
 }
 
+/* Said before the end of the message was written: it can't be about the whole of it. */
+static bool is_early(const struct session *s)
+{
+    return s->job && stream_backlog(s->stream) > 0;
+}
+
 void transaction_reply(struct session *s)
 {
     bool lmtp = s->site->lmtp;
@@ -597,7 +603,7 @@ void transaction_reply(struct session *s)
         lmtp ? lmtp_early_reply(s) : early_reply(s);
         break;
     case SESSION_END:
-        if (s->job && stream_backlog(s->stream))
+        if (is_early(s))
             lmtp ? lmtp_early_reply(s) : early_reply(s);
         else
             lmtp ? lmtp_end_reply(s) : end_reply(s);
@@ -658,7 +664,7 @@ void transaction_lost(struct session *s, const char *how, const char *why)
  * message again and again. */
 static bool believed(struct session *s)
 {
-    if (s->phase != SESSION_END || !s->job || !s->reply.cut || class_of(s) == 3 || stream_backlog(s->stream))
+    if (s->phase != SESSION_END || !s->job || !s->reply.cut || class_of(s) == 3 || is_early(s))
         return false;
     if (s->site->lmtp)
         return lmtp_cut_reply(s);

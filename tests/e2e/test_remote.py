@@ -401,6 +401,17 @@ class Hosts(Base):
                 self.check(self.remote.deliver(nexthop="two.example"), (verdict, status, ""), site_failed=int("END" in script))
                 self.assertEqual(second.sessions, [])
 
+    def test_what_has_not_left_this_host_is_in_no_doubt(self):
+        """The connection is reset while the end of the message is still in a buffer, be it the kernel's."""
+        for lines in (200, 500, 1000, 2000):
+            with self.subTest(lines), self.remote.server(window=65536, BODY=(30000, Late(RESET, 0.3))) as first, self.remote.server("127.0.0.3") as second, \
+                    tempfile.TemporaryFile() as body:
+                body.write((b"x" * 998 + b"\r\n") * lines)
+                body.flush()
+                result = self.remote.deliver(nexthop="two.example", fd=body.fileno(), size=1000 * lines)
+                self.check(result, (RELAYED, "2.0.0", ""))
+                self.assertEqual((first.received, len(second.messages)), ([], 1))
+
     def test_the_rest_waits_when_one_is_decided(self):
         steps = {"RCPT a@": "550 5.1.1 no a"}
         for script in ({"RCPT b@": "421 4.3.2 down"}, {"RCPT b@": DROP}, {"DATA": "421 4.3.2 down"}, {"DATA": DROP}):

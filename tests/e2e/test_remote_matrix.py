@@ -44,7 +44,7 @@ CELLS = {(line[0], column): cell for line in LINES for column, cell in zip(COLUM
 YES = {"GREETING": 220, "STARTTLS": 220, "DATA": 354, "QUIT": 221}
 WRONG = {"DATA": 250}
 LETTERS = {RELAYED: "r", DEFERRED: "d", FAILED: "f", IN_DOUBT: "?"}
-LARGE = (b"x" * 998 + b"\r\n") * 4000
+LARGE = (b"x" * 998 + b"\r\n") * 12000  # more than a connection holds
 LONG = b"Subject: long\r\n\r\n" + (b"y" * 98 + b"\r\n") * 700
 WHO = "abc"
 
