@@ -167,6 +167,14 @@ void lmtp_early_reply(struct session *);  /* BODY */
 bool lmtp_cut_reply(struct session *);    /* END: one that is too long; true: all are decided, and the session is over */
 const char *lmtp_advice(const char *why); /* what to do when a socket can't be connected to, by the words of its errno */
 
+/* fit.c */
+bool fit_needs_conversion(const struct session *); /* the host lacks what the message of its job needs as it is */
+bool fit_converts(const struct job *);             /* such a message is converted (it was surveyed), and does not go as it is */
+/* The next address may take what this host can't; before that the host gets the message for the recipients that it can. True: it was left, or the job was. */
+bool fit_left(struct session *);
+bool fit_refused(struct session *); /* all recipients are decided: the message is too large, too late, or no host is left that takes it */
+int64_t fit_time_left(const struct job *); /* seconds until its deadline, in the nine digits of RFC 2852 4 */
+
 /* portion.c */
 size_t portion_choose(struct session *); /* marks the recipients of the next transaction; how many, 0: this session may have none of them */
 size_t portion_next(const struct job *, size_t i); /* the next of them from `i` on that is undecided; the job's count: none */
