@@ -353,7 +353,8 @@ void stream_consume(struct stream *s, size_t n)
 
 void stream_consume_secret(struct stream *s, size_t n)
 {
-    explicit_bzero(s->in, n < s->in_len ? n : s->in_len);
+    if (s->in_len)
+        explicit_bzero(s->in, n < s->in_len ? n : s->in_len);
     stream_consume(s, n);
 }
 

@@ -2,6 +2,7 @@
 #include "conf/check.h"
 
 #include "common/address.h"
+#include "common/httpsurl.h"
 #include "common/sasl.h"
 #include "common/secretfile.h"
 
@@ -29,12 +30,31 @@ static void check_login_mechanisms(const struct check *c, size_t i)
     const struct settings_login *l = &c->settings->logins[i];
     for (size_t k = 0; k < l->mechanisms.n; k++) {
         unsigned one = sasl_mechanism(span_of(l->mechanisms.v[k]));
-        if (!one || one & SASL_TOKEN)
+        if (!one)
             report_error(c->report, line_of(c, i, "mechanisms"),
                          "login \"%s\": mechanism \"%s\" is not known here; write SCRAM-SHA-256-PLUS, SCRAM-SHA-1-PLUS, SCRAM-SHA-256, "
-                         "SCRAM-SHA-1, CRAM-MD5, PLAIN or LOGIN",
+                         "SCRAM-SHA-1, CRAM-MD5, PLAIN or LOGIN, or with token_url OAUTHBEARER or XOAUTH2",
                          l->title, l->mechanisms.v[k]);
+        else if (!*l->token_url != !(one & SASL_TOKEN))
+            report_error(c->report, line_of(c, i, "mechanisms"), "login \"%s\": mechanism \"%s\" is %s", l->title, l->mechanisms.v[k],
+                         *l->token_url ? "for passwords; with token_url write OAUTHBEARER or XOAUTH2"
+                                       : "for tokens; add token_url = \"https://host/path\"");
     }
+}
+
+static void check_tokens(const struct check *c, size_t i)
+{
+    const struct settings_login *l = &c->settings->logins[i];
+    struct httpsurl url;
+    if (!*l->token_url && (*l->client_id || *l->client_secret || *l->scope))
+        report_error(c->report, line_of(c, i, NULL), "login \"%s\" has no token_url for its client; add token_url = \"https://host/path\"",
+                     l->title);
+    if (!*l->token_url)
+        return;
+    if (!httpsurl_parse(l->token_url, &url))
+        report_error(c->report, line_of(c, i, "token_url"), "login \"%s\": token_url \"%s\" is none; write https://host/path", l->title,
+                     l->token_url);
+    check_given(c, i, "client_id", l->client_id, "id");
 }
 
 static bool is_used(const struct settings *s, const char *title)
@@ -49,7 +69,9 @@ void check_login(const struct check *c, size_t i)
 {
     const struct settings_login *l = &c->settings->logins[i];
     check_given(c, i, "user", l->user, "name");
-    check_given(c, i, "secret", l->secret, "/etc/postino/secret");
+    if (!*l->token_url || !*l->client_secret)
+        check_given(c, i, "secret", l->secret, "/etc/postino/secret");
+    check_tokens(c, i);
     check_login_mechanisms(c, i);
     if (!is_used(c->settings, l->title))
         report_warning(c->report, line_of(c, i, NULL), "login \"%s\" is used by no route; add login = \"%s\" to a route, or take it out",
@@ -141,4 +163,6 @@ void check_login_files(const struct check *c)
 {
     for (size_t i = 0; i < c->settings->login_count; i++)
         check_file(c, i, "secret", c->settings->logins[i].secret);
+    for (size_t i = 0; i < c->settings->login_count; i++)
+        check_file(c, i, "client_secret", c->settings->logins[i].client_secret);
 }

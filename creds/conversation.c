@@ -19,6 +19,11 @@ struct conversation {
     struct login *login;
     struct exchange *exchange;
     char *peer;
+    unsigned mechanism;
+    struct token_wait *wait; /* for an access token; its question is `id` */
+    uint32_t id;
+    struct buf access;
+    bool renewed; /* the host has refused a token already */
 };
 
 static TAILQ_HEAD(conversations, conversation) all = TAILQ_HEAD_INITIALIZER(all);
@@ -31,6 +36,9 @@ static void forget(struct conversation *c)
     TAILQ_REMOVE(&all, c, link);
     count--;
     exchange_free(c->exchange);
+    if (c->wait)
+        token_cancel(c->wait);
+    buf_free(&c->access);
     free(c->peer);
     free(c);
 }
@@ -60,6 +68,7 @@ static struct conversation *conversation_new(struct channel *edge, const struct 
     c->edge = edge;
     c->number = m->number;
     c->began = program_now();
+    c->access.secret = true;
     TAILQ_INSERT_TAIL(&all, c, link);
     count++;
     return c;
@@ -114,22 +123,53 @@ __attribute__((format(printf, 4, 5))) static void endf(struct conversation *c, u
 
 /* ---- LOGIN ----------------------------------------------------------------------------------------------------------------------- */
 
-static void begin_exchange(struct conversation *c, uint32_t id, const struct message_login *m, unsigned mechanism)
+static void begin_exchange(struct conversation *c, uint32_t id, const char *secret, const struct scram_binding *binding)
 {
-    struct scram_binding binding = {.unique = m->unique, .exporter = m->exporter, .host_binds = m->offered & SASL_PLUS};
     struct buf response = {.limit = RESPONSE_MOST, .secret = true};
-    c->exchange = exchange_new(mechanism, c->login->settings->user, buf_text(&c->login->secret), &binding, &c->login->salted);
+    exchange_free(c->exchange);
+    c->exchange = exchange_new(c->mechanism, c->login->settings->user, secret, binding, &c->login->salted);
     if (!c->exchange)
         log_die("out of memory for a login");
     bool given = exchange_initial(c->exchange, &response);
     if (response.failed)
         endf(c, id, LOGIN_NOT_NOW, "login \"%s\": user and secret are too long", c->login->settings->title);
-    else if (!given && mechanism & SASL_SCRAM)
+    else if (!given && c->mechanism & SASL_SCRAM)
         endf(c, id, LOGIN_NOT_NOW, "login \"%s\": SCRAM can't use its user or secret; look at both for characters that are none",
              c->login->settings->title);
     else
-        say(c, id, mechanism, given, buf_span(&response));
+        say(c, id, c->mechanism, given, buf_span(&response));
     buf_free(&response);
+}
+
+static void on_token(const char *access, const char *why, void *arg)
+{
+    struct conversation *c = arg;
+    static const struct scram_binding none;
+    c->wait = NULL;
+    if (!access) {
+        endf(c, c->id, LOGIN_NOT_NOW, "login \"%s\": %s", c->login->settings->title, why);
+        return;
+    }
+    buf_clear(&c->access);
+    buf_add_text(&c->access, access);
+    begin_exchange(c, c->id, buf_text(&c->access), &none);
+}
+
+static void ask_token(struct conversation *c, uint32_t id)
+{
+    c->id = id;
+    struct token_wait *wait = token_ask(c->login->token, on_token, c);
+    if (wait)
+        c->wait = wait; /* or it is over, and c perhaps with it */
+}
+
+static void begin_mechanism(struct conversation *c, uint32_t id, const struct message_login *m)
+{
+    struct scram_binding binding = {.unique = m->unique, .exporter = m->exporter, .host_binds = m->offered & SASL_PLUS};
+    if (c->mechanism & SASL_TOKEN)
+        ask_token(c, id);
+    else
+        begin_exchange(c, id, buf_text(&c->login->secret), &binding);
 }
 
 static void choose(struct conversation *c, uint32_t id, const struct message_login *m)
@@ -140,9 +180,9 @@ static void choose(struct conversation *c, uint32_t id, const struct message_log
                                    .allowed = l->allowed,
                                    .trusted = m->proved || l->settings->insecure,
                                    .binding = m->unique.n || m->exporter.n};
-    unsigned mechanism = exchange_choose(&terms, &why);
-    if (mechanism)
-        begin_exchange(c, id, m, mechanism);
+    c->mechanism = exchange_choose(&terms, &why);
+    if (c->mechanism)
+        begin_mechanism(c, id, m);
     else
         endf(c, id, LOGIN_NOT_HERE, "login \"%s\" can't be used with host %s: %s; look at tls of the route and at mechanisms of the login",
              l->settings->title, c->peer, buf_text(&why));
@@ -198,7 +238,11 @@ static void refused(struct conversation *c, uint32_t id, unsigned code, struct s
 
 static void take_reply(struct conversation *c, uint32_t id, unsigned code, struct span status)
 {
-    if (code / 100 != 2) {
+    bool token = code / 100 == 5 && c->mechanism & SASL_TOKEN && !c->renewed;
+    if (token && token_refused(c->login->token, buf_text(&c->access))) {
+        c->renewed = true;
+        ask_token(c, id);
+    } else if (code / 100 != 2) {
         refused(c, id, code, status);
     } else if (!exchange_complete(c->exchange)) {
         endf(c, id, LOGIN_NOT_HERE,
@@ -226,6 +270,8 @@ void conversations_take(struct channel *edge, const struct message *m)
         answer(edge, m->id,
                &(struct message_login_step){.verdict = LOGIN_NOT_NOW,
                                             .reason = SPAN_LITERAL("the login took too long, or a reload fell into it")});
+    } else if (!c->exchange || c->wait) {
+        endf(c, m->id, LOGIN_NOT_HERE, "login \"%s\" with host %s: it was not its turn", c->login->settings->title, c->peer);
     } else if (m->type == MESSAGE_CHALLENGE) {
         challenge(c, m->id, m->challenge.challenge);
     } else {

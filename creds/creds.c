@@ -1,7 +1,9 @@
 /* postino-creds: has the secrets of login sections, and leads SASL exchanges with next hosts; postino-remote carries what is said. */
+#include "common/httpsurl.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "creds/conversation.h"
+#include "creds/courier.h"
 #include "creds/exchange.h"
 #include "creds/login.h"
 
@@ -9,6 +11,9 @@
 #include <unistd.h>
 
 #define OTHER_FILES 64
+
+static struct peer *dns;
+static bool fetches; /* access tokens */
 
 static void take(struct channel *c, const struct message *m, void *arg)
 {
@@ -29,6 +34,8 @@ static void peer(const char *role, uint32_t instance, int fd)
     (void)instance;
     if (strcmp(role, "remote") == 0)
         channel_new(program_base(), fd, "remote", 1u << PROTOCOL_REMOTE_CREDS, SIDE_SERVER, &handler, NULL);
+    else if (strcmp(role, "dns") == 0)
+        peer_connect(dns, fd);
     else
         close(fd);
 }
@@ -40,14 +47,52 @@ static void sandbox(const struct settings *s, struct sandbox *out)
     out->open_files = OTHER_FILES;
 }
 
+/* The courier's: to the ports of token servers. False: no login has one. */
+static bool add_ports(const struct settings *s, struct sandbox *out)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->login_count; i++) {
+        struct httpsurl url;
+        if (!*s->logins[i].token_url || !httpsurl_parse(s->logins[i].token_url, &url))
+            continue;
+        sandbox_port(out, url.port);
+        any = true;
+    }
+    return any;
+}
+
+static int start_courier(const struct settings *s, struct error *error)
+{
+    struct sandbox box = {
+        .root = s->directory_empty, .landlock = true, .open_files = OTHER_FILES, .calls = SANDBOX_STREAM_TO | SANDBOX_POLL};
+    fetches = add_ports(s, &box);
+    if (!fetches)
+        return 0;
+    if (!program_unprivileged() && sandbox_user(s->users, "creds", &box.uid, &box.gid, error) != 0)
+        return -1;
+    return courier_start(s, &box, program_unprivileged(), error);
+}
+
+static int start(const struct settings *s, struct error *error)
+{
+    (void)s, (void)error;
+    if (fetches)
+        courier_open(program_base());
+    return 0;
+}
+
 static int prepare(const struct settings *s, struct error *error)
 {
+    if (start_courier(s, error) != 0)
+        return -1;
+    dns = peer_new(program_base(), "dns", 1u << PROTOCOL_RESOLVING);
+    tokens_setup(dns);
     logins_read(s);
     return exchange_prepare(error);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct program program = {.name = "creds", .sandbox = sandbox, .prepare = prepare, .peer = peer};
+    static const struct program program = {.name = "creds", .sandbox = sandbox, .prepare = prepare, .start = start, .peer = peer};
     return program_main(&program, argc, argv);
 }

@@ -11,13 +11,21 @@ static struct {
     size_t n;
 } self;
 
-/* The password's mechanisms, unless some are named. */
+/* The password's mechanisms, or the token's, unless some are named. */
 static unsigned mechanisms_of(const struct settings_login *s)
 {
     unsigned set = 0;
     for (size_t i = 0; i < s->mechanisms.n; i++)
         set |= sasl_mechanism(span_of(s->mechanisms.v[i]));
-    return set ? set : SASL_ALL & ~(unsigned)SASL_TOKEN;
+    return set ? set : *s->token_url ? SASL_TOKEN : SASL_ALL & ~(unsigned)SASL_TOKEN;
+}
+
+static int read_files(struct login *l, struct error *error)
+{
+    const struct settings_login *s = l->settings;
+    if ((*s->secret || !*s->token_url) && secretfile_read(s->secret, &l->secret, error) < 0)
+        return -1;
+    return *s->token_url ? token_open(l, error) : 0;
 }
 
 static void read_one(struct login *l, const struct settings_login *s)
@@ -25,7 +33,7 @@ static void read_one(struct login *l, const struct settings_login *s)
     struct error error;
     l->settings = s;
     l->allowed = mechanisms_of(s);
-    if (secretfile_read(s->secret, &l->secret, &error) == 0)
+    if (read_files(l, &error) == 0)
         return;
     memcpy(l->broken, error.text, sizeof l->broken);
     log_error("login \"%s\": %s; its mail waits", s->title, error.text);

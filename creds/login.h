@@ -6,6 +6,7 @@
 
 #include "conf/settings.h"
 #include "creds/scram_client.h"
+#include "creds/token.h"
 
 struct login {
     const struct settings_login *settings;
@@ -15,6 +16,7 @@ struct login {
     uint64_t not_before; /* seconds since 1970: a host has refused it; it is not tried again earlier */
     uint64_t told;       /* seconds since 1970 of the last line in the log about it */
     struct scram_cache salted;
+    struct token *token; /* NULL: it has no token_url */
 };
 
 void logins_read(const struct settings *);   /* as root: reads the files, and logs which are of no use */

@@ -43,7 +43,7 @@ struct edge_row {
 };
 
 extern const struct program_row programs[PROGRAM_COUNT];
-#define EDGE_COUNT 16
+#define EDGE_COUNT 17
 extern const struct edge_row edges[EDGE_COUNT];
 
 size_t program_processes(enum program_id, const struct settings *);

@@ -1,21 +1,27 @@
 """Logins at next hosts (RFC 4954): postino-remote and postino-creds together, against scripted hosts; whole Postinos against real servers."""
 import base64
+import contextlib
 import hashlib
 import hmac
+import json
 import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+import urllib.parse
 
 import frames
 import host
 import mtas
-from dovecot import Dovecot
+from dovecot import Dovecot, token
 from driven import Driven
 from hostile import DROP, HANG, Raw, Server, Session
 from host import wait_for
@@ -65,6 +71,13 @@ def honest(session, mechanism, initial=None):
     elif mechanism == "CRAM-MD5":
         said = base64.b64decode(session.ask(b64(b"<1.2@smart.example>")))
         session.verdict(said == USER.encode() + b" " + hmac.new(server.secret, b"<1.2@smart.example>", hashlib.md5).hexdigest().encode())
+    elif mechanism in ("XOAUTH2", "OAUTHBEARER"):
+        said = base64.b64decode(initial if initial else session.ask(""))
+        who = b"user=" + USER.encode() if mechanism == "XOAUTH2" else b"n,a=%s," % USER.encode()
+        good = said == who + b"\1auth=Bearer " + server.secret + b"\1\1"
+        if not good:
+            session.ask(b64(b'{"status":"401","schemes":"bearer"}'))
+        session.verdict(good)
     else:
         session.send(b"504 5.5.4 what?\r\n")
 
@@ -81,8 +94,48 @@ class SmartHost(Server):
         return [c for s in self.sessions for c in s.commands if c.startswith(word)]
 
 
+class TokenServer:
+    """HTTPS on 127.0.0.1: each POST is kept, and answered by the next of `answers` (the last one for all later ones): a dict, octets, or HANG."""
+
+    def __init__(self, certificate, *answers):
+        self.answers, self.asked, self.port = list(answers), [], host.free_port()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificate)
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def serve(self, plain):
+        with contextlib.suppress(OSError), self.context.wrap_socket(plain, server_side=True) as sock:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += sock.recv(65536)
+            head, _, body = request.partition(b"\r\n\r\n")
+            size = int(re.search(rb"(?i)content-length: *(\d+)", head).group(1))
+            while len(body) < size:
+                body += sock.recv(65536)
+            self.asked.append((head.split(b"\r\n")[0].decode(), dict(urllib.parse.parse_qsl(body.decode()))))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if answer is HANG:
+                sock.recv(1)
+            if isinstance(answer, dict):
+                text = json.dumps(answer).encode()
+                answer = b"HTTP/1.1 %d x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (400 if "error" in answer else 200, len(text), text)
+            sock.sendall(answer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.listener.close()
+
+
 class Base(unittest.TestCase):
-    route, login = "", ""
+    route, login, credential = "", "", "secret = \"%s\""
     secret = SECRET
 
     @classmethod
@@ -111,9 +164,10 @@ class Base(unittest.TestCase):
         self.port = host.free_port()
         path = self.write_secret(self.secret if secret is None else secret, mode)
         self.text = text = ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:[%s]:%d\" login = smart %s }\n"
-                "login smart { user = \"%s\" secret = \"%s\" %s }" % (TIMES, self.made.authority[0], NAME, self.port, self.route, USER, path, self.login))
-        self.creds = Driven("creds", text)
+                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], NAME, self.port, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
+        self.creds = Driven("creds", text, edges=("dns",))
         self.addCleanup(self.creds.close)
+        self.creds_names = Names(self.creds.edges["dns"])
         self.remote = Driven("remote", text, edges=("qmgr", "dns", "sts"))
         self.addCleanup(self.remote.close)
         self.remote.join(self.creds)
@@ -466,13 +520,138 @@ class Trouble(Base):
         self.assertEqual(self.outcome(self.qmgr.receive(15)), (DEFERRED, "4.3.5"))
 
 
+class Tokens(Base):
+    """OAUTHBEARER (RFC 7628) and XOAUTH2, with tokens by the refresh token grant (RFC 6749 6)."""
+    refresh = "1//0refresh-token&of=mine"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.of_tokens, cls.of_others = cls.made.sign("oauth.example"), cls.made.sign("more.example")
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="postino-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def tearDown(self):
+        super().tearDown()
+        for log in (self.creds.log(), self.remote.log()):
+            for secret in (self.refresh, "client-secret", "ya29"):
+                self.assertNotIn(secret, log)
+
+    def serve(self, *answers, certificate=None, credential=None):
+        server = TokenServer(certificate or self.of_tokens, *answers)
+        self.addCleanup(server.__exit__)
+        with open(os.path.join(self.directory, "client"), "w", encoding="ascii") as f:
+            f.write("client-secret\n")
+        os.chmod(os.path.join(self.directory, "client"), 0o600)
+        self.credential = (credential or "secret = \"%s\"" % self.write_secret(self.refresh)) + " token_url = \"https://oauth.example:%d/token\" client_id = \"me & you\" client_secret = \"%s\"" % (
+            server.port, os.path.join(self.directory, "client"))
+        self.begin(secret=self.refresh)
+        self.creds_names.table["oauth.example"] = "127.0.0.1"
+        return server
+
+    def granted(self, token="ya29.one", **more):
+        return dict(access_token=token, token_type="Bearer", expires_in=3600, **more)
+
+    def test_a_token_is_had_and_used_by_all_sessions(self):
+        server = self.serve(self.granted())
+        for mechanism in ("XOAUTH2", "OAUTHBEARER"):
+            self.delivered(mechanism, mechanisms="PLAIN LOGIN " + mechanism, secret="ya29.one")
+        self.assertEqual(server.asked, [("POST /token HTTP/1.1", dict(grant_type="refresh_token", refresh_token=self.refresh, client_id="me & you", client_secret="client-secret"))])
+
+    def test_the_better_one_is_taken_and_a_password_is_never_said(self):
+        self.serve(self.granted())
+        self.delivered("OAUTHBEARER", mechanisms="XOAUTH2 OAUTHBEARER", secret="ya29.one")
+        server = self.waits("4.7.0", "it offers PLAIN LOGIN, and the login allows OAUTHBEARER XOAUTH2", mechanisms="PLAIN LOGIN")
+        self.assertEqual(server.said("AUTH"), [])
+
+    def test_client_credentials(self):
+        server = self.serve(self.granted(), credential="scope = \"https://outlook.example/.default\"")
+        self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.one")
+        self.assertEqual(server.asked[0][1], dict(grant_type="client_credentials", client_id="me & you", client_secret="client-secret", scope="https://outlook.example/.default"))
+
+    def test_a_long_token_goes_behind_an_empty_challenge(self):
+        token = "ya29." + "x" * 2000
+        self.serve(self.granted(token))
+        self.assertEqual(self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret=token).said("AUTH"), ["AUTH XOAUTH2"])
+
+    def no_token(self, server, words):
+        with self.smart(mechanisms="XOAUTH2") as smart:
+            for _ in range(2):
+                result = self.deliver()
+                self.assertEqual((self.outcome(result), result.site_failed), ((DEFERRED, "4.3.5"), 0), result)
+                self.assertEqual(smart.said("AUTH") + smart.said("MAIL"), [])
+        self.assertLessEqual(len(server.asked), 1)  # a minute is between two
+        self.assertRegex(self.creds.log(), r'login=smart error="no token from oauth.example: [^"]*' + re.escape(words))
+
+    def test_what_is_no_token(self):
+        cases = {
+            "invalid_grant (400); look at secret, client_id and client_secret": dict(error="invalid_grant", error_description="Token has been revoked: " + self.refresh),
+            "the answer is 404; look at token_url": b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n",
+            "the answer is 302": b"HTTP/1.1 302 there\r\nLocation: https://more.example/\r\nContent-Length: 0\r\n\r\n",
+            "the answer has no bearer token": b"HTTP/1.1 200 ok\r\nContent-Length: 6\r\n\r\n<html>",
+            "the answer has no bearer token ": dict(access_token="ya29.x y", token_type="Bearer"),
+            "the answer has no bearer token  ": dict(access_token="ya29.x", token_type="mac"),
+            "the answer is too long": b"HTTP/1.1 200 ok\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70000,
+            "Empty reply": b"",
+        }
+        for words, answer in cases.items():
+            with self.subTest(words):
+                self.no_token(self.serve(answer), words.strip())
+
+    def test_a_server_that_is_not_the_one(self):
+        server = self.serve(self.granted(), certificate=self.of_others)
+        self.no_token(server, "SSL")
+        self.assertEqual(server.asked, [])
+
+    def test_no_address(self):
+        server = self.serve(self.granted())
+        self.creds_names.table.clear()
+        self.no_token(server, "it has no address")
+
+    def test_the_session_ends_while_a_token_is_fetched(self):
+        server = self.serve(HANG)
+        with self.smart(mechanisms="XOAUTH2") as smart:
+            self.send()
+            wait_for(lambda: server.asked)
+            smart.close()
+            self.assertEqual(self.qmgr.receive(15).outcomes[0].status, "4.4.2")
+
+    @unittest.skipUnless(os.geteuid() == 0, "takes root: the memory of a process that may not be looked at")
+    def test_the_courier_forgets_what_it_carried(self):
+        self.serve(self.granted())
+        self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.one")
+        pid = int(subprocess.run(["pgrep", "-P", str(self.creds.process.pid)], capture_output=True, text=True, check=True).stdout)
+        memory = Secrets.memory(self, pid)
+        for secret in (b"0refresh-token", b"client-secret", b"ya29.one"):
+            self.assertFalse(secret in memory, "%s is still in the courier" % secret)
+        self.assertFalse(b"ya29.one" in Secrets.memory(self, self.remote.process.pid))
+        self.creds.process.kill()
+        self.creds.process.wait()
+        wait_for(lambda: not os.path.exists("/proc/%d" % pid) or open("/proc/%d/stat" % pid, encoding="ascii").read().split()[2] == "Z")
+        self.begin(secret=self.refresh)
+
+    def test_a_refused_token_is_renewed_once(self):
+        """With the refresh token that the last answer had."""
+        server = self.serve(self.granted(refresh_token="1//0another"), self.granted("ya29.two"))
+        self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.one")
+        time.sleep(66)  # a minute by a clock that may be corrected meanwhile
+        smart = self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.two")
+        self.assertEqual(len(smart.said("AUTH")), 2)
+        self.assertEqual([body["refresh_token"] for _, body in server.asked], [self.refresh, "1//0another"])
+        self.assertEqual(self.creds.log().count("another refresh token with each answer"), 1)
+        smart = self.waits("4.7.8", "with 535", mechanisms="XOAUTH2", secret="ya29.three")  # it is new, and refused
+        self.assertEqual((len(smart.said("AUTH")), len(server.asked)), (1, 2))
+
+
 # ---- real servers ----------------------------------------------------------------------------------------------------------------
 
 
 class Sender(host.Host):
     """A Postino that sends the mail for each domain of `routes` to localhost:port by a login with that one mechanism."""
 
-    def __init__(self, authority, port, mechanisms, user=USER, more=""):
+    def __init__(self, authority, port, mechanisms, user=USER, more="", tokens=""):
         secret = tempfile.NamedTemporaryFile("w", prefix="postino-test-", suffix=".secret")
         secret.write(SECRET + "\n")
         secret.flush()
@@ -481,7 +660,7 @@ class Sender(host.Host):
         super().__init__(hostname="sender.example", domains={}, tls=False,
                          routes={self.domain(m): 'via = "smtp:[localhost]:%d" login = "%s"' % (port, m) for m in mechanisms},
                          settings="tls { authorities = \"%s\" }\nremote { loopback = yes address_family = ipv4 idle_timeout = 0 }\n%s\n%s" % (
-                             authority, "\n".join('login "%s" { user = "%s" secret = "%s" mechanisms = "%s" }' % (m, user, secret.name, m) for m in mechanisms), more))
+                             authority, "\n".join('login "%s" { user = "%s" secret = "%s" mechanisms = "%s" %s }' % (m, user, secret.name, m, tokens) for m in mechanisms), more))
 
     @staticmethod
     def domain(mechanism):
@@ -531,12 +710,22 @@ class Real(unittest.TestCase):
         receiver.configure(domains={Sender.domain(m): mail for m in mechanisms}, settings='auth { mechanisms = { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN" } }')
         return receiver
 
+    def test_postfix_with_dovecot_and_tokens(self):
+        """Dovecot looks at the token's signature itself."""
+        made = tempfile.mkdtemp(prefix="postino-test-")
+        self.addCleanup(shutil.rmtree, made)
+        with TokenServer(host.certificate(made), dict(access_token=token(USER), token_type="Bearer", expires_in=600)) as server:
+            self.with_dovecot(["OAUTHBEARER", "XOAUTH2"], host.certificate(made)[0], 'token_url = "https://localhost:%d/t" client_id = x' % server.port)
+            self.assertEqual([body["refresh_token"] for _, body in server.asked], [SECRET, SECRET])
+
     def test_postfix_with_dovecot(self):
-        mechanisms = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"]
+        self.with_dovecot(["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"])
+
+    def with_dovecot(self, mechanisms, authority=None, tokens=""):
         directory = tempfile.mkdtemp(prefix="postino-test-dovecot-", dir="/var/tmp")
         self.addCleanup(shutil.rmtree, directory)
         os.chmod(directory, 0o755)
-        dovecot = Dovecot(directory, ["%s:{PLAIN}%s::::::\n" % (USER, SECRET)], "plain login cram-md5 scram-sha-1 scram-sha-256")
+        dovecot = Dovecot(directory, ["%s:{PLAIN}%s::::::\n" % (USER, SECRET)], "plain login cram-md5 scram-sha-1 scram-sha-256 oauthbearer xoauth2")
         with open(dovecot.config, encoding="ascii") as f:
             config = f.read().replace("mechanisms = plain login scram-sha-256", "mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256")
         with open(dovecot.config, "w", encoding="ascii") as f:
@@ -546,7 +735,13 @@ class Real(unittest.TestCase):
         domains = [Sender.domain(m) for m in mechanisms]
         with Postfix(smtpd_sasl_path=dovecot.socket, virtual_mailbox_domains=", ".join(domains),
                      virtual_mailbox_maps="inline:{ %s }" % ", ".join("alice@%s=alice/" % d for d in domains)) as postfix:
-            with Sender(postfix.path("localhost.crt"), postfix.closed_port, mechanisms) as sender:
+            authorities = os.path.join(directory, "authorities")
+            with open(authorities, "w", encoding="ascii") as out:
+                for path in (postfix.path("localhost.crt"), authority):
+                    if path:
+                        with open(path, encoding="ascii") as f:
+                            out.write(f.read())
+            with Sender(authorities, postfix.closed_port, mechanisms, tokens=tokens) as sender:
                 self.all_pass(sender, lambda: postfix.messages("alice"))
 
     def test_a_wrong_password_holds_mail_until_it_is_mended(self):

@@ -17,7 +17,7 @@ from host import free_port, program, wait_for  # noqa: E402
 
 PROGRAMS = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds")
 EDGES = {("smtpd", "route"), ("smtpd", "auth"), ("smtpd", "qmgr"), ("smtpd", "tlsmgr"), ("qmgr", "route"), ("qmgr", "remote"), ("qmgr", "local"), ("qmgr", "lmtp"), ("qmgr", "dns"),
-         ("remote", "dns"), ("remote", "sts"), ("remote", "creds"), ("sts", "dns"), ("sts", "route"), ("sts", "qmgr"), ("route", "dns")}
+         ("remote", "dns"), ("remote", "sts"), ("remote", "creds"), ("creds", "dns"), ("sts", "dns"), ("sts", "route"), ("sts", "qmgr"), ("route", "dns")}
 ROOT_USER = os.geteuid() == 0
 
 

@@ -6,8 +6,10 @@
 
 #include <cmocka.h>
 
+#include "common/httpsurl.h"
 #include "common/secretfile.h"
 #include "creds/exchange.h"
+#include "creds/token_answer.h"
 
 #include <fcntl.h>
 #include <gsasl.h>
@@ -314,6 +316,109 @@ static void the_work_that_a_host_may_ask_for_is_bounded(void **state)
     assert_false(scram_first_parse(span_make(NULL, 0), &first, &why));
 }
 
+/* ---- tokens ---------------------------------------------------------------------------------------------------------------------- */
+
+static void what_a_token_server_says(void **state)
+{
+    (void)state;
+    struct token_answer a;
+    assert_true(token_answer_parse(
+        SPAN_LITERAL("{\"access_token\":\"ya29.a\\/b\\u0041\", \"expires_in\":3599,\n\"scope\":\"x y\",\"token_type\":\"bearer\","
+                     "\"refresh_token\":\"1//r\",\"more\":[{\"access_token\":\"no\"},null,-1.5e3,\"]\"]} "),
+        &a));
+    assert_string_equal(buf_text(&a.access), "ya29.a/bA");
+    assert_string_equal(buf_text(&a.refresh), "1//r");
+    assert_int_equal(a.expires_in, 3599);
+    assert_true(a.bearer);
+    assert_int_equal(a.error.len, 0);
+    token_answer_free(&a);
+    assert_true(token_answer_parse(SPAN_LITERAL("{\"error\":\"invalid_grant\",\"error_description\":\"Token has been revoked.\"}"), &a));
+    assert_string_equal(buf_text(&a.error), "invalid_grant");
+    assert_int_equal(a.expires_in, UINT64_MAX);
+    token_answer_free(&a);
+    assert_true(token_answer_parse(SPAN_LITERAL("{\"access_token\":\"x\",\"expires_in\":\"60\",\"token_type\":\"mac\"}"), &a));
+    assert_int_equal(a.expires_in, 60);
+    assert_false(a.bearer);
+    token_answer_free(&a);
+}
+
+static void what_no_token_server_says(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "\"x\"",
+                                      "{",
+                                      "{}x",
+                                      "{\"access_token\":}",
+                                      "{\"access_token\":1}",
+                                      "{\"access_token\":\"a b\"}",
+                                      "{\"access_token\":\"a\\u0001\"}",
+                                      "{\"access_token\":\"a\\u00e4\"}",
+                                      "{\"access_token\":\"a\\n\"}",
+                                      "{\"access_token\":\"a",
+                                      "{\"access_token\":\"a\\",
+                                      "{\"access_token\":\"a\\u12",
+                                      "{\"access_token\":\"a\",\"access_token\":\"b\"}",
+                                      "{\"error\":\"<script>\"}",
+                                      "{\"x\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}",
+                                      "{\"x\" 1}",
+                                      "<html>"};
+    struct token_answer a;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (token_answer_parse(span_of(bad[i]), &a))
+            fail_msg("%s", bad[i]);
+        token_answer_free(&a);
+    }
+}
+
+static void a_life_that_can_t_be_is_none(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"-1", "1e18", "99999999999999999999", "null", "\"\"", "3600.5"};
+    struct token_answer a;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        buf_clear(&text);
+        buf_printf(&text, "{\"access_token\":\"x\",\"expires_in\":%s}", bad[i]);
+        if (!token_answer_parse(buf_span(&text), &a) || a.expires_in != UINT64_MAX)
+            fail_msg("%s", bad[i]);
+        token_answer_free(&a);
+    }
+}
+
+static void urls(void **state)
+{
+    (void)state;
+    struct httpsurl u;
+    assert_true(httpsurl_parse("https://oauth2.example.com/token", &u));
+    assert_string_equal(u.host, "oauth2.example.com");
+    assert_int_equal(u.port, 443);
+    assert_true(httpsurl_parse("https://a.example:8443", &u));
+    assert_int_equal(u.port, 8443);
+    assert_true(httpsurl_parse("https://[::1]:8443/x", &u));
+    assert_string_equal(u.host, "::1");
+    assert_true(u.address);
+    assert_true(httpsurl_parse("https://127.0.0.1/x?y", &u));
+    static const char *const bad[] = {"",
+                                      "http://a.example/",
+                                      "https://",
+                                      "https:///x",
+                                      "https://a.example:/x",
+                                      "https://a.example:0/x",
+                                      "https://a.example:65536/x",
+                                      "https://a.example:x/",
+                                      "https://u@a.example/",
+                                      "https://u:p@a.example/",
+                                      "https://[::1/x",
+                                      "https://[a.example]/x",
+                                      "https://[::1]x/",
+                                      "https://a example/",
+                                      "https://a.example/\r\nx"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        if (httpsurl_parse(bad[i], &u))
+            fail_msg("%s", bad[i]);
+}
+
 /* ---- secrets --------------------------------------------------------------------------------------------------------------------- */
 
 static int read_file(const char *content, size_t n, mode_t mode, struct buf *out, struct error *error)
@@ -374,6 +479,10 @@ int main(void)
         cmocka_unit_test(a_host_whose_binding_was_taken_away_can_see_it),
         cmocka_unit_test(salted_passwords_are_kept),
         cmocka_unit_test(the_work_that_a_host_may_ask_for_is_bounded),
+        cmocka_unit_test(what_a_token_server_says),
+        cmocka_unit_test(what_no_token_server_says),
+        cmocka_unit_test(a_life_that_can_t_be_is_none),
+        cmocka_unit_test(urls),
         cmocka_unit_test(a_secret_is_one_line_of_a_closed_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ static void the_edges_are_those_of_the_architecture(void **state)
     static const char *const list[EDGE_COUNT][2] = {
         {"smtpd", "route"}, {"smtpd", "auth"}, {"smtpd", "qmgr"}, {"smtpd", "tlsmgr"}, {"qmgr", "route"}, {"qmgr", "remote"},
         {"qmgr", "local"},  {"qmgr", "dns"},   {"remote", "dns"}, {"remote", "sts"},   {"sts", "dns"},    {"sts", "route"},
-        {"sts", "qmgr"},    {"route", "dns"},  {"qmgr", "lmtp"},  {"remote", "creds"},
+        {"sts", "qmgr"},    {"route", "dns"},  {"qmgr", "lmtp"},  {"remote", "creds"}, {"creds", "dns"},
     };
     for (size_t i = 0; i < EDGE_COUNT; i++)
         check_edge(list[i][0], list[i][1]);
