@@ -11,7 +11,7 @@ import time
 import unittest
 
 from dovecot_lmtp import DovecotLmtp, delivered
-from host import DOMAIN, FIRST_UID, MAIL_UID, Host, corpus, free_port, wait_for, without_trace
+from host import DOMAIN, FIRST_UID, MAIL_UID, Host, certificate, corpus, free_port, wait_for, without_trace
 from hostile import DROP, RESET, Late, Raw
 from hostile_lmtp import LmtpServer
 
@@ -83,6 +83,20 @@ class RealDovecot(Base):
 
     def test_byte_for_byte_over_the_network(self):
         self.bytes_for_bytes(lambda dovecot: "lmtp:[127.0.0.1]:%d" % dovecot.port)
+
+    def test_tls_over_the_network(self):
+        """STARTTLS behind LHLO, by a route that knows the certificate."""
+        cert, key = certificate(self.directory)
+        done = subprocess.run(["openssl", "x509", "-in", cert, "-noout", "-fingerprint", "-sha256"], check=True, capture_output=True, text=True)
+        fingerprint = done.stdout.strip().split("=")[1].replace(":", "").lower()
+        dovecot = self.dovecot(["a@net.example", "b@other.example"], settings="ssl = yes\nssl_cert = <%s\nssl_key = <%s\n" % (cert, key))
+        routes = {"net.example": "via = \"lmtp:[127.0.0.1]:%d\" tls = fingerprint fingerprints = \"%s\"" % (dovecot.port, fingerprint),
+                  "other.example": "via = \"lmtp:[127.0.0.1]:%d\" tls = fingerprint fingerprints = \"%s\"" % (dovecot.port, "0" * 64)}
+        with dovecot, self.host(routes=routes) as host:
+            self.send(host, ["a@net.example", "b@other.example"])
+            host.wait_log(r"to=<a@net.example> .*tls=\"TLSv1\.[23] .*status=sent")
+            host.wait_log(r"to=<b@other.example> .*dsn=4\.7\.5 status=deferred .*certificate is not one of the route's fingerprints")
+            self.assertEqual([len(dovecot.messages(u)) for u in ("a@net.example", "b@other.example")], [1, 0])
 
     def replies(self, **more):
         """One has it, one is full, one Dovecot doesn't know: a result for each, and one report for both."""
@@ -209,6 +223,26 @@ class Servers(Base):
                 os.chmod(self.directory, 0o700)
                 check(self.directory + " is closed to uid")
                 os.chmod(self.directory, 0o755)
+
+    def test_it_is_delivery(self):
+        """Who asked for it is told that it was delivered; a server with DSN tells by itself."""
+        with LmtpServer(self.path("lmtp")) as server, self.host("lmtp:unix:" + self.path("lmtp"), [at("x")]) as host:
+            def send():
+                with host.smtp() as client:
+                    client.ehlo()
+                    client.mail(SENDER, ["ENVID=e1"])
+                    client.rcpt(at("x"), ["NOTIFY=SUCCESS"])
+                    self.assertEqual(client.data(b"Subject: x\r\n\r\nx\r\n")[0], 250)
+            send()
+            host.wait(lambda: host.messages("alice"))
+            self.assertRegex(host.messages("alice")[0], rb"Final-Recipient: rfc822; ?x@dovecot.example\r?\n[\s\S]*?Action: delivered")
+            host.wait(lambda: not server.sessions[-1].sock or server.sessions[-1].ended, 15)
+            server.extensions = ("PIPELINING", "DSN")
+            send()
+            host.wait(lambda: len(server.saved) == 2)
+            host.wait(host.queue_is_empty)
+            self.assertIn("RCPT TO:<x@dovecot.example> NOTIFY=SUCCESS", server.sessions[-1].commands)
+            self.assertEqual(len(host.messages("alice")), 1)
 
     def test_a_reload_with_mail_in_line(self):
         """At sites of every kind, with and without limits; qmgr does not turn in circles, and all arrives."""
