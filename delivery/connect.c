@@ -17,10 +17,12 @@
 #include "delivery/reach.h"
 #include "delivery/remote.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 
 #define INPUT_LIMIT ((size_t)16 << 10)
+#define LINE_PAUSE  100 /* milliseconds */
 
 static size_t extra; /* attempts under way of all sessions, beyond the first of each: the table of open files has room for so many */
 
@@ -128,8 +130,22 @@ static void doubt(const struct attempt *a)
     reach_failed(address_of(h), span_of(h->name), clock_monotonic_ms());
 }
 
+/* A socket whose line of connections is full says so at once, where TCP would wait. It is asked again for as long as a connection may take. */
+static bool waits_in_line(struct attempt *a, const char *why)
+{
+    struct session *s = a->session;
+    bool is_full = s->site->nexthop.kind == NEXTHOP_SOCKET && strcmp(why, strerror(EAGAIN)) == 0;
+    if (!is_full || ++s->turned_away >= remote.settings->remote_connect_timeout * 1000 / LINE_PAUSE)
+        return false;
+    stream_free(take_stream(a));
+    evtimer_add(s->timer, &(struct timeval){.tv_usec = LINE_PAUSE * 1000});
+    return true;
+}
+
 static void failed(struct attempt *a, const char *why)
 {
+    if (waits_in_line(a, why))
+        return;
     doubt(a);
     give_up(a, why, true);
 }
@@ -234,6 +250,7 @@ static bool can_be_secure(struct session *s)
 static void forget_former(struct session *s)
 {
     s->secured = false;
+    s->turned_away = 0;
     login_forget(s);
     s->messages = 0;
     s->messages_most = UINT64_MAX;

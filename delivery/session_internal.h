@@ -80,7 +80,8 @@ struct session {
     uint32_t sts_question;
     struct security_sts sts;
     struct login login;
-    struct event *timer; /* RESOLVING: to begin at all; CONNECTING: the next address begins */
+    struct event *timer;  /* RESOLVING: to begin at all; CONNECTING: the next address begins */
+    uint64_t turned_away; /* CONNECTING: how often by a socket that has too many connections */
     struct hosts hosts;
     size_t at;      /* the address in use */
     int averse;     /* the address family that was refused; 0: none */

@@ -460,6 +460,19 @@ class Socket(Replies, Base):
             self.refused(path, "temporarily unavailable", "more processes")
             waiting.close()
 
+    def test_a_line_that_was_full_moves_on(self):
+        path = os.path.join(self.client.directory, "moves")
+        with LmtpServer(path + "-server") as server, socket.socket(socket.AF_UNIX) as s, socket.socket(socket.AF_UNIX) as before:
+            s.bind(path)
+            s.listen(0)
+            before.connect(path)
+            self.client.send("a@x.example", nexthop="unix:" + path)
+            time.sleep(0.35)
+            s.accept()[0].close()
+            session = server.session(s.accept()[0])
+            threading.Thread(target=session.run, daemon=True).start()
+            self.check(self.client.result(1), (DELIVERED, "2.0.0", "saved"))
+
     def test_the_server_is_started_anew(self):
         with self.client.server() as server:
             self.client.deliver("a@x.example")
