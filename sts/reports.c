@@ -19,7 +19,8 @@
 #define SETTLED      120 /* seconds after midnight, so that all processes have put down their counts */
 #define AGAIN        300 /* seconds before the second pass; then twice as long each time */
 #define PASSES_MOST  9   /* the last one begins 21 hours after the first (RFC 8460 5.5) */
-#define AT_ONCE      4
+#define AT_ONCE      8
+#define DAY_MOST     DAYS_SECONDS /* for all passes of a day: hosts that hang must not hold up the next one */
 #define JSON_MOST    ((size_t)1 << 20)
 #define GZIP_MOST    ((size_t)512 << 10)
 #define MESSAGE_MOST ((size_t)1 << 20)
@@ -40,6 +41,7 @@ static struct {
     struct tally *day;           /* NULL: none is going out */
     struct tally_domain *cursor; /* of the pass: the next one; NULL: all have begun */
     size_t under_way, failed, passes;
+    uint64_t ends;      /* seconds since 1970: nothing more begins */
     uint64_t next_pass; /* seconds since 1970; 0: one is under way */
     bool draining;
     void (*idle)(void);
@@ -213,10 +215,18 @@ static void report_begin(struct tally_domain *d)
 
 /* ---- a day ----------------------------------------------------------------------------------------------------------------------- */
 
+static bool is_open(const struct tally_domain *d)
+{
+    return !d->over && !STAILQ_EMPTY(&d->policies);
+}
+
 static void day_end(void)
 {
-    if (self.failed)
-        log_warning("tlsrpt: %zu reports of a day could not be sent, and are not tried any more", self.failed);
+    size_t left = 0;
+    for (struct tally_domain *d = tally_first(self.day); d; d = STAILQ_NEXT(d, next))
+        left += is_open(d);
+    if (left)
+        log_warning("tlsrpt: %zu reports of a day could not be sent, and are not tried any more", left);
     days_forget(tally_day(self.day));
     tally_free(self.day);
     self.day = NULL;
@@ -225,8 +235,8 @@ static void day_end(void)
 
 static void pass_end(void)
 {
-    uint64_t now = program_now(), over = (tally_day(self.day) + 2) * DAYS_SECONDS;
-    if (self.failed == 0 || self.passes >= PASSES_MOST || now >= over)
+    uint64_t now = program_now(), next_day = (tally_day(self.day) + 2) * DAYS_SECONDS;
+    if (self.failed == 0 || self.passes >= PASSES_MOST || now >= self.ends || now >= next_day)
         day_end();
     else
         self.next_pass = now + ((uint64_t)AGAIN << (self.passes - 1));
@@ -234,10 +244,12 @@ static void pass_end(void)
 
 static void pump(void)
 {
+    if (self.day && program_now() >= self.ends)
+        self.cursor = NULL;
     while (self.day && !self.draining && self.cursor && self.under_way < AT_ONCE) {
         struct tally_domain *d = self.cursor;
         self.cursor = STAILQ_NEXT(d, next);
-        if (!d->over && !STAILQ_EMPTY(&d->policies))
+        if (is_open(d))
             report_begin(d);
     }
     if (self.under_way)
@@ -274,6 +286,7 @@ static void look_for_day(void)
     days_recall(self.day);
     mail_count_clear();
     self.passes = 0;
+    self.ends = program_now() + DAY_MOST;
     log_info("tlsrpt: reports for %zu domains go out to those that want them", tally_domains(self.day));
     pass_begin();
 }
@@ -317,6 +330,7 @@ static struct reporter reporter_of(const struct settings *s)
 
 void reports_start(const struct settings *s, struct event_base *base, struct peer *dns)
 {
+    days_start();
     if (!s->tlsrpt_from[0])
         return;
     self.settings = s;
@@ -325,6 +339,5 @@ void reports_start(const struct settings *s, struct event_base *base, struct pee
     self.tick = event_new(base, -1, EV_PERSIST, on_tick, NULL);
     if (!self.tick || event_add(self.tick, &(struct timeval){.tv_sec = TICK}) != 0)
         log_die("out of memory for a timer");
-    days_start();
     look_for_day();
 }

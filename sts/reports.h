@@ -18,7 +18,7 @@
 struct event_base;
 struct peer;
 
-/* Does nothing where `tlsrpt { from }` is not set. Settings stay as long as the process lives. */
+/* Does nothing but tidying up where `tlsrpt { from }` is not set. Settings stay as long as the process lives. */
 void reports_start(const struct settings *, struct event_base *, struct peer *dns);
 void reports_drain(void (*idle)(void)); /* begins none any more, saves the counts; `idle`: the last one under way is done */
 size_t reports_under_way(void);

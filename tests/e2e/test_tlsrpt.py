@@ -236,6 +236,8 @@ def serve(plain):
             with open("%s/%04d.new" % (directory, count), "wb") as f:
                 f.write(head + b"\\r\\n\\r\\n" + body)
             os.rename("%s/%04d.new" % (directory, count), "%s/%04d.posted" % (directory, count))
+        if os.path.exists(answer) and open(answer, "rb").read() == b"hang":
+            sock.recv(1)
         sock.sendall(open(answer, "rb").read() if os.path.exists(answer) else b"HTTP/1.1 201 Created\\r\\nContent-Length: 0\\r\\n\\r\\n")
         sock.close()
     except OSError as e:
@@ -649,6 +651,19 @@ class Reports(Alone):
                 f.write("Postino TLSRPT 1\nday %d\nend\n" % day)
         self.again()
         self.assertEqual(self.files(), [])
+
+    def test_hosts_that_hang_do_not_hold_up_the_next_day(self):
+        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
+            f.write(b"hang")
+        for i in range(30):
+            self.want("h%d.example" % i, "https://rua.example/")
+            self.tell("h%d.example" % i)
+        self.midnight()
+        self.posted(8)
+        self.later(DAY)
+        host.wait_for(lambda: "30 reports of a day could not be sent" in self.sts.log(), 10)
+        self.over()
+        self.assertEqual(self.sts.log().count("a report did not go"), 8)  # those that were under way
 
     def test_a_process_that_dies_often_leaves_few_files(self):
         for i in range(40):
