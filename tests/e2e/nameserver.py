@@ -18,7 +18,7 @@ A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, OPT, DS, TLSA = 1, 2, 5, 6, 12, 15
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5
 UDP_MOST = 1232
 
-Asked = collections.namedtuple("Asked", "name type tcp id packet")
+Asked = collections.namedtuple("Asked", "name type tcp id packet at")
 Record = collections.namedtuple("Record", "owner type ttl data")
 
 
@@ -47,6 +47,10 @@ def aaaa(owner, address="2001:db8::1", ttl=60):
 
 def cname(owner, target, ttl=60):
     return Record(owner, CNAME, ttl, labels(target))
+
+
+def ns(owner, server, ttl=60):
+    return Record(owner, NS, ttl, labels(server))
 
 
 def soa(owner="example", ttl=60, minimum=60):
@@ -88,12 +92,13 @@ def question_end(packet):
     return at + 5
 
 
-def parse(packet, tcp):
+def parse(packet, tcp, server=""):
+    """`server`: the address that was asked."""
     at, name = 12, []
     while packet[at]:
         name.append("".join(chr(c) if re.match("[a-z0-9_-]", chr(c)) else "\\%03d" % c for c in packet[at + 1 : at + 1 + packet[at]].lower()))
         at += packet[at] + 1
-    return Asked(".".join(name), struct.unpack(">H", packet[at + 1 : at + 3])[0], tcp, struct.unpack(">H", packet[:2])[0], packet)
+    return Asked(".".join(name), struct.unpack(">H", packet[at + 1 : at + 3])[0], tcp, struct.unpack(">H", packet[:2])[0], packet, server)
 
 
 class NameServer:
@@ -120,9 +125,9 @@ class NameServer:
                 except OSError:
                     pass
 
-    def replies(self, packet, tcp):
+    def replies(self, packet, tcp, server):
         try:
-            asked = parse(packet, tcp)
+            asked = parse(packet, tcp, server)
         except (IndexError, struct.error):
             return []
         with self.lock:
@@ -134,7 +139,7 @@ class NameServer:
 
     def datagram(self, udp):
         packet, peer = udp.recvfrom(4096)
-        for octets in self.replies(packet, False):
+        for octets in self.replies(packet, False, udp.getsockname()[0]):
             udp.sendto(octets, peer)
 
     def connection(self, listener):
@@ -149,7 +154,7 @@ class NameServer:
                     head = stream.read(2)
                     if len(head) < 2:
                         return
-                    for octets in self.replies(stream.read(struct.unpack(">H", head)[0]), True):
+                    for octets in self.replies(stream.read(struct.unpack(">H", head)[0]), True, sock.getsockname()[0]):
                         sock.sendall(struct.pack(">H", len(octets)) + octets)
         except OSError:
             pass

@@ -1,15 +1,20 @@
 """postino-dns against a name server that lies, floods and hangs (nameserver.py): what it says stays right, bounded and in time; and how many questions it
 asks: equal ones once, known ones not at all."""
+import contextlib
 import os
 import random
 import struct
+import subprocess
 import time
 import unittest
 
 import nameserver
 from driven import Driven
 from frames import RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK
-from nameserver import A, AAAA, CNAME, MX, NXDOMAIN, PTR, SERVFAIL, TXT, NameServer, Record, Reply, a, aaaa, cname, labels, mx, soa
+from nameserver import A, AAAA, MX, NXDOMAIN, PTR, SERVFAIL, TXT, NameServer, Record, Reply, a, aaaa, cname, labels, mx, ns, soa
+from netns import NAME_SERVER, Network
+from test_dns_zones import inside
+from zones import ROOT_SERVERS
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
 TIMEOUT = 4
@@ -375,6 +380,100 @@ class Counts(Hostile):
         for _ in range(100):
             self.assertEqual(self.resolve("fails.example").verdict, RESOLVE_DEFERRED)
         self.assertLess(self.server.total(), 3)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class Delegations(unittest.TestCase):
+    """Without a forwarder, from the root down: servers that send a resolver in circles, or have it ask others in great numbers."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = contextlib.ExitStack()
+        try:
+            network = cls.stack.enter_context(Network())
+            for server in ROOT_SERVERS:
+                network.address(network.far, server + "/32")
+                subprocess.run(["ip", "-n", network.near, "route", "add", server, "dev", "cable"], check=True)
+            with inside(network.far):
+                cls.server = cls.stack.enter_context(NameServer(cls.answer, ROOT_SERVERS + [NAME_SERVER], 53))
+            cls.dns = cls.stack.enter_context(Driven("dns", 'dns { server = "recursive"\n timeout = 8s\n trust_anchor = "/nonexistent" }', edges=["qmgr"],
+                                                     where=["ip", "netns", "exec", network.near]))
+        except BaseException:
+            cls.stack.close()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.stack.close()
+
+    @staticmethod
+    def answer(asked):
+        """One server for the root and all below it."""
+        name, last = asked.name, ".".join(asked.name.split(".")[-2:])
+        if name in ("", "root-servers.net") or name.endswith("root-servers.net"):
+            return Reply(a(name, ROOT_SERVERS[0])) if asked.type == A else Reply(ns("", "a.root-servers.net"), additional=[a("a.root-servers.net", ROOT_SERVERS[0])])
+        if last == "good.example":
+            return Reply(mx(name, 10, "mx.good.example")) if asked.type == MX else address(asked)
+        if last == "circle.example":  # the servers of each are below the other
+            return Reply(authority=[ns("circle.example", "ns.round.example")], flags=0x8000)
+        if last == "round.example":
+            return Reply(authority=[ns("round.example", "ns.circle.example")], flags=0x8000)
+        if last == "many.example":  # a hundred servers, of which there is none
+            return Reply(authority=[ns("many.example", "ns%d.victim.example" % i) for i in range(100)], flags=0x8000)
+        if last == "fan.example":  # each of fifty servers has fifty others
+            below = name.split(".")[-3:]
+            if len(below) < 3 or not below[0].startswith("f"):
+                return Reply(authority=[ns("fan.example", "ns.f%d.fan.example" % i) for i in range(50)], flags=0x8000)
+            return Reply(authority=[ns(".".join(below), "ns%d.victim.example" % i) for i in range(50)], flags=0x8000)
+        if last == "up.example" and asked.at != NAME_SERVER:
+            return Reply(authority=[ns(last, "ns.up.example")], additional=[a("ns.up.example", NAME_SERVER)], flags=0x8000)
+        if last == "up.example":  # back to the root
+            return Reply(authority=[ns("", "a.root-servers.net")], additional=[a("a.root-servers.net", ROOT_SERVERS[0])], flags=0x8000)
+        if last == "deep.example":  # a zone below each label, and each zone's server below itself
+            zone = ".".join(name.split(".")[-random.randint(3, 60):])
+            return Reply(authority=[ns(zone, "ns.%08x.deep.example" % random.getrandbits(32))], flags=0x8000)
+        if last == "steal.example":  # glue for somebody else's name
+            return Reply(mx(name, 10, "mx.steal.example"), authority=[ns("good.example", "ns.steal.example")],
+                         additional=[a("ns.steal.example", "192.0.2.66"), a("mx.good.example", "192.0.2.66"), a("good.example", "192.0.2.66")]) if asked.type == MX else address(asked)
+        return nothing(NXDOMAIN)
+
+    def ask(self, name, most):
+        self.server.forget()
+        began = time.monotonic()
+        answer = self.dns.edges["qmgr"].ask("RESOLVE", name=name, want=BOTH, timeout=12)
+        self.assertLess(time.monotonic() - began, 9)
+        self.assertLess(self.server.total(), most, dict(self.server.counts.most_common(5)))
+        return answer
+
+    def is_deferred(self, name, most):
+        answer = self.ask(name, most)
+        self.assertEqual((answer.verdict, answer.status), (RESOLVE_DEFERRED, "4.4.3"), answer)
+        self.is_well()
+
+    def is_well(self):
+        answer = self.ask("%08x.good.example" % random.getrandbits(32), 10)
+        self.assertEqual([(h.name, h.addresses) for h in answer.hosts], [("mx.good.example", "192.0.2.1")], answer)
+
+    def test_servers_in_a_circle(self):
+        self.is_deferred("x.circle.example", 50)
+
+    def test_a_hundred_servers_that_there_are_not(self):
+        self.is_deferred("x.many.example", 50)
+
+    def test_servers_that_have_servers(self):
+        self.is_deferred("x.fan.example", 50)
+
+    def test_the_way_up_again(self):
+        self.is_deferred("x.up.example", 50)
+
+    def test_zones_without_end(self):
+        self.is_deferred(".".join("a" for _ in range(60)) + ".deep.example", 50)
+
+    def test_addresses_for_others_names_are_not_taken(self):
+        self.ask("x.steal.example", 20)
+        self.is_well()
+        answer = self.ask("good.example", 10)
+        self.assertEqual([(h.name, h.addresses) for h in answer.hosts], [("mx.good.example", "192.0.2.1")], answer)
 
 
 if __name__ == "__main__":
