@@ -30,12 +30,14 @@ static struct {
     const struct settings_route *route;
     struct nexthop hop;
     enum tlspolicy tls;
-    bool done;       /* what is waited for has come */
-    unsigned texts;  /* TXT records of MTA-STS */
-    char id[STS_ID]; /* of the one */
+    const struct settings_login *login; /* NULL: none */
+    bool located;                       /* which hosts these are is proved, or the route says it */
+    bool done;                          /* what is waited for has come */
+    unsigned texts;                     /* TXT records of MTA-STS */
+    char id[STS_ID];                    /* of the one */
     char addresses[512];
     struct security_sts sts;
-    bool reached; /* there is a host that mail would go to */
+    bool reached;     /* there is a host that mail would go to */
     struct buf names; /* of the hosts, as site_limits_print() wants them */
 } self;
 
@@ -55,6 +57,23 @@ static void line(const char *key, const char *text)
 
 /* ---- the route ------------------------------------------------------------------------------------------------------------------- */
 
+static void find_login(void)
+{
+    struct buf text = BUF_EMPTY(2048);
+    for (size_t i = 0; self.route && i < self.settings->login_count; i++)
+        if (strcmp(self.settings->logins[i].title, self.route->login) == 0)
+            self.login = &self.settings->logins[i];
+    if (!self.login)
+        return;
+    buf_printf(&text, "\"%s\": %s by ", self.login->title, self.login->user);
+    for (size_t i = 0; i < self.login->mechanisms.n; i++)
+        buf_printf(&text, "%s%s", i ? ", " : "", self.login->mechanisms.v[i]);
+    if (!self.login->mechanisms.n)
+        buf_add_text(&text, *self.login->token_url ? "OAUTHBEARER, XOAUTH2" : "the strongest mechanism that the host offers too");
+    line("login", buf_text(&text));
+    buf_free(&text);
+}
+
 static bool take_route(const char *domain)
 {
     char text[300];
@@ -73,6 +92,7 @@ static bool take_route(const char *domain)
     if (is && self.hop.kind == NEXTHOP_SOCKET)
         self.tls = TLSPOLICY_NONE;
     line("tls", tlspolicy_word(self.tls));
+    find_login();
     return is;
 }
 
@@ -174,6 +194,12 @@ static const char *meaning(enum security level)
     return words[level];
 }
 
+static void show_login(enum security level)
+{
+    if (self.login && !self.login->insecure && !(security_proves(level) && (level != SECURITY_VERIFY || self.located)))
+        puts("      no login there, and so no mail: nothing would prove that it is the right host");
+}
+
 static void show_host(const struct record_host *h)
 {
     const char *why = "";
@@ -195,6 +221,8 @@ static void show_host(const struct record_host *h)
         printf("      mail does not go there: %s\n", hosts.n ? why : hosts.left_out[0] ? hosts.left_out : "it has no address");
     else
         printf("      mail goes by %s: %s\n", security_word(level), meaning(level));
+    if (level != SECURITY_UNUSABLE)
+        show_login(level);
     self.reached |= level != SECURITY_UNUSABLE;
     hosts_free(&hosts);
     buf_free(&record);
@@ -205,6 +233,7 @@ static void on_hosts(const struct message_resolved *m, void *arg)
     (void)arg;
     struct list hosts = m->hosts;
     self.done = true;
+    self.located = m->secure || self.hop.kind != NEXTHOP_DOMAIN;
     if (m->verdict != RESOLVE_OK) {
         printf("  %-9s %.*s ", "hosts", SPAN_ARG(m->status));
         queue_print_text(stdout, m->reason);

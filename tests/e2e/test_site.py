@@ -24,6 +24,10 @@ site "good.example" { sessions = 3 }
 site "127.0.0.1" { sessions = 4 share = no }
 reply "here" { match = { "421 *too many*" } sites = { "good.example" } action = pause time = 5m }
 reply "all" { match = { "421 *too many*" } }
+login "smart" { user = "office@example.org" secret = "/nowhere" }
+login "tokens" { user = "office@example.org" secret = "/nowhere" token_url = "https://oauth.example/t" client_id = "x" mechanisms = "XOAUTH2" }
+route "login.example" { via = "smtp:[mx1.good.example]:587" login = smart }
+route "loose.example" { via = "smtp:good.example" login = tokens }
 route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
 """ % (cls.server.port, cls.server.anchor))
 
@@ -53,6 +57,15 @@ route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
         self.assertEqual(sorted(has[2:4]), ["2 0 1 " + "22" * 32, "3 1 1 " + "11" * 32])
         self.assertEqual(has[4], "mail goes by dane: TLS with what these records name, or not at all")
         self.assertEqual(self.host(text, "none.dane.example")[-1], "mail goes by may: TLS where it is offered, with any certificate; else plain")
+
+    def test_who_logs_in_where(self):
+        text = self.site("login.example")
+        self.assertEqual(text[1:4], ['  route     "login.example" { via = "smtp:[mx1.good.example]:587" }', "  tls       verify",
+                                     '  login     "smart": office@example.org by the strongest mechanism that the host offers too'])
+        self.assertEqual(self.host(text, "mx1.good.example")[-1], "mail goes by verify: TLS with a certificate for the host's name that an authority signed, or not at all")
+        text = self.site("loose.example")
+        self.assertIn('  login     "tokens": office@example.org by XOAUTH2', text)
+        self.assertEqual(self.host(text, "mx1.good.example")[-1], "no login there, and so no mail: nothing would prove that it is the right host")
 
     def test_what_may_not_be_used(self):
         self.assertIn("mail does not go there: its TLSA records can't be had now, and it may not be used without them",
