@@ -159,8 +159,23 @@ static void check_file(const struct check *c, size_t i, const char *name, const 
     buf_free(&secret);
 }
 
+/* postino-creds could not start without them. */
+static void check_authorities_of_tokens(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    for (size_t i = 0; i < s->login_count; i++)
+        if (*s->logins[i].token_url && access(s->tls_authorities, R_OK) < 0) {
+            report_error(
+                c->report, line_of(c, i, "token_url"),
+                "login \"%s\" fetches tokens, and the authorities' %s can't be read: %s; install ca-certificates, or set authorities",
+                s->logins[i].title, s->tls_authorities, strerror(errno));
+            return;
+        }
+}
+
 void check_login_files(const struct check *c)
 {
+    check_authorities_of_tokens(c);
     for (size_t i = 0; i < c->settings->login_count; i++)
         check_file(c, i, "secret", c->settings->logins[i].secret);
     for (size_t i = 0; i < c->settings->login_count; i++)

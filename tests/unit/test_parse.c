@@ -658,7 +658,8 @@ static int make_host(void **state)
         "bin/postino-$p; "
         "done",
         dir);
-    run("cd %s && chmod 755 . && echo x >open && chmod 644 open && echo junk >junk.pem && echo 'a:x' >passwd && chmod 600 passwd && (chown "
+    run("cd %s && chmod 755 . && echo x >open && chmod 644 open && echo x >closed && chmod 600 closed && echo junk >junk.pem && echo 'a:x' "
+        ">passwd && chmod 600 passwd && (chown "
         "64501 passwd 2>/dev/null || true) "
         "&& openssl rsa -aes128 -passout pass:x -in a.key -out "
         "locked.key 2>/dev/null",
@@ -714,6 +715,9 @@ static void what_is_missing_or_wrong_is_told(void **state)
         {"domain b.example { mailboxes = \"hash:@/m\" directory = @\n owner = no-such-user }",
          ":3: domain \"b.example\": there is no user"},
         {"route x.example { via = \"smtp:\" tls = verify }\ntls { authorities = /none }", ":2: route \"x.example\" verifies"},
+        {"route x.example { via = \"smtp:[a.example]\" login = l tls = dane-only }\ntls { authorities = /none }\n"
+         "login l { user = u secret = @/closed client_id = x\n token_url = \"https://a.example/\" }",
+         ":5: login \"l\" fetches tokens"},
         {"route x.example { via = \"smtp:[a.example]\" login = l }\nlogin l { user = u\n secret = @/none }",
          ":4: login \"l\": secret file "},
         {"route x.example { via = \"smtp:[a.example]\" login = l }\nlogin l { user = u\n secret = @/open }",
