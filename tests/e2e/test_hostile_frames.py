@@ -66,7 +66,7 @@ class Qmgr(unittest.TestCase):
         spool = tempfile.TemporaryDirectory(dir="/var/tmp")
         self.addCleanup(spool.cleanup)
         settings = 'directory { spool = "%s" }\nqueue { retry_first = "1s" retry_most = "1s" job_recipients = 1000 }' % spool.name
-        self.qmgr = Driven("qmgr", settings, edges=["smtpd", "remote", "local", "dns", "route"])
+        self.qmgr = Driven("qmgr", settings, edges=["smtpd", "remote", "lmtp", "local", "dns", "route"])
         self.addCleanup(self.qmgr.close)
         self.smtpd, self.remote = self.qmgr.edges["smtpd"], self.qmgr.edges["remote"]
         self.addCleanup(self.smtpd.close)
@@ -133,9 +133,22 @@ class Qmgr(unittest.TestCase):
         lies = [dict(recipients=[]), dict(recipients=[REMOTE] * 20001), dict(sender=huge), dict(flow=huge), dict(envid=huge)]
         lies += [dict(recipients=[dict(REMOTE, **{field: huge})]) for field in ("address", "original", "orcpt", "transport", "nexthop", "mailbox", "tls")]
         lies += [dict(recipients=[dict(REMOTE, **{field: ""})]) for field in ("address", "transport", "nexthop", "tls")]
+        lmtp = dict(REMOTE, transport="lmtp", nexthop="unix:/run/lmtp", tls="none")
+        lies += [dict(recipients=[dict(lmtp, nexthop=n)]) for n in ("a.example", "a.example:24", "unix:", "unix:/", "unix:run/lmtp", "unix:/a b", "")]
+        lies += [dict(recipients=[dict(lmtp, tls=t)]) for t in ("", "x")] + [dict(recipients=[dict(lmtp, transport="LMTP")])]
         for n, lie in enumerate(lies):
             self.assertEqual(self.put(id=self.id + n, **lie), 451, lie.keys())
         self.fine()
+
+    def test_who_delivers(self):
+        """A socket is lmtp's, all other hosts are remote's; at one address SMTP and LMTP are two sites."""
+        lmtp = dict(REMOTE, transport="lmtp")
+        recipients = [REMOTE, dict(lmtp, address="a@away.example"), dict(lmtp, address="b@away.example", nexthop="unix:/run/lmtp", tls="none"),
+                      dict(lmtp, address="c@away.example", nexthop="unix:/run/lmtp", tls="none")]
+        self.assertEqual(self.put(recipients=recipients), 250)
+        jobs = [self.remote.receive(), self.remote.receive(), self.qmgr.edges["lmtp"].receive()]
+        self.assertEqual({(j.nexthop, j.recipients[0].transport, len(j.recipients)) for j in jobs},
+                         {("[192.0.2.1]", "smtp", 1), ("[192.0.2.1]", "lmtp", 1), ("unix:/run/lmtp", "lmtp", 2)})
 
     def test_recipients_that_fill_a_frame_go_in_several_jobs(self):
         """a PUT as large as a frame may be would make a DELIVER that is larger"""
