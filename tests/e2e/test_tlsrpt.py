@@ -854,7 +854,8 @@ local                MX 10 mx.local
 mx.local             A 192.0.2.2
 mta-sts.local        A 192.0.2.4
 _mta-sts.local       TXT "v=STSv1; id=20261122;"
-_smtp._tls.local     TXT "v=TLSRPTv1; rua=mailto:alice@local.example"
+rua.local            A 192.0.2.4
+_smtp._tls.local     TXT "v=TLSRPTv1; rua=mailto:alice@local.example," "https://rua.local.example/"
 silent               MX 10 mx.silent
 mx.silent            A 192.0.2.2
 """
@@ -879,10 +880,10 @@ mx.silent            A 192.0.2.2
         cls.rest.callback(cls.made.close)
         cls.network = network = cls.rest.enter_context(Network())
         network.name_server({"example": cls.ZONE})
-        chain = cls.made.sign("mta-sts.local.example")
+        chain = cls.made.sign("mta-sts.local.example", more=["rua.local.example"])
         with open(os.path.join(network.directory, "answer.mta-sts.local.example"), "w") as f:
             f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(cls.POLICY), cls.POLICY))
-        https = network.start(sys.executable, "-c", test_sts.SERVER, network.directory, *chain, stdout=subprocess.PIPE)
+        https = network.start(sys.executable, "-c", SERVER, network.directory, *chain, stdout=subprocess.PIPE)
         https.stdout.readline()
         cls.rest.callback(https.stdout.close)
         cls.clock = Clock(network.directory)
@@ -924,6 +925,16 @@ mx.silent            A 192.0.2.2
                     text += f.read()
         return text
 
+    def posted(self):
+        """the report by HTTPS"""
+        for name in os.listdir(self.network.directory):
+            if name.endswith(".posted"):
+                with open(os.path.join(self.network.directory, name), "rb") as f:
+                    head, body = f.read().split(b"\r\n\r\n", 1)
+                if head.startswith(b"POST / "):
+                    return json.loads(gzip.decompress(body))
+        return None
+
     def later(self, seconds):
         """... and a session with another domain, by which postino-sts wakes up."""
         time.sleep(1.2)  # remote tells once a second
@@ -953,6 +964,7 @@ mx.silent            A 192.0.2.2
         self.assertEqual(part.get_filename(), "relay.example!local.example!%d!%d.json.gz" % (self.day * DAY, self.day * DAY + DAY - 1))
         report = json.loads(gzip.decompress(part.get_payload(decode=True)))
         self.assertEqual((report["organization-name"], report["contact-info"]), ("relay.example", "tls@relay.example"))
+        self.assertEqual(host.wait_for(self.posted), report)
         found, = report["policies"]
         self.assertEqual(found["policy"], {"policy-type": "sts", "policy-domain": "local.example", "mx-host": ["*.local.example"],
                                            "policy-string": ["version: STSv1", "mode: testing", "max_age: 604800", "mx: *.local.example"]})
