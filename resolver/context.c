@@ -77,8 +77,21 @@ static int use_trust_anchor(struct ub_ctx *context, const struct settings *s, st
 
 /* ---- contexts -------------------------------------------------------------------------------------------------------------------- */
 
+/* A library has caches of a MiB, which a thousand domains fill. For mail, most messages say that there is no record, so they take as much as records. */
+static int use_cache(struct ub_ctx *context, const struct settings *s, struct error *error)
+{
+    char messages[24], records[24];
+    unsigned long long half = s->dns_cache / 2;
+    snprintf(messages, sizeof messages, "%llu", half);
+    snprintf(records, sizeof records, "%llu", half);
+    const struct option list[] = {{"msg-cache-size:", messages}, {"rrset-cache-size:", records},     {"key-cache-size:", "4m"},
+                                  {"neg-cache-size:", "4m"},     {"infra-cache-numhosts:", "20000"}, {NULL, NULL}};
+    return options(context, list, error);
+}
+
 /* Without a trust anchor yet. */
-static struct ub_ctx *context_bare(struct event_base *base, const struct nameservers *servers, struct error *error)
+static struct ub_ctx *context_bare(struct event_base *base, const struct settings *s, const struct nameservers *servers,
+                                   struct error *error)
 {
     struct ub_ctx *context = base ? ub_ctx_create_event(base) : ub_ctx_create();
     if (context == NULL) {
@@ -86,7 +99,7 @@ static struct ub_ctx *context_bare(struct event_base *base, const struct nameser
         return NULL;
     }
     ub_ctx_debugout(context, NULL);
-    if (options(context, always, error) == 0 && use_servers(context, servers, error) == 0)
+    if (options(context, always, error) == 0 && use_cache(context, s, error) == 0 && use_servers(context, servers, error) == 0)
         return context;
     ub_ctx_delete(context);
     return NULL;
@@ -94,7 +107,7 @@ static struct ub_ctx *context_bare(struct event_base *base, const struct nameser
 
 struct ub_ctx *context_new(struct event_base *base, const struct settings *s, const struct nameservers *servers, struct error *error)
 {
-    struct ub_ctx *context = context_bare(base, servers, error);
+    struct ub_ctx *context = context_bare(base, s, servers, error);
     if (context != NULL && use_trust_anchor(context, s, error) != 0) {
         ub_ctx_delete(context);
         return NULL;
@@ -115,9 +128,10 @@ static bool works(struct ub_ctx *context)
 }
 
 /* With libunbound's own file at `path`. NULL: it does not take that. */
-static struct ub_ctx *context_kept(struct event_base *base, const struct nameservers *servers, const char *path, struct error *error)
+static struct ub_ctx *context_kept(struct event_base *base, const struct settings *s, const struct nameservers *servers, const char *path,
+                                   struct error *error)
 {
-    struct ub_ctx *context = context_bare(base, servers, error);
+    struct ub_ctx *context = context_bare(base, s, servers, error);
     if (context == NULL || (ub_ctx_add_ta_autr(context, path) == 0 && works(context)))
         return context;
     ub_ctx_delete(context);
@@ -128,7 +142,7 @@ static struct ub_ctx *context_kept(struct event_base *base, const struct nameser
 static struct ub_ctx *context_packaged(struct event_base *base, const struct settings *s, const struct nameservers *servers,
                                        struct error *error)
 {
-    struct ub_ctx *context = context_bare(base, servers, error);
+    struct ub_ctx *context = context_bare(base, s, servers, error);
     if (context == NULL || use_packaged_anchor(context, s->dns_trust_anchor, error) == 0)
         return context;
     ub_ctx_delete(context);
@@ -145,7 +159,7 @@ struct ub_ctx *context_new_keeping(struct event_base *base, const struct setting
     for (int refused = 0; context == NULL && refused < 2; refused++) {
         if (anchor_keep(s->directory_dns, s->dns_trust_anchor, refused, path, error) != 0)
             break;
-        context = context_kept(base, servers, path, error);
+        context = context_kept(base, s, servers, path, error);
     }
     if (context != NULL)
         return context;

@@ -373,6 +373,27 @@ class Counts(Hostile):
         counts, answer = self.asked_again("nomx.example", 3.1)
         self.assertEqual((counts, answer.hosts[0].addresses), ([3, 0, 2], "192.0.2.1"))
 
+    def all_of(self, domains, dns):
+        """How many questions it takes."""
+        self.server.forget()
+        for begin in range(0, domains, 200):
+            for i in range(begin, begin + 200):
+                dns.edges["qmgr"].send("RESOLVE", name="d%d.example" % i, want=BOTH)
+            self.assertEqual({dns.edges["qmgr"].receive(20).verdict for _ in range(200)}, {RESOLVE_OK})
+        return self.server.total()
+
+    def test_what_is_known_of_thousands_of_domains_is_kept_in_as_much_memory_as_may_be(self):
+        self.ttl = 3600
+        self.script = lambda asked: Reply(*(mx(asked.name, i, "mx%d.%s" % (i, asked.name), self.ttl) for i in (1, 2))) if asked.type == MX \
+            else Reply(a(asked.name, ttl=self.ttl)) if asked.type == A else nothing(ttl=self.ttl, minimum=self.ttl)
+        first, second = (self.all_of(4000, self.dns) for _ in range(2))
+        self.assertGreaterEqual(first, 4000 * 5)  # more when this server was slow
+        self.assertEqual(second, 0)
+        with Driven("dns", 'dns { server = "127.0.0.1@%d" trust_anchor = "/nonexistent" cache = "1M" }' % self.server.port, edges=["qmgr"]) as small:
+            self.assertGreater(min(self.all_of(4000, small) for _ in range(2)), 4000)
+            with open("/proc/%d/status" % small.process.pid, encoding="ascii") as f:
+                self.assertLess(int(f.read().split("VmRSS:")[1].split()[0]), 40 << 10)
+
     def test_a_name_that_fails_is_not_asked_for_at_once_again(self):
         self.script = lambda asked: Reply(rcode=SERVFAIL)
         self.assertEqual(self.resolve("fails.example").verdict, RESOLVE_DEFERRED)
