@@ -92,9 +92,11 @@ class Postfix:
     """With its defaults, but for what has to be as on the other side, and for its sleeps."""
     name, address = "Postfix", "127.0.0.1"
 
-    def __init__(self, **settings):
+    def __init__(self, address="127.0.0.1", port=None, where=(), **settings):
+        """`where`: words in front of its commands (ip netns exec ...)."""
         self.top = tempfile.mkdtemp(prefix="postino-test-postfix-", dir="/var/tmp")
-        self.port, self.closed_port = free_port(), free_port()
+        self.address, self.where = address, list(where)
+        self.port, self.closed_port = port or free_port(), free_port()
         self.user, self.password = "alice", PASSWORD
         os.chmod(self.top, 0o755)
         try:
@@ -114,7 +116,7 @@ class Postfix:
         cert, key = certificate(self.top)
         settings = {
             "compatibility_level": "3.6", "queue_directory": self.path("queue"), "data_directory": self.path("data"), "myhostname": HOSTNAME, "mydestination": HOSTNAME,
-            "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "mynetworks": "127.0.0.1/32", "relay_domains": "backup.example, many.example", "relayhost": "[127.0.0.1]:%d" % free_port(),
+            "inet_interfaces": self.address, "inet_protocols": "ipv4", "mynetworks": "127.0.0.1/32", "relay_domains": "backup.example, many.example", "relayhost": "[127.0.0.1]:%d" % free_port(),
             "virtual_mailbox_domains": DOMAIN, "virtual_mailbox_base": self.path("mail"),
             "virtual_mailbox_maps": "inline:{alice@%s=alice/, bob@%s=bob/, postmaster@%s=alice/}" % (DOMAIN, DOMAIN, DOMAIN),
             "virtual_alias_maps": "inline:{postmaster=alice@%s, postmaster@%s=alice@%s}" % (DOMAIN, HOSTNAME, DOMAIN),
@@ -135,29 +137,25 @@ class Postfix:
         with open("/usr/share/postfix/master.cf.dist") as f:
             services = [re.sub(r"^(\S+\s+\S+\s+\S+\s+\S+\s+)[yn]", r"\1n", line) for line in f if re.match("(%s)" % wanted, line)]
         with open(self.path("etc", "master.cf"), "w") as f:
-            f.write("127.0.0.1:%d inet n - n - - smtpd\n" % self.port +
-                    "127.0.0.1:%d inet n - n - - smtpd -o smtpd_tls_security_level=encrypt -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n" % self.closed_port +
+            f.write("%s:%d inet n - n - - smtpd\n" % (self.address, self.port) +
+                    "%s:%d inet n - n - - smtpd -o smtpd_tls_security_level=encrypt -o smtpd_relay_restrictions=permit_sasl_authenticated,reject\n" % (self.address, self.closed_port) +
                     "".join(services))
 
     def __enter__(self):
         self.logins = Logins(self.path("logins"), self.user, self.password)
-        done = subprocess.run(["postfix", "-c", self.path("etc"), "start"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(self.where + ["postfix", "-c", self.path("etc"), "start"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
             self.__exit__()
             raise RuntimeError("Postfix did not start: " + done.stderr + done.stdout)
 
         def listens():
             """Postfix listens"""
-            try:
-                socket.create_connection((self.address, self.port), 1).close()
-                return True
-            except OSError:
-                return False
+            return subprocess.run(self.where + ["ss", "-Hltn", "sport = :%d" % self.port], capture_output=True, text=True).stdout.strip()
         wait_for(listens)
         return self
 
     def __exit__(self, *exception):
-        subprocess.run(["postfix", "-c", self.path("etc"), "stop"], capture_output=True, stdin=subprocess.DEVNULL)
+        subprocess.run(self.where + ["postfix", "-c", self.path("etc"), "stop"], capture_output=True, stdin=subprocess.DEVNULL)
         self.logins.close()
         shutil.rmtree(self.top, ignore_errors=True)
 

@@ -25,11 +25,14 @@ def download(packages, directory):
 
 
 class Unpacked:
-    packages, users = (), ()
+    """`where`: words in front of its command (ip netns exec ...). `certificate`: (certificate file, key file): STARTTLS is offered."""
+    packages, users, key_owner = (), (), 0
 
-    def __init__(self):
-        self.top, self.port, self.process = tempfile.mkdtemp(prefix="postino-test-mta-", dir="/var/tmp"), free_port(), None
+    def __init__(self, address="127.0.0.1", port=None, where=(), certificate=None, domain="local.example"):
+        self.top, self.port, self.process = tempfile.mkdtemp(prefix="postino-test-mta-", dir="/var/tmp"), port or free_port(), None
+        self.address, self.where, self.domain = address, list(where), domain
         os.chmod(self.top, 0o755)
+        self.certificate = [self.own(name) for name in certificate or ()]
         try:
             download(self.packages, self.top)
             for name in ("etc", "lib", "var-spool", "spool", "mail"):
@@ -47,20 +50,27 @@ class Unpacked:
     def path(self, *names):
         return os.path.join(self.top, *names)
 
+    def own(self, name):
+        """A copy of a key or certificate that it may read, and nobody else."""
+        copy = shutil.copy(name, self.top)
+        os.chmod(copy, 0o600)
+        os.chown(copy, self.key_owner, self.key_owner)
+        return copy
+
     def write(self, name, text):
         with open(self.path(name), "w") as f:
             f.write(text)
 
     def __enter__(self):
         with open(self.path("log"), "ab") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "--propagation", "private", "sh", "-c", "set -e\n" + self.script()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            self.process = subprocess.Popen(self.where + ["unshare", "-m", "--propagation", "private", "sh", "-c", "set -e\n" + self.script()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             start_new_session=True)
 
         def listens():
             """the next host listens"""
             if self.process.poll() is not None:
                 raise RuntimeError("%s ended: %s" % (type(self).__name__, pathlib.Path(self.path("log")).read_text(errors="replace")[-400:]))
-            return subprocess.run(["ss", "-Hltn", "sport = :%d" % self.port], capture_output=True, text=True).stdout.strip()
+            return subprocess.run(self.where + ["ss", "-Hltn", "sport = :%d" % self.port], capture_output=True, text=True).stdout.strip()
         try:
             wait_for(listens)
         except BaseException:
@@ -93,8 +103,9 @@ class OpenSMTPD(Unpacked):
         os.chmod(self.path("spool"), 0o711)
         os.makedirs(self.path("var-spool", "smtpd"))
         self.write("etc/resolv.conf", "lookup file\n")
-        self.write("smtpd.conf", "smtp limit max-mails 100000\nlisten on 127.0.0.1 port %d hostname opensmtpd.example\naction \"local\" maildir \"%s\"\nmatch from any for domain \"local.example\" action \"local\"\n"
-                   % (self.port, self.path("mail", "alice")))
+        tls = "pki here cert \"%s\"\npki here key \"%s\"\n" % tuple(self.certificate) if self.certificate else ""
+        self.write("smtpd.conf", tls + "smtp limit max-mails 100000\nlisten on %s port %d %s hostname opensmtpd.example\naction \"local\" maildir \"%s\"\nmatch from any for domain \"%s\" action \"local\"\n"
+                   % (self.address, self.port, "tls pki here" if tls else "", self.path("mail", "alice"), self.domain))
 
     def script(self):
         return """mount -t overlay -o lowerdir=%(t)s/x/usr/libexec:/usr/libexec overlay /usr/libexec
@@ -107,7 +118,7 @@ exec %(t)s/x/usr/sbin/smtpd -d -f %(t)s/smtpd.conf""" % {"t": self.top}
 
 
 class Exim(Unpacked):
-    packages = ("exim4-daemon-light", "exim4-base")
+    packages, key_owner = ("exim4-daemon-light", "exim4-base"), 64532
     users = (("Debian-exim", 64532, "/var/spool/exim4"),)
 
     def configure(self):
@@ -120,12 +131,15 @@ class Exim(Unpacked):
 exim_path = %(t)s/x/usr/sbin/exim4
 spool_directory = /var/spool/exim4
 log_file_path = %(t)s/logs/%%slog
-local_interfaces = 127.0.0.1
+local_interfaces = %(a)s
 daemon_smtp_ports = %(p)d
 acl_smtp_rcpt = all
 acl_smtp_data = all
-tls_advertise_hosts =
+%(tls)s
 host_lookup =
+return_path_remove = false
+delivery_date_remove = false
+envelope_to_remove = false
 keep_environment =
 smtp_accept_max = 0
 smtp_accept_queue_per_connection = 0
@@ -145,7 +159,8 @@ maildir:
   return_path_add
   user = %(u)d
   group = %(u)d
-""" % {"t": self.top, "p": self.port, "u": MAIL_UID})
+""" % {"t": self.top, "p": self.port, "u": MAIL_UID, "a": self.address,
+       "tls": "tls_advertise_hosts = *\ntls_certificate = %s\ntls_privatekey = %s" % tuple(self.certificate) if self.certificate else "tls_advertise_hosts ="})
 
     def script(self):
         return """mount -t overlay -o lowerdir=%(t)s/etc:/etc overlay /etc
