@@ -12,13 +12,16 @@ Deferred recipients are sent again to a host that has come to its senses, as qmg
 refused for good; nobody got it twice but where the cell says doubt.
 """
 import collections
+import json
 import os
+import re
 import shutil
 import tempfile
+import types
 import unittest
 
 import host
-from hostile import DROP, HANG, Late, Raw
+from hostile import DROP, HANG, Late, Raw, Server
 from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
 
 MATRIX = """
@@ -124,12 +127,14 @@ class Case:
 
     # ---- what is expected
 
+    def letters(self):
+        """Of the first attempt."""
+        return {"next": "ddd" if len(self.hosts) == 1 else "rrr", "plain": "rrr", "doubt": "???"}.get(self.cell, self.cell)
+
     def expect_first(self, result):
         check = self.test
         one, last = len(self.hosts) == 1, self.hosts[-1]
-        letters = "".join(LETTERS[o.verdict] for o in result.outcomes)
-        wanted = {"next": "ddd" if one else "rrr", "plain": "rrr", "doubt": "???"}.get(self.cell, self.cell)
-        check.assertEqual(letters, wanted, result)
+        check.assertEqual("".join(LETTERS[o.verdict] for o in result.outcomes), self.letters(), result)
         for o in result.outcomes:
             check.assertEqual(o.status[:2], {"r": "2.", "f": "5."}.get(LETTERS[o.verdict], "4."), o)
             check.assertRegex(o.reply, r"\A[ -~]+\Z")
@@ -145,12 +150,15 @@ class Case:
 
     def expect_books(self, first, second):
         """`second`: of those that were deferred."""
+        self.test.assertTrue(all(o.verdict == RELAYED for o in second.outcomes) if second else self.cell in ("rrr", "fff", "rfr", "plain", "next"))
+        return self.expect_copies("".join(LETTERS[o.verdict] for o in first.outcomes))
+
+    def expect_copies(self, letters):
+        """After all was tried again. How many have two."""
         copies, doubled = self.copies(), 0
-        for i, who in enumerate(self.recipients):
-            letter = LETTERS[first.outcomes[i].verdict]
+        for letter, who in zip(letters, self.recipients):
             self.test.assertEqual(copies[who], {"r": 1, "f": 0, "d": 1, "?": 2 if self.hosts[0].received else 1}[letter], (who, copies))
             doubled += copies[who] == 2
-        self.test.assertTrue(all(o.verdict == RELAYED for o in second.outcomes) if second else self.cell in ("rrr", "fff", "rfr", "plain", "next"))
         return doubled
 
 
@@ -237,6 +245,84 @@ class Matrix(Base):
     def test_the_table_is_whole(self):
         self.assertEqual(len(CELLS), len(LINES) * len(COLUMNS))
         self.assertLessEqual(set(CELLS.values()), {"rrr", "rdr", "rfr", "ddd", "fff", "plain", "next", "doubt"})
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root, as the users of a whole Postino do")
+class Books(unittest.TestCase):
+    """The same with a whole Postino and its queue, at next hops of one address: the log, the queue's listing, the reports and the counts of `postino sites` agree."""
+    rows = [line[0] for line in LINES if line[0] not in ("body", "BDAT-octets")]  # which take much room, and end like a drop at DATA
+
+    def setUp(self):
+        port, directory = host.free_port(), tempfile.mkdtemp(prefix="postino-test-")
+        self.addCleanup(shutil.rmtree, directory)
+        os.chmod(directory, 0o755)
+        self.certificate = host.certificate(directory, "mx0.m.example")
+        self.remote = types.SimpleNamespace(names=types.SimpleNamespace(table={}), server=lambda address, **more: Server(address, port, **more))
+        self.cases = [Case(self, i + 1, row, column, True, 1) for i, (row, column) in enumerate((row, column) for row in self.rows for column in COLUMNS)]
+        for case in self.cases:
+            self.addCleanup(case.hosts[0].close)
+        levels = {"none": "none", "may": "may", "required": "encrypt"}
+        self.host = host.Host(routes={case.name: "via = \"smtp:[%s]:%d\" tls = %s" % (self.remote.names.table[case.name], port, levels[case.tls]) for case in self.cases},
+                              settings='remote { loopback = yes idle_timeout = "0" %s }\nqueue { retry_first = 1h retry_most = 1h }\ndns { client_names = no }' % TIMES)
+
+    def send(self):
+        with self.host.smtp() as client:
+            for case in self.cases:
+                self.assertEqual(client.sendmail("alice@" + host.DOMAIN, case.recipients, LONG if case.row == "BDAT" else BODY), {})
+
+    def outcomes(self):
+        """{recipient: [(status, in doubt)]} of others than mailboxes here, in order."""
+        found = collections.defaultdict(list)
+        for recipient, status, doubt in re.findall(r"to=<(\S+@m\d+\.example)> .* status=(\w+)( in_doubt=yes)? reply=", self.host.log()):
+            found[recipient].append((status, bool(doubt)))
+        return found
+
+    def all_have(self, n):
+        def known():
+            """each recipient's outcome is in the log"""
+            found = self.outcomes()
+            return found if all(len(found[who]) >= (n if letter in "d?" else 1) for case in self.cases for letter, who in zip(case.letters(), case.recipients)) else None
+        return host.wait_for(known, 40)
+
+    def test_the_books(self):
+        with self.host:
+            self.send()
+            found, words = self.all_have(1), {"r": ("sent", False), "d": ("deferred", False), "?": ("deferred", True), "f": ("bounced", False)}
+            for case in self.cases:
+                with self.subTest(case.words):
+                    self.assertEqual([found[who] for who in case.recipients], [[words[letter]] for letter in case.letters()])
+            letters = collections.Counter("".join(case.letters() for case in self.cases))
+            self.expect_listings(letters)
+            for case in self.cases:
+                case.hosts[0].script = {}
+            self.assertEqual(self.host.tool("postino", "queue", "retry", "all").returncode, 0)
+            found = self.all_have(2)
+            host.wait_for(self.host.queue_is_empty)
+            self.expect_end(letters, found)
+
+    def expect_listings(self, letters):
+        """What is in doubt is counted for each site, and said in the queue."""
+        sites = [json.loads(line) for line in self.host.tool("postino", "sites", "--json").stdout.splitlines()]
+        self.assertEqual(sum(site["in_doubt"] for site in sites), letters["?"])
+        self.assertEqual({site["in_doubt"] for site in sites}, {0, 3})
+        queue = json.loads("[%s]" % ",".join(self.host.tool("postino", "queue", "list", "--json").stdout.splitlines()))
+        reasons = [recipient["delay_reason"] for message in queue for recipient in message["recipients"]]
+        self.assertEqual(len(reasons), letters["d"] + letters["?"])
+        self.assertEqual(len([reason for reason in reasons if "be delivered twice" in reason]), letters["?"])
+
+    def expect_end(self, letters, found):
+        """sent = delivered + returned, twice where it was in doubt and the host had it."""
+        doubled = 0
+        for case in self.cases:
+            with self.subTest(case.words + ", books"):
+                doubled += case.expect_copies(case.letters())
+                self.assertEqual([found[who][-1] for who in case.recipients], [("bounced", False) if letter == "f" else ("sent", False) for letter in case.letters()])
+        self.assertEqual(letters.total(), 3 * len(self.cases))
+        self.assertLessEqual(doubled, letters["?"])
+        self.assertGreater(doubled, 0)
+        reports = host.wait_for(lambda: self.host.messages("alice"))
+        told = [who for report in reports for who in re.findall(rb"Final-Recipient: rfc822; ?(\S+)", report)]
+        self.assertEqual(sorted(told), sorted(who.encode() for case in self.cases for letter, who in zip(case.letters(), case.recipients) if letter == "f"))
 
 
 def add_rows():
