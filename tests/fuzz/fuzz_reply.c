@@ -1,4 +1,5 @@
-/* Any bytes as replies of a server: bounded, printable, never more than was given; and the same in one piece as cut in two. */
+/* Any bytes as replies of a server: bounded, printable, never more than was given; and the same in one piece as cut in two. Only a 5xx blames our address. */
+#include "delivery/blame.h"
 #include "delivery/extensions.h"
 
 #include <stdlib.h>
@@ -22,6 +23,8 @@ static void look_at(const struct reply *r)
     reply_status(r, '5', r->line_count % 2 == 0, status);
     struct extensions e = extensions_parse(r);
     if (e.limits.recipients > 999999 || e.limits.transactions > 999999 || e.limits.domains > 999999)
+        abort();
+    if (blame_is_of_address(r) && r->code / 100 != 5)
         abort();
     if (e.offered >= 1 << 18 || extensions_name(r).n > REPLY_LINE_MAX)
         abort();
