@@ -25,8 +25,8 @@ enum sandbox_access {
 /* Sets of system calls beyond the base set (memory, time, event loop, read and write on descriptors that are already open, exit). */
 enum sandbox_calls {
     SANDBOX_ACCEPT = 1,        /* accept4 on inherited listeners, and what a session needs (getpeername, setsockopt, shutdown) */
-    SANDBOX_STREAM_OUT = 2,    /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect, bind */
-    SANDBOX_DGRAM_OUT = 4,     /* the same with SOCK_DGRAM */
+    SANDBOX_STREAM_OUT = 2,    /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect */
+    SANDBOX_DGRAM_OUT = 4,     /* the same with SOCK_DGRAM, and bind */
     SANDBOX_UNIX_OUT = 8,      /* socket(AF_UNIX), connect (name service switch) */
     SANDBOX_FILES_READ = 16,   /* openat for reading, stat, getdents, pread */
     SANDBOX_FILES_WRITE = 32,  /* openat in full, write, fsync, rename, link, unlink, mkdir */
@@ -35,6 +35,7 @@ enum sandbox_calls {
     SANDBOX_STREAM_TO = 512,   /* socket(AF_INET, AF_INET6; SOCK_STREAM), connect: to `ports` alone, where the kernel can see to that (6.7) */
     SANDBOX_POLL = 1024,        /* poll (libcurl looks at a socket by it) */
     SANDBOX_UNIX_STREAM = 2048, /* socket(AF_UNIX; SOCK_STREAM), connect */
+    SANDBOX_BIND = 4096,       /* bind, to a source address (remote, where sources are set) */
     SANDBOX_PREAD = 256,       /* pread64 and fstat on a descriptor that was handed over */
 };
 

@@ -131,7 +131,6 @@ static const struct call stream_out[] = {
     MAY_MAKE_SOCKET(AF_INET, SOCK_STREAM, IPPROTO_TCP),
     MAY_MAKE_SOCKET(AF_INET6, SOCK_STREAM, IPPROTO_TCP),
     ALLOW(connect),
-    ALLOW(bind), /* to a source address */
     CONNECTIONS,
 };
 
@@ -172,6 +171,8 @@ static const struct call unix_stream[] = {
 #define READ_AT ALLOW(pread64), ALLOW(preadv), ALLOW(fstat), ALLOW(lseek), ALLOW_IF(newfstatat, ALL_OF(3, AT_EMPTY_PATH))
 
 static const struct call pread_only[] = {READ_AT};
+
+static const struct call binding[] = {ALLOW(bind)};
 
 static const struct call polling[] = {ALLOW(poll), ALLOW(ppoll)};
 
@@ -280,10 +281,19 @@ struct set {
     }
 
 static const struct set sets[] = {
-    SET(SANDBOX_ACCEPT, accepting),        SET(SANDBOX_STREAM_OUT, stream_out), SET(SANDBOX_DGRAM_OUT, dgram_out),
-    SET(SANDBOX_STREAM_TO, stream_to),     SET(SANDBOX_UNIX_OUT, unix_out),     SET(SANDBOX_UNIX_STREAM, unix_stream),
-    SET(SANDBOX_PREAD, pread_only),        SET(SANDBOX_POLL, polling),          SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
-    SET(SANDBOX_FILES_WRITE, files_write), SET(SANDBOX_FORK, forking),          SET(SANDBOX_THREADS, threading),
+    SET(SANDBOX_ACCEPT, accepting),
+    SET(SANDBOX_STREAM_OUT, stream_out),
+    SET(SANDBOX_DGRAM_OUT, dgram_out),
+    SET(SANDBOX_STREAM_TO, stream_to),
+    SET(SANDBOX_UNIX_OUT, unix_out),
+    SET(SANDBOX_UNIX_STREAM, unix_stream),
+    SET(SANDBOX_PREAD, pread_only),
+    SET(SANDBOX_POLL, polling),
+    SET(SANDBOX_BIND, binding),
+    SET(SANDBOX_FILES_READ | SANDBOX_FILES_WRITE, files_read),
+    SET(SANDBOX_FILES_WRITE, files_write),
+    SET(SANDBOX_FORK, forking),
+    SET(SANDBOX_THREADS, threading),
 };
 
 static int add_calls(scmp_filter_ctx filter, const struct call *calls, size_t count)

@@ -693,6 +693,12 @@ struct stream *stream_connect(struct event_base *base, const struct sockaddr *to
         error_set(error, "cannot make a socket: %s", strerror(errno));
         return NULL;
     }
+    return stream_connect_from(base, fd, to, len, input_limit, handler, arg, error);
+}
+
+struct stream *stream_connect_from(struct event_base *base, int fd, const struct sockaddr *to, socklen_t len, size_t input_limit,
+                                   const struct stream_handler *handler, void *arg, struct error *error)
+{
     struct stream *s = stream_new(base, fd, input_limit, handler, arg);
     if (!s) {
         error_set(error, "out of memory");

@@ -38,6 +38,9 @@ struct stream *stream_connect(struct event_base *, const struct sockaddr *, sock
                               void *arg, struct error *);
 /* From now on its events go there. */
 void stream_own(struct stream *, const struct stream_handler *, void *arg);
+/* The same with a socket of the caller's making, as one that is bound; it must be non-blocking, and becomes the stream's, also when there is no memory. */
+struct stream *stream_connect_from(struct event_base *, int fd, const struct sockaddr *, socklen_t, size_t input_limit,
+                                   const struct stream_handler *, void *arg, struct error *);
 void stream_free(struct stream *); /* closes at once */
 /* Sends what is gathered (and TLS close_notify), then closes and frees itself; no handler is called again. */
 void stream_close_after_flush(struct stream *);

@@ -15,7 +15,8 @@ struct check {
 
 void check_complete(const struct check *); /* fills in hostname (reports if it can't), drops the default aliases if there are none */
 void check_settings(const struct check *); /* outside of the titled sections */
-void check_sections(const struct check *); /* listeners, domains, routes, sites, replies; then adds those that every host has */
+void check_sources(const struct check *);  /* source sections, and what names them */
+void check_sections(const struct check *); /* listeners, domains, routes, sites, replies, sources; then adds those that every host has */
 void check_peers(const struct check *);    /* xclient_from, xforward_from */
 void check_lmtp(const struct check *, size_t listener);
 void check_proxy(const struct check *, size_t listener);

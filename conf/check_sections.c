@@ -463,6 +463,7 @@ void check_sections(const struct check *c)
         check_site(c, i);
     for (size_t i = 0; i < c->settings->reply_count; i++)
         check_reply(c, i);
+    check_sources(c);
     if (c->settings->listener_count == 0)
         add(c, SETTINGS_LISTENERS, SPAN_LITERAL("smtp"));
     add_own_domain(c, c->settings->hostname);

@@ -166,7 +166,7 @@ static int assign_unknown(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *r
 /* Names that are the administrator's own; the others are domains and hosts. */
 static bool keeps_case(enum settings_kind kind)
 {
-    return kind == SETTINGS_LISTENERS || kind == SETTINGS_LOGINS || kind == SETTINGS_REPLIES;
+    return kind == SETTINGS_LISTENERS || kind == SETTINGS_LOGINS || kind == SETTINGS_REPLIES || kind == SETTINGS_SOURCES;
 }
 
 static bool title_fits(enum settings_kind kind, struct span title)
@@ -196,8 +196,16 @@ static void report_twice(enum settings_kind kind, const char *title, unsigned li
 
 static void check_title(enum settings_kind kind, const char *title, unsigned line)
 {
-    static const char *const forms[] = {"letters, digits, - _ and .", "a domain name", "a domain name, one with a dot in front, or *",
-                                        "the name of an MX host, a domain above it, or an address", "letters, digits, - _ and ."};
+    static const char word[] = "letters, digits, - _ and .";
+    static const char *const forms[SETTINGS_KINDS] = {
+        [SETTINGS_LISTENERS] = word,
+        [SETTINGS_DOMAINS] = "a domain name",
+        [SETTINGS_ROUTES] = "a domain name, one with a dot in front, or *",
+        [SETTINGS_SITES] = "the name of an MX host, a domain above it, or an address",
+        [SETTINGS_LOGINS] = word,
+        [SETTINGS_REPLIES] = word,
+        [SETTINGS_SOURCES] = word,
+    };
     if (!title_fits(kind, span_of(title)))
         report_error(parser->report, line, "%s \"%s\": the title is not one; write %s", settings_sections[kind].name, title, forms[kind]);
     for (size_t i = 0; i < settings_total(parser->settings, kind); i++)

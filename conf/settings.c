@@ -17,6 +17,7 @@
 #define LOGIN(TYPE, name, dflt, least, most, help)
 #define REPLY(TYPE, name, dflt, least, most, help)
 #define REPLY_CHOICE(name, dflt, words, help)
+#define SOURCE(TYPE, name, dflt, least, most, help)
 
 /* clang-format off */
 #define ENTRY(TYPE, section, name, dflt, least, most, words, programs, help, object, member) \
@@ -103,6 +104,17 @@ const struct setting settings_login_table[] = {
 const struct setting settings_reply_table[] = {
 #include "conf/settings.def"
 };
+#undef REPLY
+#undef REPLY_CHOICE
+#define REPLY(TYPE, name, dflt, least, most, help)
+#define REPLY_CHOICE(name, dflt, words, help)
+
+#undef SOURCE
+#define SOURCE(TYPE, name, dflt, least, most, help)                                                                                        \
+    ENTRY(SETTING_##TYPE, "source", name, dflt, least, most, NULL, "QR", help, settings_source, name)
+const struct setting settings_source_table[] = {
+#include "conf/settings.def"
+};
 
 #define LENGTH(table) (sizeof(table) / sizeof((table)[0]))
 const size_t settings_count = LENGTH(settings_table);
@@ -112,6 +124,7 @@ const size_t settings_route_settings = LENGTH(settings_route_table);
 const size_t settings_site_settings = LENGTH(settings_site_table);
 const size_t settings_login_settings = LENGTH(settings_login_table);
 const size_t settings_reply_settings = LENGTH(settings_reply_table);
+const size_t settings_source_settings = LENGTH(settings_source_table);
 
 const struct settings_section settings_sections[SETTINGS_KINDS] = {
     {"listener", settings_listener_table, LENGTH(settings_listener_table), sizeof(struct settings_listener),
@@ -126,13 +139,15 @@ const struct settings_section settings_sections[SETTINGS_KINDS] = {
      offsetof(struct settings, login_count), "C"},
     {"reply", settings_reply_table, LENGTH(settings_reply_table), sizeof(struct settings_reply), offsetof(struct settings, replies),
      offsetof(struct settings, reply_count), "Q"},
+    {"source", settings_source_table, LENGTH(settings_source_table), sizeof(struct settings_source), offsetof(struct settings, sources),
+     offsetof(struct settings, source_count), "QR"},
 };
 
 /* The titled structs are handled as one: an array of them hangs in struct settings, and each begins with its title. */
 _Static_assert(offsetof(struct settings_listener, title) == 0 && offsetof(struct settings_domain, title) == 0 &&
                    offsetof(struct settings_route, title) == 0 && offsetof(struct settings_site, title) == 0 &&
-                   offsetof(struct settings_login, title) == 0 &&
-                   offsetof(struct settings_reply, title) == 0,
+                   offsetof(struct settings_login, title) == 0 && offsetof(struct settings_reply, title) == 0 &&
+                   offsetof(struct settings_source, title) == 0,
                "the title is the first member");
 
 /* ---- life ------------------------------------------------------------------------------------------------------------------------- */
@@ -246,6 +261,14 @@ const struct settings_route *settings_route_titled(const struct settings *s, str
     for (size_t i = 0; i < s->route_count; i++)
         if (span_equal_nocase(span_of(s->routes[i].title), title))
             return &s->routes[i];
+    return NULL;
+}
+
+const struct settings_source *settings_source(const struct settings *s, struct span title)
+{
+    for (size_t i = 0; i < s->source_count; i++)
+        if (span_equal(span_of(s->sources[i].title), title))
+            return &s->sources[i];
     return NULL;
 }
 

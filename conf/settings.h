@@ -54,6 +54,7 @@ enum { REPLY_SLOW, REPLY_PAUSE };
 #define LOGIN(TYPE, name, dflt, least, most, help)
 #define REPLY(TYPE, name, dflt, least, most, help)
 #define REPLY_CHOICE(name, dflt, words, help)
+#define SOURCE(TYPE, name, dflt, least, most, help)
 
 #undef LISTENER
 #undef LISTENER_CHOICE
@@ -102,6 +103,16 @@ struct settings_site {
 };
 #undef SITE
 #define SITE(TYPE, name, dflt, least, most, help)
+#define SOURCE(TYPE, name, dflt, least, most, help)
+
+#undef SOURCE
+#define SOURCE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
+struct settings_source {
+    char *title;
+#include "conf/settings.def"
+};
+#undef SOURCE
+#define SOURCE(TYPE, name, dflt, least, most, help)
 
 #undef LOGIN
 #define LOGIN(TYPE, name, dflt, least, most, help) setting_##TYPE name;
@@ -160,6 +171,8 @@ struct settings {
     size_t login_count;
     struct settings_reply *replies;
     size_t reply_count;
+    struct settings_source *sources;
+    size_t source_count;
 };
 #undef SETTING
 #undef SETTING_CHOICE
@@ -173,23 +186,34 @@ struct settings {
 #undef LOGIN
 #undef REPLY
 #undef REPLY_CHOICE
+#undef SOURCE
 
-/* All settings at their defaults, without listeners, domains, routes, sites, logins and replies (NULL: no memory). */
+/* All settings at their defaults, without titled sections (NULL: no memory). */
 struct settings *settings_new(void);
 void settings_free(struct settings *);
 
-/* Appends a listener, domain, route, site, login or reply, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
-enum settings_kind { SETTINGS_LISTENERS, SETTINGS_DOMAINS, SETTINGS_ROUTES, SETTINGS_SITES, SETTINGS_LOGINS, SETTINGS_REPLIES, SETTINGS_KINDS };
+/* Appends a titled section, all at its defaults (NULL: no memory). Pointers to others of its kind are no longer valid. */
+enum settings_kind {
+    SETTINGS_LISTENERS,
+    SETTINGS_DOMAINS,
+    SETTINGS_ROUTES,
+    SETTINGS_SITES,
+    SETTINGS_LOGINS,
+    SETTINGS_REPLIES,
+    SETTINGS_SOURCES,
+    SETTINGS_KINDS
+};
 void *settings_append(struct settings *, enum settings_kind, struct span title);
 
 /* A slice: the settings whose programs include `letter`; smtpd gets the listeners, local the domains, route domains and routes, remote
- * the routes, qmgr routes, sites and replies, creds the logins. */
+ * routes and sources, qmgr routes, sites, replies and sources, creds the logins. */
 void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
 const struct settings_listener *settings_listener(const struct settings *, struct span title);
 const struct settings_domain *settings_domain(const struct settings *, struct span domain); /* ASCII case-insensitive */
 const struct settings_route *settings_route_titled(const struct settings *, struct span title); /* ASCII case-insensitive */
+const struct settings_source *settings_source(const struct settings *, struct span title);
 /* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
 const struct settings_route *settings_route(const struct settings *, struct span domain);
 
@@ -210,9 +234,9 @@ struct setting {
     size_t offset; /* of the member in its struct */
 };
 extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[], settings_login_table[],
-    settings_reply_table[];
+    settings_reply_table[], settings_source_table[];
 extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings, settings_login_settings,
-    settings_reply_settings;
+    settings_reply_settings, settings_source_settings;
 
 /* The titled sections: their tables, and where they are in struct settings. */
 struct settings_section {

@@ -2,7 +2,7 @@
  *
  *     u32 checksum of the table (a program of another version must not guess), u8 the program's letter;
  *     in the order of the table each setting that is the letter's;
- *     the listeners, domains, routes, sites, logins and replies, if they are the letter's: u32 count, and for each its title and settings.
+ *     the titled sections (listeners, domains and so on), if they are the letter's: u32 count, and for each its title and settings.
  *
  * Numbers, flags and choices are u64; texts u32 length and octets; lists u32 count and texts. Little endian. Nothing follows.
  *

@@ -6,6 +6,7 @@
 #include "delivery/blame.h"
 #include "delivery/reach.h"
 #include "delivery/remote.h"
+#include "delivery/source.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -51,8 +52,9 @@ void session_give_up(struct session *s, enum verdict verdict, const char *status
     } else {
         session_add_peer(s, &peer);
         session_stop_opening(s);
+        struct job_origin origin = session_origin(s);
         said_move(&s->site->said, &s->said);
-        site_unreachable(s->site, verdict, status, words, site_failed, buf_span(&peer));
+        site_unreachable(s->site, verdict, status, words, site_failed, buf_span(&peer), &origin);
     }
     buf_free(&peer);
     session_release(s);
@@ -202,6 +204,8 @@ static void no_address(struct session *s)
 static void first_address(struct session *s)
 {
     s->at = 0;
+    if (!source_fit(s))
+        return;
     if (s->hosts.n == 0)
         no_address(s);
     else

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "delivery/reach.h"
 #include "delivery/remote.h"
+#include "delivery/source.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -119,7 +120,7 @@ static void give_up(struct attempt *a, const char *why, bool is_theirs)
         start(s);
     } else {
         evtimer_del(s->timer);
-        session_trouble(s, "4.4.1", is_theirs, buf_span(&words));
+        session_trouble(s, s->own != OWN_NONE ? "4.3.5" : "4.4.1", is_theirs, buf_span(&words));
     }
     buf_free(&words);
 }
@@ -146,6 +147,7 @@ static void failed(struct attempt *a, const char *why)
 {
     if (waits_in_line(a, why))
         return;
+    a->session->own = OWN_NONE;
     doubt(a);
     give_up(a, why, true);
 }
@@ -167,6 +169,7 @@ static void on_connected(struct stream *stream, void *arg)
     take_stream(a);
     use_address(s, a->at);
     reach_worked(address_of(session_host(s)), now - a->begun, now);
+    s->own = OWN_NONE;
     overtaken(s, a->begun);
     connect_stop(s);
     session_connected(s, stream);
@@ -197,7 +200,10 @@ static void begin(struct attempt *a, struct session *s, size_t at)
     const struct host *h = &s->hosts.v[at];
     struct error error;
     *a = (struct attempt){.session = s, .at = at, .begun = clock_monotonic_ms()};
-    a->stream = stream_connect(remote.base, address_of(h), h->address_length, INPUT_LIMIT, &handler, a, &error);
+    s->own = OWN_NONE;
+    int fd = source_socket(s, h->address.ss_family, &error);
+    if (fd >= 0)
+        a->stream = stream_connect_from(remote.base, fd, address_of(h), h->address_length, INPUT_LIMIT, &handler, a, &error);
     if (!a->stream) { /* it was not even asked */
         give_up(a, error.text, false);
         return;

@@ -3,6 +3,7 @@
 
 #include "delivery/blame.h"
 #include "delivery/remote.h"
+#include "delivery/source.h"
 
 #include <stdio.h>
 
@@ -28,11 +29,11 @@ static void say_hello(struct session *s, enum session_phase phase)
 {
     char line[300];
     const char *verb = phase == SESSION_HELO ? "HELO" : s->site->lmtp ? "LHLO" : "EHLO";
-    snprintf(line, sizeof line, "%s %s", verb, remote.settings->hostname);
+    snprintf(line, sizeof line, "%s %s", verb, source_hostname(s));
     session_command(s, phase, remote.settings->remote_helo_timeout, line);
 }
 
-/* A host that has our name, and was found by its MX records: we are that host, and mail would go round in circles. */
+/* A host that has our name (and not a source's, which may be that of another host's, too), and was found by its MX records: we are that host, and mail would go round in circles. */
 static bool is_ourselves(const struct session *s)
 {
     const struct nexthop *hop = &s->site->nexthop;

@@ -144,13 +144,29 @@ int hosts_other_family(int family)
     return family == AF_INET6 ? AF_INET : AF_INET6;
 }
 
+static void forget(struct host *host)
+{
+    free(host->name);
+    free(host->base);
+    free(host->tlsa);
+}
+
+void hosts_keep(struct hosts *h, bool ipv4, bool ipv6)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < h->n; i++) {
+        if (h->v[i].address.ss_family == AF_INET ? ipv4 : ipv6)
+            h->v[n++] = h->v[i];
+        else
+            forget(&h->v[i]);
+    }
+    h->n = n;
+}
+
 void hosts_free(struct hosts *h)
 {
-    for (size_t i = 0; i < h->n; i++) {
-        free(h->v[i].name);
-        free(h->v[i].base);
-        free(h->v[i].tlsa);
-    }
+    for (size_t i = 0; i < h->n; i++)
+        forget(&h->v[i]);
     free(h->v);
     *h = (struct hosts){0};
 }

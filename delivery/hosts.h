@@ -32,6 +32,8 @@ struct hosts {
 /* From the next hop itself (NEXTHOP_ADDRESS, NEXTHOP_SOCKET), or from the answer of dns. */
 void hosts_of_address(struct hosts *, const struct nexthop *, const struct settings *);
 void hosts_of_answer(struct hosts *, const struct nexthop *, const struct settings *, struct list answer, uint64_t now);
+/* Leaves out the addresses of a family that is not to be kept. */
+void hosts_keep(struct hosts *, bool ipv4, bool ipv6);
 /* The first that is not over, of the family or (AF_UNSPEC) of any, but for one of them; h->n: there is none. */
 size_t hosts_first(const struct hosts *, int family, size_t but_for);
 int hosts_other_family(int family);

@@ -157,6 +157,8 @@ static void send_result(const struct job *j, bool site_failed, struct span peer,
     m.result = (struct message_result){.site_failed = site_failed, .peer = peer, .security = security};
     m.result.said_at = j->said.at;
     m.result.said = span_of(j->said.text);
+    m.result.source = span_of(j->origin.source ? j->origin.source : "");
+    m.result.own = (uint16_t)j->origin.own;
     m.result.outcomes = (struct list){.count = (uint32_t)j->count, .bytes = buf_span(&outcomes)};
     if (outcomes.failed)
         log_die("%s: a result is longer than a frame", queueid_format(j->id).text);

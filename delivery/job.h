@@ -20,6 +20,12 @@ struct job_recipient {
     char *words; /* what goes into outcome.reply; while undecided: why it was refused before it was put off, or NULL */
 };
 
+/* By what of our own it went, for the RESULT. */
+struct job_origin {
+    const char *source; /* title; NULL: none */
+    enum own_failure own;
+};
+
 struct job {
     struct job *next;        /* in the queue of its site */
     struct channel *channel; /* NULL: the asker is gone, nobody wants the result */
@@ -40,6 +46,7 @@ struct job {
     uint64_t deliver_by;           /* seconds since 1970, if by_mode says so (RFC 2852) */
     uint16_t by_mode, mt_priority; /* as in DELIVER */
     uint32_t session_messages;     /* the most that its session may carry */
+    struct job_origin origin;
     struct job_recipient *recipients;
     size_t count, undecided;
     struct span body; /* the whole of it when fd is -1 */

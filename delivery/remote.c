@@ -89,7 +89,7 @@ static void peer(const char *role, uint32_t instance, int fd)
 static void sandbox(const struct settings *settings, struct sandbox *s)
 {
     s->root = settings->directory_empty;
-    s->calls = SANDBOX_STREAM_OUT | SANDBOX_PREAD;
+    s->calls = SANDBOX_STREAM_OUT | SANDBOX_PREAD | (settings->source_count ? SANDBOX_BIND : 0);
     s->open_files = OTHER_FILES + 3 * settings->queue_active;
 }
 

@@ -131,12 +131,18 @@ void session_words(const struct session *s, const char *in_reply_to, struct buf 
     buf_printf(out, " (in reply to %s)", in_reply_to);
 }
 
+struct job_origin session_origin(const struct session *s)
+{
+    return (struct job_origin){.source = s->source ? s->source->title : NULL, .own = s->own};
+}
+
 void session_finish_job(struct session *s, bool site_failed)
 {
     struct job *j = s->job;
     struct buf peer = BUF_EMPTY(512);
     session_add_peer(s, &peer);
     s->job = NULL;
+    j->origin = session_origin(s);
     job_finish(j, site_failed, buf_span(&peer), buf_span(&s->security));
     buf_free(&peer);
 }

@@ -83,10 +83,12 @@ struct session {
     struct event *timer;  /* RESOLVING: to begin at all; CONNECTING: the next address begins */
     uint64_t turned_away; /* CONNECTING: how often by a socket that has too many connections */
     struct hosts hosts;
-    size_t at;      /* the address in use */
-    int averse;     /* the address family that was refused; 0: none */
-    bool strict;    /* ... for good: no address of it is tried again */
-    char peer[380]; /* "mx.example[192.0.2.1]", for replies; with the port: session_add_peer() */
+    const struct settings_source *source; /* from where it goes; NULL: the system chooses */
+    enum own_failure own;                 /* what of our own failed, of the attempt that was last */
+    size_t at;                            /* the address in use */
+    int averse;                           /* the address family that was refused; 0: none */
+    bool strict;                          /* ... for good: no address of it is tried again */
+    char peer[380];                       /* "mx.example[192.0.2.1]", for replies; with the port: session_add_peer() */
     struct extensions extensions;
     struct reply reply;
     uint64_t messages;      /* transactions */
@@ -104,8 +106,9 @@ void session_await(struct session *, enum session_phase, uint64_t seconds);     
 void session_command(struct session *, enum session_phase, uint64_t seconds, const char *line); /* says it, and waits for its reply */
 void session_ready(struct session *);                                                           /* takes the next job, or idles, or quits */
 void session_too_full(struct session *);                                                        /* its job goes to a fresh one; it quits */
-void session_finish_job(struct session *, bool site_failed);                                    /* all recipients are decided */
-void session_drop(struct session *); /* closes the connection; the session is gone */
+struct job_origin session_origin(const struct session *);
+void session_finish_job(struct session *, bool site_failed); /* all recipients are decided */
+void session_drop(struct session *);                         /* closes the connection; the session is gone */
 /* "host X said: 450 4.2.1 text (in reply to MAIL FROM command)" */
 void session_words(const struct session *, const char *in_reply_to, struct buf *out);
 void session_log(const struct session *, struct span error);

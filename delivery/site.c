@@ -22,8 +22,9 @@ struct way {
     struct span nexthop, tls;
     bool require_tls;
     bool lmtp;
-    struct span route_title, source;
+    struct span route_title, source_title;
     const struct settings_route *route;
+    const struct settings_source *source;
 };
 
 /* Sockets are postino-lmtp's, and nothing else is. */
@@ -51,6 +52,7 @@ static struct site *new_site(const struct way *w, struct buf *key)
     }
     s->require_tls = w->require_tls;
     s->route = w->route;
+    s->source = w->source;
     if (s->nexthop.kind == NEXTHOP_SOCKET)
         stay_here(s);
     s->key = key->data;
@@ -75,7 +77,7 @@ static struct site *find(const struct way *w)
         buf_add_char(&key, '!');
     buf_add_span(&key, w->route_title);
     buf_add_char(&key, 0);
-    buf_add_span(&key, w->source);
+    buf_add_span(&key, w->source_title);
     buf_add_char(&key, 0);
     buf_add_span(&key, w->tls);
     if (key.failed) {
@@ -144,10 +146,11 @@ static void refuse(struct job *j, enum verdict verdict, const char *status, cons
 static bool find_route(struct job *j, struct way *w)
 {
     w->route = w->route_title.n ? settings_route_titled(remote.settings, w->route_title) : NULL;
+    w->source = w->source_title.n ? settings_source(remote.settings, w->source_title) : NULL;
     if (w->route_title.n && !w->route)
         refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks route", w->route_title);
-    else if (w->source.n)
-        refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks source", w->source);
+    else if (w->source_title.n && !w->source)
+        refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks source", w->source_title);
     else
         return true;
     return false;
@@ -156,7 +159,7 @@ static bool find_route(struct job *j, struct way *w)
 void site_deliver(struct job *j, const struct message_deliver *d)
 {
     struct buf tls = BUF_EMPTY(TLSPOLICY_TEXT);
-    struct way w = {.nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source = d->source};
+    struct way w = {.nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source_title = d->source};
     if (!find_route(j, &w))
         return;
     add_policy(j, &w, d->tls, &tls);
@@ -208,7 +211,8 @@ void site_go_on(struct site *s, struct job *j)
     put_first(s, j);
 }
 
-void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer)
+void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer,
+                      const struct job_origin *origin)
 {
     struct job *j = s->waiting > s->opening ? site_take(s, 0) : NULL;
     if (!j) {
@@ -217,6 +221,7 @@ void site_unreachable(struct site *s, enum verdict verdict, const char *status, 
     }
     said_move(&j->said, &s->said);
     job_decide_rest(j, verdict, status, words);
+    j->origin = *origin;
     job_finish(j, failed, peer, SPAN_LITERAL(""));
 }
 

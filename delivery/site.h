@@ -19,7 +19,8 @@ struct site {
     char *key;         /* "nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "tls" */
     size_t key_length;
     struct nexthop nexthop;
-    const struct settings_route *route; /* whose settings hold for its sessions, of remote.settings; NULL: none */
+    const struct settings_route *route;   /* whose settings hold for its sessions, of remote.settings; NULL: none */
+    const struct settings_source *source; /* as qmgr chose; NULL: none */
     enum tlspolicy tls;
     bool lmtp;
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
@@ -42,7 +43,8 @@ void site_give_back(struct site *, struct job *);
 /* A part of its recipients is decided: it waits for a transaction with the others, ahead of all jobs, in this session or another. */
 void site_go_on(struct site *, struct job *);
 /* Why a session could not be had: the end of one waiting job, unless enough other sessions are still being opened. */
-void site_unreachable(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer);
+void site_unreachable(struct site *, enum verdict, const char *status, struct span words, bool site_failed, struct span peer,
+                      const struct job_origin *);
 /* To be called when a session opened, ended, or left a job: opens what is missing, forgets a site that has nothing. The site may be gone
  * after it. */
 void site_settle(struct site *);

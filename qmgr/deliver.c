@@ -7,6 +7,7 @@
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+#include "qmgr/sources.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -294,7 +295,7 @@ static bool is_success(unsigned verdict)
 /* Applies what there is. `worst` gets an outcome that stands for the site. */
 static enum job_end apply_result(struct delivery *d, const struct message_result *r, uint64_t due, struct outcome *worst)
 {
-    enum job_end end = r->site_failed ? JOB_SITE_FAILURE : JOB_RECIPIENT_FAILURE;
+    enum job_end end = r->site_failed ? JOB_SITE_FAILURE : r->own != OWN_NONE ? JOB_UNKNOWN : JOB_RECIPIENT_FAILURE;
     struct list rest = r->outcomes;
     uint64_t now = queue_now();
     for (struct record_outcome o; record_outcome_next(&rest, &o);) {
@@ -303,7 +304,8 @@ static enum job_end apply_result(struct delivery *d, const struct message_result
                       d->count, o.verdict);
             continue;
         }
-        struct outcome out = {.verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security};
+        struct outcome out = {
+            .verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security, .source = r->source};
         if (is_success(o.verdict) && !r->site_failed)
             end = JOB_SUCCESS;
         if (o.verdict == VERDICT_DEFERRED || o.verdict == VERDICT_IN_DOUBT)
@@ -325,19 +327,35 @@ static void defer_missing(struct delivery *d, const char *why, uint64_t due)
     }
 }
 
+/* It is tried again at once, by another source if there is one. The next host has done nothing. */
+static uint64_t own_failure(const struct message_result *r, uint64_t now)
+{
+    struct buf line = BUF_EMPTY(1024);
+    if (settings_source(queue.settings, r->source) && sources_make_ill(r->source, now)) {
+        buf_printf(&line,
+                   "a source can't be used: mail goes from others of its pool or waits, and it is tried again in %d s:", SOURCES_ILL);
+        log_value(&line, "source", r->source);
+        log_buf(LOG_LEVEL_ERROR, &line);
+    }
+    buf_free(&line);
+    return now + 1;
+}
+
 static void over(struct delivery *d, const struct message_result *r)
 {
     uint64_t now = queue_now(), due = outcome_due(d);
     enum job_end end = JOB_UNKNOWN;
     struct outcome worst = {.status = SPAN_LITERAL("4.4.1"), .reply = SPAN_LITERAL("the site does not answer")};
     struct site *site = d->job.site;
+    if (!r)
+        due = now + SOON < due ? now + SOON : due;
+    else if (r->own != OWN_NONE)
+        due = own_failure(r, now);
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
         due = now + SCHEDULE_NEAR;
     bool heard = r && shaping_heard(d, r);
     if (r)
         end = apply_result(d, r, due, &worst);
-    else
-        due = now + SOON < due ? now + SOON : due;
     defer_missing(d, r ? "the delivering program gave no result for this recipient" : "the delivering program ended before it was done",
                   due);
     if (heard && end == JOB_SITE_FAILURE)
@@ -418,7 +436,7 @@ static void cannot_read(struct delivery *d, int status)
     outcome_apply_all(d, &o, due);
 }
 
-static void deliver(struct delivery *d)
+static void deliver(struct delivery *d, const struct settings_source *source)
 {
     struct mail *m = d->mail;
     struct record_recipient rcpt = {0};
@@ -441,6 +459,7 @@ static void deliver(struct delivery *d)
     struct span name = schedule_site_name(d->job.site);
     out.deliver.session_messages = limits_of_site(queue.settings, name).session_messages;
     out.deliver.route = limits_line_of(name);
+    out.deliver.source = source ? span_of(source->title) : (struct span){0};
     size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n + out.deliver.route.n;
     bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
     int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
@@ -452,6 +471,20 @@ static void deliver(struct delivery *d)
     }
     free(read);
     buf_free(&list);
+}
+
+/* From where? What can't go now stays in its line until it can. */
+static void grant(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
+{
+    struct sources_choice c = {0};
+    if (deliverer(rcpt) == queue.remote)
+        c = sources_choose(queue.settings, pool_of(queue.settings, limits_route(queue.settings, rcpt)), mail_id(d->mail), now);
+    if (c.verdict == SOURCES_LATER) {
+        schedule_done_later(queue.schedule, &d->job, JOB_UNKNOWN, c.when, now);
+        park_later(d->mail);
+    } else {
+        deliver(d, c.source);
+    }
 }
 
 void delivery_pump(void)
@@ -474,7 +507,7 @@ void delivery_pump(void)
             schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
             delivery_queue(d, 0);
         } else if (!d->resolving) {
-            deliver(d);
+            grant(d, &rcpt, now);
         } else if (site_known(rcpt.nexthop, rcpt.tls, &name)) {
             schedule_done(queue.schedule, &d->job, JOB_SUCCESS, now);
             delivery_queue(d, 0);

@@ -7,10 +7,10 @@ QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_settle.c qmgr/spool_batch.
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
                       qmgr/hold.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
-postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread $(IDN_LIBS)
+postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread -lm $(IDN_LIBS)
 MANUALS += qmgr/postino-qmgr.8
 shaping_PARTS := qmgr/shaping.c qmgr/reply_rules.c
 postino-qmgr_SRC += $(shaping_PARTS)
@@ -34,13 +34,15 @@ test_spool_room_LIBS := -lpthread $(ALLOC_FAIL)
 test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
-test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/hold.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
-test_park_LIBS     = -lpthread $(IDN_LIBS)
+test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
 test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c
-TESTS += test_times
+TESTS += test_times test_sources
+test_sources_SRC   := qmgr/sources.c
+test_sources_LIBS  := -lm
 test_times_SRC     := $(test_park_SRC) tests/unit/fake_clock.c
-test_times_LIBS    = -lpthread $(IDN_LIBS)
+test_times_LIBS    = -lpthread -lm $(IDN_LIBS)
 
 FUZZERS += fuzz_spool fuzz_log
 fuzz_spool_SRC     := qmgr/disk.c qmgr/spool_format.c qmgr/spool_file.c

@@ -100,7 +100,7 @@ static bool gives_limits(const struct settings_route *r)
 /* All that remote looks up by the route's title in DELIVER belongs here. */
 static bool has_line(const struct settings_route *r)
 {
-    return gives_limits(r) || *r->login;
+    return gives_limits(r) || *r->login || r->sources.n > 0;
 }
 
 /* The usual host has none: nothing is looked up for its mail. */

@@ -52,6 +52,8 @@ static void log_outcome(const struct mail *m, uint32_t index, const struct outco
                m->rcpt[index].status);
     if (o->security.n > 0)
         log_value(&line, "tls", o->security);
+    if (o->source.n > 0)
+        log_value(&line, "source", o->source);
     buf_printf(&line, " status=%s%s", word, o->verdict == VERDICT_IN_DOUBT ? " in_doubt=yes" : "");
     log_value(&line, "reply", o->reply);
     log_buf(LOG_LEVEL_INFO, &line);

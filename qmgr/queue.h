@@ -204,7 +204,7 @@ bool site_moved(struct span name, const struct record_recipient *);
 /* outcome.c */
 struct outcome {
     uint16_t verdict;
-    struct span status, reply, peer, security;
+    struct span status, reply, peer, security, source;
 };
 /* What became of one recipient of a delivery. A deferred one waits until `due`, or has failed if it is too old. */
 void outcome_apply(struct mail *, uint32_t index, const struct outcome *, uint64_t due, uint64_t now);

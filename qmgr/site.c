@@ -8,6 +8,7 @@
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+#include "qmgr/sources.h"
 
 #include <sys/random.h>
 
@@ -166,6 +167,7 @@ void site_tick(void)
 void site_reconfigure(void)
 {
     site_forget_all();
+    sources_forget_ill();
     schedule_each_site(queue.schedule, limit_again, NULL);
     logins_again = queue_now() + LOGINS_AGAIN;
     reconfigured = true;

@@ -281,7 +281,7 @@ class Server:
         self.thread.start()
 
     def listen(self, address, port):
-        return socket.create_server((address, port), backlog=1000)
+        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=1000)
 
     def session(self, sock):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

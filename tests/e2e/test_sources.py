@@ -1,7 +1,13 @@
-"""From where mail goes: routes with settings of their own, and what becomes of a job whose route or source is not there."""
+"""From where mail goes: routes with settings of their own, sources, and what becomes of a job whose route or source is not there."""
+import os
+import re
+import time
 import unittest
 
+import frames
 import test_remote
+from host import DOMAIN, Host, wait_for
+from netns import NAME_SERVER, Network
 from test_remote import DEFERRED, RELAYED
 
 
@@ -35,6 +41,148 @@ class OwnLines(test_remote.Base):
 
     def test_a_source_that_is_not_there_defers(self):
         self.refused("the configuration has changed, or lacks source out9", route="a.example", source="out9")
+
+
+SOURCES = """
+source "one" { address = { "127.0.0.11", "::1" } hostname = "out1.example" }
+source "two" { address = "127.0.0.12" }
+source "gone" { address = "192.0.2.99" hostname = "gone.example" }
+source "six" { address = "::1" hostname = "six.example" }
+"""
+
+
+class Sources(test_remote.Base):
+    """remote alone, on loopback addresses."""
+    rest = SOURCES + """remote { sources = { one, two } }
+route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { via = "smtp:" sources = { six, two } } route "alone.example" { via = "smtp:" sources = { six } }"""
+
+    def setUp(self):
+        super().setUp()
+        self.server = self.remote.server()
+
+    def tearDown(self):
+        self.server.close()
+        super().tearDown()
+
+    def deliver(self, **way):
+        result = self.remote.deliver(**way)
+        return result, result.outcomes[0]
+
+    def last(self):
+        session = self.server.sessions[-1]
+        return session.sock.getpeername()[0], session.commands[0]
+
+    def test_address_and_name_are_the_sources_own(self):
+        for source, seen in (("one", ("127.0.0.11", "EHLO out1.example")), ("two", ("127.0.0.12", "EHLO mx.local.example")),
+                             ("", ("127.0.0.1", "EHLO mx.local.example"))):
+            result, outcome = self.deliver(source=source)
+            self.assertEqual((outcome.verdict, result.source, result.own), (RELAYED, source, frames.OWN_NONE))
+            self.assertEqual(self.last(), seen)
+        self.deliver(source="one")
+        self.assertEqual(len(self.server.sessions), 3)
+
+    def test_an_address_that_is_not_here_is_our_own_fault(self):
+        result, outcome = self.deliver(source="gone", route="gone.example")
+        self.assertEqual((outcome.verdict, outcome.status, result.site_failed, result.own, result.source), (DEFERRED, "4.3.5", 0, frames.OWN_SOURCE, "gone"))
+        self.assertIn("source gone: its IPv4 address can't be used: Cannot assign requested address", outcome.reply)
+        self.assertEqual(self.server.sessions, [])
+
+    def test_a_source_of_the_wrong_family_gives_way_to_one_of_its_pool(self):
+        result, outcome = self.deliver(source="six", route="six.example")
+        self.assertEqual((outcome.verdict, result.source), (RELAYED, "two"))
+        self.assertEqual(self.last()[0], "127.0.0.12")
+        result, outcome = self.deliver(source="six", route="alone.example")
+        self.assertEqual((outcome.verdict, outcome.status, result.site_failed, result.own), (DEFERRED, "4.3.5", 0, frames.OWN_NONE))
+        self.assertIn("has no address of a family that source six or another of its pool has", outcome.reply)
+
+    def test_addresses_that_the_source_can_not_reach_are_left_out(self):
+        self.remote.names.table["both.example"] = "::1 127.0.0.2"
+        with self.remote.server("::1") as six:
+            result, outcome = self.deliver(source="two", nexthop="both.example")
+            self.assertEqual((outcome.verdict, result.peer), (RELAYED, "mx1.both.example[127.0.0.2]:%d" % self.remote.port))
+            self.assertEqual(six.sessions, [])
+            result, outcome = self.deliver(source="one", nexthop="both.example")
+            self.assertEqual((outcome.verdict, len(six.sessions)), (RELAYED, 1))
+
+
+ZONE = """
+many           MX 10 mx.many
+mx.many        A 192.0.2.2
+six            MX 10 mx.six
+mx.six         AAAA 2001:db8::5
+ill            MX 10 mx.many
+wait           MX 10 mx.many
+"""
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class AddressesOfTheHost(unittest.TestCase):
+    """The whole of it: a host with several addresses."""
+    @classmethod
+    def setUpClass(cls):
+        cls.network = Network().__enter__()
+        try:
+            cls.network.name_server({"example": ZONE})
+            for address in ("192.0.2.101/24", "192.0.2.102/24", "2001:db8::101/64"):
+                cls.network.address(cls.network.near, address)
+            cls.sinks = cls.network.smtp_sink("192.0.2.2", "sink"), cls.network.smtp_sink("2001:db8::5", "sink6")
+            cls.host = Host(namespace=cls.network.near, settings="""
+remote { connect_timeout = 3s idle_timeout = 0s sources = { "out1 3", out2 } }
+source "out1" { address = { "192.0.2.101", "2001:db8::101" } hostname = "out1.local.example" }
+source "out2" { address = "192.0.2.102" hostname = "out2.local.example" }
+source "late" { address = "192.0.2.103" hostname = "late.local.example" }
+route "ill.example" { via = "smtp:" sources = { "late 1000", out2 } }
+route "wait.example" { via = "smtp:" sources = { late } }
+dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % NAME_SERVER).__enter__()
+        except BaseException:
+            cls.network.__exit__()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.__exit__(None, None, None)
+        cls.network.__exit__()
+
+    def send(self, recipient):
+        text = "From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipient)
+        done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, recipient, input=text)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def came(self, domain, sink=0):
+        """(address, name) of each message for a domain."""
+        found = []
+        for m in self.sinks[sink]():
+            if re.search(rb"X-Rcpt-Args: <[^>]*@%s>" % domain.encode(), m):
+                found.append((re.search(rb"X-Client-Addr: (\S+)", m).group(1).decode(), re.search(rb"X-Helo-Args: (\S+)", m).group(1).decode()))
+        return found
+
+    def test_shares_as_the_weights_say(self):
+        for i in range(60):
+            self.send("x%d@many.example" % i)
+        wait_for(lambda: len(self.came("many.example")) == 60, 60)
+        came = self.came("many.example")
+        self.assertEqual(set(came), {("192.0.2.101", "out1.local.example"), ("192.0.2.102", "out2.local.example")})
+        self.assertTrue(30 <= came.count(("192.0.2.101", "out1.local.example")) <= 58, came)
+        self.assertTrue(self.host.wait_log(r"to=<x0@many.example> .* source=out[12] status=sent", 10))
+
+    def test_a_host_of_IPv6_alone_gets_it_from_the_source_that_has_IPv6(self):
+        for i in range(8):
+            self.send("x%d@six.example" % i)
+        wait_for(lambda: len(self.came("six.example", 1)) == 8, 30)
+        self.assertEqual(set(self.came("six.example", 1)), {("ipv6:2001:db8::101", "out1.local.example")})
+
+    def test_a_source_that_fails_gives_way_and_kills_no_site(self):
+        self.send("x@ill.example")
+        wait_for(lambda: self.came("ill.example"), 20)
+        self.assertEqual(self.came("ill.example"), [("192.0.2.102", "out2.local.example")])
+        self.host.wait_log(r"a source can't be used: .* source=late", 5)
+        self.send("x@wait.example")
+        time.sleep(3)
+        self.network.address(self.network.near, "192.0.2.103/24")
+        began = time.monotonic()
+        wait_for(lambda: self.came("wait.example"), 75)
+        self.assertEqual(self.came("wait.example"), [("192.0.2.103", "late.local.example")])
+        self.assertLess(time.monotonic() - began, 70)
 
 
 if __name__ == "__main__":

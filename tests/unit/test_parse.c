@@ -1,6 +1,7 @@
 /* postino.conf: what is taken, and what is said about what is not. */
 #include "conf/parse.h"
 #include "conf/places.h"
+#include "conf/pool.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,6 +120,24 @@ static void limits_are_given_or_not(void **state)
     assert_string_equal(s->sites[0].title, "mx.example.net");
     assert_true(s->sites[0].rate == 0 && s->sites[0].sessions == SETTING_NOT_GIVEN && s->sites[0].session_messages == 9);
     assert_true(s->sites[2].sessions == 1000);
+    settings_free(s);
+}
+
+static void sources_and_who_names_them(void **state)
+{
+    (void)state;
+    struct settings *s =
+        parse_good("hostname = a.example\nsource Out1 { address = { \"192.0.2.1\", \"2001:db8::1\" } hostname = out1.example }\n"
+                   "source out2 { address = 192.0.2.2 }\nremote { sources = { \"Out1 3\", out2 } }\n"
+                   "route \"*\" { via = \"smtp:\" sources = { \"out2  1000\" } }\nroute b.org { via = \"smtp:\" }\n");
+    unsigned weight = 0;
+    assert_int_equal(s->source_count, 2);
+    assert_ptr_equal(pool_of(s, NULL), &s->remote_sources);
+    assert_ptr_equal(pool_of(s, &s->routes[1]), &s->remote_sources);
+    assert_ptr_equal(pool_source(s, pool_of(s, NULL), 0, &weight), &s->sources[0]);
+    assert_int_equal(weight, 3);
+    assert_ptr_equal(pool_source(s, pool_of(s, &s->routes[0]), 0, &weight), &s->sources[1]);
+    assert_int_equal(weight, 1000);
     settings_free(s);
 }
 
@@ -398,6 +417,21 @@ static const struct wrong wrongs[] = {
     {H "route a.org { via = \"smtp:\"\n\n rate = 60/m }\n", 4, "rate is not a number", 0},
     {H "route a.org { via = \"smtp:\" session_messages = 100001 }\n", 2, "session_messages is out of range|1 to 100000", 0},
     {H "route a.org { via = \"smtp:\" rate = 1\nrate = 2 }\n", 3, "rate is set a second time", 0},
+    /* sources */
+    {H "source a { }\nremote { sources = a }\n", 2, "no address", 0},
+    {H "source a {\naddress = mx.example }\nremote { sources = a }\n", 3, "not an IPv4 or IPv6 address", 0},
+    {H "source a {\naddress = 0.0.0.0 }\nremote { sources = a }\n", 3, "not an IPv4 or IPv6 address", 0},
+    {H "source a {\naddress = { 192.0.2.1, 192.0.2.2 } }\nremote { sources = a }\n", 3, "two addresses of one family", 0},
+    {H "source a { address = 192.0.2.1\nhostname = out1 }\nremote { sources = a }\n", 3, "not a full name", 0},
+    {H "source a { address = 192.0.2.1 }\nremote {\nsources = { a, b } }\n", 4, "no source \"b\"", 0},
+    {H "source a { address = 192.0.2.1 }\nremote {\nsources = { a, \"a 2\" } }\n", 4, "twice", 0},
+    {H "source a { address = 192.0.2.1 }\nroute \"*\" { via = \"smtp:\"\nsources = \"a 0\" }\nremote { sources = a }\n", 4,
+     "weight of 1 to 1000", 0},
+    {H "source a { address = 192.0.2.1 }\nroute \"*\" { via = \"smtp:\"\nsources = \"a 1001\" }\nremote { sources = a }\n", 4,
+     "weight of 1 to 1000", 0},
+    {H "source a { address = 192.0.2.1 }\nroute \"*\" { via = \"smtp:\"\nsources = \"a b\" }\nremote { sources = a }\n", 4,
+     "weight of 1 to 1000", 0},
+    {H "source \"a b\" { address = 192.0.2.1 }\n", 2, "title", 0},
     /* sites, and the limits of all */
     {H "site \"mx.a org\" { rate = 3 }\n", 2, "title|an MX host|an address", 0},
     {H "site \"*\" { rate = 3 }\n", 2, "title", 0},
@@ -761,6 +795,7 @@ int main(void)
         cmocka_unit_test(one_line_makes_a_host),
         cmocka_unit_test(all_of_the_grammar_is_taken),
         cmocka_unit_test(limits_are_given_or_not),
+        cmocka_unit_test(sources_and_who_names_them),
         cmocka_unit_test(a_list_is_replaced_by_equal_and_lengthened_by_plus),
         cmocka_unit_test(own_name_stays_out_where_the_file_speaks_of_it),
         cmocka_unit_test(every_via_form_is_taken),

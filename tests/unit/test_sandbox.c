@@ -436,7 +436,9 @@ static void streams_and_no_other_sockets(void **state)
     expect(sandbox, try_stream4, 0);
     expect(sandbox, try_stream6, 0);
     expect(sandbox, try_connect, 0);
+    expect(sandbox_with(SANDBOX_STREAM_OUT | SANDBOX_BIND), try_bind, 0);
     needs_all_layers();
+    expect(sandbox, try_bind, DIED + SIGSYS);
     expect(sandbox, try_dgram, DIED + SIGSYS);
     expect(sandbox, try_unix, DIED + SIGSYS);
     expect(sandbox, try_raw, DIED + SIGSYS);
