@@ -30,6 +30,7 @@ static struct {
     const struct settings_route *route;
     struct nexthop hop;
     enum tlspolicy tls;
+    const char *lmtp;                   /* its next hop; NULL: SMTP */
     const struct settings_login *login; /* NULL: none */
     bool located;                       /* which hosts these are is proved, or the route says it */
     bool done;                          /* what is waited for has come */
@@ -74,6 +75,29 @@ static void find_login(void)
     buf_free(&text);
 }
 
+static const char *lmtp_of(const char *via)
+{
+    return strncmp(via, "lmtp:", 5) == 0 ? via + 5 : NULL;
+}
+
+static bool take_hop(const char *text)
+{
+    bool is = nexthop_parse(span_of(text), self.settings, &self.hop);
+    if (is && self.hop.kind == NEXTHOP_SOCKET)
+        self.tls = TLSPOLICY_NONE;
+    line("tls", tlspolicy_word(self.tls));
+    return is;
+}
+
+/* A domain of ours whose mailboxes an LMTP server has. */
+static bool take_deliver(const struct settings_domain *d)
+{
+    self.tls = TLSPOLICY_DANE;
+    self.lmtp = lmtp_of(d->deliver);
+    printf("  %-9s \"%s\" { deliver = \"%s\" }\n", "domain", d->title, d->deliver);
+    return self.lmtp && take_hop(self.lmtp);
+}
+
 static bool take_route(const char *domain)
 {
     char text[300];
@@ -81,17 +105,15 @@ static bool take_route(const char *domain)
     self.route = settings_route(self.settings, span_of(domain));
     self.tls = self.route ? (enum tlspolicy)self.route->tls : TLSPOLICY_DANE;
     if (self.route)
-        via =
-            strncmp(self.route->via, "smtp:", 5) == 0 || strncmp(self.route->via, "lmtp:", 5) == 0 ? self.route->via + 5 : self.route->via;
+        via = strncmp(self.route->via, "smtp:", 5) == 0 ? self.route->via + 5 : self.route->via;
+    if (self.route && (self.lmtp = lmtp_of(via)))
+        via = self.lmtp;
     snprintf(text, sizeof text, "%s%s", *via && *via != ':' ? "" : domain, via);
     if (self.route)
         printf("  %-9s \"%s\" { via = \"%s\" }\n", "route", self.route->title, self.route->via);
     else
         line("route", "none: its own hosts");
-    bool is = nexthop_parse(span_of(text), self.settings, &self.hop);
-    if (is && self.hop.kind == NEXTHOP_SOCKET)
-        self.tls = TLSPOLICY_NONE;
-    line("tls", tlspolicy_word(self.tls));
+    bool is = take_hop(text);
     find_login();
     return is;
 }
@@ -273,7 +295,12 @@ static int look(const char *domain, struct ub_ctx *context)
     if (question_setup(self.base, context, (unsigned)self.settings->dns_timeout, &error) != 0)
         return admin_fail(EX_OSERR, "site", "%s", error.text);
     puts(domain);
-    if (!take_route(domain))
+    const struct settings_domain *ours = settings_domain(self.settings, span_of(domain));
+    if (ours && !lmtp_of(ours->deliver)) {
+        line("domain", "of this host, with mailboxes of its own");
+        return EX_OK;
+    }
+    if (ours ? !take_deliver(ours) : !take_route(domain))
         return admin_fail(EX_CONFIG, "site", "the route of %s leads to no next hop; run postino check", domain);
     if (self.hop.kind == NEXTHOP_ADDRESS || self.hop.kind == NEXTHOP_SOCKET) {
         show_address();
@@ -288,7 +315,7 @@ static int look(const char *domain, struct ub_ctx *context)
         buf_printf(&self.names, "[%s]", self.hop.name);
     }
     if (self.names.len > 0)
-        site_limits_print(self.settings, domain, buf_span(&self.names));
+        site_limits_print(self.settings, domain, buf_span(&self.names), self.lmtp);
     return self.reached ? EX_OK : EX_UNAVAILABLE;
 }
 

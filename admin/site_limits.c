@@ -6,12 +6,19 @@
 #include <stdio.h>
 
 /* As postino-qmgr calls it, as far as limits look at the name. */
-static void add_name(const struct settings *s, const char *domain, struct span hosts, struct buf *name)
+static void add_name(const struct settings *s, const char *domain, struct span hosts, const char *lmtp, struct buf *name)
 {
     struct buf address = BUF_EMPTY(512);
-    buf_printf(name, "smtp:%.*s dane", SPAN_ARG(hosts));
+    if (lmtp)
+        buf_printf(name, "lmtp:%s dane", lmtp);
+    else
+        buf_printf(name, "smtp:%.*s dane", SPAN_ARG(hosts));
     buf_printf(&address, "postmaster@%s", domain);
-    struct record_recipient rcpt = {.address = buf_span(&address)};
+    struct record_recipient rcpt = {.address = buf_span(&address), .transport = SPAN_LITERAL("smtp")};
+    if (lmtp) {
+        rcpt.transport = SPAN_LITERAL("lmtp");
+        rcpt.nexthop = span_of(lmtp);
+    }
     limits_add_route(s, &rcpt, name);
     buf_free(&address);
 }
@@ -48,10 +55,10 @@ static void print_rules(const struct settings *s, struct span name)
         putchar('\n');
 }
 
-void site_limits_print(const struct settings *s, const char *domain, struct span hosts)
+void site_limits_print(const struct settings *s, const char *domain, struct span hosts, const char *lmtp)
 {
     struct buf name = BUF_EMPTY(0);
-    add_name(s, domain, hosts, &name);
+    add_name(s, domain, hosts, lmtp, &name);
     struct limits l = limits_of_site(s, buf_span(&name));
     print_limits(&l, buf_span(&name));
     print_rules(s, buf_span(&name));

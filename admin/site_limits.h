@@ -5,7 +5,8 @@
 #include "common/span.h"
 #include "conf/settings.h"
 
-/* `hosts`: "mx1.example,mx2.example", or "[host]" as a route names one. */
-void site_limits_print(const struct settings *, const char *domain, struct span hosts);
+/* `hosts`: "mx1.example,mx2.example", or "[host]" as a route names one. `lmtp`: the next hop of LMTP, "[host]:port" or "unix:/path", instead;
+ * NULL: it is SMTP. */
+void site_limits_print(const struct settings *, const char *domain, struct span hosts, const char *lmtp);
 
 #endif

@@ -197,8 +197,12 @@ class Servers(Base):
                 self.assertRegex(sites, r"lmtp:unix:%s none route unix\.example" % re.escape(self.path("lmtp")))
                 why = host.tool("postino", "why", "--client", "127.0.0.1", "--to", "c@unix.example").stdout
                 self.assertIn("by lmtp unix:" + self.path("lmtp"), why)
-                site = host.tool("postino", "site", "unix.example").stdout
-                self.assertIn(self.path("lmtp"), site)
+                for domain, words in (("unix.example", ("via = \"lmtp:unix:%s\"" % self.path("lmtp"), "mail goes by none", "1 at a time")),
+                                      ("net.example", ("mail goes by none", "2 at a time")), (DOMAIN, ("of this host, with mailboxes of its own",))):
+                    site = host.tool("postino", "site", domain)
+                    self.assertEqual(site.returncode, 0, site.stderr)
+                    for word in words:
+                        self.assertIn(word, site.stdout)
 
     @unittest.skipUnless(os.geteuid() == 0, "takes root")
     def test_check_looks_at_sockets(self):
