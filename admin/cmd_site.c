@@ -13,6 +13,7 @@
 #include "resolver/stub.h"
 #include "sts/fetch.h"
 #include "sts/policy.h"
+#include "sts/rua.h"
 
 #include <event2/event.h>
 #include <getopt.h>
@@ -185,6 +186,41 @@ static void look_at_sts(const struct resolve_rules *rules)
         wait_until_done();
 }
 
+/* ---- reports (RFC 8460) ---------------------------------------------------------------------------------------------------------- */
+
+struct wanted {
+    struct rua places[RUA_MOST];
+    size_t n;
+};
+
+static void on_report_texts(const struct question_answer *a, void *arg)
+{
+    struct wanted *w = arg;
+    self.done = true;
+    self.texts = 0;
+    for (size_t i = 0; a->result == QUESTION_OK && i < a->count; i++) {
+        struct buf text = BUF_EMPTY(UINT16_MAX);
+        wire_text(&a->records[i], &text);
+        if (rua_is_record(buf_span(&text)) && ++self.texts == 1)
+            w->n = rua_parse(buf_span(&text), w->places);
+        buf_free(&text);
+    }
+}
+
+/* Of domains that want none nothing is said. */
+static void look_at_reports(void)
+{
+    char name[300];
+    struct wanted wanted = {.n = 0};
+    if ((self.tls != TLSPOLICY_DANE && self.tls != TLSPOLICY_DANE_ONLY) || self.hop.kind != NEXTHOP_DOMAIN || self.hop.port_given)
+        return;
+    snprintf(name, sizeof name, "_smtp._tls.%s", self.hop.name);
+    question_ask(name, WIRE_TXT, on_report_texts, &wanted);
+    wait_until_done();
+    for (size_t i = 0; self.texts == 1 && i < wanted.n; i++)
+        line("reports", wanted.places[i].text);
+}
+
 /* ---- hosts ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Each record on a line, the data not in full. */
@@ -212,6 +248,7 @@ static const char *meaning(enum security level)
         [SECURITY_VERIFY] = "TLS with a certificate for the host's name that an authority signed, or not at all",
         [SECURITY_DANE] = "TLS with what these records name, or not at all",
         [SECURITY_STS] = "TLS with a certificate for the host's name that an authority signed, or not at all (MTA-STS)",
+        [SECURITY_TESTING] = "TLS where it is offered, with any certificate, else plain; what MTA-STS would refuse is counted",
         [SECURITY_FINGERPRINT] = "TLS with a certificate of the route's fingerprints, or not at all"};
     return words[level];
 }
@@ -306,6 +343,7 @@ static int look(const char *domain, struct ub_ctx *context)
         show_address();
     } else {
         look_at_sts(&rules);
+        look_at_reports();
         unsigned want = RESOLVE_ADDRESSES | RESOLVE_TLSA | (self.hop.kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0);
         resolve_start(&rules, span_of(self.hop.name), want, self.hop.port, on_hosts, NULL);
         wait_until_done();

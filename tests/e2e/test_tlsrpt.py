@@ -941,6 +941,14 @@ mx.silent            A 192.0.2.2
         self.clock.set(self.clock.ahead + seconds)
         self.send("x@silent.example")
 
+    def test_what_the_administrator_is_shown(self):
+        done = self.near.tool("postino", "site", "local.example")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for words in ("  MTA-STS   testing, id 20261122, for 604800 s; mx: *.local.example\n", "  reports   alice@local.example\n  reports   https://rua.local.example/\n",
+                      "mail goes by sts testing: TLS where it is offered, with any certificate, else plain; what MTA-STS would refuse is counted\n"):
+            self.assertIn(words, done.stdout)
+        self.assertNotIn("reports ", self.near.tool("postino", "site", "silent.example").stdout)
+
     def test_from_a_session_to_the_report_in_a_mailbox(self):
         for i in range(3):
             if i == 2:  # other processes of all but qmgr; those before put down what they know
