@@ -49,6 +49,22 @@ static void check_name(const struct check *c, size_t i)
                      s->hostname);
 }
 
+static void check_warm_up(const struct check *c, size_t i)
+{
+    const struct settings_source *s = &c->settings->sources[i];
+    unsigned messages, line = line_of(c, i, "warm_up_plan");
+    uint64_t day;
+    if (*s->warm_up && !pool_date_parse(span_of(s->warm_up), &day))
+        report_error(c->report, line_of(c, i, "warm_up"), "source \"%s\": warm_up \"%s\" is not a day; write one as 2026-11-01", s->title,
+                     s->warm_up);
+    if (!*s->warm_up && places_given_in(c->places, SETTINGS_SOURCES, i, "warm_up_plan"))
+        report_warning(c->report, line, "source \"%s\" has a plan and no warm-up; add warm_up = \"2026-11-01\", its first day", s->title);
+    for (size_t k = 0; k < s->warm_up_plan.n; k++)
+        if (!pool_plan_parse(span_of(s->warm_up_plan.v[k]), &messages))
+            report_error(c->report, line, "source \"%s\": warm_up_plan \"%s\" is not a number of messages a day; write 1 to %d", s->title,
+                         s->warm_up_plan.v[k], POOL_PLAN_MOST);
+}
+
 /* ---- pools --------------------------------------------------------------------------------------------------------------------- */
 
 static void check_pool(const struct check *c, unsigned line, const struct strings *pool)
@@ -95,6 +111,7 @@ void check_sources(const struct check *c)
     for (size_t i = 0; i < s->source_count; i++) {
         check_addresses(c, i);
         check_name(c, i);
+        check_warm_up(c, i);
         if (!is_used(s, s->sources[i].title))
             report_warning(c->report, line_of(c, i, NULL),
                            "source \"%s\" is used by nothing; name it in remote { sources = { \"%s\" } } or in a route",

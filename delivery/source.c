@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The source's address of that family; 0: it has none. */
@@ -35,12 +36,13 @@ static bool reaches(const struct settings_source *source, const struct hosts *ho
     return false;
 }
 
+/* What a source in warm-up may send is counted by qmgr, which chose another one: it is left out. */
 static const struct settings_source *of_pool(const struct session *s)
 {
     const struct strings *pool = pool_of(remote.settings, s->site->route);
     for (size_t i = 0; i < pool->n; i++) {
         const struct settings_source *source = pool_source(remote.settings, pool, i, NULL);
-        if (source && reaches(source, &s->hosts))
+        if (source && pool_a_day(source, (uint64_t)time(NULL)) == 0 && reaches(source, &s->hosts))
             return source;
     }
     return NULL;

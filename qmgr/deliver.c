@@ -473,18 +473,72 @@ static void deliver(struct delivery *d, const struct settings_source *source)
     buf_free(&list);
 }
 
-/* From where? What can't go now stays in its line until it can. */
+/* ---- from where? ------------------------------------------------------------------------------------------------- */
+
+static bool line_goes(const struct settings_source *source, void *arg)
+{
+    const struct delivery *d = arg;
+    struct buf name = BUF_EMPTY(0);
+    limits_add_source(schedule_site_name(d->job.site), source, &name);
+    bool goes = schedule_site_would_go(queue.schedule, buf_span(&name));
+    buf_free(&name);
+    return goes;
+}
+
+static void join_line(struct delivery *d, const struct settings_source *source, uint64_t now)
+{
+    struct buf name = BUF_EMPTY(0);
+    limits_add_source(schedule_site_name(d->job.site), source, &name);
+    schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
+    schedule_add(queue.schedule, &d->job, site_limited(buf_span(&name)), d->mail->flow, now);
+    park_later(d->mail);
+    buf_free(&name);
+}
+
+static void wait_for_source(struct delivery *d, uint64_t when, uint64_t now)
+{
+    schedule_done_later(queue.schedule, &d->job, JOB_UNKNOWN, when, now);
+    park_later(d->mail);
+}
+
+static void grant_any(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
+{
+    const struct strings *pool = pool_of(queue.settings, limits_route(queue.settings, rcpt));
+    struct sources_choice c = sources_choose(queue.settings, pool, mail_id(d->mail), now, line_goes, d);
+    switch (c.verdict) {
+    case SOURCES_THIS:
+        deliver(d, c.source);
+        break;
+    case SOURCES_LINE:
+        join_line(d, c.source, now);
+        break;
+    case SOURCES_LATER:
+        wait_for_source(d, c.when, now);
+        break;
+    }
+}
+
+/* In the line of a source: it is from that one, if it can send. */
+static void grant_of_line(struct delivery *d, struct span title, uint64_t now)
+{
+    const struct settings_source *source = settings_source(queue.settings, title);
+    if (source && !sources_is_ill(title, now)) {
+        deliver(d, source);
+        return;
+    }
+    schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
+    delivery_queue(d, 0);
+}
+
 static void grant(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
 {
-    struct sources_choice c = {0};
-    if (deliverer(rcpt) == queue.remote)
-        c = sources_choose(queue.settings, pool_of(queue.settings, limits_route(queue.settings, rcpt)), mail_id(d->mail), now);
-    if (c.verdict == SOURCES_LATER) {
-        schedule_done_later(queue.schedule, &d->job, JOB_UNKNOWN, c.when, now);
-        park_later(d->mail);
-    } else {
-        deliver(d, c.source);
-    }
+    struct span title = limits_source_of(schedule_site_name(d->job.site));
+    if (deliverer(rcpt) != queue.remote)
+        deliver(d, NULL);
+    else if (title.n > 0)
+        grant_of_line(d, title, now);
+    else
+        grant_any(d, rcpt, now);
 }
 
 void delivery_pump(void)

@@ -1,13 +1,15 @@
 #include "qmgr/limits.h"
 
 #include "common/idn.h"
+#include "conf/pool.h"
 
 #define RESOLVING_MOST 1    /* questions for one domain at a time */
 #define RELEASING_MOST 1000 /* they go on at once */
 
 /* ---- a site's name ----------------------------------------------------------------------------------------------- */
 
-static const struct span SMTP = SPAN_LITERAL("smtp:"), LMTP = SPAN_LITERAL("lmtp:"), ROUTE = SPAN_LITERAL(" route ");
+static const struct span SMTP = SPAN_LITERAL("smtp:"), LMTP = SPAN_LITERAL("lmtp:"), ROUTE = SPAN_LITERAL(" route "),
+                         SOURCE = SPAN_LITERAL(" source ");
 
 static bool begins(struct span s, struct span with)
 {
@@ -45,14 +47,29 @@ struct span limits_hosts(struct span name)
     return hosts;
 }
 
-/* Hosts and TLS mode have no blanks: the second blank begins it. */
-struct span limits_line_of(struct span name)
+/* Hosts, TLS mode and titles have no blanks: what follows the second blank is " route TITLE", " source TITLE", or both. */
+static struct span behind(struct span name, struct span word)
 {
     const char *end = name.p + name.n;
     const char *tls = is_of_hosts(name) ? memchr(name.p, ' ', name.n) : NULL;
-    const char *route = tls ? memchr(tls + 1, ' ', (size_t)(end - tls - 1)) : NULL;
-    struct span rest = route ? span_make(route, (size_t)(end - route)) : (struct span){0};
-    return begins(rest, ROUTE) ? span_make(rest.p + ROUTE.n, rest.n - ROUTE.n) : (struct span){0};
+    const char *rest = tls ? memchr(tls + 1, ' ', (size_t)(end - tls - 1)) : NULL;
+    const char *at = rest ? memmem(rest, (size_t)(end - rest), word.p, word.n) : NULL;
+    return at ? until(span_make(at + word.n, (size_t)(end - at) - word.n), ' ') : (struct span){0};
+}
+
+struct span limits_line_of(struct span name)
+{
+    return behind(name, ROUTE);
+}
+
+struct span limits_source_of(struct span name)
+{
+    return behind(name, SOURCE);
+}
+
+void limits_add_source(struct span site, const struct settings_source *source, struct buf *name)
+{
+    buf_printf(name, "%.*s%.*s%s", SPAN_ARG(site), SPAN_ARG(SOURCE), source->title);
 }
 
 static bool is_at_or_below(struct span host, struct span at)
@@ -149,10 +166,22 @@ void limits_add_route(const struct settings *s, const struct record_recipient *r
         buf_printf(name, "%.*s%s", SPAN_ARG(ROUTE), r->title);
 }
 
+static bool in_pool(const struct settings *s, const struct strings *pool, struct span title)
+{
+    for (size_t i = 0; i < pool->n; i++) {
+        const struct settings_source *source = pool_source(s, pool, i, NULL);
+        if (source && span_equal(span_of(source->title), title))
+            return true;
+    }
+    return false;
+}
+
 bool limits_in_line(const struct settings *s, const struct record_recipient *rcpt, struct span name)
 {
     const struct settings_route *r = limits_route(s, rcpt);
-    return span_equal(limits_line_of(name), r ? span_of(r->title) : (struct span){0});
+    struct span source = limits_source_of(name);
+    return span_equal(limits_line_of(name), r ? span_of(r->title) : (struct span){0}) &&
+           (source.n == 0 || in_pool(s, pool_of(s, r), source));
 }
 
 /* ---- limits ------------------------------------------------------------------------------------------------------ */
@@ -204,6 +233,15 @@ struct limits limits_of_site(const struct settings *s, struct span name)
                            .rate = (unsigned)f.rate,
                            .session_messages = (uint32_t)f.session_messages,
                            .share = share && share->share ? share : NULL};
+}
+
+unsigned limits_a_day(const struct settings *s, struct span name, uint64_t now)
+{
+    struct span title = limits_source_of(name);
+    const struct settings_source *source = title.n ? settings_source(s, title) : NULL;
+    uint64_t rate = source ? limits_of_site(s, name).rate : 0;
+    unsigned a_day = source ? pool_a_day(source, now) : 0;
+    return rate == 0 || rate * 1440 > a_day ? a_day : 0;
 }
 
 void limits_add_share(const struct limits *l, struct span name, struct buf *out)

@@ -3,7 +3,7 @@
  * Each of the three is looked for by itself: in the route by which the mail goes; in the `site` sections that all the site's hosts are in,
  * the longest name first; in `queue` and `remote`. A route that says more than where its mail goes has a *line of its own* at each
  * site, so that its limits hold for its mail alone and nobody else's mail changes them, and no session carries mail of two such routes: the
- * site's name then ends in " route TITLE". All is found from the name alone, so that a reload can set them anew. Pure. */
+ * site's name then ends in " route TITLE". So does a source in warm-up, whose messages a day are counted there: " source TITLE", behind the route. All is found from the name alone, so that a reload can set them anew. Pure. */
 #ifndef POSTINO_LIMITS_H
 #define POSTINO_LIMITS_H
 
@@ -19,6 +19,8 @@ struct limits {
 /* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS", "smtp:[HOST]:PORT TLS", "lmtp:[HOST]:PORT TLS" or
  * "lmtp:unix:PATH none", all but the first two with or without a route. */
 struct limits limits_of_site(const struct settings *, struct span name);
+/* Messages a day to a site whose name is of the line of a source in warm-up; 0: of none, or the site's own rate is lower. */
+unsigned limits_a_day(const struct settings *, struct span name, uint64_t now);
 
 /* The route of a recipient, if it has a line of its own; NULL: none. */
 const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
@@ -27,8 +29,11 @@ void limits_add_route(const struct settings *, const struct record_recipient *, 
 /* Whether the recipient belongs to the line of that name: a reload may have given its route a line, or taken it. */
 bool limits_in_line(const struct settings *, const struct record_recipient *, struct span name);
 
-/* The title of the route whose line that is; empty: of none. */
+/* The title of the route whose line that is, and of the source; empty: of none. */
 struct span limits_line_of(struct span name);
+struct span limits_source_of(struct span name);
+/* Appends the line of a source at a site, which has none. */
+void limits_add_source(struct span site, const struct settings_source *, struct buf *name);
 
 bool limits_is_socket(struct span name); /* of this host */
 /* What the site of that name shares: appends the section's title, with " route TITLE" as the name has it. Nothing, if there is none. */

@@ -1,11 +1,9 @@
 #include "qmgr/pace.h"
 
-#define MESSAGE 60
-
 /* What one second brings, and the rest that made no whole message before. */
 static int32_t full(const struct pace *p)
 {
-    return (int32_t)p->a_minute + MESSAGE - 1;
+    return (int32_t)p->a_minute + p->period - 1;
 }
 
 static void count(struct pace *p, uint64_t now)
@@ -19,11 +17,17 @@ static void count(struct pace *p, uint64_t now)
 
 void pace_limit(struct pace *p, unsigned a_minute, uint64_t now)
 {
-    a_minute = a_minute < PACE_MOST ? a_minute : PACE_MOST;
-    if (a_minute == p->a_minute)
+    pace_limit_in(p, a_minute, PACE_MINUTE, now);
+}
+
+void pace_limit_in(struct pace *p, unsigned most, int32_t period, uint64_t now)
+{
+    most = most < PACE_MOST ? most : PACE_MOST;
+    if (most == p->a_minute && period == p->period)
         return;
-    bool first = p->a_minute == 0;
-    p->a_minute = a_minute;
+    bool first = p->a_minute == 0 || period != p->period;
+    p->a_minute = most;
+    p->period = period;
     if (first || p->saved > full(p))
         p->saved = full(p);
     p->at = now;
@@ -34,7 +38,7 @@ bool pace_may(struct pace *p, uint64_t now)
     if (p->a_minute == 0)
         return true;
     count(p, now);
-    return p->saved >= MESSAGE;
+    return p->saved >= p->period;
 }
 
 void pace_take(struct pace *p, uint64_t now)
@@ -42,13 +46,20 @@ void pace_take(struct pace *p, uint64_t now)
     if (p->a_minute == 0)
         return;
     count(p, now);
-    if (p->saved > -MESSAGE)
-        p->saved -= MESSAGE;
+    if (p->saved > -p->period)
+        p->saved -= p->period;
 }
 
 uint64_t pace_when(const struct pace *p, uint64_t now)
 {
-    if (p->a_minute == 0 || p->saved >= MESSAGE)
+    if (p->a_minute == 0 || p->saved >= p->period)
         return now;
-    return p->at + ((uint64_t)(MESSAGE - p->saved) + p->a_minute - 1) / p->a_minute;
+    return p->at + ((uint64_t)(p->period - p->saved) + p->a_minute - 1) / p->a_minute;
+}
+
+uint64_t pace_full(const struct pace *p)
+{
+    if (p->a_minute == 0 || p->saved >= full(p))
+        return p->at;
+    return p->at + ((uint64_t)(full(p) - p->saved) + p->a_minute - 1) / p->a_minute;
 }

@@ -58,6 +58,7 @@ static void every_second(evutil_socket_t fd, short what, void *arg)
     park_turn(queue_now());
     warning_turn(queue_now());
     site_tick();
+    site_turn(queue_now());
 }
 
 /* At the full second at which something comes due. */

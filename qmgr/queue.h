@@ -196,6 +196,7 @@ typedef bool site_may_fn(struct span name);
 size_t site_flush_limited(struct span nexthop, site_may_fn *may);
 void site_each_line(void (*each)(struct span domain, void *arg), void *arg); /* domains that have a line for the resolver */
 struct site *site_limited(struct span name);                                 /* of the scheduler, with the limits that hold for it */
+void site_turn(uint64_t now);                                                /* once a second */
 void site_reconfigure(void); /* there are other settings: what is known is forgotten, and sites get their limits anew */
 void site_tick(void);        /* each second */
 /* Whether the recipient is in the wrong line, as its route has got limits since it was put into it, or has none any more. */

@@ -85,6 +85,10 @@ void schedule_site_near(struct site *);
 /* What it has in common with all other sites that are told the same name: `most` jobs ACTIVE, messages a minute, and a brake. Empty: nothing. Is
  * kept while one of them is known, or the brake is on. */
 void schedule_site_share(struct schedule *, struct site *, struct span name, unsigned most, unsigned a_minute /* 0: no limit */);
+/* The same for another period. While it has not brought all that it can save, the site is not forgotten. */
+void schedule_site_pace(struct schedule *, struct site *, unsigned most, int32_t period /* seconds */);
+/* Whether a job that is added now (the time of the last call that had one) would go at once. */
+bool schedule_site_would_go(struct schedule *, struct span name);
 struct span schedule_site_name(const struct site *);
 bool schedule_site_dead(const struct site *);
 bool schedule_site_stopped(const struct site *); /* dead, or paused: what is READY there does not go soon */

@@ -94,9 +94,14 @@ struct site *schedule_site(struct schedule *s, struct span name, unsigned most)
 
 void schedule_site_rate(struct schedule *s, struct site *site, unsigned a_minute)
 {
-    if (site->pace.a_minute == a_minute)
+    schedule_site_pace(s, site, a_minute, PACE_MINUTE);
+}
+
+void schedule_site_pace(struct schedule *s, struct site *site, unsigned most, int32_t period)
+{
+    if (site->pace.a_minute == most && (most == 0 || site->pace.period == period))
         return;
-    pace_limit(&site->pace, a_minute, s->now);
+    pace_limit_in(&site->pace, most, period, s->now);
     if (site->jobs > 0 && site->window.state != WINDOW_DEAD)
         site_timer(s, site, 0);
     site_update(s, site);
@@ -113,10 +118,17 @@ void site_join(struct schedule *s, struct site *site)
         site_timer(s, site, 0);
 }
 
+/* Who forgets a pace that is not full would let more go than it allows. */
+static uint64_t forget_when(const struct schedule *s, const struct site *site)
+{
+    uint64_t later = pace_full(&site->pace);
+    return later > s->now + FORGET_AFTER ? later : s->now + FORGET_AFTER;
+}
+
 void site_leave(struct schedule *s, struct site *site)
 {
     if (--site->jobs == 0 && !site_dead(site))
-        site_timer(s, site, s->now + FORGET_AFTER);
+        site_timer(s, site, forget_when(s, site));
     site_update(s, site);
 }
 
@@ -154,6 +166,10 @@ void site_time(struct schedule *s, struct site *site)
         site_timer(s, site, s->now + FORGET_AFTER);
         return;
     }
+    if (pace_full(&site->pace) > s->now) {
+        site_timer(s, site, pace_full(&site->pace));
+        return;
+    }
     share_leave(s, site);
     own_free(s, site);
     hash_remove(&s->sites, &site->node);
@@ -161,6 +177,13 @@ void site_time(struct schedule *s, struct site *site)
 }
 
 /* ---- what others see --------------------------------------------------------------------------------------------- */
+
+bool schedule_site_would_go(struct schedule *s, struct span name)
+{
+    struct site *site = schedule_find_site(s, name);
+    const struct brake *brake = site && site->own ? &site->own->brake : NULL;
+    return !site || (site->ready == 0 && window_room(&site->window) && pace_may(&site->pace, s->now) && (!brake || brake->level == 0));
+}
 
 struct span schedule_site_name(const struct site *site)
 {
@@ -191,6 +214,7 @@ struct schedule_view schedule_view(const struct site *site)
 {
     struct schedule_brake brake = schedule_brake(site);
     const struct share *share = site->share;
+    unsigned rate = site->pace.period == PACE_MINUTE ? site->pace.a_minute : 0;
     unsigned most = share && share->most < site->window.most ? share->most : site->window.most;
     return (struct schedule_view){.jobs = site->jobs,
                                   .ready = site->ready,
@@ -200,7 +224,7 @@ struct schedule_view schedule_view(const struct site *site)
                                   .window = schedule_window(site),
                                   .active = site->window.active,
                                   .most = brake.level && brake.sessions < most ? brake.sessions : most,
-                                  .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, site->pace.a_minute)),
+                                  .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, rate)),
                                   .share = share_name(share),
                                   .brake = brake,
                                   .dead = schedule_site_dead(site),

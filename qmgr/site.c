@@ -7,6 +7,7 @@
  */
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
+#include "qmgr/pace.h"
 #include "qmgr/queue.h"
 #include "qmgr/sources.h"
 
@@ -125,7 +126,11 @@ static struct site *limit(struct span name)
         schedule_site_near(site);
     struct buf share = BUF_EMPTY(0);
     limits_add_share(&l, name, &share);
-    schedule_site_rate(queue.schedule, site, l.share ? 0 : l.rate);
+    unsigned a_day = limits_a_day(queue.settings, name, queue_now());
+    if (a_day > 0)
+        schedule_site_pace(queue.schedule, site, a_day, PACE_DAY);
+    else
+        schedule_site_rate(queue.schedule, site, l.share ? 0 : l.rate);
     schedule_site_share(queue.schedule, site, buf_span(&share), l.sessions, l.rate);
     buf_free(&share);
     return site;
@@ -162,6 +167,15 @@ void site_tick(void)
         return;
     logins_again = 0;
     schedule_each_site(queue.schedule, try_login_again, NULL);
+}
+
+/* A source in warm-up may send more from today on. */
+void site_turn(uint64_t now)
+{
+    static uint64_t day;
+    if (day != now / 86400)
+        schedule_each_site(queue.schedule, limit_again, NULL);
+    day = now / 86400;
 }
 
 void site_reconfigure(void)

@@ -91,17 +91,22 @@ void sources_forget_ill(void)
 
 /* ---- the choice ------------------------------------------------------------------------------------------------------------------ */
 
-struct sources_choice sources_choose(const struct settings *s, const struct strings *pool, uint64_t id, uint64_t now)
+struct sources_choice sources_choose(const struct settings *s, const struct strings *pool, uint64_t id, uint64_t now, sources_line_fn *goes,
+                                     void *arg)
 {
     const struct settings_source *order[POOL_MOST];
     size_t n = pool->n > 0 ? sources_order(s, pool, id, order) : 0;
-    struct sources_choice later = {.verdict = SOURCES_LATER};
+    struct sources_choice later = {.verdict = n ? SOURCES_LATER : SOURCES_THIS};
     for (size_t i = 0; i < n; i++) {
         uint64_t until = ill_until(span_of(order[i]->title), now);
-        if (until == 0)
-            return (struct sources_choice){.verdict = SOURCES_THIS, .source = order[i]};
-        if (later.when == 0 || until < later.when)
+        bool warms_up = pool_a_day(order[i], now) > 0;
+        struct sources_choice this = {.verdict = warms_up ? SOURCES_LINE : SOURCES_THIS, .source = order[i]};
+        if (until == 0 && (!warms_up || goes(order[i], arg)))
+            return this;
+        if (until == 0 && later.verdict == SOURCES_LATER)
+            later = this;
+        else if (later.verdict == SOURCES_LATER && (later.when == 0 || until < later.when))
             later.when = until;
     }
-    return n ? later : (struct sources_choice){.verdict = SOURCES_THIS};
+    return later;
 }

@@ -6,6 +6,8 @@
  *
  *   ill       its address or its proxy failed on our own side a moment ago: left out for SOURCES_ILL seconds. When all are, mail waits for
  *             the first that is over.
+ *   warm-up   its messages a day to a site are counted in a line of their own there (limits.h). It gets what can go from that line at once. What
+ *             can't goes from the next in the order, and waits in the line of the first if all are so.
  *
  * Pure but for the memory of what is ill, which a restart forgets. */
 #ifndef POSTINO_SOURCES_H
@@ -20,6 +22,7 @@ size_t sources_order(const struct settings *, const struct strings *pool, uint64
 
 enum sources_verdict {
     SOURCES_THIS,  /* from `source`; NULL: the pool is empty, the system chooses */
+    SOURCES_LINE,  /* from `source`, when its line's turn comes: it is in warm-up */
     SOURCES_LATER, /* not before `when` */
 };
 struct sources_choice {
@@ -27,7 +30,10 @@ struct sources_choice {
     const struct settings_source *source;
     uint64_t when;
 };
-struct sources_choice sources_choose(const struct settings *, const struct strings *pool, uint64_t id, uint64_t now);
+/* Whether a message that joins the source's line would go at once. */
+typedef bool sources_line_fn(const struct settings_source *, void *arg);
+struct sources_choice sources_choose(const struct settings *, const struct strings *pool, uint64_t id, uint64_t now, sources_line_fn *goes,
+                                     void *arg);
 
 /* It failed on our own side, and not on the next host's. False: that is known already. */
 bool sources_is_ill(struct span title, uint64_t now);

@@ -112,6 +112,9 @@ six            MX 10 mx.six
 mx.six         AAAA 2001:db8::5
 ill            MX 10 mx.many
 wait           MX 10 mx.many
+share          MX 10 mx.many
+only           MX 10 mx.many
+quick          MX 10 mx.many
 """
 
 
@@ -123,17 +126,22 @@ class AddressesOfTheHost(unittest.TestCase):
         cls.network = Network().__enter__()
         try:
             cls.network.name_server({"example": ZONE})
-            for address in ("192.0.2.101/24", "192.0.2.102/24", "2001:db8::101/64"):
+            for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
                 cls.network.address(cls.network.near, address)
             cls.sinks = cls.network.smtp_sink("192.0.2.2", "sink"), cls.network.smtp_sink("2001:db8::5", "sink6")
             cls.host = Host(namespace=cls.network.near, settings="""
 remote { connect_timeout = 3s idle_timeout = 0s sources = { "out1 3", out2 } }
 source "out1" { address = { "192.0.2.101", "2001:db8::101" } hostname = "out1.local.example" }
 source "out2" { address = "192.0.2.102" hostname = "out2.local.example" }
+source "warm" { address = "192.0.2.104" hostname = "warm.local.example" warm_up = "%s" warm_up_plan = 1 }
+source "quick" { address = "192.0.2.104" hostname = "quick.local.example" warm_up = "%s" warm_up_plan = { 43200, 43200, 43200 } }
+route "share.example" { via = "smtp:" sources = { "warm 1000", out2 } }
+route "only.example" { via = "smtp:" sources = { warm } }
+route "quick.example" { via = "smtp:" sources = { quick } }
 source "late" { address = "192.0.2.103" hostname = "late.local.example" }
 route "ill.example" { via = "smtp:" sources = { "late 1000", out2 } }
 route "wait.example" { via = "smtp:" sources = { late } }
-dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % NAME_SERVER).__enter__()
+dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % (time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y-%m-%d", time.gmtime()), NAME_SERVER)).__enter__()
         except BaseException:
             cls.network.__exit__()
             raise
@@ -170,6 +178,31 @@ dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s life
             self.send("x%d@six.example" % i)
         wait_for(lambda: len(self.came("six.example", 1)) == 8, 30)
         self.assertEqual(set(self.came("six.example", 1)), {("ipv6:2001:db8::101", "out1.local.example")})
+
+    def lines(self):
+        """The lines of sources, with how many jobs are in them."""
+        return {m.group(1): m.group(0) for m in re.finditer(r"(?m)^.*source (\S+).*$", self.host.tool("postino", "sites").stdout)}
+
+    def test_a_source_in_warm_up_gets_what_the_plan_says_and_others_the_rest(self):
+        for i in range(5):
+            self.send("x%d@share.example" % i)
+        wait_for(lambda: len(self.came("share.example")) == 5, 30)
+        self.assertEqual(sorted(self.came("share.example")), [("192.0.2.102", "out2.local.example")] * 4 + [("192.0.2.104", "warm.local.example")])
+        for i in range(3):
+            self.send("x%d@only.example" % i)
+        wait_for(lambda: self.came("only.example"), 30)
+        time.sleep(2)
+        self.assertEqual(self.came("only.example"), [("192.0.2.104", "warm.local.example")])
+        self.assertIn("warm", self.lines(), self.host.tool("postino", "sites").stdout)
+
+    def test_a_plan_is_kept_evenly(self):
+        """43,200 a day are one in two seconds."""
+        began = time.monotonic()
+        for i in range(5):
+            self.send("x%d@quick.example" % i)
+        wait_for(lambda: len(self.came("quick.example")) == 5, 30)
+        self.assertGreater(time.monotonic() - began, 6.5)
+        self.assertEqual(set(self.came("quick.example")), {("192.0.2.104", "quick.local.example")})
 
     def test_a_source_that_fails_gives_way_and_kills_no_site(self):
         self.send("x@ill.example")

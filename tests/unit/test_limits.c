@@ -193,6 +193,42 @@ static void an_lmtp_server_on_the_network_is_a_host(void **state)
     settings_free(s);
 }
 
+static void a_source_in_warm_up_has_a_line_of_its_own(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    const uint64_t day = UINT64_C(1793491200); /* 2026-11-01 */
+    add(s, SETTINGS_ROUTES, "*", "sources", "out1 2");
+    add(s, SETTINGS_SOURCES, "out1", "warm_up", "2026-11-01");
+    struct settings_source *source = &s->sources[0];
+    struct buf name = BUF_EMPTY(0);
+    assert_int_equal(limits_a_day(s, SPAN_LITERAL("smtp:mx.example may source out1"), day + 9 * 86400), 100000);
+    give(SETTINGS_SOURCES, source, "warm_up_plan", "50");
+    give(SETTINGS_SOURCES, source, "warm_up_plan", "1000");
+    limits_add_source(SPAN_LITERAL("smtp:mx.example may route *"), source, &name);
+    assert_string_equal(buf_text(&name), "smtp:mx.example may route * source out1");
+    assert_true(span_equal(limits_line_of(buf_span(&name)), SPAN_LITERAL("*")));
+    assert_true(span_equal(limits_source_of(buf_span(&name)), SPAN_LITERAL("out1")));
+    assert_true(span_equal(limits_source_of(SPAN_LITERAL("smtp:mx.example may source out1")), SPAN_LITERAL("out1")));
+    assert_int_equal(limits_line_of(SPAN_LITERAL("smtp:mx.example may source out1")).n, 0);
+    assert_int_equal(limits_source_of(SPAN_LITERAL("smtp:mx.example may route source")).n, 0);
+    assert_true(limits_hosts_below(buf_span(&name), SPAN_LITERAL("example")));
+    assert_int_equal(limits_a_day(s, buf_span(&name), day - 86400), 50); /* not before the first day */
+    assert_int_equal(limits_a_day(s, buf_span(&name), day + 86399), 50);
+    assert_int_equal(limits_a_day(s, buf_span(&name), day + 86400), 1000);
+    assert_int_equal(limits_a_day(s, buf_span(&name), day + 2 * 86400), 0);
+    assert_int_equal(limits_a_day(s, SPAN_LITERAL("smtp:mx.example may route *"), day), 0);
+    s->queue_site_rate = 1; /* a minute: 1440 a day */
+    assert_int_equal(limits_a_day(s, buf_span(&name), day + 86400), 1000);
+    give(SETTINGS_SOURCES, source, "warm_up_plan", "1441");
+    assert_int_equal(limits_a_day(s, buf_span(&name), day + 2 * 86400), 0); /* the site's own is less */
+    struct record_recipient b = to("x@b.example");
+    assert_true(limits_in_line(s, &b, buf_span(&name)));
+    assert_false(limits_in_line(s, &b, SPAN_LITERAL("smtp:mx.example may route * source out2")));
+    buf_free(&name);
+    settings_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +237,7 @@ int main(void)
         cmocka_unit_test(an_address_is_itself),
         cmocka_unit_test(the_more_specific_wins_for_each_limit_by_itself),
         cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
+        cmocka_unit_test(a_source_in_warm_up_has_a_line_of_its_own),
         cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
         cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),
     };

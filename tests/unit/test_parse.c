@@ -431,6 +431,10 @@ static const struct wrong wrongs[] = {
      "weight of 1 to 1000", 0},
     {H "source a { address = 192.0.2.1 }\nroute \"*\" { via = \"smtp:\"\nsources = \"a b\" }\nremote { sources = a }\n", 4,
      "weight of 1 to 1000", 0},
+    {H "source a { address = 192.0.2.1\nwarm_up = 2026-02-30 }\nremote { sources = a }\n", 3, "not a day|2026-11-01", 0},
+    {H "source a { address = 192.0.2.1\nwarm_up = 26-02-03 }\nremote { sources = a }\n", 3, "not a day", 0},
+    {H "source a { address = 192.0.2.1 warm_up = 2026-02-03\nwarm_up_plan = { 5, 0 } }\nremote { sources = a }\n", 3,
+     "not a number of messages a day", 0},
     {H "source \"a b\" { address = 192.0.2.1 }\n", 2, "title", 0},
     /* sites, and the limits of all */
     {H "site \"mx.a org\" { rate = 3 }\n", 2, "title|an MX host|an address", 0},

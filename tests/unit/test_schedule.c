@@ -569,10 +569,44 @@ static void each_allocation_of_the_scheduler_fails_once(void **state)
     assert_true(ended > 0);
 }
 
+/* Fifty a day, evenly; and what is not full is not forgotten, or a site that gets a message now and then would get more. */
+static void so_many_a_day_go_evenly(void **state)
+{
+    (void)state;
+    enum { A_DAY = 50, DAY = 86400 };
+    struct schedule *s = schedule_new(START, 1);
+    unsigned gone = 0;
+    uint64_t last = 0, least = UINT64_MAX;
+    for (uint64_t now = START; now < START + DAY; now += 30) {
+        assert_null(schedule_next(s, now)); /* time passes: sites are forgotten */
+        if (schedule_site_would_go(s, name_of("site"))) {
+            struct job *job = job_new(1);
+            struct site *site = schedule_site(s, name_of("site"), 20);
+            schedule_site_pace(s, site, A_DAY, DAY);
+            schedule_add(s, job, site, name_of("flow"), now);
+            assert_false(schedule_site_would_go(s, name_of("site")));
+            assert_ptr_equal(schedule_next(s, now), job);
+            schedule_done(s, job, JOB_SUCCESS, now);
+            free(job);
+            if (last && now - last < least)
+                least = now - last;
+            last = now;
+            gone++;
+        }
+    }
+    assert_in_range(gone, A_DAY - 1, A_DAY + 1);
+    assert_in_range(least, DAY / A_DAY - 30, DAY / A_DAY + 30);
+    assert_int_equal(schedule_counts(s).sites, 1);
+    assert_null(schedule_next(s, START + 2 * DAY));
+    assert_int_equal(schedule_counts(s).sites, 0);
+    schedule_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_message_is_not_held_up_by_a_flood),
+        cmocka_unit_test(so_many_a_day_go_evenly),
         cmocka_unit_test(flows_share_by_recipients_not_by_messages),
         cmocka_unit_test(window_grows_to_its_most_and_halves),
         cmocka_unit_test(dead_site_has_one_probe_at_growing_delays),

@@ -38,6 +38,14 @@ static const struct strings *pool(const struct settings *s)
     return pool_of(s, &s->routes[0]);
 }
 
+static unsigned left; /* messages that may join a line now */
+
+static bool goes(const struct settings_source *source, void *arg)
+{
+    (void)source, (void)arg;
+    return left > 0 && left--;
+}
+
 static void shares_are_as_the_weights_say(void **state)
 {
     (void)state;
@@ -86,16 +94,50 @@ static void what_is_ill_is_left_out_for_a_minute(void **state)
     struct settings *s = with(items, 2);
     const struct settings_source *out[POOL_MOST];
     sources_order(s, pool(s), 7, out);
-    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW).source, out[0]);
+    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW, goes, NULL).source, out[0]);
     assert_true(sources_make_ill(span_of(out[0]->title), NOW));
     assert_false(sources_make_ill(span_of(out[0]->title), NOW + 59)); /* one loud line a minute */
-    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 59).source, out[1]);
-    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 60).source, out[0]);
+    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 59, goes, NULL).source, out[1]);
+    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 60, goes, NULL).source, out[0]);
     assert_true(sources_make_ill(span_of(out[1]->title), NOW + 30));
-    struct sources_choice c = sources_choose(s, pool(s), 7, NOW + 31);
+    struct sources_choice c = sources_choose(s, pool(s), 7, NOW + 31, goes, NULL);
     assert_true(c.verdict == SOURCES_LATER && c.when == NOW + 60);
     sources_forget_ill();
-    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 31).source, out[0]);
+    assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 31, goes, NULL).source, out[0]);
+    settings_free(s);
+}
+
+static void what_a_warm_up_does_not_take_goes_by_others(void **state)
+{
+    (void)state;
+    static const char *const items[] = {"a", "b"};
+    struct settings *s = with(items, 2);
+    const struct settings_source *out[POOL_MOST];
+    sources_order(s, pool(s), 7, out);
+    struct settings_source *first = &s->sources[out[0] - s->sources], *second = &s->sources[out[1] - s->sources];
+    assign(SETTINGS_SOURCES, first, "warm_up", "2027-01-14"); /* of NOW's week */
+    left = 1;
+    struct sources_choice c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
+    assert_true(c.verdict == SOURCES_LINE && c.source == first && left == 0);
+    c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
+    assert_true(c.verdict == SOURCES_THIS && c.source == second);
+    assert_true(sources_make_ill(span_of(second->title), NOW));
+    c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
+    assert_true(c.verdict == SOURCES_LINE && c.source == first); /* it waits there */
+    sources_forget_ill();
+    assign(SETTINGS_SOURCES, second, "warm_up", "2027-01-14");
+    c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
+    assert_true(c.verdict == SOURCES_LINE && c.source == first);
+    left = 1;
+    assert_true(sources_make_ill(span_of(first->title), NOW));
+    c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
+    assert_true(c.verdict == SOURCES_LINE && c.source == second);
+    assert_true(sources_make_ill(span_of(second->title), NOW + 1));
+    c = sources_choose(s, pool(s), 7, NOW + 2, goes, NULL);
+    assert_true(c.verdict == SOURCES_LATER && c.when == NOW + 60);
+    sources_forget_ill();
+    left = 0;
+    assert_int_equal(sources_choose(s, pool(s), 7, NOW + 20 * 86400, goes, NULL).verdict, SOURCES_THIS); /* the plan is over */
     settings_free(s);
 }
 
@@ -120,7 +162,7 @@ static void without_a_pool_the_system_chooses(void **state)
 {
     (void)state;
     struct settings *s = settings_new();
-    struct sources_choice c = sources_choose(s, pool_of(s, NULL), 7, NOW);
+    struct sources_choice c = sources_choose(s, pool_of(s, NULL), 7, NOW, goes, NULL);
     assert_true(c.verdict == SOURCES_THIS && c.source == NULL);
     settings_free(s);
 }
@@ -129,8 +171,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_are_as_the_weights_say),        cmocka_unit_test(a_message_keeps_its_order_whatever_joins),
-        cmocka_unit_test(what_is_ill_is_left_out_for_a_minute), cmocka_unit_test(memory_of_what_is_ill_is_bounded),
-        cmocka_unit_test(without_a_pool_the_system_chooses),
+        cmocka_unit_test(what_is_ill_is_left_out_for_a_minute), cmocka_unit_test(what_a_warm_up_does_not_take_goes_by_others),
+        cmocka_unit_test(memory_of_what_is_ill_is_bounded),     cmocka_unit_test(without_a_pool_the_system_chooses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
