@@ -20,11 +20,9 @@ static void until(uint64_t time_of_it, const char *words, char to[STATE_TEXT])
     (void)snprintf(to, STATE_TEXT, "%s until %s", words, clock);
 }
 
-/* "dead until 15:04:05", "paused until 15:04:05", "1/4 until 15:04:05" */
+/* "dead until 15:04:05", "paused until 15:04:05", "slowed until 15:04:05" */
 static void state_of(const struct record_site *s, char to[STATE_TEXT])
 {
-    char words[STATE_TEXT / 2];
-    (void)snprintf(words, sizeof words, "1/%u", 1u << (s->slowed & 31));
     if (s->dead && s->probe)
         until(s->probe, "dead", to);
     else if (s->paused)
@@ -32,7 +30,7 @@ static void state_of(const struct record_site *s, char to[STATE_TEXT])
     else if (s->dead)
         (void)snprintf(to, STATE_TEXT, "probing");
     else if (s->slowed)
-        until(s->until, words, to);
+        until(s->until, "slowed", to);
     else
         (void)snprintf(to, STATE_TEXT, "ok");
 }
@@ -84,9 +82,9 @@ static bool json(const struct record_site *s, void *arg)
     (void)printf(", \"jobs\": %" PRIu32 ", \"ready\": %" PRIu32 ", \"waiting\": %" PRIu32 ", \"held\": %" PRIu32 ", \"active\": %" PRIu32
                  ", \"in_doubt\": %" PRIu32 ", \"window\": %" PRIu32 ", \"most\": %" PRIu32 ", \"rate\": %" PRIu32
                  ", \"session_messages\": %" PRIu32 ", \"dead\": %s, \"probe\": %" PRIu64
-                 ", \"slowed\": %u, \"paused\": %s, \"until\": %" PRIu64 ", \"rule\": ",
+                 ", \"slowed\": %s, \"paused\": %s, \"until\": %" PRIu64 ", \"rule\": ",
                  s->jobs, s->ready, s->waiting, s->held, s->active, s->in_doubt, s->window, s->most, s->rate, s->session_messages,
-                 s->dead ? "true" : "false", s->probe, s->slowed ? 1u << (s->slowed & 31) : 0, s->paused ? "true" : "false", s->until);
+                 s->dead ? "true" : "false", s->probe, s->slowed ? "true" : "false", s->paused ? "true" : "false", s->until);
     queue_print_json(stdout, s->rule);
     (void)fputs(", \"share\": ", stdout);
     queue_print_json(stdout, s->share);

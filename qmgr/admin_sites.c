@@ -44,7 +44,7 @@ static void add(const struct site *site, struct buf *out)
                                  .dead = v.dead,
                                  .probe = v.probe,
                                  .share = v.share,
-                                 .slowed = (uint16_t)v.brake.level,
+                                 .slowed = v.brake.on,
                                  .paused = v.brake.paused,
                                  .until = v.brake.until,
                                  .rule = v.brake.why};

@@ -295,9 +295,17 @@ static void end_active(struct schedule *s, struct job *job, enum job_end end, ui
         log_die("schedule: a job that is not active is done");
     set_clock(s, now);
     s->active--;
+    bool probe = site_probes(site);
     if (site->share)
-        share_end(site->share, site_probes(site));
+        share_end(site, probe);
     window_end(&site->window, job->granted, end);
+    if (end == JOB_SUCCESS) {
+        meter_count(&site->meter, s->now);
+        if (site->share)
+            meter_count(&site->share->meter, s->now);
+    }
+    if (end != JOB_UNKNOWN)
+        share_answered(site, end != JOB_SITE_FAILURE);
     if (end == JOB_SITE_FAILURE && site->window.state == WINDOW_DEAD)
         site_die(s, site);
 }

@@ -141,8 +141,7 @@ bool schedule_unslow(struct schedule *, struct site *, uint64_t now); /* brakes 
 struct schedule_brake {
     struct span who; /* the site's name, or what sites share */
     struct span why;
-    unsigned level; /* 1/2^level of what went out before; 0: no brake is on */
-    bool paused;
+    bool on, paused;
     unsigned a_minute, sessions;
     uint64_t until; /* its next step */
 };

@@ -27,7 +27,7 @@
 
 enum { CLASSES = 3 }; /* class 0 is the highest */
 
-enum site_ring { RING_IDLE, RING_BUSY /* schedule.runnable */, RING_LINE /* its share's */, RING_NONE };
+enum site_ring { RING_IDLE, RING_BUSY /* schedule.runnable */, RING_LINE, RING_DOUBT /* its share's */, RING_NONE };
 
 struct site {
     struct hash_node node;
@@ -38,15 +38,16 @@ struct site {
     struct flow *turns[CLASSES];
     struct job *waiting;
     struct pace pace;
-    struct meter meter;
+    struct meter meter; /* of jobs that were taken */
     struct window window;
     uint32_t in_doubt; /* so often */
     uint32_t jobs, ready, held;
     uint16_t name_length;
     uint8_t passed[CLASSES]; /* how many jobs went past the class since it had one */
     bool timed;
-    bool near; /* of this host */
-    uint8_t ring; /* enum site_ring */
+    bool near;     /* of this host */
+    bool answered; /* the last job that came back */
+    uint8_t ring;  /* enum site_ring */
     char name[];
 };
 
@@ -62,14 +63,16 @@ struct braked {
 struct share {
     struct hash_node node;
     struct braked braked;
-    struct site *line, *front;
+    struct site *line[2], *front;
     struct pace pace;
     struct meter meter;
     const struct site *accuser; /* which said last that it is too much; NULL: none that is known */
     uint64_t accused;           /* when */
     uint32_t sites;
     uint16_t most, active;
+    uint16_t doubtful; /* of active: at members whose last job had no answer */
     uint16_t name_length;
+    uint8_t turn; /* of the two lines */
     char name[];
 };
 
@@ -115,7 +118,8 @@ bool site_probes(const struct site *);                /* what it may send is a p
 enum site_ring share_place(const struct site *);      /* of a member that could send */
 void share_update(struct schedule *, struct share *); /* its line's front; after any change */
 void share_grant(struct schedule *, struct site *);
-void share_end(struct share *, bool probe);
+void share_end(struct site *, bool probe); /* one of the site's jobs is back; before the window knows */
+void share_answered(struct site *, bool);
 void share_leave(struct schedule *, struct site *); /* none: nothing */
 void share_free(struct share *);
 struct span share_name(const struct share *); /* NULL: empty */

@@ -48,7 +48,6 @@ void site_update(struct schedule *s, struct site *site)
 
 void site_grant(struct schedule *s, struct site *site)
 {
-    meter_count(&site->meter, s->now);
     pace_take(&site->pace, s->now);
     if (site->own)
         brake_take(&site->own->brake, s->now);
@@ -162,7 +161,7 @@ void site_time(struct schedule *s, struct site *site)
         site_update(s, site);
         return;
     }
-    if (site->own && site->own->brake.level) { /* who comes back finds it slowed down */
+    if (site->own && site->own->brake.on) { /* who comes back finds it slowed down */
         site_timer(s, site, s->now + FORGET_AFTER);
         return;
     }
@@ -182,7 +181,7 @@ bool schedule_site_would_go(struct schedule *s, struct span name)
 {
     struct site *site = schedule_find_site(s, name);
     const struct brake *brake = site && site->own ? &site->own->brake : NULL;
-    return !site || (site->ready == 0 && window_room(&site->window) && pace_may(&site->pace, s->now) && (!brake || brake->level == 0));
+    return !site || (site->ready == 0 && window_room(&site->window) && pace_may(&site->pace, s->now) && (!brake || !brake->on));
 }
 
 struct span schedule_site_name(const struct site *site)
@@ -223,7 +222,7 @@ struct schedule_view schedule_view(const struct site *site)
                                   .in_doubt = site->in_doubt,
                                   .window = schedule_window(site),
                                   .active = site->window.active,
-                                  .most = brake.level && brake.sessions < most ? brake.sessions : most,
+                                  .most = brake.on && brake.sessions < most ? brake.sessions : most,
                                   .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, rate)),
                                   .share = share_name(share),
                                   .brake = brake,

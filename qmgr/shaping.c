@@ -8,7 +8,7 @@ static void add_amount(const struct schedule_brake *b, struct buf *line)
     if (b->paused)
         buf_add_text(line, " to=nothing");
     else
-        buf_printf(line, " to=1/%u rate=%u/min sessions=%u", 1u << b->level, b->a_minute, b->sessions);
+        buf_printf(line, " to=%u/min sessions=%u", b->a_minute, b->sessions);
 }
 
 static void log_change(const struct schedule_brake *b, enum log_level level, const char *word, struct span reply)
@@ -18,7 +18,7 @@ static void log_change(const struct schedule_brake *b, enum log_level level, con
     buf_printf(&line, "%s:", word);
     log_value(&line, "site", b->who);
     log_value(&line, "rule", b->why);
-    if (b->level > 0) {
+    if (b->on) {
         add_amount(b, &line);
         buf_printf(&line, " for=%llus", (unsigned long long)(b->until > now ? b->until - now : 0));
     }

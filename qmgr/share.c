@@ -1,7 +1,8 @@
 /* What several sites have in common, and what slows one of them, or all, down.
  *
- *      share.line  -> site <-> site ...     members that could send, but for what they share; in turns
- *      share.front                          the one of them that stands in schedule.runnable, while the share may send: one job, then the next member
+ *      share.line  -> site <-> site ...     members that could send, but for what they share, in turns: in the first line those whose last job
+ *                  -> site <-> site ...     had an answer, in the second one the others, which have half of the sessions at most, as they may hang
+ *      share.front                          the one of them that stands in schedule.runnable, while the share may send: one job, then the other line's
  *
  *      struct braked                        of a share, or of a single site (site.own) while its brake is on
  *
@@ -15,7 +16,7 @@
 
 static struct site **ring_of(struct schedule *s, struct site *site)
 {
-    return site->ring == RING_LINE ? &site->share->line : &s->runnable[site->ring];
+    return site->ring >= RING_LINE ? &site->share->line[site->ring - RING_LINE] : &s->runnable[site->ring];
 }
 
 void site_stand(struct schedule *s, struct site *site, enum site_ring ring)
@@ -41,12 +42,17 @@ static enum site_ring ring_of_share(const struct share *share)
     return share->active > 0 ? RING_BUSY : RING_IDLE;
 }
 
+static enum site_ring line_of(const struct site *site)
+{
+    return site->answered ? RING_LINE : RING_DOUBT;
+}
+
 enum site_ring share_place(const struct site *site)
 {
     const struct share *share = site->share;
     if (site_probes(site) && !share->braked.brake.paused)
         return RING_IDLE;
-    return site == share->front ? ring_of_share(share) : RING_LINE;
+    return site == share->front ? ring_of_share(share) : line_of(site);
 }
 
 /* ---- when a share may send --------------------------------------------------------------------------------------- */
@@ -65,12 +71,24 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
+static bool may_doubt(const struct share *share)
+{
+    return share->doubtful < (share->most + 1) / 2;
+}
+
+/* Of those that stand in line; NULL: none, or none that may. */
+static struct site *share_first(const struct share *share)
+{
+    struct site *sure = share->line[0], *doubtful = may_doubt(share) ? share->line[1] : NULL;
+    return sure && doubtful ? share->line[share->turn] : sure ? sure : doubtful;
+}
+
 /* Some wait for the rate, or nobody does; and the brake has its steps. */
 static void share_timer(struct schedule *s, struct share *share)
 {
     const struct brake *b = &share->braked.brake;
-    uint64_t due = b->level ? b->until : 0;
-    if (share->line && !share->front && share->active < share->most) {
+    uint64_t due = b->on ? b->until : 0;
+    if (!share->front && share_first(share) && share->active < share->most) {
         uint64_t pace = pace_when(&share->pace, s->now), brake = brake_when(b, s->now), when = pace > brake ? pace : brake;
         if (when > s->now)
             due = sooner(due, when);
@@ -88,37 +106,52 @@ void share_update(struct schedule *s, struct share *share)
 {
     bool may = share_may_send(s, share);
     struct site *front = share->front;
-    if (front && !may) {
-        site_stand(s, front, RING_LINE);
-        share->line = front; /* it has not had its turn */
-    } else if (front) {
-        site_stand(s, front, ring_of_share(share));
-    } else if (may && share->line) {
-        front = share->line;
+    if (front && (!may || (!front->answered && !may_doubt(share)))) {
+        site_stand(s, front, line_of(front));
+        share->line[line_of(front) - RING_LINE] = front; /* it has not had its turn */
+    }
+    if (may && !share->front && (front = share_first(share))) {
         site_stand(s, front, RING_NONE);
         share->front = front;
-        site_stand(s, front, ring_of_share(share));
     }
+    if (share->front)
+        site_stand(s, share->front, ring_of_share(share));
     share_timer(s, share);
+}
+
+static void count(struct share *share, const struct site *site, int jobs)
+{
+    share->active = (uint16_t)(share->active + jobs);
+    if (!site->answered)
+        share->doubtful = (uint16_t)(share->doubtful + jobs);
 }
 
 /* One of the site's jobs goes out: the next member's turn. */
 void share_grant(struct schedule *s, struct site *site)
 {
     struct share *share = site->share;
-    meter_count(&share->meter, s->now);
     pace_take(&share->pace, s->now);
     brake_take(&share->braked.brake, s->now);
     if (!site_probes(site))
-        share->active++;
-    if (share->front == site)
+        count(share, site, 1);
+    if (share->front == site) {
+        share->turn = site->answered;
         site_stand(s, site, RING_NONE);
+    }
 }
 
-void share_end(struct share *share, bool probe)
+void share_end(struct site *site, bool probe)
 {
     if (!probe)
-        share->active--;
+        count(site->share, site, -1);
+}
+
+void share_answered(struct site *site, bool answered)
+{
+    if (site->share && site->answered != answered && !site_probes(site))
+        site->share->doubtful =
+            (uint16_t)(answered ? site->share->doubtful - site->window.active : site->share->doubtful + site->window.active);
+    site->answered = answered;
 }
 
 /* ---- members ----------------------------------------------------------------------------------------------------- */
@@ -153,7 +186,7 @@ static struct share *share_new(struct schedule *s, struct span name)
 /* Who comes back while it is slowed down finds it so. */
 static void share_forget(struct schedule *s, struct share *share)
 {
-    if (share->sites > 0 || share->braked.brake.level > 0)
+    if (share->sites > 0 || share->braked.brake.on)
         return;
     set_timer(s, &share->braked, 0);
     hash_remove(&s->shares, &share->node);
@@ -174,7 +207,7 @@ void share_leave(struct schedule *s, struct site *site)
     site_stand(s, site, RING_NONE);
     site->share = NULL;
     if (!site_probes(site))
-        share->active = (uint16_t)(share->active - site->window.active);
+        count(share, site, -(int)site->window.active);
     if (share->accuser == site)
         share->accuser = NULL;
     share->sites--;
@@ -188,7 +221,7 @@ static void share_join(struct schedule *s, struct site *site, struct share *shar
     site->share = share;
     share->sites++;
     if (!site_probes(site))
-        share->active = (uint16_t)(share->active + site->window.active);
+        count(share, site, (int)site->window.active);
 }
 
 void schedule_site_share(struct schedule *s, struct site *site, struct span name, unsigned most, unsigned a_minute)
@@ -221,7 +254,7 @@ static uint32_t less(uint32_t a, uint32_t limit /* 0: none */)
 
 static bool pull(struct schedule *s, struct braked *b, const struct schedule_slowing *how, struct brake_pull *p)
 {
-    *p = (struct brake_pull){.granted = how->granted, .step = how->step, .pause = how->pause, .rate = p->rate, .sessions = p->sessions};
+    *p = (struct brake_pull){.granted = how->granted, .step = how->step, .pause = how->pause, .taken = p->taken, .sessions = p->sessions};
     if (!brake_put(&b->brake, p, s->now))
         return false;
     free(b->why);
@@ -232,7 +265,7 @@ static bool pull(struct schedule *s, struct braked *b, const struct schedule_slo
 
 static bool slow_share(struct schedule *s, struct share *share, const struct schedule_slowing *how)
 {
-    struct brake_pull p = {.rate = less(meter_a_minute(&share->meter, s->now), share->pace.a_minute), .sessions = share->active};
+    struct brake_pull p = {.taken = less(meter_a_minute(&share->meter, s->now), share->pace.a_minute), .sessions = share->active};
     if (!pull(s, &share->braked, how, &p))
         return false;
     share_update(s, share);
@@ -241,7 +274,7 @@ static bool slow_share(struct schedule *s, struct share *share, const struct sch
 
 static bool slow_site(struct schedule *s, struct site *site, const struct schedule_slowing *how)
 {
-    struct brake_pull p = {.rate = less(meter_a_minute(&site->meter, s->now), site->pace.a_minute), .sessions = site->window.active};
+    struct brake_pull p = {.taken = less(meter_a_minute(&site->meter, s->now), site->pace.a_minute), .sessions = site->window.active};
     if (!site->own) {
         site->own = memory_new(1, sizeof *site->own);
         site->own->site = site;
@@ -275,10 +308,10 @@ static struct schedule_brake view_of(const struct braked *b)
     const struct brake *brake = &b->brake;
     return (struct schedule_brake){.who = b->share ? share_name(b->share) : schedule_site_name(b->site),
                                    .why = span_of(b->why),
-                                   .level = brake->level,
+                                   .on = brake->on,
                                    .paused = brake->paused,
                                    .a_minute = brake->pace.a_minute,
-                                   .sessions = brake->level ? brake_sessions(brake) : 0,
+                                   .sessions = brake->on ? brake->sessions : 0,
                                    .until = brake->until};
 }
 
@@ -286,9 +319,10 @@ static struct schedule_brake view_of(const struct braked *b)
 struct schedule_brake schedule_brake(const struct site *site)
 {
     const struct braked *own = site->own, *shared = site->share ? &site->share->braked : NULL;
-    if (!own || (shared && (shared->brake.paused || (!own->brake.paused && shared->brake.level > own->brake.level))))
+    if (!own || (shared && (shared->brake.paused ||
+                            (shared->brake.on && !own->brake.paused && shared->brake.pace.a_minute < own->brake.pace.a_minute))))
         own = shared;
-    return own && own->brake.level ? view_of(own) : (struct schedule_brake){0};
+    return own && own->brake.on ? view_of(own) : (struct schedule_brake){0};
 }
 
 struct schedule_brake schedule_slow_view(const struct site *site, enum schedule_slowed which)
@@ -316,7 +350,7 @@ static void after_change(struct schedule *s, struct braked *b)
         share_forget(s, b->share);
         return;
     }
-    if (b->brake.level) {
+    if (b->brake.on) {
         set_timer(s, b, b->brake.until);
     } else {
         own_free(s, site);
@@ -336,17 +370,22 @@ void own_free(struct schedule *s, struct site *site)
     site->own = NULL;
 }
 
+static uint32_t taken(const struct schedule *s, const struct braked *b)
+{
+    return meter_a_minute(b->share ? &b->share->meter : &b->site->meter, s->now);
+}
+
 void braked_time(struct schedule *s, struct braked *b)
 {
     b->timed = false;
-    for (enum brake_event event; (event = brake_time(&b->brake, s->now)) != BRAKE_NOTHING;)
+    for (enum brake_event event; (event = brake_time(&b->brake, taken(s, b), s->now)) != BRAKE_NOTHING;)
         tell(s, b, event);
     after_change(s, b);
 }
 
 static bool release(struct schedule *s, struct braked *b)
 {
-    if (!b || b->brake.level == 0)
+    if (!b || !b->brake.on)
         return false;
     brake_release(&b->brake, s->now);
     tell(s, b, BRAKE_RELEASED);

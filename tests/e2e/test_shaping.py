@@ -110,18 +110,19 @@ class Replies(ShapingCase):
         host = self.host({"*": self.via(talker, "sessions = 1")}, QUICK + RULES)
         ids = self.send(host, *["x@a.example"] * 12)
         line = self.line(host, r'slowed down: site="?smtp:\[127\.0\.0\.1\].*', 10)
-        self.assertRegex(line, r"rule=many to=1/4 rate=1/min sessions=1 for=10s reply=.*Too many messages")
+        self.assertRegex(line, r"rule=many to=5/min sessions=1 for=10s reply=.*Too many messages")
         site = self.site(host, talker)
-        self.assertEqual((site["slowed"], site["paused"], site["rule"], site["dead"], site["rate"]), (4, False, "many", False, 1))
-        self.assertIn("1/4", host.tool("postino", "sites").stdout)
+        self.assertEqual((site["slowed"], site["paused"], site["rule"], site["dead"], site["rate"]), (True, False, "many", False, 5))
+        self.assertRegex(host.tool("postino", "sites").stdout, r"slowed until \d\d:\d\d:\d\d")
         before = len(talker.taken)
         time.sleep(5)
         self.assertLessEqual(len(talker.taken) - before, 1)
-        host.wait_log(r"goes faster: site=.* to=1/2 ", 10)
-        host.wait_log(r"no longer slowed down: site=.* rule=many", 15)
-        self.took(talker, 12, 10)
+        host.wait_log(r"goes faster: site=.* to=10/min ", 10)
+        host.wait_log(r"goes faster: site=.* to=20/min ", 15)
+        self.took(talker, 12, 30)
+        host.wait_log(r"no longer slowed down: site=.* rule=many", 60)
         wait_for(host.queue_is_empty)
-        self.assertEqual(self.site(host, talker)["slowed"], 0)
+        self.assertFalse(self.site(host, talker)["slowed"])
         self.assertEqual(len(re.findall(": slowed down: ", host.log())), 1)
         self.assertEqual({i for i in ids if re.search(i + ".*status=sent", host.log())}, set(ids))
 
@@ -140,7 +141,7 @@ class Replies(ShapingCase):
         self.assertRegex(line, r"rule=stop to=nothing for=10s reply=.*421 busy")
         began = time.monotonic()
         site = self.site(host, talker)
-        self.assertEqual((site["paused"], site["dead"], site["slowed"]), (True, False, 4))
+        self.assertEqual((site["paused"], site["dead"], site["slowed"]), (True, False, True))
         self.assertRegex(host.tool("postino", "sites").stdout, r"paused until \d\d:\d\d:\d\d")
         time.sleep(3)
         sessions = talker.sessions
@@ -148,7 +149,7 @@ class Replies(ShapingCase):
         self.assertEqual(talker.sessions, sessions)  # nobody knocks
         host.wait_log(r"goes on slowly: site=.*rule=stop", 10)
         self.assertGreater(time.monotonic() - began, 8)
-        self.took(talker, 8, 40)
+        self.took(talker, 8, 60)
         self.assertNotIn("dead", json.dumps([s for s in self.sites(host).values() if s["dead"]]))
 
     def test_the_first_words_count_though_another_session_took_the_message(self):
@@ -248,7 +249,7 @@ class Shares(ShapingCase):
         self.send(host, "x@0.example")
         line = self.line(host, r"slowed down: site=127.*", 10)
         self.assertRegex(line, r"site=127.0.0.1 rule=many")
-        self.assertEqual(self.site(host, talkers[2])["slowed"], 4)
+        self.assertTrue(self.site(host, talkers[2])["slowed"])
 
     def test_a_receiver_that_is_down_is_down_alone(self):
         talkers = [None, self.talker()]

@@ -6,7 +6,7 @@ struct event {
     uint64_t at;
     struct mail *mail;
     enum job_end end;
-    bool refused;
+    bool refused, told;
 };
 
 #define FAULT(sim, ...)                                                                                                                    \
@@ -77,6 +77,8 @@ struct site *sim_site(struct sim *sim, size_t receiver)
     const struct receiver *r = &sim->receivers[receiver];
     struct site *site = schedule_site(sim->schedule, span_of(r->name), r->most);
     schedule_site_rate(sim->schedule, site, r->a_minute);
+    if (r->provider)
+        schedule_site_share(sim->schedule, site, span_of(r->provider->name), r->provider->most, r->provider->a_minute);
     return site;
 }
 
@@ -117,6 +119,16 @@ static const struct phase *phase_now(const struct sim *sim, const struct receive
     return &r->phases[i - 1];
 }
 
+/* Each full minute has its own count. */
+static bool is_too_much(const struct sim *sim, struct provider *p, unsigned takes)
+{
+    if (p->minute != sim->now / 60000) {
+        p->minute = sim->now / 60000;
+        p->in_minute = 0;
+    }
+    return ++p->in_minute > takes;
+}
+
 static void receive(struct sim *sim, struct mail *m)
 {
     struct receiver *r = &sim->receivers[m->receiver];
@@ -130,6 +142,10 @@ static void receive(struct sim *sim, struct mail *m)
         e.refused = true;
         takes = p->refusal;
         r->refused++;
+    } else if (r->provider && p->takes && is_too_much(sim, r->provider, p->takes)) {
+        e.end = JOB_RECIPIENT_FAILURE;
+        e.told = true;
+        takes = 20;
     } else if (sim_random(sim, 100) < p->deferred) {
         e.end = JOB_RECIPIENT_FAILURE;
     }
@@ -168,6 +184,8 @@ static void grant(struct sim *sim, struct mail *m)
         FAULT(sim, "a job of %s goes out %llu s too soon", r->name, (unsigned long long)(m->due - now));
     if (r->sessions >= r->most)
         FAULT(sim, "%s has %u in flight", r->name, r->sessions + 1);
+    if (r->provider && !schedule_site_dead(m->job.site) && ++r->provider->sessions > r->provider->most)
+        FAULT(sim, "%s has %u in flight", r->provider->name, r->provider->sessions);
     if (++sim->active > sim->active_most)
         FAULT(sim, "%zu are in flight", sim->active);
     if (sim->active_peak < sim->active)
@@ -176,6 +194,9 @@ static void grant(struct sim *sim, struct mail *m)
         sim->on_grant(sim, m);
     if (!m->granted)
         m->granted = sim->now;
+    m->out = now;
+    if (r->provider)
+        r->provider->granted++;
     r->granted++;
     r->sent[m->flow % SIM_FLOWS] += m->job.cost;
     sim->granted++;
@@ -221,6 +242,17 @@ static void note_death(struct sim *sim, struct receiver *r, const struct site *s
               (unsigned long long)r->probe_delay);
 }
 
+static void finish_at_provider(struct sim *sim, struct provider *p, const struct event *e)
+{
+    struct site *site = e->mail->job.site;
+    const struct schedule_slowing how = {.all = true, .step = p->step, .granted = e->mail->out, .why = SPAN_LITERAL("told")};
+    p->sessions -= !schedule_site_dead(site);
+    p->delivered += e->end == JOB_SUCCESS;
+    p->told += e->told;
+    if (e->told)
+        p->slowed += schedule_slow(sim->schedule, site, &how, sim_seconds(sim)) != SCHEDULE_SLOWED_NOT;
+}
+
 static void finish(struct sim *sim, struct event e)
 {
     struct mail *m = e.mail;
@@ -229,6 +261,8 @@ static void finish(struct sim *sim, struct event e)
     sim->active--;
     r->sessions--;
     r->taken -= !e.refused;
+    if (r->provider)
+        finish_at_provider(sim, r->provider, &e);
     schedule_done(sim->schedule, &m->job, e.end, sim_seconds(sim));
     if (e.end == JOB_SUCCESS) {
         m->delivered = true;

@@ -8,6 +8,7 @@
  *   - a dead site has one job in flight at most, and not before its delay is over (growing, jittered, within its bounds)
  *   - nothing goes out before it is due, beyond the site's sessions or beyond what may be active at once
  *   - retry times are within their bounds
+ *   - a provider's domains together have no more in flight than it is said to take
  *   - the scheduler never says "call me again at once" when it has nothing */
 #ifndef POSTINO_SIMULATOR_H
 #define POSTINO_SIMULATOR_H
@@ -27,13 +28,25 @@ struct phase {
     unsigned refusal;
     unsigned deferred; /* percent of jobs that get a 4xx for their recipient */
     bool dead;         /* every session fails, after `service` */
+    unsigned takes;    /* messages a minute of all its provider's domains; more are told that it is too much. 0: no limit */
+};
+
+/* What several receivers have in common. */
+struct provider {
+    const char *name;
+    unsigned most, a_minute; /* limits as the admin set them */
+    unsigned step;           /* s, of a brake */
+    /* what was seen */
+    unsigned sessions;
+    uint64_t minute, in_minute, granted, delivered, told, slowed;
 };
 
 struct receiver {
     const char *name;
     const struct phase *phases;
     size_t count;
-    unsigned most, a_minute; /* limits as the admin set them */
+    unsigned most, a_minute;   /* limits as the admin set them */
+    struct provider *provider; /* NULL: none */
     /* what was seen */
     unsigned sessions, taken, sessions_peak; /* taken: of those, not refused */
     uint64_t granted, delivered, deferred, refused, failed, probes;
@@ -46,6 +59,7 @@ struct mail {
     struct job job;
     uint32_t receiver, flow, attempts;
     uint64_t added, granted; /* ms; the first time */
+    uint64_t out;            /* s; the last time that it was granted */
     uint64_t due;            /* s */
     uint64_t *seen;          /* of a message that is watched: sent[] of its receiver when it was added */
     bool delivered;

@@ -257,6 +257,173 @@ static void the_window_halves_once_for_what_was_out_together(void **state)
     }
 }
 
+/* ---- providers --------------------------------------------------------------------------------------------------- */
+
+enum { DOMAINS = 200 };
+struct domains {
+    struct provider provider;
+    struct receiver r[DOMAINS];
+    char names[DOMAINS][16];
+    struct mail *mail;
+    size_t most, sent;
+};
+
+static struct domains *domains_new(const struct phase *phases, size_t count, unsigned most, unsigned a_minute, size_t mail)
+{
+    struct domains *d = memory_new(1, sizeof *d);
+    d->provider = (struct provider){.name = "provider", .most = most, .a_minute = a_minute, .step = 600};
+    for (size_t i = 0; i < DOMAINS; i++) {
+        snprintf(d->names[i], sizeof d->names[i], "d%zu", i);
+        d->r[i] = (struct receiver){.name = d->names[i], .phases = phases, .count = count, .most = most, .provider = &d->provider};
+    }
+    d->mail = memory_new(mail, sizeof *d->mail);
+    d->most = mail;
+    return d;
+}
+
+static void domains_free(struct domains *d)
+{
+    free(d->mail);
+    free(d);
+}
+
+/* Keeps some waiting at all of them; what was delivered is sent again. */
+static void supply_domains(struct sim *sim, void *arg)
+{
+    struct domains *d = arg;
+    for (size_t left = schedule_counts(sim->schedule).ready; left < (size_t)DOMAINS * 20; left++) {
+        struct mail *m = &d->mail[d->sent++ % d->most];
+        for (size_t i = 0; i < d->most && m->job.state != JOB_NEW; i++)
+            m = &d->mail[d->sent++ % d->most];
+        if (m->job.state != JOB_NEW)
+            return;
+        *m = (struct mail){0};
+        sim_send(sim, m, d->sent % DOMAINS, (uint32_t)d->sent % 5, 1);
+    }
+}
+
+/* 50 sessions of 200 ms could carry 15,000 a minute. */
+static void a_provider_that_takes(unsigned takes)
+{
+    const struct phase phases[] = {
+        {.service = 200}, {.from = 10 * MINUTE, .service = 200, .takes = takes}, {.from = 10 * HOUR, .service = 200}};
+    struct domains *d = domains_new(phases, 3, 50, 0, 50000);
+    struct sim sim;
+    sim_init(&sim, d->r, DOMAINS, takes);
+    sim_run(&sim, 10 * MINUTE, supply_domains, d);
+    uint64_t before = d->provider.delivered;
+    assert_int_equal(d->provider.told, 0);
+    sim_run(&sim, 30 * MINUTE, supply_domains, d); /* it finds it */
+    uint64_t told_first = d->provider.told, delivered = d->provider.delivered;
+    sim_run(&sim, 10 * HOUR, supply_domains, d);
+    no_fault(&sim);
+    delivered = d->provider.delivered - delivered;
+    uint64_t told = d->provider.told - told_first, minutes = 570;
+    double used = (double)delivered / (double)minutes / takes, refused = (double)told / (double)(told + delivered);
+    uint64_t back = 10 * HOUR, so_far = d->provider.delivered;
+    for (uint64_t rate = 0; rate < before / 10 * 9 / 10 && back < 14 * HOUR; back += MINUTE) {
+        sim_run(&sim, back + MINUTE, supply_domains, d);
+        rate = d->provider.delivered - so_far;
+        so_far = d->provider.delivered;
+    }
+    printf("  %8u  %17llu  %13.0f %%  %9.2f %%  %6llu  %20llu min\n", takes, (unsigned long long)told_first, 100 * used, 100 * refused,
+           (unsigned long long)d->provider.slowed, (unsigned long long)(back - 10 * HOUR) / MINUTE);
+    assert_true(used > 0.4 && used <= 1.01);
+    assert_true(refused < 0.1);
+    assert_true(told_first < 5000); /* a quarter of 15,000 and less, to the end of its minute */
+    assert_true(back < 13 * HOUR);
+    sim_free(&sim);
+    domains_free(d);
+}
+
+static void a_provider_gets_what_it_takes_and_more_when_it_takes_more(void **state)
+{
+    (void)state;
+    printf("  a provider of 200 domains takes so many messages a minute from minute 10 on, and any number after 10 hours; steps of 10 "
+           "minutes:\n");
+    printf("  a minute  told in 20 minutes  used of what it takes  told after  words  full speed again after\n");
+    a_provider_that_takes(6000);
+    a_provider_that_takes(600);
+    a_provider_that_takes(60);
+    a_provider_that_takes(10);
+}
+
+/* Single messages to a domain that has no other mail, while 199 have more than the provider's rate lets through. */
+static uint64_t granted_before, most_between;
+static struct domains *watched_domains;
+static void watch_domain(struct sim *sim, struct mail *m)
+{
+    (void)sim;
+    if (m->receiver != DOMAINS - 1)
+        return;
+    uint64_t between = watched_domains->provider.granted - granted_before;
+    most_between = most_between < between ? between : most_between;
+    watched++;
+}
+
+static void send_to_last(struct sim *sim, void *arg)
+{
+    struct domains *d = arg;
+    while (d->sent < d->most - SINGLES && schedule_counts(sim->schedule).ready < (size_t)DOMAINS * 20) {
+        sim_send(sim, &d->mail[d->sent], d->sent % (DOMAINS - 1), 1, 1);
+        d->sent++;
+    }
+    struct mail *next = &d->mail[d->most - SINGLES + watched];
+    if (watched < SINGLES && !next->added) {
+        granted_before = d->provider.granted;
+        sim_send(sim, next, DOMAINS - 1, 2, 1);
+    }
+}
+
+static void a_domain_waits_two_jobs_of_each_other_of_its_provider_at_most(void **state)
+{
+    (void)state;
+    const struct phase phase = {.service = 100};
+    for (unsigned most = 1; most <= 20; most += 19) {
+        struct domains *d = domains_new(&phase, 1, most, 600, 40000);
+        struct sim sim;
+        sim_init(&sim, d->r, DOMAINS, most);
+        sim.on_grant = watch_domain;
+        watched_domains = d;
+        watched = granted_before = most_between = 0;
+        sim_run(&sim, 50 * MINUTE, send_to_last, d);
+        no_fault(&sim);
+        printf("  200 domains share 600 a minute and %u sessions, 199 have a flood: %zu single messages waited for %llu others at most\n",
+               most, watched, (unsigned long long)most_between);
+        assert_true(watched > 50);
+        assert_in_range(most_between, 1, 2 * DOMAINS); /* twice, as those that have answered and the others take turns */
+        assert_in_range(d->provider.granted, 50 * 600 - 20 * 20 / most, 50 * 600 + 20);
+        sim_free(&sim);
+        domains_free(d);
+    }
+}
+
+/* Half of the domains lead nowhere: sessions to them hang for a minute. */
+static void dead_domains_of_a_provider_leave_room_for_the_others(void **state)
+{
+    (void)state;
+    static const struct phase phases[2] = {{.service = 200}, {.service = 60000, .dead = true}};
+    struct domains *d = domains_new(&phases[0], 1, 50, 0, 200000);
+    struct sim sim;
+    for (size_t i = 0; i < DOMAINS; i += 2)
+        d->r[i].phases = &phases[1];
+    sim_init(&sim, d->r, DOMAINS, 3);
+    for (size_t i = 0; i < d->most; i++)
+        sim_send(&sim, &d->mail[i], i % DOMAINS, 0, 1);
+    uint64_t after[3], at[3] = {5 * MINUTE, 15 * MINUTE, 30 * MINUTE};
+    for (size_t i = 0; i < 3; i++) {
+        sim_run(&sim, at[i], NULL, NULL);
+        after[i] = d->provider.delivered;
+    }
+    no_fault(&sim);
+    printf("  100 of 200 domains hang for a minute at each try: %llu of 100,000 messages for the others in 5 minutes, %llu in 15, %llu in "
+           "30\n",
+           (unsigned long long)after[0], (unsigned long long)after[1], (unsigned long long)after[2]);
+    assert_int_equal(after[2], 100000);
+    sim_free(&sim);
+    domains_free(d);
+}
+
 /* ---- dead sites -------------------------------------------------------------------------------------------------- */
 
 static void a_site_dies_once_and_comes_back(void **state)
@@ -885,6 +1052,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_window_finds_what_a_receiver_takes),
         cmocka_unit_test(the_window_follows_a_bad_time_and_recovers),
         cmocka_unit_test(the_window_halves_once_for_what_was_out_together),
+        cmocka_unit_test(a_provider_gets_what_it_takes_and_more_when_it_takes_more),
+        cmocka_unit_test(a_domain_waits_two_jobs_of_each_other_of_its_provider_at_most),
+        cmocka_unit_test(dead_domains_of_a_provider_leave_room_for_the_others),
         cmocka_unit_test(a_site_dies_once_and_comes_back),
         cmocka_unit_test(sites_that_die_together_are_not_probed_together),
         cmocka_unit_test(a_restart_makes_no_stampede),
