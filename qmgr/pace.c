@@ -11,7 +11,7 @@ static void count(struct pace *p, uint64_t now)
     if (now <= p->at)
         return;
     uint64_t seconds = now - p->at, enough = (uint64_t)(full(p) - p->saved);
-    p->at = now;
+    p->at = (uint32_t)now;
     p->saved = seconds > enough || seconds * p->a_minute >= enough ? full(p) : p->saved + (int32_t)(seconds * p->a_minute);
 }
 
@@ -30,7 +30,7 @@ void pace_limit_in(struct pace *p, unsigned most, int32_t period, uint64_t now)
     p->period = period;
     if (first || p->saved > full(p))
         p->saved = full(p);
-    p->at = now;
+    p->at = (uint32_t)now;
 }
 
 bool pace_may(struct pace *p, uint64_t now)

@@ -12,7 +12,7 @@ enum { PACE_MINUTE = 60, PACE_DAY = 86400 };
 struct pace {
     uint32_t a_minute; /* or in another period; 0: no limit */
     int32_t period, saved;
-    uint64_t at; /* when that was counted */
+    uint32_t at; /* when that was counted; seconds since 1970, which go to 2106 */
 };
 
 void pace_limit(struct pace *, unsigned a_minute, uint64_t now);
