@@ -91,6 +91,12 @@ class Attempts:
         self.thread.join()
         self.sock.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
 
 class Network:
     def __init__(self):

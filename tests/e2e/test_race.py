@@ -14,7 +14,7 @@ import unittest
 import frames
 import host
 from hostile import DROP, HANG, Late, Raw, Server
-from netns import Attempts, Network, inside
+from netns import NAME_SERVER, Attempts, Network, inside
 from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, Base, Remote
 
 V6, V4 = "2001:db8::2", "192.0.2.2"
@@ -397,6 +397,29 @@ class Unfit(Away):
             self.check(result, (RELAYED, "2.0.0", "") if extensions else (FAILED, "5.6.3", "BINARYMIME is required, but was not offered by host mx2"))
             first.close()
             second.close()
+
+
+@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+class Whole(unittest.TestCase):
+    def test_mail_is_not_late_where_IPv6_is_dead(self):
+        """all programs, a name server, and three domains with AAAA records that lead nowhere: the fourth one has no wait any more"""
+        zone = "".join("d%d MX 10 mx.d%d\nmx.d%d A 192.0.2.2\nmx.d%d AAAA %s\n" % (n, n, n, n, NOBODY6[n]) for n in range(4))
+        with Network() as network:
+            for address in NOBODY6[:4]:
+                network.silence(address)
+            network.name_server({"example": zone})
+            sink = network.smtp_sink(V4, "sink")
+            settings = "remote { idle_timeout = 0s }\ndns { server = \"%s\" }" % NAME_SERVER
+            with Attempts(network.far) as attempts, host.Host(namespace=network.near, settings=settings) as near:
+                for n in range(4):
+                    attempts.clear()
+                    to = "x@d%d.example" % n
+                    done = near.tool("sendmail", "-i", "-f", "alice@" + host.DOMAIN, to, input="Subject: x\n\nx\n")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    near.wait_log(r"to=<%s> .*relay=mx\.d%d\.example\[192\.0\.2\.2\]:25.* status=sent" % (re.escape(to), n), 10)
+                    asked = [address for address, _ in attempts.list if address != NAME_SERVER]
+                    self.assertEqual(asked, [NOBODY6[n], V4] if n < 3 else [V4])
+                self.assertEqual(len(sink()), 4)
 
 
 class Times(unittest.TestCase):
