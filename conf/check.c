@@ -328,6 +328,7 @@ static void check_directories(const struct check *c)
                                     {"run", s->directory_run},
                                     {"empty", s->directory_empty},
                                     {"sts", s->directory_sts},
+                                    {"creds", s->directory_creds},
                                     {"dns", s->directory_dns}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         unsigned line = places_line(c->places, "directory", all[i].name);

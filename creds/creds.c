@@ -6,11 +6,13 @@
 #include "creds/courier.h"
 #include "creds/exchange.h"
 #include "creds/login.h"
+#include "creds/token_store.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #define OTHER_FILES 64
+#define FILE_MOST   ((uint64_t)64 << 10)
 
 static struct peer *dns;
 static bool fetches; /* access tokens */
@@ -40,11 +42,31 @@ static void peer(const char *role, uint32_t instance, int fd)
         close(fd);
 }
 
+static bool keeps_tokens(const struct settings *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->login_count; i++)
+        any |= *s->logins[i].token_url && *s->logins[i].secret;
+    return any && *s->directory_creds;
+}
+
 static void sandbox(const struct settings *s, struct sandbox *out)
 {
-    out->root = s->directory_empty;
-    out->landlock = true;
     out->open_files = OTHER_FILES;
+    if (keeps_tokens(s)) {
+        sandbox_path(out, s->directory_creds, SANDBOX_READ | SANDBOX_WRITE);
+        out->calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE;
+        out->file_size = FILE_MOST;
+    } else {
+        out->root = s->directory_empty;
+    }
+}
+
+/* An answer that is under way may have the only refresh token that is good from now on. */
+static void drain(void)
+{
+    if (!tokens_under_way())
+        program_end();
 }
 
 /* The courier's: to the ports of token servers. False: no login has one. */
@@ -86,13 +108,16 @@ static int prepare(const struct settings *s, struct error *error)
     if (start_courier(s, error) != 0)
         return -1;
     dns = peer_new(program_base(), "dns", 1u << PROTOCOL_RESOLVING);
-    tokens_setup(dns);
+    tokens_setup(program_base(), dns);
+    if (keeps_tokens(s) && token_store_open(s->directory_creds, error) != 0)
+        return -1;
     logins_read(s);
     return exchange_prepare(error);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct program program = {.name = "creds", .sandbox = sandbox, .prepare = prepare, .start = start, .peer = peer};
+    static const struct program program = {
+        .name = "creds", .sandbox = sandbox, .prepare = prepare, .start = start, .peer = peer, .drain = drain};
     return program_main(&program, argc, argv);
 }

@@ -7,7 +7,9 @@
 #include "creds/courier.h"
 #include "creds/login.h"
 #include "creds/token_answer.h"
+#include "creds/token_store.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,9 +30,10 @@ struct token {
     TAILQ_HEAD(, token_wait) waits;
     struct login *login;
     struct httpsurl url;
-    struct buf refresh, client_secret; /* NUL-terminated; refresh empty: client credentials */
-    struct buf access;                 /* NUL-terminated; empty: none */
-    uint64_t got, ends, not_before;    /* seconds since 1970 */
+    struct buf original, refresh;   /* NUL-terminated: as in `secret`, and the newest; empty: client credentials */
+    struct buf client_secret;       /* NUL-terminated */
+    struct buf access;              /* NUL-terminated; empty: none */
+    uint64_t got, ends, not_before; /* seconds since 1970 */
     enum step step;
     char resolve[1024];
     bool told_of_another;
@@ -38,6 +41,7 @@ struct token {
 
 static struct {
     struct peer *dns;
+    struct event *again; /* another process renews: a look in a second */
     TAILQ_HEAD(, token) line;
 } self = {.line = TAILQ_HEAD_INITIALIZER(self.line)};
 
@@ -80,13 +84,19 @@ static void replace(struct buf *to, struct span with)
 
 static void keep_refresh(struct token *t, struct span refresh)
 {
+    struct error error;
     if (!refresh.n || !t->refresh.len || span_equal(refresh, buf_span(&t->refresh)))
         return;
     replace(&t->refresh, refresh);
+    if (token_store_is_open()) {
+        if (token_store_write(t->login->settings->title, buf_span(&t->original), refresh, &error) < 0)
+            log_error("%s; it is known until this process ends", error.text);
+        return;
+    }
     if (!t->told_of_another)
         log_warning("login \"%s\": its token server gives another refresh token with each answer, which is known until this process ends; "
                     "if it does not "
-                    "take the one in %s again then, get another client that may keep its own",
+                    "take the one in %s again then, set directory { creds }, where they are kept",
                     t->login->settings->title, t->login->settings->secret);
     t->told_of_another = true;
 }
@@ -140,13 +150,29 @@ static void add_form(struct buf *out, const char *name, const char *value)
 static void on_answer(unsigned status, struct span text, void *arg)
 {
     judge(arg, status, text);
-    start_next();
+    token_store_unlock();
+    if (program_draining())
+        program_end();
+    else
+        start_next();
+}
+
+/* Another process may have renewed it meanwhile. */
+static void find_newest(struct token *t)
+{
+    struct buf newest = {.limit = TOKEN_MOST, .secret = true};
+    if (t->original.len)
+        token_store_read(t->login->settings->title, buf_span(&t->original), &newest);
+    if (newest.len)
+        replace(&t->refresh, buf_span(&newest));
+    buf_free(&newest);
 }
 
 static bool post(struct token *t)
 {
     struct buf body = {.limit = 32768, .secret = true};
     const struct settings_login *s = t->login->settings;
+    find_newest(t);
     add_form(&body, "grant_type", t->refresh.len ? "refresh_token" : "client_credentials");
     add_form(&body, "refresh_token", t->refresh.len ? t->refresh.data : "");
     add_form(&body, "client_id", s->client_id);
@@ -161,11 +187,21 @@ static void start_next(void)
 {
     struct token *t;
     while (!courier_busy() && (t = TAILQ_FIRST(&self.line))) {
+        if (!token_store_lock()) {
+            evtimer_add(self.again, &(struct timeval){.tv_sec = 1});
+            return;
+        }
         TAILQ_REMOVE(&self.line, t, line);
         t->step = STEP_POST;
         if (!post(t))
             not_had(t, "what has to be asked is too long");
     }
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    start_next();
 }
 
 static void stand_in_line(struct token *t)
@@ -268,18 +304,28 @@ int token_open(struct login *l, struct error *error)
         log_die("out of memory for logins");
     TAILQ_INIT(&t->waits);
     t->login = l;
-    t->access.secret = t->refresh.secret = t->client_secret.secret = true;
+    t->access.secret = t->original.secret = t->refresh.secret = t->client_secret.secret = true;
     l->token = t;
     if (!httpsurl_parse(s->token_url, &t->url))
         return error_set(error, "token_url is none");
     if (*s->client_secret && secretfile_read(s->client_secret, &t->client_secret, error) < 0)
         return -1;
-    if (l->secret.len)
+    if (l->secret.len) {
+        replace(&t->original, buf_span(&l->secret));
         replace(&t->refresh, buf_span(&l->secret));
+    }
     return 0;
 }
 
-void tokens_setup(struct peer *dns)
+bool tokens_under_way(void)
+{
+    return courier_busy();
+}
+
+void tokens_setup(struct event_base *base, struct peer *dns)
 {
     self.dns = dns;
+    self.again = evtimer_new(base, on_again, NULL);
+    if (!self.again)
+        log_die("out of memory for a timer");
 }

@@ -7,7 +7,7 @@
  *                                             `------------------+--> not had: told why; no other try for TOKEN_LEAST seconds
  *
  * Never more often than once in TOKEN_LEAST seconds, whatever a server says of how long a token lives. A refresh token that comes with an answer takes the
- * place of the former one in memory. */
+ * place of the former one, on disk (creds/token_store.h), or without a directory in memory alone. */
 #ifndef POSTINO_CREDS_TOKEN_H
 #define POSTINO_CREDS_TOKEN_H
 
@@ -19,6 +19,7 @@
 #define TOKEN_LEAST 60    /* seconds */
 #define TOKEN_AGE   86400 /* the longest that one is used */
 
+struct event_base;
 struct login;
 struct token;
 struct token_wait;
@@ -26,7 +27,8 @@ struct token_wait;
 /* `access` is NULL when there is none, and `why` says why. Valid during the call. */
 typedef void token_fn(const char *access, const char *why, void *arg);
 
-void tokens_setup(struct peer *dns);
+void tokens_setup(struct event_base *, struct peer *dns);
+bool tokens_under_way(void); /* a server is being asked: what it answers may be the only good token */
 /* -1: the login's client_secret can't be read; the error says why. Only for logins with a token_url. */
 int token_open(struct login *, struct error *);
 /* NULL: `done` was called already. Else it will be, once, unless token_cancel() comes first. */

@@ -178,6 +178,7 @@ int directories_prepare(const struct settings *settings, bool unprivileged, stru
 {
     const struct own own[] = {{"directory.spool", settings->directory_spool, programs[PROGRAM_QMGR].name},
                               {"directory.dns", settings->directory_dns, programs[PROGRAM_DNS].name},
+                              {"directory.creds", settings->directory_creds, programs[PROGRAM_CREDS].name},
                               {"directory.sts", settings->directory_sts, programs[PROGRAM_STS].name}};
     bool made;
     if (prepare_empty(settings->directory_empty, error) != 0)

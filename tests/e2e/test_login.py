@@ -135,7 +135,7 @@ class TokenServer:
 
 
 class Base(unittest.TestCase):
-    route, login, credential = "", "", "secret = \"%s\""
+    route, login, more, credential = "", "", "", "secret = \"%s\""
     secret = SECRET
 
     @classmethod
@@ -163,7 +163,7 @@ class Base(unittest.TestCase):
         """remote and creds, with an edge between them; each test has its own, as a refused login is remembered."""
         self.port = host.free_port()
         path = self.write_secret(self.secret if secret is None else secret, mode)
-        self.text = text = ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:[%s]:%d\" login = smart %s }\n"
+        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:[%s]:%d\" login = smart %s }\n"
                 "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], NAME, self.port, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
         self.creds = Driven("creds", text, edges=("dns",))
         self.addCleanup(self.creds.close)
@@ -632,6 +632,47 @@ class Tokens(Base):
         wait_for(lambda: not os.path.exists("/proc/%d" % pid) or open("/proc/%d/stat" % pid, encoding="ascii").read().split()[2] == "Z")
         self.begin(secret=self.refresh)
 
+    def test_another_refresh_token_is_kept_over_a_restart(self):
+        """Until the administrator has a new one."""
+        store = os.path.join(self.directory, "store")
+        os.mkdir(store, 0o700)
+        self.more = "directory { creds = \"%s\" }\n" % store
+        server = self.serve(self.granted(refresh_token="1//0another"), self.granted("ya29.two", refresh_token="1//0third"), self.granted("ya29.three"))
+        for secret in ("ya29.one", "ya29.two"):
+            self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret=secret)
+            self.begin(secret=self.refresh)
+            self.creds_names.table["oauth.example"] = "127.0.0.1"
+        self.assertEqual(sorted(os.listdir(store)), [".lock", "smart.token"])
+        self.assertEqual(os.stat(os.path.join(store, "smart.token")).st_mode & 0o777, 0o600)
+        self.begin(secret="1//0new")
+        self.creds_names.table["oauth.example"] = "127.0.0.1"
+        self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.three")
+        self.assertEqual([body["refresh_token"] for _, body in server.asked], [self.refresh, "1//0another", "1//0new"])
+
+    def test_two_processes_do_not_renew_at_a_time(self):
+        """As during a reload: the second one waits, and has what the first one got."""
+        store = os.path.join(self.directory, "store")
+        os.mkdir(store, 0o700)
+        self.more = "directory { creds = \"%s\" }\n" % store
+        slow = self.granted(refresh_token="1//0another")
+        server = self.serve(HANG, slow)
+        with self.smart(mechanisms="XOAUTH2", secret="ya29.one"):
+            self.send()
+            wait_for(lambda: server.asked)
+            first, self.creds = self.creds, Driven("creds", self.text, edges=("dns",))
+            self.addCleanup(self.creds.close)
+            Names(self.creds.edges["dns"]).table["oauth.example"] = "127.0.0.1"
+            second = self.creds.connect("remote")
+            second.send("LOGIN", number=1, login="smart", peer="x", offered=256, proved=1)
+            time.sleep(2.5)
+            self.assertEqual(len(server.asked), 1)
+            first.process.kill()  # its lock goes with it
+            first.process.wait()
+            self.remote.join(self.creds)
+            step = second.receive(10)
+            self.assertEqual((step.type, step.mechanism, len(server.asked)), ("LOGIN_STEP", "XOAUTH2", 2))
+            self.assertEqual(self.outcome(self.qmgr.receive(15)), (RELAYED, "2.0.0"))  # LOGIN was asked again
+
     def test_a_refused_token_is_renewed_once(self):
         """With the refresh token that the last answer had."""
         server = self.serve(self.granted(refresh_token="1//0another"), self.granted("ya29.two"))
@@ -714,14 +755,20 @@ class Real(unittest.TestCase):
         """Dovecot looks at the token's signature itself."""
         made = tempfile.mkdtemp(prefix="postino-test-")
         self.addCleanup(shutil.rmtree, made)
-        with TokenServer(host.certificate(made), dict(access_token=token(USER), token_type="Bearer", expires_in=600)) as server:
-            self.with_dovecot(["OAUTHBEARER", "XOAUTH2"], host.certificate(made)[0], 'token_url = "https://localhost:%d/t" client_id = x' % server.port)
+        os.chmod(made, 0o755)
+        store = os.path.join(made, "store")
+        with TokenServer(host.certificate(made), dict(access_token=token(USER), token_type="Bearer", expires_in=600, refresh_token="1//0another")) as server:
+            self.with_dovecot(["OAUTHBEARER", "XOAUTH2"], host.certificate(made)[0], 'token_url = "https://localhost:%d/t" client_id = x' % server.port,
+                              'directory { creds = "%s" }' % store)
             self.assertEqual([body["refresh_token"] for _, body in server.asked], [SECRET, SECRET])
+        made_by_master = os.stat(store)
+        self.assertEqual((made_by_master.st_uid, made_by_master.st_mode & 0o777), (host.FIRST_UID + 10, 0o700))
+        self.assertEqual(sorted(os.listdir(store)), [".lock", "OAUTHBEARER.token", "XOAUTH2.token"])
 
     def test_postfix_with_dovecot(self):
         self.with_dovecot(["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-1", "SCRAM-SHA-256"])
 
-    def with_dovecot(self, mechanisms, authority=None, tokens=""):
+    def with_dovecot(self, mechanisms, authority=None, tokens="", more=""):
         directory = tempfile.mkdtemp(prefix="postino-test-dovecot-", dir="/var/tmp")
         self.addCleanup(shutil.rmtree, directory)
         os.chmod(directory, 0o755)
@@ -741,7 +788,7 @@ class Real(unittest.TestCase):
                     if path:
                         with open(path, encoding="ascii") as f:
                             out.write(f.read())
-            with Sender(authorities, postfix.closed_port, mechanisms, tokens=tokens) as sender:
+            with Sender(authorities, postfix.closed_port, mechanisms, tokens=tokens, more=more) as sender:
                 self.all_pass(sender, lambda: postfix.messages("alice"))
 
     def test_a_wrong_password_holds_mail_until_it_is_mended(self):

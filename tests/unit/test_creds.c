@@ -10,6 +10,7 @@
 #include "common/secretfile.h"
 #include "creds/exchange.h"
 #include "creds/token_answer.h"
+#include "creds/token_store.h"
 
 #include <fcntl.h>
 #include <gsasl.h>
@@ -386,6 +387,40 @@ static void a_life_that_can_t_be_is_none(void **state)
     }
 }
 
+static void newest_tokens_are_kept(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/test_creds_XXXXXX";
+    struct error e;
+    struct buf out = {0};
+    assert_non_null(mkdtemp(path));
+    assert_int_equal(token_store_open("/nowhere", &e), -1);
+    assert_false(token_store_is_open());
+    assert_int_equal(token_store_open(path, &e), 0);
+    token_store_read("a", SPAN_LITERAL("first"), &out);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(token_store_write("a", SPAN_LITERAL("first"), SPAN_LITERAL("second"), &e), 0);
+    assert_int_equal(token_store_write("..", SPAN_LITERAL("first"), SPAN_LITERAL("other"), &e), 0);
+    token_store_read("a", SPAN_LITERAL("first"), &out);
+    assert_string_equal(buf_text(&out), "second");
+    buf_clear(&out);
+    token_store_read("a", SPAN_LITERAL("another first"), &out); /* the administrator has a new one */
+    assert_int_equal(out.len, 0);
+    buf_clear(&text);
+    buf_printf(&text, "%s/a.token", path);
+    FILE *f = fopen(buf_text(&text), "ae");
+    fputs("\nX", f);
+    fclose(f);
+    token_store_read("a", SPAN_LITERAL("first"), &out); /* no token has a line end */
+    assert_int_equal(out.len, 0);
+    unlink(buf_text(&text));
+    buf_clear(&text);
+    buf_printf(&text, "%s/...token", path);
+    assert_int_equal(unlink(buf_text(&text)), 0);
+    assert_int_equal(rmdir(path), 0);
+    buf_free(&out);
+}
+
 static void urls(void **state)
 {
     (void)state;
@@ -482,6 +517,7 @@ int main(void)
         cmocka_unit_test(what_a_token_server_says),
         cmocka_unit_test(what_no_token_server_says),
         cmocka_unit_test(a_life_that_can_t_be_is_none),
+        cmocka_unit_test(newest_tokens_are_kept),
         cmocka_unit_test(urls),
         cmocka_unit_test(a_secret_is_one_line_of_a_closed_file),
     };
