@@ -33,13 +33,9 @@ static int options(struct ub_ctx *context, const struct option *list, struct err
 }
 
 /* Servers on loopback are as good as others; a server that was away is tried again soon. */
-static const struct option always[] = {{"do-not-query-localhost:", "no"},
-                                       {"infra-keep-probing:", "yes"},
-                                       {"infra-host-ttl:", "60"},
-                                       {"cache-max-negative-ttl:", "900"},
-                                       {"num-queries-per-thread:", "4096"},
-                                       {"outgoing-range:", "3072"},
-                                       {NULL, NULL}};
+static const struct option always[] = {
+    {"do-not-query-localhost:", "no"},   {"infra-keep-probing:", "yes"}, {"infra-host-ttl:", "60"},    {"cache-max-negative-ttl:", "900"},
+    {"num-queries-per-thread:", "4096"}, {"outgoing-range:", "3072"},    {"outgoing-num-tcp:", "256"}, {NULL, NULL}};
 
 /* A forwarder may know the names of private networks; and many strip DNSSEC: then nothing is proved, but mail goes on. */
 static const struct option forwarding[] = {

@@ -407,6 +407,8 @@ class Counts(Hostile):
 class Delegations(unittest.TestCase):
     """Without a forwarder, from the root down: servers that send a resolver in circles, or have it ask others in great numbers."""
 
+    MUTE = ["198.51.100.%d" % i for i in range(1, 61)]  # they want TCP, and then say nothing
+
     @classmethod
     def setUpClass(cls):
         cls.stack = contextlib.ExitStack()
@@ -415,9 +417,12 @@ class Delegations(unittest.TestCase):
             for server in ROOT_SERVERS:
                 network.address(network.far, server + "/32")
                 subprocess.run(["ip", "-n", network.near, "route", "add", server, "dev", "cable"], check=True)
+            subprocess.run(["ip", "-n", network.near, "route", "add", "198.51.100.0/24", "dev", "cable"], check=True)
+            for server in cls.MUTE:
+                network.address(network.far, server + "/32")
             with inside(network.far):
-                cls.server = cls.stack.enter_context(NameServer(cls.answer, ROOT_SERVERS + [NAME_SERVER], 53))
-            cls.dns = cls.stack.enter_context(Driven("dns", 'dns { server = "recursive"\n timeout = 8s\n trust_anchor = "/nonexistent" }', edges=["qmgr"],
+                cls.server = cls.stack.enter_context(NameServer(cls.answer, ROOT_SERVERS + [NAME_SERVER] + cls.MUTE, 53))
+            cls.dns = cls.stack.enter_context(Driven("dns", 'dns { server = "recursive"\n timeout = 8s\n trust_anchor = "/nonexistent" }', edges=["qmgr", "remote"],
                                                      where=["ip", "netns", "exec", network.near]))
         except BaseException:
             cls.stack.close()
@@ -435,6 +440,14 @@ class Delegations(unittest.TestCase):
             return Reply(a(name, ROOT_SERVERS[0])) if asked.type == A else Reply(ns("", "a.root-servers.net"), additional=[a("a.root-servers.net", ROOT_SERVERS[0])])
         if last == "good.example":
             return Reply(mx(name, 10, "mx.good.example")) if asked.type == MX else address(asked)
+        if last == "large.example" and asked.at in ROOT_SERVERS:
+            return Reply(authority=[ns(last, "ns." + last)], additional=[a("ns." + last, NAME_SERVER)], flags=0x8000)
+        if last == "large.example":
+            return Reply(*(mx(name, i, "mx%d.good.example" % i) for i in range(200))) if asked.type == MX else nothing()
+        if last.startswith("mute") and asked.at in ROOT_SERVERS:
+            return Reply(authority=[ns(last, "ns." + last)], additional=[a("ns." + last, "198.51.100." + last[4:].split(".")[0])], flags=0x8000)
+        if last.startswith("mute"):
+            return None if asked.tcp else Reply(flags=0x8680)
         if last == "circle.example":  # the servers of each are below the other
             return Reply(authority=[ns("circle.example", "ns.round.example")], flags=0x8000)
         if last == "round.example":
@@ -489,6 +502,16 @@ class Delegations(unittest.TestCase):
 
     def test_zones_without_end(self):
         self.is_deferred(".".join("a" for _ in range(60)) + ".deep.example", 50)
+
+    def test_silence_over_tcp_holds_up_no_answer_that_takes_tcp(self):
+        for servers in ((1, 3), (3, 61)):
+            for i in range(*servers):
+                self.dns.edges["remote"].send("RESOLVE", name="mute%d.example" % i, want=RESOLVE_MX)
+            time.sleep(0.5)
+            began = time.monotonic()
+            self.assertEqual(len(self.ask("x%d.large.example" % servers[0], 1000).hosts), 20)
+            self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual({self.dns.edges["remote"].receive(12).verdict for _ in range(60)}, {RESOLVE_DEFERRED})
 
     def test_addresses_for_others_names_are_not_taken(self):
         self.ask("x.steal.example", 20)
