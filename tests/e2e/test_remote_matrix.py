@@ -1,5 +1,5 @@
-"""What postino-remote makes of every kind of trouble at every step of a conversation, with and without PIPELINING, with one address of the next hop and with two. qmgr
-and dns are played by the test, the next hosts by tests/e2e/hostile.py.
+"""What postino-remote makes of every kind of trouble at every step of a conversation, with and without PIPELINING, with one address of the next hop, with two hosts, and
+with one host of two addresses. qmgr and dns are played by the test, the next hosts by tests/e2e/hostile.py.
 
 MATRIX is all that is expected. A message goes to three recipients, a, b and c; the step RCPT is b's alone. A cell says what became of them:
 
@@ -50,6 +50,7 @@ LETTERS = {RELAYED: "r", DEFERRED: "d", FAILED: "f", IN_DOUBT: "?"}
 LARGE = (b"x" * 998 + b"\r\n") * 12000  # more than a connection holds
 LONG = b"Subject: long\r\n\r\n" + (b"y" * 98 + b"\r\n") * 700
 WHO = "abc"
+ONE, TWO_HOSTS, ONE_HOST = "one address", "two hosts", "one host of two addresses"
 
 
 def action(column, row):
@@ -78,15 +79,15 @@ def refuses(column):
 
 
 class Case:
-    """One cell, in one of its four variants: its next hop, hosts, and recipients."""
+    """One cell, in one of its six variants: its next hop, hosts, and recipients."""
 
-    def __init__(self, test, number, row, column, pipelining, addresses):
-        self.test, self.row, self.column, self.cell = test, row, column, CELLS[row, column]
-        self.words = "%s %s%s, %d address%s" % (row, column, ", PIPELINING" if pipelining else "", addresses, "es"[:2 * addresses - 2])
+    def __init__(self, test, number, row, column, pipelining, layout):
+        self.test, self.row, self.column, self.cell, self.layout = test, row, column, CELLS[row, column], layout
+        self.words = "%s %s%s, %s" % (row, column, ", PIPELINING" if pipelining else "", layout)
         self.name = "m%d.example" % number
         self.recipients = [who + "@" + self.name for who in WHO]
-        where = ["127.%d.%d.%d" % (1 + number // 250, number % 250, 1 + i) for i in range(addresses)]
-        test.remote.names.table[self.name] = " ".join(where)
+        where = ["127.%d.%d.%d" % (1 + number // 250, number % 250, 1 + i) for i in range(1 if layout == ONE else 2)]
+        test.remote.names.table[self.name] = [("mx0." + self.name, " ".join(where))] if layout == ONE_HOST else " ".join(where)
         extensions = ["SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES"] + ["PIPELINING"] * pipelining + ["CHUNKING"] * row.startswith("BDAT")
         self.tls = "required" if row == "STARTTLS-demanded" else "may" if row in ("STARTTLS", "EHLO-again") else "none"
         certificate = test.certificate if self.tls != "none" else None
@@ -140,8 +141,9 @@ class Case:
             check.assertRegex(o.reply, r"\A[ -~]+\Z")
             check.assertTrue(LETTERS[o.verdict] == "r" or "mx0." + self.name in o.reply, o)
         check.assertEqual(result.site_failed, int(self.cell == "doubt" or self.cell == "next" and one), result)
-        asked = "mx%d.%s[" % (int(self.cell == "next" and not one), self.name)
-        check.assertTrue(result.peer.startswith(asked), result)
+        left = self.cell == "next" and not one
+        check.assertTrue(result.peer.startswith("mx%d.%s[127." % (left and self.layout == TWO_HOSTS, self.name)), result)
+        check.assertIn(".%d]:" % (1 + left), result.peer)
         if not one and self.cell != "next":
             check.assertEqual(last.sessions, [])
         if self.tls != "none" and self.cell in ("plain", "rrr"):
@@ -195,9 +197,9 @@ class Matrix(Base):
     def make(self, row):
         for column in COLUMNS:
             for pipelining in (False, True):
-                for addresses in (1, 2):
+                for layout in (ONE, TWO_HOSTS, ONE_HOST):
                     type(self).number += 1
-                    yield Case(self, self.number, row, column, pipelining, addresses)
+                    yield Case(self, self.number, row, column, pipelining, layout)
 
     def round(self, cases, recipients):
         """{case: RESULT} of each that has recipients to be sent to."""
@@ -258,7 +260,7 @@ class Books(unittest.TestCase):
         os.chmod(directory, 0o755)
         self.certificate = host.certificate(directory, "mx0.m.example")
         self.remote = types.SimpleNamespace(names=types.SimpleNamespace(table={}), server=lambda address, **more: Server(address, port, **more))
-        self.cases = [Case(self, i + 1, row, column, True, 1) for i, (row, column) in enumerate((row, column) for row in self.rows for column in COLUMNS)]
+        self.cases = [Case(self, i + 1, row, column, True, ONE) for i, (row, column) in enumerate((row, column) for row in self.rows for column in COLUMNS)]
         for case in self.cases:
             self.addCleanup(case.hosts[0].close)
         levels = {"none": "none", "may": "may", "required": "encrypt"}
