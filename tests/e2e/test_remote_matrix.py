@@ -1,4 +1,4 @@
-"""What postino-remote makes of every kind of trouble at every step of a conversation, with and without PIPELINING, with one address of the next hop, with two hosts, and
+"""What postino-remote makes of every kind of trouble at every step of a conversation, with and without PIPELINING, in plain and over TLS, with one address of the next hop, with two hosts, and
 with one host of two addresses. qmgr and dns are played by the test, the next hosts by tests/e2e/hostile.py.
 
 MATRIX is all that is expected. A message goes to three recipients, a, b and c; the step RCPT is b's alone. A cell says what became of them:
@@ -89,7 +89,7 @@ class Case:
         where = ["127.%d.%d.%d" % (1 + number // 250, number % 250, 1 + i) for i in range(1 if layout == ONE else 2)]
         test.remote.names.table[self.name] = [("mx0." + self.name, " ".join(where))] if layout == ONE_HOST else " ".join(where)
         extensions = ["SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES"] + ["PIPELINING"] * pipelining + ["CHUNKING"] * row.startswith("BDAT")
-        self.tls = "required" if row == "STARTTLS-demanded" else "may" if row in ("STARTTLS", "EHLO-again") else "none"
+        self.tls = "required" if row == "STARTTLS-demanded" or test.over_tls else "may" if row in ("STARTTLS", "EHLO-again") else "none"
         certificate = test.certificate if self.tls != "none" else None
         self.hosts = [test.remote.server(address, extensions=extensions, certificate=certificate, window=65536 if self.is_large() else None,
                                          **(self.script() if i == 0 else {})) for i, address in enumerate(where)]
@@ -164,7 +164,8 @@ class Case:
         return doubled
 
 
-class Matrix(Base):
+class Rows(Base):
+    over_tls, layouts = False, (ONE, TWO_HOSTS, ONE_HOST)
     settings = 'idle_timeout = "0" ' + TIMES
 
     @classmethod
@@ -197,7 +198,7 @@ class Matrix(Base):
     def make(self, row):
         for column in COLUMNS:
             for pipelining in (False, True):
-                for layout in (ONE, TWO_HOSTS, ONE_HOST):
+                for layout in self.layouts:
                     type(self).number += 1
                     yield Case(self, self.number, row, column, pipelining, layout)
 
@@ -244,6 +245,8 @@ class Matrix(Base):
         said = [line for line in self.remote.log().splitlines() if "delivered twice" in line and any("=%s " % case.name in line for case in cases)]
         self.assertEqual(3 * len(said), counted["?"])
 
+
+class Matrix(Rows):
     def test_the_table_is_whole(self):
         self.assertEqual(len(CELLS), len(LINES) * len(COLUMNS))
         self.assertLessEqual(set(CELLS.values()), {"rrr", "rdr", "rfr", "ddd", "fff", "plain", "next", "doubt"})
@@ -252,6 +255,7 @@ class Matrix(Base):
 @unittest.skipUnless(os.geteuid() == 0, "takes root, as the users of a whole Postino do")
 class Books(unittest.TestCase):
     """The same with a whole Postino and its queue, at next hops of one address: the log, the queue's listing, the reports and the counts of `postino sites` agree."""
+    over_tls = False
     rows = [line[0] for line in LINES if line[0] not in ("body", "BDAT-octets")]  # which take much room, and end like a drop at DATA
 
     def setUp(self):
@@ -327,14 +331,21 @@ class Books(unittest.TestCase):
         self.assertEqual(sorted(told), sorted(who.encode() for case in self.cases for letter, who in zip(case.letters(), case.recipients) if letter == "f"))
 
 
-def add_rows():
-    for row, *_ in LINES:
+class OverTls(Rows):
+    """What comes behind STARTTLS, within TLS."""
+    over_tls, layouts = True, (ONE, TWO_HOSTS)
+
+
+def add_rows(case, rows):
+    for row in rows:
         def test(self, row=row):
             self.run_row(row)
-        setattr(Matrix, "test_" + row.replace("-", "_"), test)
+        setattr(case, "test_" + row.replace("-", "_"), test)
 
 
-add_rows()
+ROWS = [line[0] for line in LINES]
+add_rows(Matrix, ROWS)
+add_rows(OverTls, ROWS[ROWS.index("MAIL"):])
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
