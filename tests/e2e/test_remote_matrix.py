@@ -100,6 +100,8 @@ class Case:
 
     def script(self):
         what = action(self.column, self.row)
+        if self.test.at_second:
+            what = [None, what]
         step = self.row.split("-")[0]
         if self.is_large():
             return dict(BODY=(100000, Raw(what.encode() + b"\r\n", HANG) if isinstance(what, str) else what))
@@ -165,7 +167,7 @@ class Case:
 
 
 class Rows(Base):
-    over_tls, layouts = False, (ONE, TWO_HOSTS, ONE_HOST)
+    over_tls, at_second, layouts = False, False, (ONE, TWO_HOSTS, ONE_HOST)
     settings = 'idle_timeout = "0" ' + TIMES
 
     @classmethod
@@ -255,7 +257,7 @@ class Matrix(Rows):
 @unittest.skipUnless(os.geteuid() == 0, "takes root, as the users of a whole Postino do")
 class Books(unittest.TestCase):
     """The same with a whole Postino and its queue, at next hops of one address: the log, the queue's listing, the reports and the counts of `postino sites` agree."""
-    over_tls = False
+    over_tls = at_second = False
     rows = [line[0] for line in LINES if line[0] not in ("body", "BDAT-octets")]  # which take much room, and end like a drop at DATA
 
     def setUp(self):
@@ -336,6 +338,35 @@ class OverTls(Rows):
     over_tls, layouts = True, (ONE, TWO_HOSTS)
 
 
+class Reused(Rows):
+    """Trouble with the second message of a session. What is no word about that message ("next") is the session's: the message gets a fresh one, with the same host."""
+    settings = 'idle_timeout = "10s" ' + TIMES
+    at_second, layouts = True, (ONE,)
+
+    def run_row(self, row):
+        cases = list(self.make(row))
+        try:
+            for case, result in self.round(cases, lambda case: case.recipients).items():
+                self.assertEqual([o.verdict for o in result.outcomes], [RELAYED] * 3, case.words)
+            host.wait_for(lambda: all(len(case.hosts[0].messages) == 1 for case in cases))
+            second = self.round(cases, lambda case: case.recipients)
+            for case in cases:
+                with self.subTest(case.words):
+                    self.expect(case, second[case])
+        finally:
+            for case in cases:
+                case.hosts[0].close()
+
+    def expect(self, case, result):
+        letters = {"next": "rrr"}.get(case.cell, case.letters())
+        self.assertEqual("".join(LETTERS[o.verdict] for o in result.outcomes), letters, result)
+        self.assertEqual(result.site_failed, int(case.cell == "doubt"))
+        self.assertEqual(len(case.hosts[0].sessions), 2 if case.cell == "next" else 1)
+        copies = case.copies()
+        for letter, who in zip(letters, case.recipients):
+            self.assertIn(copies[who] - 1, {"r": (1,), "?": (0, 1)}.get(letter, (0,)), who)
+
+
 def add_rows(case, rows):
     for row in rows:
         def test(self, row=row):
@@ -346,6 +377,7 @@ def add_rows(case, rows):
 ROWS = [line[0] for line in LINES]
 add_rows(Matrix, ROWS)
 add_rows(OverTls, ROWS[ROWS.index("MAIL"):])
+add_rows(Reused, ("MAIL", "RCPT", "DATA", "dot", "BDAT"))
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
