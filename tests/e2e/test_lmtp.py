@@ -10,6 +10,7 @@ import tempfile
 import time
 import unittest
 
+from cyrus_lmtp import CyrusLmtp
 from dovecot_lmtp import DovecotLmtp, delivered
 from host import DOMAIN, FIRST_UID, MAIL_UID, Host, certificate, corpus, free_port, wait_for, without_trace
 from hostile import DROP, RESET, Late, Raw
@@ -181,6 +182,42 @@ class RealDovecot(Base):
             host.wait(lambda: len(dovecot.messages("daemon")) == 2)
             self.assertEqual(sorted(re.search(rb"Delivered-To: <?([^\s>]+)", m).group(1) for m in dovecot.messages("daemon")),
                              [b"daemon+tag@sys.example", b"daemon@sys.example"])
+
+
+def without_return_path(text):
+    """Cyrus takes out those of hosts before."""
+    header, blank, body = text.partition(b"\r\n\r\n")
+    return re.sub(rb"(?im)^Return-Path:.*\r\n(?:[ \t].*\r\n)*", b"", header + b"\r\n")[:-2] + blank + body
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root")
+class RealCyrus(Base):
+    def test_byte_for_byte(self):
+        """What it refuses (a NUL, a header that is none) comes back; all else is there as it was sent."""
+        sent = {}
+        with CyrusLmtp() as cyrus, self.host("lmtp:unix:" + cyrus.socket, [at("alice")]) as host:
+            with host.smtp() as client:
+                for number, (_, text) in enumerate(corpus()):
+                    sent[number] = b"X-Number: %d\r\n" % number + text
+                    client.sendmail(SENDER, [at("alice")], sent[number])
+            host.wait(host.queue_is_empty, 60)
+            got, refused = {}, {}
+            for message in cyrus.messages():
+                lines = message.split(b"\r\n")
+                self.assertEqual(lines[0], b"Return-Path: <%s>" % SENDER.encode())
+                self.assertTrue(lines[1].startswith(b"Received: from "), lines[1])
+                at_own = next(i for i in range(2, len(lines)) if lines[i].startswith(b"Received: "))
+                text = without_trace(b"\n".join(lines[at_own:]), mailbox=False).replace(b"\n", b"\r\n")
+                got[int(re.match(rb"X-Number: (\d+)\r\n", text).group(1))] = text
+            for report in host.messages("alice"):
+                refused[int(re.search(rb"\nX-Number: (\d+)\n", report).group(1))] = re.search(rb"Diagnostic-Code: (.*(?:\n .*)*)", report).group(1)
+        self.assertEqual(set(got) | set(refused), set(sent))
+        self.assertEqual(set(got) & set(refused), set())
+        self.assertGreater(len(got), len(sent) * 0.9)
+        for number, text in got.items():
+            self.assertEqual(text, without_return_path(sent[number]))
+        for words in refused.values():
+            self.assertRegex(words, rb"smtp; 55[0-9] 5\.6\.0")
 
 
 class Servers(Base):
