@@ -50,10 +50,12 @@ class Counts(unittest.TestCase):
         return time.monotonic() - began
 
     def by_type(self):
+        """How many different ones; and there are hardly more in all (a large set is asked for over UDP, then over TCP)."""
         counts = collections.Counter()
-        for (name, kind), count in self.server.counts.items():
+        for name, kind in list(self.server.counts):
             if name.endswith("example"):
-                counts[kind, name.startswith("_mta-sts.")] += count
+                counts[kind, name.startswith("_mta-sts.")] += 1
+        self.assertLessEqual(self.server.total(), sum(counts.values()) * 1.05 + 8, self.server.counts.most_common(9))
         return dict(counts)
 
     def test_a_thousand_messages_to_one_site(self):
@@ -72,7 +74,7 @@ class Counts(unittest.TestCase):
         """asked of for its 20 best hosts alone, and no slower than another"""
         self.server.forget()
         took = self.send(["wide.example"])
-        self.assertEqual(self.by_type(), {(MX, False): 2, (A, False): 20, (AAAA, False): 20, (TXT, True): 1})  # MX over UDP, then TCP
+        self.assertEqual(self.by_type(), {(MX, False): 1, (A, False): 20, (AAAA, False): 20, (TXT, True): 1})
         self.assertLess(took, 5)
 
 

@@ -77,8 +77,8 @@ class Sets(Hostile):
         answer = self.resolve("many.example")
         self.assertEqual([h.name for h in answer.hosts], ["mx%d.many.example" % i for i in range(20)])
         self.assertEqual({h.addresses for h in answer.hosts}, {"192.0.2.1"})
-        self.assertEqual(self.server.counts[("many.example", MX)], 2)  # over UDP, and then over TCP
-        self.assertEqual(self.server.total(), 2 + 20 * 2)
+        self.assertEqual(self.server.tcp, 1)
+        self.assertEqual(self.server.different(), 1 + 20 * 2)
 
     def test_five_hundred_equal_mx_are_shuffled_and_cut(self):
         self.script = lambda asked: Reply(*(mx(asked.name, 10, "mx%d.many.example" % i) for i in range(500))) if asked.type == MX else address(asked)
@@ -126,7 +126,7 @@ class Sets(Hostile):
     def test_many_names_of_an_address_are_not_all_tried(self):
         self.script = lambda asked: Reply(*(Record(asked.name, PTR, 60, labels("h%d.example" % i)) for i in range(1000))) if asked.type == PTR else Reply(a(asked.name, "10.0.0.1"))
         self.assertEqual(self.dns.edges["route"].ask("NAME", address="192.0.2.77", timeout=10)["name"], "unknown")
-        self.assertEqual(self.server.total(), 2 + 3)
+        self.assertEqual(self.server.different(), 1 + 3)
 
 
 class HundredHosts(Hostile):
@@ -334,14 +334,16 @@ class Counts(Hostile):
         for edge in ("qmgr", "remote"):
             for _ in range(500):
                 self.assertEqual(self.dns.edges[edge].receive(10).verdict, RESOLVE_OK)
-        self.assertEqual(dict(self.server.counts), {("site.example", MX): 1, **{("mx%d.shared.example" % i, t): 1 for i in (1, 2) for t in (A, AAAA)}})
+        self.assertEqual(set(self.server.counts), {("site.example", MX), *(("mx%d.shared.example" % i, t) for i in (1, 2) for t in (A, AAAA))})
+        self.assertLess(self.server.total(), 5 + 3)
 
     def test_a_thousand_domains_of_one_mx_set_share_its_addresses(self):
         channel = self.dns.edges["remote"]
         for i in range(1000):
             channel.send("RESOLVE", name="d%d.example" % i, want=BOTH)
         self.assertEqual({channel.receive(20).verdict for _ in range(1000)}, {RESOLVE_OK})
-        self.assertEqual(self.server.total(), 1000 + 2 * 2)
+        self.assertEqual(self.server.different(), 1000 + 2 * 2)
+        self.assertLess(self.server.total(), 1100)
 
     def asked_again(self, name, seconds, want=BOTH):
         """How many questions go out: at first, at once again, after so many seconds."""
@@ -350,7 +352,7 @@ class Counts(Hostile):
             time.sleep(wait)
             self.server.forget()
             answer = self.resolve(name, want)
-            counts.append(self.server.total())
+            counts.append(self.server.different())
         return counts, answer
 
     def test_answers_are_kept_as_long_as_they_say_and_no_longer(self):
