@@ -46,6 +46,9 @@ class Clerk(Session):
         if line.upper().startswith("AUTH "):
             self.commands.append(line)
             (self.server.auth or honest)(self, *line.split(" ")[1:])
+        elif line.upper().startswith("LHLO "):
+            self.commands.append(line)
+            self.play(self.hello("LHLO"))
         else:
             super().command(line)
 
@@ -180,10 +183,10 @@ class Base(unittest.TestCase):
         for one in (self.remote, self.creds):
             self.assertTrue(one.running(), one.log())
 
-    def send(self, nexthop=None, tls="verify", flags=0):
+    def send(self, nexthop=None, tls="verify", flags=0, transport="smtp"):
         nexthop = nexthop or "[%s]:%d" % (NAME, self.port)
         return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route="*",
-                              recipients=[dict(address="bob@a.example", transport="smtp", nexthop=nexthop, tls=tls)])
+                              recipients=[dict(address="bob@a.example", transport=transport, nexthop=nexthop, tls=tls)])
 
     def deliver(self, **more):
         self.send(**more)
@@ -239,6 +242,12 @@ class Mechanisms(Base):
             for _ in range(3):
                 self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
             self.assertEqual((len(server.sessions), len(server.said("AUTH")), len(server.messages)), (1, 1, 3))
+
+    def test_lmtp(self):
+        with self.smart() as server:
+            self.assertEqual(self.outcome(self.deliver(transport="lmtp"))[1], "2.0.0")
+            self.assertEqual([s.commands[0][:4] for s in server.sessions], ["LHLO"])
+            self.assertEqual((len(server.said("AUTH PLAIN ")), len(server.messages)), (1, 1))
 
     def test_an_address_of_this_host_needs_no_tls(self):
         with self.smart(certificate=None):
@@ -629,7 +638,7 @@ class Tokens(Base):
         self.assertFalse(b"ya29.one" in Secrets.memory(self, self.remote.process.pid))
         self.creds.process.kill()
         self.creds.process.wait()
-        wait_for(lambda: not os.path.exists("/proc/%d" % pid) or open("/proc/%d/stat" % pid, encoding="ascii").read().split()[2] == "Z")
+        wait_for(lambda: subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout[:1] in ("", "Z"))
         self.begin(secret=self.refresh)
 
     def test_another_refresh_token_is_kept_over_a_restart(self):
