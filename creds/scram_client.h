@@ -12,7 +12,7 @@
 #include "common/buf.h"
 
 #define SCRAM_ITERATIONS_LEAST 4096
-#define SCRAM_ITERATIONS_MOST  1000000 /* half a second of work, in which creds does nothing else: for a host that was proved, once a salt */
+#define SCRAM_ITERATIONS_MOST  1000000 /* 0.2 s of work, in which creds does nothing else: for a host that was proved, once a salt */
 #define SCRAM_SALT_MOST        256     /* octets in base64 */
 #define SCRAM_KEY_MOST         32      /* octets of SHA-256 */
 #define SCRAM_MESSAGE_MOST     ((size_t)4096)
