@@ -93,33 +93,48 @@ def conformance(results):
     results.skipped += re.findall(r"^skipped: (.*)$", text, re.M)
 
 
+# They measure how long something takes, or how much of the machine it needs.
+ALONE = {"test_heavy", "test_load", "test_park", "test_race", "test_settings", "test_shed", "test_strangers"}
+
+
+def end_to_end_file(name):
+    began = time.monotonic()
+    code, text = run(["/usr/bin/python3", "-m", "unittest", "-v", name], E2E_SECONDS,
+                     env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, "tests", "e2e")), stdin=subprocess.DEVNULL)
+    return name, code, text, time.monotonic() - began
+
+
+def end_to_end_outcome(results, name, code, text, seconds):
+    outcomes = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*?)?? \.\.\. (?:[\s\S]*?)(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M)
+    bad = re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M)
+    skipped = ["%s (%s)" % (test, outcome[8:].strip("'\"")) for test, where, outcome in outcomes if outcome.startswith("skipped ")]
+    ran = re.search(r"^Ran (\d+) tests?", text, re.M)
+    count = int(ran.group(1)) if ran else 0
+    # What a test's programs still say can come after unittest's own last line.
+    verdict = re.findall(r"^(?:OK|FAILED)(?: \(.*\))?$", text, re.M)
+    counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", verdict[-1] if verdict else ""))
+    failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
+    skips = int(counts.get("skipped", 0))
+    for _ in range(max(0, count - failed - skips)):
+        results.add("", True)
+    for i in range(failed):
+        results.add("e2e %s: %s" % (name, bad[i] if i < len(bad) else "?"), False, text if i == 0 else "")
+    if skips:
+        results.skipped += ["e2e %s: %d: %s" % (name, skips, ", ".join(skipped))]
+    if code != 0 and not failed or not count:
+        results.add("e2e %s: ended with %d" % (name, code), False, text)
+    print("    %-24s %3d tests, %d failed, %d skipped, %5.1f s" % (name, count, failed, skips, seconds), flush=True)
+
+
 def end_to_end(results, only):
-    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py"))):
-        name = os.path.basename(path)[:-3]
-        if only and not any(word in "e2e " + name for word in only):
-            continue
-        began = time.monotonic()
-        code, text = run(["/usr/bin/python3", "-m", "unittest", "-v", name], E2E_SECONDS,
-                         env=dict(os.environ, PYTHONPATH=os.path.join(ROOT, "tests", "e2e")), stdin=subprocess.DEVNULL)
-        outcomes = re.findall(r"^(\w+) \(([\w.]+)\)(?:\n.*?)?? \.\.\. (?:[\s\S]*?)(ok|FAIL|ERROR|skipped [^\n]*)$", text, re.M)
-        bad = re.findall(r"^(?:FAIL|ERROR): (.*)$", text, re.M)
-        skipped = ["%s (%s)" % (test, outcome[8:].strip("'\"")) for test, where, outcome in outcomes if outcome.startswith("skipped ")]
-        ran = re.search(r"^Ran (\d+) tests?", text, re.M)
-        count = int(ran.group(1)) if ran else 0
-        # What a test's programs still say can come after unittest's own last line.
-        verdict = re.findall(r"^(?:OK|FAILED)(?: \(.*\))?$", text, re.M)
-        counts = dict(re.findall(r"(failures|errors|skipped)=(\d+)", verdict[-1] if verdict else ""))
-        failed = int(counts.get("failures", 0)) + int(counts.get("errors", 0))
-        skips = int(counts.get("skipped", 0))
-        for _ in range(max(0, count - failed - skips)):
-            results.add("", True)
-        for i in range(failed):
-            results.add("e2e %s: %s" % (name, bad[i] if i < len(bad) else "?"), False, text if i == 0 else "")
-        if skips:
-            results.skipped += ["e2e %s: %d: %s" % (name, skips, ", ".join(skipped))]
-        if code != 0 and not failed or not count:
-            results.add("e2e %s: ended with %d" % (name, code), False, text)
-        print("    %-24s %3d tests, %d failed, %d skipped, %5.1f s" % (name, count, failed, skips, time.monotonic() - began), flush=True)
+    names = [os.path.basename(path)[:-3] for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py")))]
+    names = [name for name in names if not only or any(word in "e2e " + name for word in only)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done in pool.map(end_to_end_file, [name for name in names if name not in ALONE]):
+            end_to_end_outcome(results, *done)
+    for name in names:
+        if name in ALONE:
+            end_to_end_outcome(results, *end_to_end_file(name))
 
 
 def main():
