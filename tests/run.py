@@ -129,7 +129,7 @@ def end_to_end_outcome(results, name, code, text, seconds):
 def end_to_end(results, only):
     names = [os.path.basename(path)[:-3] for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py")))]
     names = [name for name in names if not only or any(word in "e2e " + name for word in only)]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for done in pool.map(end_to_end_file, [name for name in names if name not in ALONE]):
             end_to_end_outcome(results, *done)
     for name in names:
