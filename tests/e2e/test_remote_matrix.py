@@ -168,7 +168,7 @@ class Case:
 
 class Rows(Base):
     over_tls, at_second, layouts = False, False, (ONE, TWO_HOSTS, ONE_HOST)
-    settings = 'idle_timeout = "0" ' + TIMES
+    settings = 'idle_timeout = "0" ' + TIMES.replace('end_timeout = "1s"', 'end_timeout = "3s"')  # a host that is well has much to read, on a machine that may be busy
 
     @classmethod
     def setUpClass(cls):
@@ -198,9 +198,10 @@ class Rows(Base):
         return found
 
     def make(self, row):
+        large = row in ("body", "BDAT-octets")  # much to send, and nothing of what the others vary has a part in it
         for column in COLUMNS:
-            for pipelining in (False, True):
-                for layout in self.layouts:
+            for pipelining in (True,) if large else (False, True):
+                for layout in self.layouts[:2] if large else self.layouts:
                     type(self).number += 1
                     yield Case(self, self.number, row, column, pipelining, layout)
 
