@@ -24,13 +24,16 @@ def build(*names):
 
 
 def settings_slice(text, letter, hostname="mx.local.example"):
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+    # Files, not pipes: with threads of other tests about, the end of a pipe was seen to be missed now and then, and the test hung.
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         file.write('hostname = "%s"\n%s\n' % (hostname, text))
         file.flush()
-        done = subprocess.run([program("settings-slice"), file.name, letter], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise AssertionError("configuration: " + done.stderr.decode())
-    return done.stdout
+        done = subprocess.run([program("settings-slice"), file.name, letter], stdout=out, stderr=errors, check=False)
+        out.seek(0)
+        errors.seek(0)
+        if done.returncode != 0:
+            raise AssertionError("configuration: " + errors.read().decode())
+        return out.read()
 
 
 class Driven:
