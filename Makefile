@@ -130,7 +130,7 @@ $(B)/load/load: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/load/*.c))
 
 BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libcurl4-openssl-dev zlib1g-dev libgsasl-dev libpam0g-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
-CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd unbound postgrey ldnsutils swaks msmtp haproxy postfwd curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core dovecot-lmtpd libpam-modules testssl.sh python3-cryptography
+CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd unbound postgrey ldnsutils swaks msmtp haproxy microsocks postfwd curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core dovecot-lmtpd libpam-modules testssl.sh python3-cryptography
 
 # Builds, starts the whole MTA on loopback ports, sends two messages through it and shows their way. ONCE=1 ends after that.
 run: need-build

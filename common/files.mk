@@ -1,5 +1,5 @@
 # What two or more programs share; all of it is in libcommon.a.
-common_SRC := $(wildcard common/*.c) conf/settings.c conf/value.c conf/slice.c conf/pool.c
+common_SRC := $(wildcard common/*.c) conf/settings.c conf/value.c conf/slice.c conf/pool.c conf/proxy_spec.c
 
 # Sources in common/ that need a library; a program that uses them names the library in its _LIBS:
 #   channel.c peer.c program.c: -levent_core     sandbox.c: -lseccomp     stream.c: -lssl -lcrypto     map.c: -ldb-5.3     idn.c: $(IDN_LIBS)

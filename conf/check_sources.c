@@ -1,6 +1,7 @@
 /* Sources: their addresses and names, and the pools that name them. */
 #include "conf/check.h"
 #include "conf/pool.h"
+#include "conf/proxy_spec.h"
 
 #include "common/address.h"
 
@@ -105,6 +106,26 @@ static bool is_used(const struct settings *s, const char *title)
     return used;
 }
 
+/* ---- proxies ------------------------------------------------------------------------------------------------------------------- */
+
+static void check_proxy_of(const struct check *c, size_t i)
+{
+    const struct settings_route *r = &c->settings->routes[i];
+    unsigned line = places_line_in(c->places, SETTINGS_ROUTES, i, "proxy");
+    struct proxy_spec proxy;
+    if (!proxy_spec_parse(span_of(r->proxy), &proxy))
+        report_error(
+            c->report, line,
+            "route \"%s\": proxy \"%s\" is none; write socks5:192.0.2.9:1080 or haproxy:192.0.2.9:2525, an IPv6 address in brackets",
+            r->title, r->proxy);
+    if (proxy.kind == PROXY_NONE)
+        return;
+    if (strncmp(r->via, "lmtp:unix:", 10) == 0)
+        report_error(c->report, line, "route \"%s\" leads to a socket of this host, where no proxy can be; take proxy out", r->title);
+    if (proxy.kind == PROXY_HAPROXY && pool_of(c->settings, r)->n == 0)
+        report_error(c->report, line, "route \"%s\": an haproxy is told from which address to go; add sources = { \"title\" }", r->title);
+}
+
 void check_sources(const struct check *c)
 {
     const struct settings *s = c->settings;
@@ -118,6 +139,8 @@ void check_sources(const struct check *c)
                            s->sources[i].title, s->sources[i].title);
     }
     check_pool(c, places_line(c->places, "remote", "sources"), &s->remote_sources);
-    for (size_t i = 0; i < s->route_count; i++)
+    for (size_t i = 0; i < s->route_count; i++) {
         check_pool(c, places_line_in(c->places, SETTINGS_ROUTES, i, "sources"), &s->routes[i].sources);
+        check_proxy_of(c, i);
+    }
 }

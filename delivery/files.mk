@@ -27,6 +27,7 @@ test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettim
 PROGRAMS += postino-remote
 remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/source.c delivery/reach.c delivery/blame.c delivery/hello.c delivery/login.c smtpd/base64.c delivery/transaction.c delivery/fit.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
                 $(downgrade_PARTS) delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c delivery/tlsreport.c
+remote_PARTS += delivery/socks.c delivery/proxy_out.c
 remote_PARTS += delivery/said.c
 postino-remote_SRC := delivery/remote.c $(remote_PARTS)
 postino-remote_LIBS = $(COMMON_LIBS) -lssl -lcrypto
@@ -53,3 +54,10 @@ test_tlsa_SRC := delivery/tlsa.c
 FUZZERS += fuzz_tlsa
 fuzz_tlsa_SRC := delivery/tlsa.c
 fuzz_tlsa_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+# By a proxy
+proxy_PARTS := delivery/socks.c delivery/proxy_out.c
+TESTS += test_socks
+test_socks_SRC := $(proxy_PARTS)
+FUZZERS += fuzz_socks
+fuzz_socks_SRC := delivery/socks.c
+fuzz_socks_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3

@@ -68,6 +68,8 @@ static void add_tls_key(const struct session *s, struct buf *key)
     if (s->level == SECURITY_DANE)
         buf_printf(key, " %s %s %s", s->site->nexthop.name, session_host(s)->base, session_host(s)->tlsa);
     buf_add_span(key, s->site->fingerprints);
+    if (s->site->proxy.kind != PROXY_NONE)
+        buf_printf(key, " %s", s->site->route->proxy);
 }
 
 static void keep_tls(const struct session *s)

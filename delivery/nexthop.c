@@ -148,6 +148,8 @@ const char *nexthop_forbids(const struct nexthop *hop, const struct settings *se
     enum range range = range_of(address);
     if (range == RANGE_NEVER)
         return "no host has such an address";
+    if (range == RANGE_LOOPBACK && hop->proxied)
+        return "behind the route's proxy a loopback address is the proxy's own";
     if (range == RANGE_LOOPBACK && !settings->remote_loopback && !hop->configured)
         return "it is this host's loopback address, and remote { loopback } is not set";
     if (settings->remote_address_family == FAMILY_IPV4 && address->sa_family != AF_INET)

@@ -17,6 +17,7 @@ struct nexthop {
     char name[256]; /* without brackets and port; of a socket the path */
     unsigned port;
     bool port_given;
+    bool proxied;                    /* by the route's proxy: its loopback is not ours */
     bool configured;                 /* an address that stands in the file (the `via` of a route, the `deliver` of a domain) */
     struct sockaddr_storage address; /* NEXTHOP_ADDRESS: with the port; NEXTHOP_SOCKET */
     socklen_t address_length;

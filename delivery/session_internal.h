@@ -9,6 +9,7 @@
 #include "delivery/login.h"
 #include "delivery/security.h"
 #include "delivery/session.h"
+#include "delivery/socks.h"
 #include "delivery/stuff.h"
 #include "delivery/tlsreport.h"
 
@@ -57,6 +58,8 @@ struct attempt {
     size_t at;             /* in its hosts */
     uint64_t begun;        /* milliseconds of the monotonic clock */
     struct stream *stream; /* NULL: none is under way */
+    bool talks;            /* to a SOCKS proxy that is there */
+    struct socks socks;
 };
 
 struct session {

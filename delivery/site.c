@@ -46,13 +46,15 @@ static struct site *new_site(const struct way *w, struct buf *key)
     if (!s)
         log_die("out of memory for a site");
     s->lmtp = w->lmtp;
-    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints) || !is_ours(s)) {
+    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints) || !is_ours(s) ||
+        !proxy_spec_parse(span_of(w->route ? w->route->proxy : ""), &s->proxy)) {
         free(s);
         return NULL;
     }
     s->require_tls = w->require_tls;
     s->route = w->route;
     s->source = w->source;
+    s->nexthop.proxied = w->route && *w->route->proxy;
     if (s->nexthop.kind == NEXTHOP_SOCKET)
         stay_here(s);
     s->key = key->data;
@@ -159,7 +161,8 @@ static bool find_route(struct job *j, struct way *w)
 void site_deliver(struct job *j, const struct message_deliver *d)
 {
     struct buf tls = BUF_EMPTY(TLSPOLICY_TEXT);
-    struct way w = {.nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source_title = d->source};
+    struct way w = {
+        .nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source_title = d->source};
     if (!find_route(j, &w))
         return;
     add_policy(j, &w, d->tls, &tls);

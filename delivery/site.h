@@ -9,6 +9,7 @@
 #define POSTINO_SITE_H
 
 #include "common/tlspolicy.h"
+#include "conf/proxy_spec.h"
 #include "delivery/job.h"
 #include "delivery/nexthop.h"
 
@@ -21,6 +22,7 @@ struct site {
     struct nexthop nexthop;
     const struct settings_route *route;   /* whose settings hold for its sessions, of remote.settings; NULL: none */
     const struct settings_source *source; /* as qmgr chose; NULL: none */
+    struct proxy_spec proxy;              /* the route's */
     enum tlspolicy tls;
     bool lmtp;
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */

@@ -61,7 +61,7 @@ static void reaches_none(struct session *s)
 bool source_fit(struct session *s)
 {
     s->source = s->site->source;
-    if (!s->source || s->hosts.n == 0)
+    if (!s->source || s->hosts.n == 0 || s->site->proxy.kind == PROXY_SOCKS5) /* its own address is what goes out */
         return true;
     if (!reaches(s->source, &s->hosts))
         s->source = of_pool(s);
@@ -93,11 +93,16 @@ int source_socket(struct session *s, int family, struct error *error)
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(error, "cannot make a socket: %s", strerror(errno));
-    if (!s->source || bind_to(fd, s->source, family, error) == 0)
+    if (!s->source || s->site->proxy.kind != PROXY_NONE || bind_to(fd, s->source, family, error) == 0)
         return fd;
     s->own = OWN_SOURCE;
     close(fd);
     return -1;
+}
+
+bool source_address(const struct session *s, int family, struct sockaddr_storage *out)
+{
+    return s->source && address_of(s->source, family, out) > 0;
 }
 
 const char *source_hostname(const struct session *s)

@@ -8,6 +8,8 @@
 #include "common/error.h"
 #include "conf/settings.h"
 
+#include <sys/socket.h>
+
 struct session;
 
 /* The session's hosts are known: chooses the source, and leaves out the addresses that it can't reach. False: no source can reach one, and the
@@ -15,6 +17,8 @@ struct session;
 bool source_fit(struct session *);
 /* A socket for a connection to an address of that family, bound to the source; -1: not to be had, and whose fault that is stands in the session. */
 int source_socket(struct session *, int family, struct error *);
+/* Its address of that family; false: there is none. */
+bool source_address(const struct session *, int family, struct sockaddr_storage *);
 const char *source_hostname(const struct session *); /* for EHLO */
 
 #endif

@@ -327,17 +327,30 @@ static void defer_missing(struct delivery *d, const char *why, uint64_t due)
     }
 }
 
-/* It is tried again at once, by another source if there is one. The next host has done nothing. */
-static uint64_t own_failure(const struct message_result *r, uint64_t now)
+static void name_proxy(const struct site *site, struct buf *out)
 {
-    struct buf line = BUF_EMPTY(1024);
-    if (settings_source(queue.settings, r->source) && sources_make_ill(r->source, now)) {
-        buf_printf(&line,
-                   "a source can't be used: mail goes from others of its pool or waits, and it is tried again in %d s:", SOURCES_ILL);
-        log_value(&line, "source", r->source);
+    struct span route = limits_line_of(schedule_site_name(site));
+    if (route.n > 0)
+        buf_printf(out, " proxy %.*s", SPAN_ARG(route));
+}
+
+/* It is tried again at once, by another source if there is one. The next host has done nothing. */
+static uint64_t own_failure(const struct site *site, const struct message_result *r, uint64_t now)
+{
+    struct buf line = BUF_EMPTY(1024), what = BUF_EMPTY(1024);
+    if (r->own == OWN_PROXY)
+        name_proxy(site, &what);
+    else if (settings_source(queue.settings, r->source))
+        buf_add_span(&what, r->source);
+    if (what.len > 0 && sources_make_ill(buf_span(&what), now)) {
+        buf_printf(&line, "a %s can't be used: its mail goes from others of the pool or waits, and it is tried again in %d s:",
+                   r->own == OWN_PROXY ? "route's proxy" : "source", SOURCES_ILL);
+        log_value(&line, r->own == OWN_PROXY ? "route" : "source",
+                  r->own == OWN_PROXY ? limits_line_of(schedule_site_name(site)) : r->source);
         log_buf(LOG_LEVEL_ERROR, &line);
     }
     buf_free(&line);
+    buf_free(&what);
     return now + 1;
 }
 
@@ -350,7 +363,7 @@ static void over(struct delivery *d, const struct message_result *r)
     if (!r)
         due = now + SOON < due ? now + SOON : due;
     else if (r->own != OWN_NONE)
-        due = own_failure(r, now);
+        due = own_failure(site, r, now);
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
         due = now + SCHEDULE_NEAR;
     bool heard = r && shaping_heard(d, r);
@@ -522,7 +535,7 @@ static void grant_any(struct delivery *d, const struct record_recipient *rcpt, u
 static void grant_of_line(struct delivery *d, struct span title, uint64_t now)
 {
     const struct settings_source *source = settings_source(queue.settings, title);
-    if (source && !sources_is_ill(title, now)) {
+    if (source && sources_ill_until(title, now) == 0) {
         deliver(d, source);
         return;
     }
@@ -533,8 +546,14 @@ static void grant_of_line(struct delivery *d, struct span title, uint64_t now)
 static void grant(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
 {
     struct span title = limits_source_of(schedule_site_name(d->job.site));
+    struct buf proxy = BUF_EMPTY(1024);
+    name_proxy(d->job.site, &proxy);
+    uint64_t until = proxy.len > 0 ? sources_ill_until(buf_span(&proxy), now) : 0;
+    buf_free(&proxy);
     if (deliverer(rcpt) != queue.remote)
         deliver(d, NULL);
+    else if (until > 0)
+        wait_for_source(d, until, now);
     else if (title.n > 0)
         grant_of_line(d, title, now);
     else

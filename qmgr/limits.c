@@ -117,7 +117,7 @@ static bool gives_limits(const struct settings_route *r)
 /* All that remote looks up by the route's title in DELIVER belongs here. */
 static bool has_line(const struct settings_route *r)
 {
-    return gives_limits(r) || *r->login || r->sources.n > 0;
+    return gives_limits(r) || *r->login || r->sources.n > 0 || *r->proxy;
 }
 
 /* The usual host has none: nothing is looked up for its mail. */

@@ -49,7 +49,7 @@ size_t sources_order(const struct settings *s, const struct strings *pool, uint6
 /* ---- what is ill ----------------------------------------------------------------------------------------------------------------- */
 
 static struct ill {
-    char title[65];
+    char title[300];
     uint64_t until;
 } ill[ILL_MOST];
 
@@ -61,15 +61,10 @@ static struct ill *find_ill(struct span title)
     return NULL;
 }
 
-static uint64_t ill_until(struct span title, uint64_t now)
+uint64_t sources_ill_until(struct span title, uint64_t now)
 {
     const struct ill *i = find_ill(title);
     return i && i->until > now ? i->until : 0;
-}
-
-bool sources_is_ill(struct span title, uint64_t now)
-{
-    return ill_until(title, now) > 0;
 }
 
 bool sources_make_ill(struct span title, uint64_t now)
@@ -98,7 +93,7 @@ struct sources_choice sources_choose(const struct settings *s, const struct stri
     size_t n = pool->n > 0 ? sources_order(s, pool, id, order) : 0;
     struct sources_choice later = {.verdict = n ? SOURCES_LATER : SOURCES_THIS};
     for (size_t i = 0; i < n; i++) {
-        uint64_t until = ill_until(span_of(order[i]->title), now);
+        uint64_t until = sources_ill_until(span_of(order[i]->title), now);
         bool warms_up = pool_a_day(order[i], now) > 0;
         struct sources_choice this = {.verdict = warms_up ? SOURCES_LINE : SOURCES_THIS, .source = order[i]};
         if (until == 0 && (!warms_up || goes(order[i], arg)))

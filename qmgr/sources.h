@@ -35,8 +35,9 @@ typedef bool sources_line_fn(const struct settings_source *, void *arg);
 struct sources_choice sources_choose(const struct settings *, const struct strings *pool, uint64_t id, uint64_t now, sources_line_fn *goes,
                                      void *arg);
 
-/* It failed on our own side, and not on the next host's. False: that is known already. */
-bool sources_is_ill(struct span title, uint64_t now);
+/* A source, or a route's proxy (" proxy ROUTE"), that failed on our own side, and not on the next host's: until when it is left out; 0: it is not. */
+uint64_t sources_ill_until(struct span title, uint64_t now);
+/* False: that is known already. */
 bool sources_make_ill(struct span title, uint64_t now);
 void sources_forget_ill(void); /* there are other settings */
 

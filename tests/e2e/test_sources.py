@@ -1,6 +1,10 @@
 """From where mail goes: routes with settings of their own, sources, and what becomes of a job whose route or source is not there."""
+import contextlib
+import json
 import os
 import re
+import socket
+import threading
 import time
 import unittest
 
@@ -105,7 +109,91 @@ route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { 
             self.assertEqual((outcome.verdict, len(six.sessions)), (RELAYED, 1))
 
 
+class Socks:
+    """A SOCKS proxy that says what it is told; what it was told is in .heard."""
+
+    def __init__(self, *answers):
+        self.answers, self.heard = answers, []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                with client:
+                    for answer in self.answers:
+                        self.heard.append(client.recv(100))
+                        client.sendall(answer)
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+class Proxies(unittest.TestCase):
+    """remote alone, and proxies that fail."""
+
+    def deliver(self, proxy, address="192.0.2.7 192.0.2.8", kind="socks5"):
+        rest = 'route "p.example" { via = "smtp:" proxy = "%s:127.0.0.1:%d" }' % (kind, proxy.port)
+        with test_remote.Remote(rest=rest) as remote:
+            remote.names.table["p.example"] = address
+            result = remote.deliver("x@p.example", nexthop="p.example", route="p.example")
+            self.assertTrue(remote.running(), remote.log())
+        return result, result.outcomes[0]
+
+    def fails(self, words, own, site_failed, *answers, heard=None, **more):
+        proxy = Socks(*answers)
+        self.addCleanup(proxy.close)
+        result, outcome = self.deliver(proxy, **more)
+        self.assertEqual((outcome.verdict, result.own, result.site_failed), (DEFERRED, own, site_failed), outcome)
+        self.assertIn(words, outcome.reply)
+        if heard is not None:
+            self.assertEqual(len(proxy.heard), heard)
+
+    def test_the_proxys_own_faults(self):
+        for words, answers in (("it does not speak SOCKS 5", [b"HTTP/1.0 400 no\r\n"]), ("it wants a login", [b"\5\2"]), ("it wants a login", [b"\5\xff"]),
+                               ("it hung up", [b"\5"]), ("it failed", [b"\5\0", b"\5\1"]), ("its reply is broken", [b"\5\0", b"\5\0\0\2xxxxxxx"])):
+            self.fails("by proxy socks5:127.0.0.1:", frames.OWN_PROXY, 0, *answers, heard=len(answers))
+            self.fails(words, frames.OWN_PROXY, 0, *answers)
+
+    def test_an_address_that_the_proxy_can_not_reach(self):
+        self.fails("Connection refused", frames.OWN_NONE, 1, b"\5\0", b"\5\5", heard=4)  # both addresses
+        self.fails("Network is unreachable", frames.OWN_NONE, 1, b"\5\0", b"\5\3\0\1\0\0\0\0\0\0")
+
+    def test_loopback_behind_a_proxy_is_not_ours(self):
+        proxy = Socks()
+        self.addCleanup(proxy.close)
+        result, outcome = self.deliver(proxy, "127.0.0.1")
+        self.assertEqual((outcome.verdict, outcome.status), (test_remote.FAILED, "5.4.4"))
+        self.assertIn("behind the route's proxy a loopback address is the proxy's own", outcome.reply)
+
+    def test_no_proxy_there(self):
+        proxy = Socks()
+        proxy.close()
+        for kind in ("socks5",):
+            result, outcome = self.deliver(proxy, kind=kind)
+            self.assertEqual((outcome.verdict, result.own, result.site_failed), (DEFERRED, frames.OWN_PROXY, 0))
+            self.assertIn("Connection refused", outcome.reply)
+
+
+HAPROXY = """
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+listen out
+    bind 192.0.2.9:2525 accept-proxy
+    source 0.0.0.0 usesrc clientip
+    server next 0.0.0.0
+"""
+
 ZONE = """
+socks          MX 10 mx.many
+ha             MX 10 mx.many
+down           MX 10 mx.many
 many           MX 10 mx.many
 mx.many        A 192.0.2.2
 six            MX 10 mx.six
@@ -129,6 +217,10 @@ class AddressesOfTheHost(unittest.TestCase):
             for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
                 cls.network.address(cls.network.near, address)
             cls.sinks = cls.network.smtp_sink("192.0.2.2", "sink"), cls.network.smtp_sink("2001:db8::5", "sink6")
+            cls.network.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7")
+            with open(os.path.join(cls.network.directory, "haproxy.cfg"), "w") as f:
+                f.write(HAPROXY)
+            cls.network.start("haproxy", "-db", "-f", f.name)
             cls.host = Host(namespace=cls.network.near, settings="""
 remote { connect_timeout = 3s idle_timeout = 0s sources = { "out1 3", out2 } }
 source "out1" { address = { "192.0.2.101", "2001:db8::101" } hostname = "out1.local.example" }
@@ -140,6 +232,10 @@ route "only.example" { via = "smtp:" sources = { warm } }
 route "quick.example" { via = "smtp:" sources = { quick } }
 source "late" { address = "192.0.2.103" hostname = "late.local.example" }
 route "ill.example" { via = "smtp:" sources = { "late 1000", out2 } }
+source "far" { address = "192.0.2.8" hostname = "far.local.example" }
+route "socks.example" { via = "smtp:" proxy = "socks5:192.0.2.9:1080" sources = { far } }
+route "ha.example" { via = "smtp:" proxy = "haproxy:192.0.2.9:2525" sources = { far } }
+route "down.example" { via = "smtp:" proxy = "socks5:192.0.2.9:1081" }
 route "wait.example" { via = "smtp:" sources = { late } }
 dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % (time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y-%m-%d", time.gmtime()), NAME_SERVER)).__enter__()
         except BaseException:
@@ -203,6 +299,26 @@ dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s life
         wait_for(lambda: len(self.came("quick.example")) == 5, 30)
         self.assertGreater(time.monotonic() - began, 6.5)
         self.assertEqual(set(self.came("quick.example")), {("192.0.2.104", "quick.local.example")})
+
+    def test_by_a_SOCKS_proxy(self):
+        """microsocks: the address is its own, the name the source's."""
+        self.send("x@socks.example")
+        wait_for(lambda: self.came("socks.example"), 20)
+        self.assertEqual(self.came("socks.example"), [("192.0.2.7", "far.local.example")])
+
+    def test_by_an_haproxy(self):
+        """It is told from which of its addresses to go."""
+        self.send("x@ha.example")
+        wait_for(lambda: self.came("ha.example"), 20)
+        self.assertEqual(self.came("ha.example"), [("192.0.2.8", "far.local.example")])
+
+    def test_a_proxy_that_is_down_is_no_fault_of_the_site(self):
+        self.send("x@down.example")
+        self.host.wait_log(r"a route's proxy can't be used: .* route=down.example", 20)
+        time.sleep(4)
+        self.assertEqual(len(re.findall(r"to=<x@down.example> ", self.host.log())), 1)
+        sites = [json.loads(line) for line in self.host.tool("postino", "sites", "--json").stdout.splitlines()]
+        self.assertEqual([s for s in sites if s.get("dead")], [])
 
     def test_a_source_that_fails_gives_way_and_kills_no_site(self):
         self.send("x@ill.example")

@@ -411,7 +411,7 @@ static void a_damaged_slice_is_refused_or_gives_values_in_their_limits(void **st
     settings_free(s);
 }
 
-/* The last octets of route's slice are the last route's settings: a choice, three lists or texts that are empty, and three numbers that are not given. */
+/* The last octets of route's slice are the last route's settings: a choice, four lists or texts that are empty, and three numbers that are not given. */
 static void a_choice_out_of_its_words_is_refused(void **state)
 {
     (void)state;
@@ -420,7 +420,7 @@ static void a_choice_out_of_its_words_is_refused(void **state)
     struct error e;
     assert_non_null(settings_append(s, SETTINGS_ROUTES, SPAN_LITERAL("*")));
     settings_encode(s, 'O', &slice);
-    char *choice = slice.data + slice.len - 44;
+    char *choice = slice.data + slice.len - 48;
     *choice = TLSPOLICY_VERIFY;
     assert_non_null(got = settings_decode(buf_span(&slice), &e));
     assert_int_equal(got->routes[0].tls, TLSPOLICY_VERIFY);

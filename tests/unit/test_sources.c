@@ -144,7 +144,7 @@ static void what_a_warm_up_does_not_take_goes_by_others(void **state)
 static void memory_of_what_is_ill_is_bounded(void **state)
 {
     (void)state;
-    char title[80];
+    char title[310];
     unsigned taken = 0;
     for (int i = 0; i < 1000; i++) {
         snprintf(title, sizeof title, "s%d", i);
@@ -152,8 +152,8 @@ static void memory_of_what_is_ill_is_bounded(void **state)
     }
     assert_int_equal(taken, 256);
     assert_true(sources_make_ill(SPAN_LITERAL("other"), NOW + 60));
-    memset(title, 'x', 70);
-    assert_false(sources_make_ill(span_make(title, 70), NOW + 61));
+    memset(title, 'x', sizeof title);
+    assert_false(sources_make_ill(span_make(title, 300), NOW + 61));
     assert_false(sources_make_ill(SPAN_LITERAL(""), NOW + 61));
     sources_forget_ill();
 }
