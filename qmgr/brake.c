@@ -98,10 +98,10 @@ uint64_t brake_when(const struct brake *b, uint64_t now)
 
 static void turn(struct meter *m, uint64_t now)
 {
-    uint32_t minute = (uint32_t)(now / 60);
+    uint16_t minute = (uint16_t)(now / 60);
     if (m->minute == minute)
         return;
-    m->before = m->minute + 1 == minute ? m->now : 0;
+    m->before = (uint16_t)(m->minute + 1) == minute ? m->now : 0;
     m->now = 0;
     m->minute = minute;
 }
@@ -109,7 +109,7 @@ static void turn(struct meter *m, uint64_t now)
 void meter_count(struct meter *m, uint64_t now)
 {
     turn(m, now);
-    if (m->now < PACE_MOST)
+    if (m->now < METER_MOST)
         m->now++;
 }
 

@@ -48,9 +48,10 @@ bool brake_may(struct brake *, unsigned active, uint64_t now);
 void brake_take(struct brake *, uint64_t now);           /* one goes */
 uint64_t brake_when(const struct brake *, uint64_t now); /* when the rate lets the next one go, or a pause ends; 0: no brake is on */
 
-/* meter: how many in the last minute, about. */
+/* meter: how many in the last minute, about; METER_MOST and more are as many. Each site has one: it is small. */
+#define METER_MOST UINT16_MAX
 struct meter {
-    uint32_t minute, before, now;
+    uint16_t minute, before, now;
 };
 void meter_count(struct meter *, uint64_t now);
 uint32_t meter_a_minute(const struct meter *, uint64_t now);
