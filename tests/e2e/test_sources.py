@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import threading
 import time
 import unittest
@@ -217,7 +218,7 @@ class AddressesOfTheHost(unittest.TestCase):
             for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
                 cls.network.address(cls.network.near, address)
             cls.sinks = cls.network.smtp_sink("192.0.2.2", "sink"), cls.network.smtp_sink("2001:db8::5", "sink6")
-            cls.network.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7")
+            cls.network.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             with open(os.path.join(cls.network.directory, "haproxy.cfg"), "w") as f:
                 f.write(HAPROXY)
             cls.network.start("haproxy", "-db", "-f", f.name)

@@ -417,6 +417,10 @@ static const struct wrong wrongs[] = {
     {H "route a.org { via = \"smtp:\"\n\n rate = 60/m }\n", 4, "rate is not a number", 0},
     {H "route a.org { via = \"smtp:\" session_messages = 100001 }\n", 2, "session_messages is out of range|1 to 100000", 0},
     {H "route a.org { via = \"smtp:\" rate = 1\nrate = 2 }\n", 3, "rate is set a second time", 0},
+    /* proxies */
+    {H "route a.org { via = \"smtp:\"\nproxy = \"socks5:proxy.example:1080\" }\n", 3, "proxy|none|socks5:192.0.2.9:1080", 0},
+    {H "route a.org { via = \"smtp:\"\nproxy = \"haproxy:192.0.2.9:2525\" }\n", 3, "from which address|add sources", 0},
+    {H "route a.org { via = \"lmtp:unix:/run/x\"\nproxy = \"socks5:192.0.2.9:1080\" }\n", 3, "socket of this host", 0},
     /* sources */
     {H "source a { }\nremote { sources = a }\n", 2, "no address", 0},
     {H "source a {\naddress = mx.example }\nremote { sources = a }\n", 3, "not an IPv4 or IPv6 address", 0},
