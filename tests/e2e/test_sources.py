@@ -170,6 +170,16 @@ class Proxies(unittest.TestCase):
         self.assertEqual((outcome.verdict, outcome.status), (test_remote.FAILED, "5.4.4"))
         self.assertIn("behind the route's proxy a loopback address is the proxy's own", outcome.reply)
 
+    def test_mail_that_was_taken_before_the_route_led_elsewhere(self):
+        rest = 'route "p.example" { via = "smtp:[new.example]" proxy = "socks5:127.0.0.1:9" } route "q.example" { via = "smtp::26" proxy = "socks5:127.0.0.1:9" }'
+        with test_remote.Remote(rest=rest) as remote:
+            for route, nexthop, gone in (("p.example", "[old.example]", True), ("p.example", "[new.example]", False), ("q.example", "q.example", True),
+                                         ("q.example", "[q.example]:26", True), ("q.example", "q.example:26", False)):
+                remote.names.table.update({"q.example": "192.0.2.7", "new.example": "192.0.2.7"})
+                outcome = remote.deliver("x@p.example", nexthop=nexthop, route=route).outcomes[0]
+                self.assertEqual((outcome.verdict, outcome.status), (DEFERRED, "4.3.5"))
+                self.assertEqual("not where its route leads now" in outcome.reply, gone, (route, nexthop, outcome.reply))
+
     def test_no_proxy_there(self):
         proxy = Socks()
         proxy.close()
