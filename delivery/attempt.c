@@ -3,6 +3,7 @@
 #include "delivery/session_internal.h"
 
 #include "common/clock.h"
+#include "common/hostnames.h"
 #include "delivery/blame.h"
 #include "delivery/reach.h"
 #include "delivery/remote.h"
@@ -212,6 +213,24 @@ static void first_address(struct session *s)
         session_connect(s);
 }
 
+/* qmgr has let this message go as one to these hosts, and what comes of it counts for them. Who owns a domain can say today that a provider's
+ * hosts are its own, and tomorrow something else: then nothing is tried, and it counts for nobody. */
+static bool leads_elsewhere(struct session *s, struct list hosts)
+{
+    struct buf names = BUF_EMPTY(0), words = BUF_EMPTY(SESSION_WORDS);
+    hostnames_join(hosts, &names);
+    bool elsewhere = s->site->hosts.n > 0 && !span_equal(buf_span(&names), s->site->hosts);
+    if (elsewhere) {
+        buf_printf(&words, "the MX hosts of %s have changed; it will be tried at the new ones", s->site->nexthop.name);
+        session_log(s, buf_span(&words));
+        s->own = OWN_DOMAIN;
+        session_give_up(s, VERDICT_DEFERRED, "4.4.3", false, buf_span(&words));
+    }
+    buf_free(&names);
+    buf_free(&words);
+    return elsewhere;
+}
+
 static void on_resolved(const struct message *m, void *arg)
 {
     struct session *s = arg;
@@ -224,6 +243,8 @@ static void on_resolved(const struct message *m, void *arg)
     bool failed = r->verdict == RESOLVE_FAILED;
     char status[STATUS_MAX] = "";
     if (r->verdict == RESOLVE_OK) {
+        if (leads_elsewhere(s, r->hosts))
+            return;
         s->located = r->secure || s->site->nexthop.kind != NEXTHOP_DOMAIN;
         hosts_of_answer(&s->hosts, &s->site->nexthop, remote.settings, r->hosts, clock_monotonic_ms());
         if (!s->sts_question)
@@ -234,7 +255,12 @@ static void on_resolved(const struct message *m, void *arg)
         memcpy(status, r->status.p, r->status.n);
     bool consistent = status[0] == (failed ? '5' : '4');
     session_log(s, r->reason);
-    session_give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED, consistent ? status : failed ? "5.4.4" : "4.4.3", !failed, r->reason);
+    s->own = s->site->hosts.n > 0 ? OWN_DOMAIN : OWN_NONE; /* there are hosts, and they have done nothing */
+    session_give_up(s, failed ? VERDICT_FAILED : VERDICT_DEFERRED,
+                    consistent ? status
+                    : failed   ? "5.4.4"
+                               : "4.4.3",
+                    !failed && s->own == OWN_NONE, r->reason);
 }
 
 /* No answer is no policy: sts keeps those that it knows. */

@@ -333,6 +333,16 @@ static void not_located(struct session *s, const char *why)
     buf_free(&words);
 }
 
+/* A domain's policy, or its zone, that its hosts do not fit: others whose hosts they are get their mail. */
+static void more_than_held(struct session *s, const char *why)
+{
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    buf_printf(&words, "TLS with host %s: %s", s->peer, why);
+    s->own = OWN_DOMAIN;
+    session_trouble(s, "4.7.5", false, buf_span(&words));
+    buf_free(&words);
+}
+
 static bool can_be_secure(struct session *s)
 {
     const char *why;
@@ -345,7 +355,7 @@ static bool can_be_secure(struct session *s)
     if (s->site->require_tls && !s->located)
         not_located(s, why);
     else
-        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
+        more_than_held(s, why);
     return false;
 }
 

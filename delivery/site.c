@@ -22,7 +22,7 @@ struct way {
     struct span nexthop, tls;
     bool require_tls;
     bool lmtp;
-    struct span route_title, source_title;
+    struct span route_title, source_title, hosts;
     const struct settings_route *route;
     const struct settings_source *source;
 };
@@ -60,6 +60,7 @@ static struct site *new_site(const struct way *w, struct buf *key)
     s->key = key->data;
     s->key_length = key->len;
     s->fingerprints = span_make(s->key + s->key_length - s->fingerprints.n, s->fingerprints.n); /* it ends the key */
+    s->hosts = span_make(s->key + s->key_length - w->tls.n - 1 - w->hosts.n, w->hosts.n);
     *key = (struct buf){0};
     s->last = &s->first;
     struct site **bucket = bucket_of(s->key, s->key_length);
@@ -70,7 +71,7 @@ static struct site *new_site(const struct way *w, struct buf *key)
 
 static struct site *find(const struct way *w)
 {
-    struct buf key = BUF_EMPTY(2048);
+    struct buf key = BUF_EMPTY(32 << 10);
     if (w->lmtp)
         buf_add_text(&key, "lmtp:");
     buf_add_span(&key, w->nexthop);
@@ -80,6 +81,8 @@ static struct site *find(const struct way *w)
     buf_add_span(&key, w->route_title);
     buf_add_char(&key, 0);
     buf_add_span(&key, w->source_title);
+    buf_add_char(&key, 0);
+    buf_add_span(&key, w->hosts);
     buf_add_char(&key, 0);
     buf_add_span(&key, w->tls);
     if (key.failed) {
@@ -183,8 +186,12 @@ static bool find_route(struct job *j, struct way *w)
 void site_deliver(struct job *j, const struct message_deliver *d)
 {
     struct buf tls = BUF_EMPTY(TLSPOLICY_TEXT);
-    struct way w = {
-        .nexthop = d->nexthop, .require_tls = j->require_tls, .lmtp = j->lmtp, .route_title = d->route, .source_title = d->source};
+    struct way w = {.nexthop = d->nexthop,
+                    .require_tls = j->require_tls,
+                    .lmtp = j->lmtp,
+                    .route_title = d->route,
+                    .source_title = d->source,
+                    .hosts = d->hosts};
     if (!find_route(j, &w))
         return;
     add_policy(j, &w, d->tls, &tls);

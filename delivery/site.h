@@ -17,7 +17,7 @@ struct session;
 
 struct site {
     struct site *next; /* in its bucket */
-    char *key;         /* "nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "tls" */
+    char *key;         /* "nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "hosts", NUL, "tls" */
     size_t key_length;
     struct nexthop nexthop;
     const struct settings_route *route;   /* whose settings hold for its sessions, of remote.settings; NULL: none */
@@ -26,7 +26,8 @@ struct site {
     enum tlspolicy tls;
     bool lmtp;
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
-    struct span fingerprints; /* in key */
+    struct span fingerprints; /* in key, as is */
+    struct span hosts;        /* as in DELIVER */
     struct job *first, **last;
     size_t waiting, opening;
     struct session *idle; /* newest first */

@@ -354,6 +354,14 @@ static uint64_t own_failure(const struct site *site, const struct message_result
     return now + 1;
 }
 
+/* Somebody who says now that a provider's hosts are his domain's, and now that others are, must not be able to make the provider dead. */
+static void look_again(const struct delivery *d)
+{
+    struct record_recipient rcpt;
+    mail_recipient(d->mail, d->index[0], &rcpt);
+    site_forget(rcpt.nexthop);
+}
+
 static void over(struct delivery *d, const struct message_result *r)
 {
     uint64_t now = queue_now(), due = outcome_due(d);
@@ -362,6 +370,8 @@ static void over(struct delivery *d, const struct message_result *r)
     struct site *site = d->job.site;
     if (!r)
         due = now + SOON < due ? now + SOON : due;
+    else if (r->own == OWN_DOMAIN)
+        look_again(d);
     else if (r->own != OWN_NONE)
         due = own_failure(site, r, now);
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
@@ -472,8 +482,9 @@ static void deliver(struct delivery *d, const struct settings_source *source)
     struct span name = schedule_site_name(d->job.site);
     out.deliver.session_messages = limits_of_site(queue.settings, name).session_messages;
     out.deliver.route = limits_line_of(name);
+    out.deliver.hosts = rcpt.nexthop.n && rcpt.nexthop.p[0] != '[' ? limits_hosts(name) : (struct span){0};
     out.deliver.source = source ? span_of(source->title) : (struct span){0};
-    size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n + out.deliver.route.n;
+    size_t beside = rcpt.nexthop.n + m->sender.n + m->envid.n + out.deliver.route.n + out.deliver.hosts.n;
     bool fits = !list.failed && list.len + beside <= FRAME_MAX - BODY_INLINE_MAX - 4096;
     int status = fits ? add_body(m, &out, &read) : EMSGSIZE;
     if (status == 0) {

@@ -186,6 +186,7 @@ void site_resolve(struct delivery *);
 void site_waiting_name(struct span nexthop, struct buf *name);
 bool site_is_release(const struct site *); /* the line of mail whose time has not come (RFC 4865) */
 void site_forget_all(void);
+void site_forget(struct span nexthop); /* its hosts are asked for when they are needed next */
 /* Whether an administrator who says `text` means the site (or line) of that name: by the name, a host, a domain above all its hosts, or a domain
  * whose mail goes there, as far as that is known. */
 bool site_is(struct span name, struct span text);
@@ -238,10 +239,10 @@ void report_start(struct mail *);
 void warning_start(uint64_t now); /* seconds since 1970; before anything else */
 void warning_add(struct mail *);  /* it came into the queue */
 void warning_remove(struct mail *);
-void warning_turn(uint64_t now);                        /* once a second */
-void warning_reconfigure(void);                         /* there are other settings */
-bool warning_wanted(const struct mail *);               /* by a recipient who waits, and whose sender was not warned yet */
-void warning_visit(struct mail *, uint64_t now);        /* it is due */
+void warning_turn(uint64_t now);                 /* once a second */
+void warning_reconfigure(void);                  /* there are other settings */
+bool warning_wanted(const struct mail *);        /* by a recipient who waits, and whose sender was not warned yet */
+void warning_visit(struct mail *, uint64_t now); /* it is due */
 /* When something has to be done about a message that waits: its warning, its deadline, or its end if it stands in line. `wanted`: a warning is. */
 uint64_t warning_or_end(uint64_t began, bool null_sender, bool wanted); /* of one without a deadline */
 uint64_t warning_or_deadline(const struct spool_times *, uint64_t arrived /* microseconds */, bool null_sender, bool wanted);

@@ -5,6 +5,7 @@
  *                    |  no
  *                    +--> line "dns:example.org", one at a time --RESOLVE--> known for a while
  */
+#include "common/hostnames.h"
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/pace.h"
@@ -86,6 +87,15 @@ static void learn(struct span domain, const char *hosts)
     k->hosts = memory_must(strdup(hosts));
     k->until = queue_now() + KNOWN_FOR;
     hash_add(&table, &k->node, hash_bytes(secret, domain));
+}
+
+void site_forget(struct span nexthop)
+{
+    struct span domain, port;
+    split(nexthop, &domain, &port);
+    struct known *k = find(domain);
+    if (k)
+        k->until = 0;
 }
 
 bool site_known(struct span nexthop, struct span tls, struct buf *name)
@@ -194,32 +204,6 @@ bool site_moved(struct span name, const struct record_recipient *rcpt)
 
 /* ---- asking ------------------------------------------------------------------------------------------------------ */
 
-static int by_name(const void *a, const void *b)
-{
-    const struct span *x = a, *y = b;
-    size_t n = x->n < y->n ? x->n : y->n;
-    int order = n ? strncasecmp(x->p, y->p, n) : 0;
-    return order ? order : (x->n > y->n) - (x->n < y->n);
-}
-
-/* The hosts' names in order, in lower case. */
-static void join_hosts(struct list hosts, struct buf *out)
-{
-    struct span names[100];
-    size_t n = 0;
-    for (struct record_host h; n < 100 && record_host_next(&hosts, &h);)
-        names[n++] = h.name;
-    qsort(names, n, sizeof *names, by_name);
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0)
-            buf_add_char(out, ',');
-        for (size_t j = 0; j < names[i].n; j++) {
-            char c = names[i].p[j];
-            buf_add_char(out, c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c);
-        }
-    }
-}
-
 static void fail(struct delivery *d, const struct message_resolved *r)
 {
     uint64_t now = queue_now(), due = outcome_due(d);
@@ -250,7 +234,7 @@ static void resolved(const struct message *m, void *arg)
     struct buf hosts = BUF_EMPTY(0);
     mail_recipient(d->mail, d->index[0], &rcpt);
     split(rcpt.nexthop, &domain, &port);
-    join_hosts(m->resolved.hosts, &hosts);
+    hostnames_join(m->resolved.hosts, &hosts);
     learn(domain, buf_text(&hosts));
     buf_free(&hosts);
     schedule_done(queue.schedule, &d->job, JOB_SUCCESS, queue_now());
@@ -346,7 +330,7 @@ static void flush_resolved(const struct message *m, void *arg)
     struct flush_later *later = arg;
     struct buf hosts = BUF_EMPTY(0);
     if (m && m->type == MESSAGE_RESOLVED && m->resolved.verdict == RESOLVE_OK) {
-        join_hosts(m->resolved.hosts, &hosts);
+        hostnames_join(m->resolved.hosts, &hosts);
         learn(span_make(later->domain, later->length), buf_text(&hosts));
         struct flushing f = {.may = later->may, .hosts = buf_text(&hosts)};
         schedule_each_site(queue.schedule, flush_one, &f);

@@ -257,6 +257,13 @@ static int compare_hosts(const void *a, const void *b)
     return (x->shuffle > y->shuffle) - (x->shuffle < y->shuffle);
 }
 
+/* Which of too many are taken is not left to chance: the same receiver has the same hosts each time. */
+static int compare_names(const void *a, const void *b)
+{
+    const struct host *x = a, *y = b;
+    return x->preference != y->preference ? compare_hosts(a, b) : strcmp(x->name, y->name);
+}
+
 static void shuffle(struct resolve *r)
 {
     for (size_t i = 0; i < r->count; i++)
@@ -317,10 +324,11 @@ static void take_mx(struct resolve *r, const struct question_answer *a)
     for (const struct wire_record *mx = a->records; mx != NULL && mx < a->records + a->count; mx++)
         add_mx(r, mx);
     bool any = r->count > 0;
-    shuffle(r);
+    qsort(r->hosts, r->count, sizeof *r->hosts, compare_names);
     leave_out_ourselves(r);
     if (r->count > r->rules->mx_hosts)
         r->count = r->rules->mx_hosts;
+    shuffle(r);
     if (r->count > 0) {
         ask_hosts(r);
     } else if (any) {

@@ -23,6 +23,9 @@ def sum_of(data, bits=256):
     return hashlib.new("sha%d" % bits, data).hexdigest()
 
 
+OWN_DOMAIN = 3  # enum own_failure
+
+
 class Certificates:
     """An authority that nobody trusts, and what it signed; and a self-signed one."""
 
@@ -96,10 +99,12 @@ class Security(Base):
                 self.assertIn(words, result.security)
         return result
 
-    def deferred(self, certificate, words, status="4.7.5", tls="dane", **more):
+    def deferred(self, certificate, words, status="4.7.5", tls="dane", own=0, **more):
+        """`own`: what was published is the fault, and the site is told nothing of it."""
         with self.remote.server(certificate=certificate, **more) as server:
             result = self.remote.deliver(tls=tls)
-            self.check(result, (DEFERRED, status, words), site_failed=1)
+            self.check(result, (DEFERRED, status, words), site_failed=0 if own else 1)
+            self.assertEqual(result.own, own)
             self.assertEqual(server.received, [])
             self.assertNotIn("MAIL", " ".join(c for s in server.sessions for c in s.commands))
         return server
@@ -159,14 +164,14 @@ class Dane(Security):
 
     def test_a_host_whose_records_can_not_be_had_is_not_used(self):
         self.publish(dane=frames.DANE_TROUBLE)
-        server = self.deferred(self.made.alone, "its TLSA records can't be had now")
+        server = self.deferred(self.made.alone, "its TLSA records can't be had now", own=OWN_DOMAIN)
         self.assertEqual(server.sessions, [])
 
     def test_what_dns_can_not_have_said_is_trouble(self):
         self.publish("3 1 1 " + "00" * 32, base="no domain")
-        self.deferred(self.made.alone, "its TLSA records can't be had now")
+        self.deferred(self.made.alone, "its TLSA records can't be had now", own=OWN_DOMAIN)
         self.publish(dane=77)
-        self.deferred(self.made.alone, "its TLSA records can't be had now")
+        self.deferred(self.made.alone, "its TLSA records can't be had now", own=OWN_DOMAIN)
 
     def test_without_records_it_is_opportunistic(self):
         for dane in (frames.DANE_NONE, frames.DANE_UNASKED):
@@ -178,9 +183,9 @@ class Dane(Security):
 
     def test_dane_only_waits_for_records(self):
         self.publish(dane=frames.DANE_NONE)
-        self.deferred(self.made.alone, "has no TLSA records that DNSSEC proves", tls="dane-only")
+        self.deferred(self.made.alone, "has no TLSA records that DNSSEC proves", own=OWN_DOMAIN, tls="dane-only")
         self.publish("1 1 1 " + "00" * 32)
-        self.deferred(self.made.alone, "none of its TLSA records is of use", tls="dane-only")
+        self.deferred(self.made.alone, "none of its TLSA records is of use", own=OWN_DOMAIN, tls="dane-only")
         self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)))
         self.delivered(self.made.alone, "dane, verified", tls="dane-only")
 
@@ -256,7 +261,7 @@ class Sts(Security):
     def test_a_host_that_is_not_in_the_policy_is_not_used(self):
         for mx in ("", "a.example", "*.example", "*.mx0.a.example", "x" + BASE, "*"):
             self.policy(frames.STS_ENFORCE, mx)
-            server = self.deferred(self.made.signed, "not among the hosts of the domain's MTA-STS policy")
+            server = self.deferred(self.made.signed, "not among the hosts of the domain's MTA-STS policy", own=OWN_DOMAIN)
             self.assertEqual(server.sessions, [])
 
     def test_there_is_no_way_back_to_plain(self):
@@ -282,7 +287,7 @@ class Sts(Security):
         self.publish("3 1 1 " + sum_of(self.made.key(self.made.alone)))
         self.delivered(self.made.alone, "dane, verified 3 1 1")
         self.publish(dane=frames.DANE_TROUBLE)
-        self.deferred(self.made.signed, "its TLSA records can't be had now")
+        self.deferred(self.made.signed, "its TLSA records can't be had now", own=OWN_DOMAIN)
 
     def test_it_is_asked_for_domains_whose_route_says_nothing_else(self):
         for tls, nexthop, wanted in (("dane", "a.example", ["a.example"]), ("dane", "[mx0.a.example]", []), ("dane", "a.example:%d" % self.remote.port, []),
