@@ -281,6 +281,15 @@ const struct settings_route *settings_route(const struct settings *s, struct spa
     return route != NULL ? route : settings_route_titled(s, SPAN_LITERAL("*"));
 }
 
+bool settings_route_leads_to(const struct settings_route *r, struct span nexthop)
+{
+    const char *colon = strchr(r->via, ':');
+    struct span host = span_of(colon ? colon + 1 : "");
+    if (host.n > 0 && host.p[0] != ':')
+        return span_equal(host, nexthop);
+    return nexthop.n > host.n && nexthop.p[0] != '[' && span_equal(host, span_make(nexthop.p + nexthop.n - host.n, host.n));
+}
+
 void settings_route_tls(const struct settings_route *route, struct buf *out)
 {
     enum tlspolicy policy = route ? (enum tlspolicy)route->tls : TLSPOLICY_DANE;

@@ -219,6 +219,8 @@ const struct settings_route *settings_route(const struct settings *, struct span
 
 /* Appends what a route demands of TLS, in the words of common/tlspolicy.h. NULL: what holds where there is none. */
 void settings_route_tls(const struct settings_route *, struct buf *out);
+/* Whether that next hop is where the route leads today, as route makes it of `via`: mail keeps the next hop that it got at the door. */
+bool settings_route_leads_to(const struct settings_route *, struct span nexthop);
 
 /* The table itself, for the parser, `postino check` and the manual page. */
 enum setting_type { SETTING_NUMBER, SETTING_SIZE, SETTING_TIME, SETTING_FLAG, SETTING_TEXT, SETTING_PATH, SETTING_LIST, SETTING_CHOICE };

@@ -151,8 +151,7 @@ void session_say_not_connected(const struct session *s, const char *why, struct 
 bool session_may_change_family(const struct session *s)
 {
     int other = hosts_other_family(family_of(s));
-    return !s->job->second && !s->site->lmtp && blame_is_of_address(&s->reply) && hosts_first(&s->hosts, other, s->at) < s->hosts.n &&
-           !reach_family_is_doubtful(other, clock_monotonic_ms());
+    return !s->job->second && !s->site->lmtp && blame_is_of_address(&s->reply) && hosts_first(&s->hosts, other, s->at) < s->hosts.n;
 }
 
 /* Later sessions begin with the other family of this host. */

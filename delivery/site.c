@@ -147,20 +147,10 @@ static void refuse(struct job *j, enum verdict verdict, const char *status, cons
     buf_free(&why);
 }
 
-/* Whether that next hop is where the route leads today, as resolver/nexthop.c makes it of `via`: mail keeps the next hop that it got at the door. */
-static bool leads_there(const struct settings_route *r, struct span nexthop)
-{
-    const char *colon = strchr(r->via, ':');
-    struct span host = span_of(colon ? colon + 1 : "");
-    if (host.n > 0 && host.p[0] != ':')
-        return span_equal(host, nexthop);
-    return nexthop.n > host.n && nexthop.p[0] != '[' && span_equal(host, span_make(nexthop.p + nexthop.n - host.n, host.n));
-}
-
-/* A proxy is for what the route leads to behind it. */
+/* A proxy is for what the route leads to behind it, and a password for that host alone. */
 static bool belongs(const struct way *w)
 {
-    return !w->route || !*w->route->proxy || leads_there(w->route, w->nexthop);
+    return !w->route || !(*w->route->proxy || *w->route->login) || settings_route_leads_to(w->route, w->nexthop);
 }
 
 /* False: a title is not of our slice; the job is over. */
@@ -174,9 +164,9 @@ static bool find_route(struct job *j, struct way *w)
         refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks source", w->source_title);
     else if (!belongs(w))
         refuse(j, VERDICT_DEFERRED, "4.3.5",
-               "the next hop is not where its route leads now, and does not go by its proxy; give the route its former via, or "
-               "delete the "
-               "message: route",
+               "the next hop is not where its route leads now, and gets neither its proxy nor its login; give the route its former via, or "
+               "delete "
+               "the message: route",
                w->route_title);
     else
         return true;

@@ -21,6 +21,7 @@ enum {
     TCP_SIZE = 2 + 65535,
     FIRST_WAIT = 2, /* seconds; doubled each time */
     MOST_WAIT = 16,
+    TRIES = 8, /* over all servers, before it is given up */
     NAME_OCTETS = 255,
     QUERY = 2 + 12 + NAME_OCTETS + 4 + 11 /* with the length that TCP wants in front, and OPT */
 };
@@ -151,8 +152,13 @@ static void try_again_in(struct stub *s, struct timeval wait)
         log_die("out of memory for a timer");
 }
 
+/* Each failure costs a try, so that a resolver whose TCP is shut is not asked as fast as it can refuse. */
 static void try_at_once(struct stub *s)
 {
+    if (s->tries >= TRIES) {
+        finish(s, NULL, 0, "the resolver hangs up");
+        return;
+    }
     close_socket(s);
     s->server = (s->server + 1) % (unsigned)self.servers->n;
     try_again_in(s, (struct timeval){0});
@@ -277,7 +283,7 @@ static void on_tcp(evutil_socket_t fd, short what, void *arg)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        s->tries < 8 ? try_at_once(s) : finish(s, NULL, 0, "the resolver hangs up");
+        try_at_once(s);
         return;
     }
     s->have += (size_t)n;

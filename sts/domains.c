@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/program.h"
 #include "sts/fetch.h"
+#include "sts/public.h"
 #include "sts/sessions.h"
 #include "sts/store.h"
 
@@ -237,14 +238,15 @@ static void on_addresses(const struct message *m, void *arg)
     struct record_host host = {0};
     d->question = 0;
     struct list hosts = m && m->type == MESSAGE_RESOLVED ? m->resolved.hosts : (struct list){0};
-    if (!record_host_next(&hosts, &host) || host.addresses.n == 0) {
-        looked_in_vain(d, TLS_STS_POLICY_FETCH_ERROR, "there is a record, and its host mta-sts has no address");
-        return;
-    }
+    struct buf addresses = BUF_EMPTY(4096);
+    if (record_host_next(&hosts, &host))
+        public_addresses(host.addresses, &addresses);
     d->step = STEP_FETCH;
-    d->fetch = fetch_start(d->name, host.addresses, on_fetched, d);
-    if (!d->fetch)
+    if (addresses.len == 0)
+        looked_in_vain(d, TLS_STS_POLICY_FETCH_ERROR, "there is a record, and its host mta-sts has no address, or none that is public");
+    else if (!(d->fetch = fetch_start(d->name, buf_span(&addresses), on_fetched, d)))
         looked_in_vain(d, TLS_STS_POLICY_FETCH_ERROR, "out of memory");
+    buf_free(&addresses);
 }
 
 static void ask_addresses(struct domain *d)

@@ -11,11 +11,14 @@
 
 #define ADDRESSES_MOST 8
 
+#define IGNORED_MOST ((size_t)64 << 10)
+
 struct fetch {
     CURL *easy;
     struct curl_slist *resolve, *headers;
     struct buf text;
     bool too_long, posts;
+    size_t ignored; /* octets of an answer */
     char why[CURL_ERROR_SIZE];
     fetch_fn *done;
     void *arg;
@@ -48,7 +51,7 @@ static const char *judge(const struct fetch *f, CURLcode result)
     char *type = NULL;
     if (f->too_long)
         return "it is too long";
-    if (result != CURLE_OK)
+    if (result != CURLE_OK && f->ignored <= IGNORED_MOST)
         return f->why[0] ? f->why : curl_easy_strerror(result);
     curl_easy_getinfo(f->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(f->easy, CURLINFO_CONTENT_TYPE, &type);
@@ -130,9 +133,11 @@ static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *k
 static size_t take(char *data, size_t one, size_t n, void *arg)
 {
     struct fetch *f = arg;
-    (void)one;    /* is 1 */
-    if (f->posts) /* what a server has to say about a report is nobody's concern; the time limit ends it */
-        return n;
+    (void)one;      /* is 1 */
+    if (f->posts) { /* what a server has to say about a report is nobody's concern, and must not keep us busy */
+        f->ignored += n;
+        return f->ignored <= IGNORED_MOST ? n : 0;
+    }
     f->too_long = n > STS_TEXT_MOST - f->text.len;
     if (f->too_long)
         return 0;

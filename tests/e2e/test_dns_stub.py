@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -123,6 +124,26 @@ class Script(unittest.TestCase):
         self.deferred("", name="c.example")
         self.script = self.usual
         self.is_right()
+
+    def test_a_resolver_whose_tcp_is_shut_is_not_asked_without_end(self):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(udp.close)
+        udp.bind(("127.0.0.1", 0))
+        count = [0]
+
+        def answer():
+            while True:
+                try:
+                    packet, peer = udp.recvfrom(4096)
+                except OSError:
+                    return
+                count[0] += 1
+                question = packet[12:packet.index(b"\0", 12) + 5]
+                udp.sendto(packet[:2] + struct.pack(">HHHHH", PROVED | 0x0200, 1, 0, 0, 0) + question, peer)
+        threading.Thread(target=answer, daemon=True).start()
+        dns = self.driven('"127.0.0.1@%d"' % udp.getsockname()[1])
+        self.assertLess(self.deferred("the resolver hangs up", dns=dns), TIMEOUT)
+        self.assertLess(count[0], 20)
 
     def test_what_does_not_answer_the_question_is_not_looked_at(self):
         lies = (lambda asked: Reply(mx(asked.name, 1, "evil.example"), id=asked.id ^ 1, flags=self.flags), lambda asked: b"", lambda asked: b"x" * 4096, lambda asked: asked.packet,

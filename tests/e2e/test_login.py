@@ -140,6 +140,7 @@ class TokenServer:
 class Base(unittest.TestCase):
     route, login, more, credential = "", "", "", "secret = \"%s\""
     secret = SECRET
+    via = "[%s]" % NAME
 
     @classmethod
     def setUpClass(cls):
@@ -166,8 +167,8 @@ class Base(unittest.TestCase):
         """remote and creds, with an edge between them; each test has its own, as a refused login is remembered."""
         self.port = host.free_port()
         path = self.write_secret(self.secret if secret is None else secret, mode)
-        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:[%s]:%d\" login = smart %s }\n"
-                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], NAME, self.port, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
+        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:%s:%d\" login = smart %s }\n"
+                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], self.via, self.port, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
         self.creds = Driven("creds", text, edges=("dns",))
         self.addCleanup(self.creds.close)
         self.creds_names = Names(self.creds.edges["dns"])
@@ -184,7 +185,7 @@ class Base(unittest.TestCase):
             self.assertTrue(one.running(), one.log())
 
     def send(self, nexthop=None, tls="verify", flags=0, transport="smtp"):
-        nexthop = nexthop or "[%s]:%d" % (NAME, self.port)
+        nexthop = nexthop or "%s:%d" % (self.via, self.port)
         return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route="*",
                               recipients=[dict(address="bob@a.example", transport=transport, nexthop=nexthop, tls=tls)])
 
@@ -249,17 +250,28 @@ class Mechanisms(Base):
             self.assertEqual([s.commands[0][:4] for s in server.sessions], ["LHLO"])
             self.assertEqual((len(server.said("AUTH PLAIN ")), len(server.messages)), (1, 1))
 
-    def test_an_address_of_this_host_needs_no_tls(self):
+    def test_a_host_that_the_route_does_not_lead_to_hears_nothing(self):
+        """Mail that was taken when there was no route, or another one, keeps its next hop: the secret is not that host's."""
+        self.names.table["a.example"] = [("127.0.0.2", "127.0.0.2")]
+        for nexthop in ("[127.0.0.2]:%d" % self.port, "a.example:%d" % self.port, "[%s]" % NAME, "[%s]:%d" % (NAME, self.port + 1)):
+            server = self.waits("4.3.5", "the next hop is not where its route leads now", site_failed=0, deliver=dict(nexthop=nexthop))
+            self.assertEqual(server.sessions, [])
+
+
+class NearAndVerified(Base):
+    route, via = "tls = verify", "[127.0.0.2]"
+
+    def test_an_address_of_this_host_is_held_to_the_route(self):
         with self.smart(certificate=None):
-            self.assertEqual(self.outcome(self.deliver(nexthop="[127.0.0.2]:%d" % self.port)), (DEFERRED, "4.7.4"))  # the route says verify
+            self.assertEqual(self.outcome(self.deliver()), (DEFERRED, "4.7.4"))
 
 
 class Near(Base):
-    route = "tls = dane"
+    route, via = "tls = dane", "[127.0.0.2]"
 
     def test_an_address_of_this_host_needs_no_tls(self):
         with self.smart(certificate=None) as server:
-            self.assertEqual(self.outcome(self.deliver(nexthop="[127.0.0.2]:%d" % self.port)), (RELAYED, "2.0.0"))
+            self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
             self.assertEqual(len(server.said("AUTH PLAIN ")), 1)
 
 
@@ -294,9 +306,13 @@ class Proof(Base):
         server = self.waits("4.7.5", "TLS with host", certificate=self.bad, deliver=dict(tls="dane", flags=frames.ENVELOPE_TLS_OPTIONAL))
         self.assertEqual(server.said("AUTH"), [])
 
+
+class ByMx(Base):
+    via = "a.example"
+
     def test_a_name_from_dns_that_is_not_proved_is_nobody(self):
         self.names.table["a.example"] = [(NAME, "127.0.0.2")]
-        server = self.waits("4.7.0", "nothing has proved that it is the right one", deliver=dict(nexthop="a.example:%d" % self.port))
+        server = self.waits("4.7.0", "nothing has proved that it is the right one")
         self.assertEqual(server.said("AUTH"), [])
 
 

@@ -200,8 +200,7 @@ class Race(Away):
         with self.server(V4):
             self.host("one.example", V4)
             pid = str(self.remote.process.pid)
-            n = len(os.listdir("/proc/%s/fd" % pid))
-            subprocess.run(["prlimit", "--pid", pid, "--nofile=%d:" % n], check=True)
+            subprocess.run(["prlimit", "--pid", pid, "--nofile=0:"], check=True)  # what is open stays
             self.check(self.deliver("one.example")[0], (DEFERRED, "4.4.1", "Too many open files"), site_failed=0)
             subprocess.run(["prlimit", "--pid", pid, "--nofile=200:"], check=True)
             self.check(self.deliver("one.example")[0], (RELAYED, "2.0.0", ""))

@@ -82,6 +82,8 @@ class Sts(unittest.TestCase):
         cls.directory = tempfile.mkdtemp(prefix="postino-sts-", dir="/var/tmp")
         subprocess.run(["ip", "netns", "add", cls.namespace], check=True)
         subprocess.run(["ip", "-n", cls.namespace, "link", "set", "lo", "up"], check=True)
+        subprocess.run(["ip", "-n", cls.namespace, "addr", "add", "192.0.2.80/32", "dev", "lo"], check=True)
+        subprocess.run(["ip", "-n", cls.namespace, "addr", "add", "2001:db8::80/128", "dev", "lo"], check=True)
         cls.wild = cls.made.sign("mta-sts.good.example", more=["mta-sts.%s.example" % n for n in cls.names])
         cls.server = subprocess.Popen(["ip", "netns", "exec", cls.namespace, sys.executable, "-c", SERVER, cls.directory, *cls.wild], stdout=subprocess.PIPE)
         cls.server.stdout.readline()
@@ -114,7 +116,7 @@ class Sts(unittest.TestCase):
         self.sts.close()
         self.begin(records=records, addresses=addresses)
 
-    def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="127.0.0.1"):
+    def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="192.0.2.80"):
         self.dns.records["_mta-sts." + domain] = [record]
         self.dns.addresses["mta-sts." + domain] = address
         policy = (policy if policy is not None else POLICY % (domain, domain)).encode()
@@ -142,8 +144,15 @@ class Sts(unittest.TestCase):
         self.assertEqual(self.dns.asked, ["_mta-sts.good.example", "mta-sts.good.example"])
 
     def test_over_ipv6_and_past_an_address_where_nobody_is(self):
-        self.publish("six.example", address="127.9.9.9 ::1")
+        self.publish("six.example", address="192.0.2.81 2001:db8::80")
         self.assertEqual(self.ask("six.example")[0], STS_ENFORCE)
+
+    def test_a_domain_can_not_have_our_own_networks_asked(self):
+        for i, address in enumerate(("127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1 127.0.0.1")):
+            domain = self.names[i] + ".example"
+            self.publish(domain, address=address)
+            self.assertEqual(self.ask(domain)[0], STS_NONE)
+        self.assertEqual(self.asked(), [])
 
     def test_modes(self):
         self.publish("tests.example", "version: STSv1\nmode: testing\nmax_age: 86400\nmx: mx.tests.example\n")
