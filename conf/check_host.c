@@ -203,12 +203,31 @@ static void check_program_users(const struct check *c)
     }
 }
 
+/* Which program has that user; NULL: none. */
+static const char *program_of(const struct check *c, const char *owner)
+{
+    const struct passwd *user = getpwnam(owner);
+    unsigned long wanted = user ? user->pw_uid : strtoul(owner, NULL, 10);
+    for (size_t i = 0; sandbox_programs[i]; i++) {
+        uid_t uid;
+        gid_t gid;
+        struct error e;
+        if (wanted > 0 && sandbox_user(c->settings->users, sandbox_programs[i], &uid, &gid, &e) == 0 && uid == wanted)
+            return sandbox_programs[i];
+    }
+    return NULL;
+}
+
 static void check_owner(const struct check *c, size_t i)
 {
     const struct settings_domain *d = &c->settings->domains[i];
     unsigned line = places_line_in(c->places, SETTINGS_DOMAINS, i, "owner");
     const struct passwd *user = getpwnam(d->owner);
-    if (d->owner[strspn(d->owner, "0123456789")] == '\0')
+    const char *program = program_of(c, d->owner);
+    if (program)
+        report_error(c->report, line, "domain \"%s\": owner %s is the user of postino-%s, who has no mailboxes; make a user for them",
+                     d->title, d->owner, program);
+    if (program || d->owner[strspn(d->owner, "0123456789")] == '\0')
         return; /* a uid needs no name */
     if (!user)
         report_error(c->report, line, "domain \"%s\": there is no user %s; make it with adduser --system %s", d->title, d->owner, d->owner);

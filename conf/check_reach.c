@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -165,6 +166,25 @@ static void check_passwords(const struct check *c)
     }
 }
 
+/* Without a file of that name DNSSEC is off, as on a host that has none; one that is no anchor makes every question fail. */
+static void check_anchor(const struct check *c)
+{
+    const char *path = c->settings->dns_trust_anchor;
+    unsigned line = places_line(c->places, "dns", "trust_anchor");
+    char text[16384];
+    FILE *f = line ? fopen(path, "re") : NULL;
+    if (line && *path && !f)
+        report_warning(c->report, line, "trust_anchor %s can't be read: %s; DNSSEC proves nothing without it, so there is no DANE", path,
+                       strerror(errno));
+    if (!f)
+        return;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    text[n] = '\0';
+    if (!strstr(text, "DS") && !strstr(text, "DNSKEY"))
+        report_error(c->report, line, "trust_anchor %s has no DS or DNSKEY record; name a file as unbound-anchor(8) makes it", path);
+    fclose(f);
+}
+
 static void check_spool(const struct check *c)
 {
     struct stat st;
@@ -198,6 +218,7 @@ void check_reach(const struct check *c)
     const struct settings *s = c->settings;
     check_passwords(c);
     check_spool(c);
+    check_anchor(c);
     check_maps(c);
     check_rules(c);
     check_sockets(c);

@@ -191,7 +191,9 @@ void session_change_family(struct session *s)
 static void no_address(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
-    bool final = s->hosts.left_out[0] && !s->hosts.unresolved;
+    /* An address with a port stands, or stood, in the file: what the file lacks now is no fault of the mail's. */
+    bool ours = s->site->nexthop.kind == NEXTHOP_ADDRESS && s->site->nexthop.port_given;
+    bool final = s->hosts.left_out[0] && !s->hosts.unresolved && !ours;
     if (s->hosts.left_out[0])
         buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
     else

@@ -18,7 +18,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PORTS = {"smtp": 2525, "submission": 2587, "submissions": 2465, "second": 2526}
 AS_ROOT = os.geteuid() == 0
-MAIL_UID = 64520 if AS_ROOT else os.geteuid()
+MAIL_UID = 64599 if AS_ROOT else os.geteuid()
 USER, PASSWORD = "alice", "postino-demo"
 MESSAGE = ("From: %s\r\nTo: <%s>\r\nSubject: %s\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <%s@demo.example>\r\n"
            "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
@@ -158,7 +158,7 @@ def first_host(programs, top):
 
 def second_host(programs, top):
     os.mkdir(os.path.join(top, "second"))
-    host = Instance(programs, os.path.join(top, "second"), "second.demo.example", 64510, "")
+    host = Instance(programs, os.path.join(top, "second"), "second.demo.example", 64550, "")
     text = certificate(host)
     text += "listener \"smtp\" { port = %d address = \"127.0.0.1\" }\naliases = { }\n" % PORTS["second"]
     text += "domain \"elsewhere.example\" { mailboxes = \"hash:%s\" directory = \"%s\" owner = \"%d\" }\n" % (host.path("mailboxes"), host.path("mail"), MAIL_UID)

@@ -92,6 +92,17 @@ class Check(unittest.TestCase):
         os.chown(self.path("spool"), FIRST_UID + ORDER.index("qmgr"), FIRST_UID + ORDER.index("qmgr"))
         self.says_nothing("")
 
+    def test_mailboxes_of_a_programs_user(self):
+        self.file("boxes.db")
+        domain = 'domain "here.example" { mailboxes = "hash:%s" directory = "%s" owner = "%%d" }' % (self.path("boxes"), self.path("mail"))
+        self.says(domain % (FIRST_UID + ORDER.index("sts")), "is the user of postino-sts", status=78)
+        self.says_nothing(domain % (FIRST_UID + 40))
+
+    def test_a_trust_anchor_that_is_none(self):
+        self.says('dns { trust_anchor = "%s" }' % self.file("junk"), "has no DS or DNSKEY record", status=78)
+        self.says('dns { trust_anchor = "%s" }' % self.path("nothing"), "can't be read", "DNSSEC proves nothing")
+        self.says_nothing('dns { trust_anchor = "%s" }' % self.file("anchor", text=". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"))
+
     def test_an_address_of_another_host(self):
         self.says("", "this host has no address 192.0.2.99 now", listener='address = { "127.0.0.1", "192.0.2.99" } port = 2525')
 

@@ -104,7 +104,7 @@ class TokenServer:
         self.answers, self.asked, self.port = list(answers), [], host.free_port()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.listener = socket.create_server(("", self.port), family=socket.AF_INET6, dualstack_ipv6=True)  # "localhost" is both
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
