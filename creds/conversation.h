@@ -3,8 +3,9 @@
  *   LOGIN --> mechanism chosen --SAY--> CHALLENGE --SAY--> ... --> LOGIN_REPLY
  *     |                                     |                        | 2xx: DONE
  *     |                                     |                        | 4xx: NOT_HERE
- *     +-- no such login, no secret,         +-- what can't be:       | 5xx: REFUSED, and for REFUSED_SECONDS for every session of that login: a wrong
- *         refused just now: REFUSED             NOT_HERE             |      password that is said again and again locks accounts
+ *     +-- no such login, no secret, no      +-- what can't be:       | 5xx: REFUSED, and for REFUSED_SECONDS for every session of that login: a wrong
+ *     |   token: NOT_NOW                        NOT_HERE             |      password that is said again and again locks accounts
+ *     +-- refused just now: REFUSED
  *     +-- no mechanism: NOT_HERE
  *
  * What fails is the administrator's to mend, and never the mail's fault: one line in the log tells him, with login, host and what to do, at most once a
