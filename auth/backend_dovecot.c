@@ -2,9 +2,9 @@
 
 #include "auth/dovecot_reply.h"
 #include "auth/secret.h"
+#include "common/base64.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "smtpd/base64.h"
 
 #include <errno.h>
 #include <event2/event.h>

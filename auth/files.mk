@@ -1,5 +1,5 @@
 auth_SRC := auth/conversation.c auth/response.c auth/secret.c auth/passwd.c auth/hasher.c auth/scram.c auth/failures.c auth/usage.c auth/backend_file.c \
-            auth/backend_dovecot.c auth/dovecot_reply.c auth/backend_pam.c auth/pam_warden.c smtpd/base64.c
+            auth/backend_dovecot.c auth/dovecot_reply.c auth/backend_pam.c auth/pam_warden.c
 
 PROGRAMS          += postino-auth
 postino-auth_SRC  := auth/auth.c $(auth_SRC)
@@ -16,7 +16,7 @@ test_usage_SRC := auth/usage.c
 test_dovecot_SRC := auth/dovecot_reply.c
 
 FUZZERS += fuzz_sasl fuzz_dovecot
-fuzz_sasl_SRC  := auth/response.c auth/secret.c auth/scram.c smtpd/base64.c
+fuzz_sasl_SRC  := auth/response.c auth/secret.c auth/scram.c
 fuzz_sasl_LIBS := -lgsasl -lssl -lcrypto -ldb-5.3 $(COMMON_LIBS)
 fuzz_dovecot_SRC := auth/dovecot_reply.c
 fuzz_dovecot_LIBS := -lssl -lcrypto -ldb-5.3 $(COMMON_LIBS)

@@ -1,4 +1,4 @@
-exchange_SRC := creds/exchange.c creds/scram_client.c smtpd/base64.c
+exchange_SRC := creds/exchange.c creds/scram_client.c
 
 PROGRAMS += postino-creds
 postino-creds_SRC := creds/creds.c creds/conversation.c creds/login.c creds/token.c creds/token_answer.c creds/token_store.c creds/courier.c creds/courier_run.c $(exchange_SRC)

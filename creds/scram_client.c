@@ -1,7 +1,7 @@
 #include "creds/scram_client.h"
 
+#include "common/base64.h"
 #include "common/sasl.h"
-#include "smtpd/base64.h"
 
 #include <gsasl.h>
 #include <openssl/crypto.h>

@@ -1,8 +1,8 @@
 #include "delivery/session_internal.h"
 
+#include "common/base64.h"
 #include "common/sasl.h"
 #include "delivery/remote.h"
-#include "smtpd/base64.h"
 
 #include <netinet/in.h>
 

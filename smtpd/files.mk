@@ -7,11 +7,10 @@ PROGRAMS           += postino-smtpd
 postino-smtpd_SRC  := smtpd/smtpd.c $(smtpd_tls_SRC) $(smtpd_session_SRC)
 postino-smtpd_LIBS := $(smtpd_LIBS)
 
-TESTS += test_command test_data test_trace test_base64
+TESTS += test_command test_data test_trace
 test_command_SRC := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
-test_base64_SRC  := smtpd/base64.c
 
 TESTS += test_session
 test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c

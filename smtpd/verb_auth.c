@@ -5,8 +5,8 @@
  *                +--verdict--> WAIT_AUTH_DELAY --> 235, 535, 454, ... */
 #include "smtpd/session_state.h"
 
+#include "common/base64.h"
 #include "common/log.h"
-#include "smtpd/base64.h"
 #include "smtpd/reply.h"
 #include "smtpd/tls.h"
 

@@ -1,7 +1,7 @@
 /* SASL: base64, what clients say, secrets of the password file, and the whole SCRAM exchange of the library with a stranger's bytes. */
 #include "auth/response.h"
 #include "auth/scram.h"
-#include "smtpd/base64.h"
+#include "common/base64.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* base64 of AUTH. */
-#include "smtpd/base64.h"
+#include "common/base64.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* base64: as AUTH has it on the wire (RFC 4954 4, RFC 4648 4). Strict: canonical, padded, no blanks. */
-#ifndef POSTINO_SMTPD_BASE64_H
-#define POSTINO_SMTPD_BASE64_H
+#ifndef POSTINO_BASE64_H
+#define POSTINO_BASE64_H
 
 #include "common/buf.h"
 
