@@ -1,5 +1,6 @@
 #include "creds/token_store.h"
 
+#include "common/file.h"
 #include "creds/token_answer.h"
 
 #include <errno.h>
@@ -61,16 +62,6 @@ static void add_front(struct span original, struct buf *out)
     buf_add_char(out, '\n');
 }
 
-static bool read_all(int fd, struct buf *out)
-{
-    ssize_t n = 0;
-    do {
-        out->len += (size_t)n;
-        n = buf_reserve(out, 1024) ? read(fd, out->data + out->len, 1024) : -1;
-    } while (n > 0);
-    return n == 0;
-}
-
 void token_store_read(const char *login, struct span original, struct buf *out)
 {
     char name[TITLE_MOST];
@@ -80,7 +71,7 @@ void token_store_read(const char *login, struct span original, struct buf *out)
     if (fd < 0)
         return;
     add_front(original, &front);
-    if (read_all(fd, &file) && file.len > front.len && memcmp(file.data, front.data, front.len) == 0)
+    if (file_read(fd, &file) && file.len > front.len && memcmp(file.data, front.data, front.len) == 0)
         buf_add(out, file.data + front.len, file.len - front.len);
     for (size_t i = 0; i < out->len; i++)
         if (out->data[i] <= ' ' || out->data[i] > '~')
@@ -88,18 +79,6 @@ void token_store_read(const char *login, struct span original, struct buf *out)
     close(fd);
     buf_free(&front);
     buf_free(&file);
-}
-
-static int write_new(struct span text)
-{
-    int fd = openat(directory, NEW, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -1;
-    bool good = write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return good ? 0 : -1;
 }
 
 int token_store_write(const char *login, struct span original, struct span token, struct error *error)
@@ -111,7 +90,7 @@ int token_store_write(const char *login, struct span original, struct span token
     add_front(original, &file);
     buf_add_span(&file, token);
     errno = EINVAL;
-    if (file.failed || write_new(buf_span(&file)) != 0 || renameat(directory, NEW, directory, name) != 0 || fsync(directory) != 0)
+    if (file.failed || file_replace(directory, name, NEW, buf_span(&file)) != 0)
         result = error_set(error, "the new refresh token of login \"%s\" can't be kept: %s", login, strerror(errno));
     buf_free(&file);
     return result;

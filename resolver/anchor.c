@@ -1,6 +1,6 @@
 #include "resolver/anchor.h"
 
-#include "common/buf.h"
+#include "common/file.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -17,15 +17,11 @@
 
 static bool read_file(const char *path, struct buf *text)
 {
-    char piece[4096];
-    ssize_t n;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return false;
-    while ((n = read(fd, piece, sizeof piece)) > 0)
-        buf_add(text, piece, (size_t)n);
-    close(fd);
-    return n == 0 && !text->failed;
+    bool good = fd >= 0 && file_read(fd, text);
+    if (fd >= 0)
+        close(fd);
+    return good;
 }
 
 static int write_all(int fd, struct span text)

@@ -1,6 +1,7 @@
 #include "sts/days.h"
 
 #include "common/crc32c.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/program.h"
 
@@ -78,15 +79,11 @@ static void list(void (*each)(const char *file, const struct name *, void *arg),
 
 static bool read_all(const char *file, struct buf *out)
 {
-    char piece[16384];
-    ssize_t n = 0;
     int fd = openat(self.directory, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    while (!out->failed && (n = read(fd, piece, sizeof piece)) > 0)
-        buf_add(out, piece, (size_t)n);
-    close(fd);
-    return n == 0 && !out->failed;
+    bool good = fd >= 0 && file_read(fd, out);
+    if (fd >= 0)
+        close(fd);
+    return good;
 }
 
 /* Adds a file's counts to the tally of its day. */
@@ -104,24 +101,6 @@ static void add_file(const char *file, struct tally *t)
 
 /* ---- today ----------------------------------------------------------------------------------------------------------------------- */
 
-static bool write_new(const char *name, struct span text)
-{
-    int fd = openat(self.directory, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return false;
-    while (text.n) {
-        ssize_t n = write(fd, text.p, text.n);
-        if (n <= 0)
-            break;
-        text = span_make(text.p + n, text.n - (size_t)n);
-    }
-    bool good = text.n == 0 && fdatasync(fd) == 0;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return good;
-}
-
 static void save(struct tally *t)
 {
     char name[NAME], new[NAME];
@@ -130,7 +109,7 @@ static void save(struct tally *t)
     snprintf(name, sizeof name, FRONT "%" PRIu64 ".%" PRIu64, tally_day(t), self.start);
     snprintf(new, sizeof new, NEW "%" PRIu64, self.start);
     errno = ENOMEM;
-    if (text.failed || !write_new(new, buf_span(&text)) || renameat(self.directory, new, self.directory, name) != 0)
+    if (text.failed || file_replace(self.directory, name, new, buf_span(&text)) != 0)
         log_error("counts of TLS sessions can't be kept in directory { sts }: %s; trying again in a minute", strerror(errno));
     else
         self.dirty = false;

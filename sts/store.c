@@ -1,6 +1,7 @@
 #include "sts/store.h"
 
 #include "common/address.h"
+#include "common/file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -29,15 +30,6 @@ static bool is_name(const char *domain)
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------------------- */
-
-static bool read_all(int fd, struct buf *out)
-{
-    char piece[4096];
-    ssize_t n;
-    while ((n = read(fd, piece, sizeof piece)) > 0)
-        buf_add(out, piece, (size_t)n);
-    return n == 0 && !out->failed;
-}
 
 /* A line "key: value"; `rest` moves behind it. */
 static bool take_line(struct span *rest, const char *key, char *value, size_t size)
@@ -74,7 +66,7 @@ bool store_read(const char *domain, struct stored *out)
     if (fd < 0)
         return false;
     struct buf file = BUF_EMPTY(FILE_MOST);
-    bool good = read_all(fd, &file) && parse(buf_span(&file), out);
+    bool good = file_read(fd, &file) && parse(buf_span(&file), out);
     close(fd);
     buf_free(&file);
     if (!good)
@@ -84,18 +76,6 @@ bool store_read(const char *domain, struct stored *out)
 
 /* ---- writing --------------------------------------------------------------------------------------------------------------------- */
 
-static int write_new(struct span text)
-{
-    int fd = openat(directory, NEW, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -1;
-    bool good = write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
-    int saved = errno;
-    close(fd);
-    errno = saved;
-    return good ? 0 : -1;
-}
-
 int store_write(const char *domain, const char *id, uint64_t fetched, struct span text, struct error *error)
 {
     struct buf file = BUF_EMPTY(FILE_MOST);
@@ -103,8 +83,7 @@ int store_write(const char *domain, const char *id, uint64_t fetched, struct spa
     buf_add_span(&file, text);
     int result = -1;
     errno = EINVAL;
-    if (is_name(domain) && !file.failed && write_new(buf_span(&file)) == 0 && renameat(directory, NEW, directory, domain) == 0 &&
-        fsync(directory) == 0)
+    if (is_name(domain) && !file.failed && file_replace(directory, domain, NEW, buf_span(&file)) == 0)
         result = 0;
     else
         error_set(error, "the MTA-STS policy of %s can't be kept: %s; it counts until the next restart", domain, strerror(errno));
