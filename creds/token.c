@@ -193,8 +193,10 @@ static void start_next(void)
         }
         TAILQ_REMOVE(&self.line, t, line);
         t->step = STEP_POST;
-        if (!post(t))
+        if (!post(t)) {
+            token_store_unlock();
             not_had(t, "what has to be asked is too long");
+        }
     }
 }
 

@@ -323,6 +323,7 @@ void connect_more(struct session *s)
     start(s);
     session_leave(s);
 }
+
 /* ---- what it must be ------------------------------------------------------------------------------------------------------------- */
 
 static void not_located(struct session *s, const char *why)

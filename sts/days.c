@@ -147,7 +147,6 @@ void days_add(const struct tally_sessions *s)
 struct survey {
     uint64_t today;
     size_t files; /* of today */
-    bool join;    /* the second round: they become ours */
 };
 
 static void survey_one(const char *file, const struct name *name, void *arg)
@@ -160,16 +159,24 @@ static void survey_one(const char *file, const struct name *name, void *arg)
         s->files++;
 }
 
-static void join_one(const char *file, const struct name *name, void *arg)
+static bool is_joined(const struct survey *s, const struct name *name)
 {
-    const struct survey *s = arg;
-    if (!name || name->day != s->today || name->told || name->start == self.start)
-        return;
-    add_file(file, self.today);
-    unlinkat(self.directory, file, 0);
+    return name && name->day == s->today && !name->told && name->start != self.start;
 }
 
-/* Too many files of today are of a program that was killed too often: their counts go on in one. */
+static void join_one(const char *file, const struct name *name, void *arg)
+{
+    if (is_joined(arg, name))
+        add_file(file, self.today);
+}
+
+static void remove_joined(const char *file, const struct name *name, void *arg)
+{
+    if (is_joined(arg, name))
+        unlinkat(self.directory, file, 0);
+}
+
+/* Too many files of today are of a program that was killed too often: their counts go on in one, and in theirs if that can't be written. */
 void days_start(void)
 {
     struct survey s = {.today = program_now() / DAYS_SECONDS};
@@ -177,7 +184,15 @@ void days_start(void)
     if (s.files < FILES_MOST || !(self.today = tally_new(s.today)))
         return;
     list(join_one, &s);
+    self.dirty = true;
     save(self.today);
+    if (!self.dirty) {
+        list(remove_joined, &s);
+        return;
+    }
+    self.dirty = false;
+    tally_free(self.today);
+    self.today = NULL;
 }
 
 void days_setup(int directory)
