@@ -147,10 +147,24 @@ static void refuse(struct job *j, enum verdict verdict, const char *status, cons
     buf_free(&why);
 }
 
-/* A proxy is for what the route leads to behind it, and a password for that host alone. */
-static bool belongs(const struct way *w)
+/* A login is for the host that its route names today, and nobody else hears of it: mail that was taken when the route led elsewhere, or was not there yet,
+ * goes there, too. What came of it counts in the line of the route, whoever qmgr took the hosts for. False: it can't go there. */
+static bool follow_login(struct way *w)
 {
-    return !w->route || !(*w->route->proxy || *w->route->login) || settings_route_leads_to(w->route, w->nexthop);
+    const char *via = w->route ? w->route->via : "";
+    if (!w->route || !*w->route->login || settings_route_leads_to(w->route, w->nexthop))
+        return true;
+    if (strncmp(via, w->lmtp ? "lmtp:" : "smtp:", 5) != 0)
+        return false;
+    w->nexthop = span_of(via + 5);
+    w->hosts = SPAN_LITERAL("");
+    return true;
+}
+
+/* A proxy is for what the route leads to behind it. */
+static bool belongs(struct way *w)
+{
+    return follow_login(w) && (!w->route || !*w->route->proxy || settings_route_leads_to(w->route, w->nexthop));
 }
 
 /* False: a title is not of our slice; the job is over. */
@@ -189,7 +203,7 @@ void site_deliver(struct job *j, const struct message_deliver *d)
     struct site *s = j->undecided ? find(&w) : NULL;
     buf_free(&tls);
     if (!s) {
-        refuse(j, VERDICT_FAILED, "5.4.4", "no valid route (look at the route sections of postino.conf): next hop", d->nexthop);
+        refuse(j, VERDICT_FAILED, "5.4.4", "no valid route (look at the route sections of postino.conf): next hop", w.nexthop);
         return;
     }
     enqueue(s, j);

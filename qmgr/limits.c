@@ -140,14 +140,13 @@ static const struct settings_route *route_of_domain(const struct settings *s, st
     return r;
 }
 
-/* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before: that host gets the mail as it
- * would have then, and hears nothing of a login that came since. (Past a proxy it does not go: remote puts it off.) */
+/* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. */
 static bool leads_to(const struct settings_route *r, const struct record_recipient *rcpt)
 {
     bool lmtp = span_equal(rcpt->transport, SPAN_LITERAL("lmtp"));
     if (lmtp != begins(span_of(r->via), LMTP))
         return false;
-    return (!lmtp && (!*r->login || *r->proxy)) || settings_route_leads_to(r, rcpt->nexthop);
+    return !lmtp || settings_route_leads_to(r, rcpt->nexthop);
 }
 
 const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)

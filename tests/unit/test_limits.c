@@ -181,23 +181,6 @@ static void a_route_of_lmtp_is_for_mail_that_goes_there(void **state)
     settings_free(s);
 }
 
-static void a_login_is_for_mail_that_goes_to_its_host(void **state)
-{
-    (void)state;
-    struct settings *s = settings_new();
-    struct record_recipient r = to("x@a.example");
-    add(s, SETTINGS_ROUTES, "*", "via", "smtp:[smart.example]:587");
-    give(SETTINGS_ROUTES, &s->routes[0], "login", "smart");
-    r.transport = SPAN_LITERAL("smtp");
-    r.nexthop = SPAN_LITERAL("[smart.example]:587");
-    assert_non_null(limits_route(s, &r));
-    r.nexthop = SPAN_LITERAL("a.example"); /* it was taken when there was no route */
-    assert_null(limits_route(s, &r));
-    r.nexthop = SPAN_LITERAL("[former.example]:587");
-    assert_null(limits_route(s, &r));
-    settings_free(s);
-}
-
 static void an_lmtp_server_on_the_network_is_a_host(void **state)
 {
     (void)state;
@@ -256,7 +239,6 @@ int main(void)
         cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
         cmocka_unit_test(a_source_in_warm_up_has_a_line_of_its_own),
         cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
-        cmocka_unit_test(a_login_is_for_mail_that_goes_to_its_host),
         cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
