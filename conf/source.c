@@ -54,7 +54,7 @@ int source_read(const char *path, struct buf *text, struct report *r)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        report_error(r, 0, "can't be opened: %s; write it, or name another with -c", strerror(errno));
+        report_error(r, 0, "can't be opened: %s; write it, or correct its name", strerror(errno));
         if (fd >= 0)
             close(fd);
         return -1;

@@ -198,7 +198,7 @@ static void begin(struct channel *edge, uint32_t id, const struct message_login 
     else if (*l->broken)
         buf_printf(&why, "login \"%s\": %s", l->settings->title, l->broken);
     else if (program_now() < l->not_before)
-        buf_printf(&why, "login \"%s\" was refused just now, and is not tried again at once", l->settings->title);
+        buf_printf(&why, "login \"%s\" was refused with %s just now, and is tried again in a minute", l->settings->title, l->refused);
     bool pause = l && !*l->broken && why.len;
     if (l && !why.len) {
         struct conversation *c = conversation_new(edge, m);
@@ -229,11 +229,13 @@ static void challenge(struct conversation *c, uint32_t id, struct span text)
 static void refused(struct conversation *c, uint32_t id, unsigned code, struct span status)
 {
     bool final = code / 100 == 5;
-    if (final)
+    if (final) {
         c->login->not_before = program_now() + REFUSED_SECONDS;
+        snprintf(c->login->refused, sizeof c->login->refused, "%u%s%.*s", code, status.n ? " " : "", SPAN_ARG(status));
+    }
     endf(c, id, final ? LOGIN_REFUSED : LOGIN_NOT_HERE, "host %s refused login \"%s\" (%s) with %u%s%.*s%s", c->peer,
          c->login->settings->title, sasl_name(exchange_mechanism(c->exchange)), code, status.n ? " " : "", SPAN_ARG(status),
-         final ? "; look at user and secret of the login, and whether the account may send" : "");
+         final ? "; look at user and secret of the login (a reload reads it again), and whether the account may send" : "");
 }
 
 static void take_reply(struct conversation *c, uint32_t id, unsigned code, struct span status)

@@ -14,6 +14,7 @@ struct login {
     struct buf secret;   /* NUL-terminated */
     char broken[512];    /* why it can't be used; "": it can */
     uint64_t not_before; /* seconds since 1970: a host has refused it; it is not tried again earlier */
+    char refused[32];    /* with what: "535 5.7.8" */
     uint64_t told;       /* seconds since 1970 of the last line in the log about it */
     struct scram_cache salted;
     struct token *token; /* NULL: it has no token_url */

@@ -131,12 +131,30 @@ static void ehlo_reply(struct session *s)
 
 /* ---- TLS ------------------------------------------------------------------------------------------------------------------------- */
 
+/* What the administrator can do whose route demands a certificate; what a receiver publishes of itself is not his to mend. */
+static const char *advice(const struct session *s)
+{
+    const SSL *ssl = s->stream ? stream_tls(s->stream) : NULL;
+    if (s->level != SECURITY_VERIFY || !ssl)
+        return "";
+    switch (SSL_get_verify_result(ssl)) {
+    case X509_V_OK:
+        return "";
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+        return "; the route verifies: name the host in via as its certificate does, or use tls = fingerprint";
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return "; the route verifies: the host has to renew it";
+    default:
+        return "; the route verifies: add who signed it to tls { authorities }, or use tls = fingerprint";
+    }
+}
+
 /* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
 void hello_tls_failed(struct session *s, const char *why)
 {
     tlsreport_failed(s, why);
     if (!security_allows_plain(s->level)) {
-        session_troublef(s, "4.7.5", "TLS with host %s: %s", s->peer, why);
+        session_troublef(s, "4.7.5", "TLS with host %s: %s%s", s->peer, why, advice(s));
         return;
     }
     struct buf words = BUF_EMPTY(SESSION_WORDS);

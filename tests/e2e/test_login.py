@@ -353,7 +353,7 @@ class Refusals(Base):
         server = self.waits("4.7.8", 'refused login "smart" (PLAIN) with 535 5.7.8', secret="another")
         self.assertEqual(len(server.said("AUTH")), 1)
         self.assertRegex(self.creds.log(), r'login=smart host="?smart.example\[127.0.0.2\]:%d"? error=".*look at user and secret of the login' % self.port)
-        server = self.waits("4.7.8", "refused just now, and is not tried again at once", secret="another")
+        server = self.waits("4.7.8", "was refused with 535 5.7.8 just now, and is tried again in a minute", secret="another")
         self.assertEqual(server.said("AUTH"), [])
         self.assertEqual(self.creds.log().count("error="), 1)
 
