@@ -92,7 +92,7 @@ static void free_session(struct session *s)
         clients_leave(server->clients, (struct sockaddr *)&s->address);
     stream_free(s->stream);
     free(s->certificate);
-    struct buf *bufs[] = {&s->client, &s->peer, &s->name, &s->helo, &s->login, &s->tls, &s->recipient, &s->orcpt, &s->initial};
+    struct buf *bufs[] = {&s->client, &s->peer, &s->name, &s->helo, &s->login, &s->claimed, &s->tls, &s->recipient, &s->orcpt, &s->initial};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++)
         buf_free(bufs[i]);
     free(s->told);
