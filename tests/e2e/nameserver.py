@@ -6,6 +6,7 @@
 
 A script gives a Reply, raw octets, a list of either (all are sent), or None: no answer. Names are text with \\DDD for any octet, as in a zone file."""
 import collections
+import contextlib
 import re
 import selectors
 import socket
@@ -106,16 +107,35 @@ class NameServer:
         self.script, self.port, self.counts, self.tcp = script, port or free_port(), collections.Counter(), 0
         self.selector, self.lock, self.closing = selectors.DefaultSelector(), threading.Lock(), False
         self.sockets, self.connections = [], []
+        for tries in range(5):
+            try:
+                self.open(addresses)
+                break
+            except OSError:  # somebody sends from that port just now
+                self.forget()
+                if port or tries == 4:
+                    raise
+                self.port = free_port()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def open(self, addresses):
         for address in addresses:
             udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.sockets.append(udp)
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             udp.bind((address, self.port))
             listener = socket.create_server((address, self.port), backlog=100)
-            self.sockets += [udp, listener]
+            self.sockets.append(listener)
             self.selector.register(udp, selectors.EVENT_READ, self.datagram)
             self.selector.register(listener, selectors.EVENT_READ, self.connection)
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
+
+    def forget(self):
+        for s in self.sockets:
+            with contextlib.suppress(KeyError):
+                self.selector.unregister(s)
+            s.close()
+        self.sockets = []
 
     def run(self):
         while not self.closing:
