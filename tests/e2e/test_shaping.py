@@ -205,7 +205,7 @@ class Replies(ShapingCase):
 class Shares(ShapingCase):
     def test_all_receivers_of_a_section_have_its_sessions_together(self):
         meter, alone = Meter(), Meter()
-        talkers = [self.talker(pause=0.2, meter=meter) for _ in range(4)]
+        talkers = [self.talker(pause=0.5, meter=meter) for _ in range(4)]
         for share, most in (("yes", 2), ("no", 8)):
             with self.subTest(share):
                 meter.most = 0
