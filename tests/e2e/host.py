@@ -6,6 +6,7 @@
 As root every program gets its own numeric uid (64500 and up) without touching the host's user database; mailboxes belong to uid 64520.
 Otherwise everything runs as the caller, and so do the mailboxes.
 """
+import errno
 import fcntl
 import os
 import pathlib
@@ -49,18 +50,28 @@ def port_range():
     raise AssertionError("all ranges of ports are in use by other tests")
 
 
+def is_free(port):
+    """Nobody listens there, at whatever address."""
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        try:
+            with socket.socket(family) as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                s.bind((address, port))
+        except OSError as why:
+            if why.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):  # a host without IPv6
+                return False
+    return True
+
+
 def ports():
     """Ports below those that the system gives to outgoing connections, each once, so that what is down stays down."""
     first = port_range()
     while True:
         for port in range(first, first + 100):
-            with socket.socket() as s:
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    s.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            yield port
+            if is_free(port):
+                yield port
 
 
 PORTS, PORTS_LOCK = ports(), threading.Lock()

@@ -468,8 +468,12 @@ class Loopback(Base):
         return self.remote.edges["qmgr"].ask("DELIVER", id=1, nexthop=nexthop, tls="none", body=BODY, recipients=[dict(address="a@a.example", transport="smtp")])
 
     def test_is_closed(self):
-        for nexthop in ("lo.example", "[127.0.0.1]", "[127.0.0.1]:%d" % self.port, "[IPv6:::1]", "[lo.example]"):
+        for nexthop in ("lo.example", "[127.0.0.1]", "[IPv6:::1]", "[lo.example]"):
             self.check(self.ask(nexthop), (FAILED, "5.4.4", "loopback"))
+
+    def test_what_the_file_named_once_waits(self):
+        """An address with a port is nobody's but a route's, as it was when the message came."""
+        self.check(self.ask("[127.0.0.1]:%d" % self.port), (DEFERRED, "4.4.3", "loopback"), site_failed=1)
 
     def test_but_for_what_the_file_names(self):
         with Server("127.0.0.1", self.smarthost) as server:
