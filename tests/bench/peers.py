@@ -3,6 +3,7 @@ process), `port`, `maildir`. All relay *@elsewhere.example to the sink, *@latenc
 alice@local.example into `maildir`. Each has its cheapest way to keep a message without delivering it."""
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -25,8 +26,9 @@ class Postino:
     def __init__(self, top, sink, latency):
         routes = {"hold.example": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % CLOSED_PORT,
                   "latency.example": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % latency, "*": "via = \"smtp:[127.0.0.1]:%d\" tls = none" % sink}
-        settings = ("limit { sessions = 20000 sessions_client = 20000 }\nqueue { site_sessions = %d job_recipients = %d retry_first = \"4h\" }\n"
-                    "remote { loopback = yes }\ndns { client_names = no }\nsmtpd { command_timeout = \"1h\" }") % (SESSIONS_OUT, RECIPIENTS_OUT)
+        sessions = min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] * 3 // 4)  # a quarter more descriptors than that are for those that close
+        settings = ("limit { sessions = %d sessions_client = 20000 }\nqueue { site_sessions = %d job_recipients = %d retry_first = \"4h\" }\n"
+                    "remote { loopback = yes }\ndns { client_names = no }\nsmtpd { command_timeout = \"1h\" }") % (sessions, SESSIONS_OUT, RECIPIENTS_OUT)
         shutil.copytree(bin_directory(), os.path.join(top, "build", "bin"))  # what is measured stays the same when the tree is built anew meanwhile
         self.host = Host(directory=top, variant=os.path.join(top, "build"), hostname="postino.example", routes=routes, settings=settings, mailboxes=("alice",), users=())
         with open(self.host.config) as f:
