@@ -191,7 +191,10 @@ static int give_order(struct queue_client *q, const char *which, struct error *e
         (void)printf("%" PRIu32 " left: they go elsewhere as well; delete them by ID\n", answer.left);
     else if (answer.left > 0)
         (void)printf("%" PRIu32 " left as they were\n", answer.left);
-    if (strcmp(answer.words, "Done") != 0)
+    bool nothing = answer.count == 0 && answer.left == 0 && given.selects;
+    if (nothing)
+        (void)puts("nothing in the queue fits that (--site takes a name as postino sites prints it, a host, or its domain)");
+    else if (strcmp(answer.words, "Done") != 0)
         (void)printf("%s\n", answer.words);
     return EX_OK;
 }
