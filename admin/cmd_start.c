@@ -52,13 +52,25 @@ static long master_pid(const struct admin *a, struct error *e)
     return pid;
 }
 
+/* Who is just editing the file must still be able to look at the running Postino, and to stop it: its directory is all that is wanted. */
+static int settings_to_find_it(struct admin *a, const char *name)
+{
+    if (a->settings)
+        return EX_OK;
+    a->settings = parse_file(a->path, PARSE_WHAT_IS_GOOD, &a->report);
+    fputs(buf_text(&a->report.errors), stderr);
+    if (a->settings && a->report.error_count > 0)
+        admin_fail(EX_OK, name, "%s has errors; going on with the rest of it", a->path);
+    return a->settings ? EX_OK : EX_CONFIG;
+}
+
 /* The common beginning. EX_OK: `pid` lives. */
 static int find_master(struct admin *a, const char *name, int argc, long *pid)
 {
     struct error e;
     if (argc > 1)
         return admin_fail(EX_USAGE, name, "usage: postino %s", name);
-    int status = admin_settings(a);
+    int status = settings_to_find_it(a, name);
     if (status != EX_OK)
         return status;
     *pid = master_pid(a, &e);

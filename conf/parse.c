@@ -559,7 +559,7 @@ struct settings *parse_file(const char *path, enum parse_depth depth, struct rep
     places_free(&this.places);
     buf_free(&text);
     parser = NULL;
-    if (report->error_count == 0)
+    if (report->error_count == 0 || depth == PARSE_WHAT_IS_GOOD)
         return this.settings;
     settings_free(this.settings);
     return NULL;

@@ -16,9 +16,9 @@
 #include "conf/report.h"
 #include "conf/settings.h"
 
-enum parse_depth { PARSE_FILE, PARSE_HOST };
+enum parse_depth { PARSE_FILE, PARSE_HOST, PARSE_WHAT_IS_GOOD /* as PARSE_FILE, and errors leave their settings at the defaults */ };
 
-/* NULL: there are errors, see the report. The report (zeroed by the caller) may have warnings in either case; it is the caller's to free.
+/* NULL: there are errors, see the report (with PARSE_WHAT_IS_GOOD: not even a beginning could be read). The report (zeroed by the caller) may have warnings in either case; it is the caller's to free.
  */
 struct settings *parse_file(const char *path, enum parse_depth, struct report *);
 

@@ -170,6 +170,12 @@ class Reload(MasterTest):
         self.assertIn("reload refused", ended.stderr)
         self.assertIn("reload refused", self.host.tool("postino", "status").stdout)
         with open(self.host.config, "w") as f:
+            f.write(good + "nonsense = 1\n")
+        self.assertEqual(self.host.tool("postino", "reload").returncode, 78)
+        ended = self.host.tool("postino", "status")  # it is to be had while the file is edited
+        self.assertEqual((ended.returncode, "is running as process" in ended.stdout), (0, True))
+        self.assertIn("nonsense", ended.stderr)
+        with open(self.host.config, "w") as f:
             f.write(good)
         self.assertEqual(self.host.tool("postino", "reload").returncode, 0)
         self.assertIn("running; reloaded", self.host.tool("postino", "status").stdout)
