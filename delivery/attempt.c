@@ -61,6 +61,13 @@ void session_give_up(struct session *s, enum verdict verdict, const char *status
     session_release(s);
 }
 
+static void remember(struct session *s, const char *status, struct span words)
+{
+    buf_clear(&s->further);
+    buf_add_span(&s->further, words);
+    snprintf(s->further_status, sizeof s->further_status, "%s", status);
+}
+
 void session_trouble(struct session *s, const char *status, bool site_failed, struct span words)
 {
     session_log(s, words);
@@ -77,8 +84,12 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         s->job->answered = true;
     s->hopeful |= !s->unfit;
     s->unfit = false;
+    if (s->phase > SESSION_CONNECTING)
+        remember(s, status, words);
+    bool less = s->phase <= SESSION_CONNECTING && s->further.len > 0;
     if (decided || !session_has_next(s))
-        session_give_up(s, VERDICT_DEFERRED, status, site_failed && !decided && !s->strict, words);
+        session_give_up(s, VERDICT_DEFERRED, less ? s->further_status : status, site_failed && !decided && !s->strict,
+                        less ? buf_span(&s->further) : words);
     else
         go_to(s, next_address(s));
 }

@@ -63,6 +63,7 @@ static void destroy(struct session *s)
     buf_free(&s->security);
     free(s->sts.mx);
     buf_free(&s->domains);
+    buf_free(&s->further);
     buf_free(&s->login.held);
     event_free(s->timer);
     free(s);

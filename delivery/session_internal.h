@@ -96,7 +96,9 @@ struct session {
     struct reply reply;
     uint64_t messages;      /* transactions */
     uint64_t messages_most; /* as the jobs that it had want it, and the server's MAILMAX */
-    struct buf domains;     /* of recipients so far, where the server limits them */
+    struct buf further;     /* what was wrong at an address that did answer: it says more than that the last one did not */
+    char further_status[STATUS_MAX];
+    struct buf domains; /* of recipients so far, where the server limits them */
     uint32_t domain_count;
     struct job *job;
     struct transaction transaction;

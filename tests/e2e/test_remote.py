@@ -435,6 +435,12 @@ class Hosts(Base):
         with self.remote.server(GREETING="554 5.7.1 no"), self.remote.server("127.0.0.3", GREETING="554 5.7.1 no"):
             self.check(self.remote.deliver(nexthop="two.example"), (DEFERRED, "4.7.1", "refused to talk to me: 554 5.7.1 no"), site_failed=1)
 
+    def test_what_an_address_said_is_told_and_not_that_another_is_silent(self):
+        with self.remote.server(GREETING="554 5.7.1 no"):  # nobody is at the second one
+            for _ in range(2):
+                result = self.remote.deliver(nexthop="two.example")
+                self.check(result, (DEFERRED, "4.7.1", "refused to talk to me: 554 5.7.1 no"), site_failed=1)
+
     def test_addresses_of_nobody(self):
         for i, address in enumerate(("0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:0.0.0.0")):
             name = "n%d.example" % i
