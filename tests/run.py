@@ -93,8 +93,8 @@ def conformance(results):
     results.skipped += re.findall(r"^skipped: (.*)$", text, re.M)
 
 
-# They measure how long something takes, or how much of the machine it needs.
-ALONE = {"test_heavy", "test_load", "test_park", "test_race", "test_settings", "test_shed", "test_strangers"}
+# They measure how long something takes or how much of the machine it needs, or have little time for much.
+ALONE = {"test_dns_zones", "test_heavy", "test_load", "test_login", "test_park", "test_race", "test_settings", "test_shed", "test_strangers"}
 
 
 def end_to_end_file(name):

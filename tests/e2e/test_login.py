@@ -698,7 +698,7 @@ class Tokens(Base):
             first.process.wait()
             self.remote.join(self.creds)
             step = second.receive(10)
-            self.assertEqual((step.type, step.mechanism, len(server.asked)), ("LOGIN_STEP", "XOAUTH2", 2))
+            self.assertEqual((step.type, step.mechanism, len(server.asked)), ("LOGIN_STEP", "XOAUTH2", 2), step)
             self.assertEqual(self.outcome(self.qmgr.receive(15)), (RELAYED, "2.0.0"))  # LOGIN was asked again
 
     def test_a_refused_token_is_renewed_once(self):
