@@ -44,6 +44,7 @@ def port_range():
         lock = os.open("/var/tmp/postino-test-ports-%d" % n, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(lock, fcntl.F_DUPFD_CLOEXEC, 800)  # a test that closes a descriptor once too often does not give the range away
             return 10000 + n * 100
         except OSError:
             os.close(lock)
