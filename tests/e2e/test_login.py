@@ -100,11 +100,13 @@ class SmartHost(Server):
 class TokenServer:
     """HTTPS on 127.0.0.1: each POST is kept, and answered by the next of `answers` (the last one for all later ones): a dict, octets, or HANG."""
 
-    def __init__(self, certificate, *answers):
+    def __init__(self, certificate, *answers, address=None):
+        """`address`: one of its own, at which nobody else can be met; None: all, as "localhost" is two."""
         self.answers, self.asked, self.port = list(answers), [], host.free_port()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(*certificate)
-        self.listener = socket.create_server(("", self.port), family=socket.AF_INET6, dualstack_ipv6=True)  # "localhost" is both
+        self.listener = (socket.create_server((address, self.port)) if address else
+                         socket.create_server(("", self.port), family=socket.AF_INET6, dualstack_ipv6=True))
         threading.Thread(target=self.run, daemon=True).start()
 
     def run(self):
@@ -568,7 +570,7 @@ class Tokens(Base):
                 self.assertNotIn(secret, log)
 
     def serve(self, *answers, certificate=None, credential=None):
-        server = TokenServer(certificate or self.of_tokens, *answers)
+        server = TokenServer(certificate or self.of_tokens, *answers, address="127.0.0.77")
         self.addCleanup(server.__exit__)
         with open(os.path.join(self.directory, "client"), "w", encoding="ascii") as f:
             f.write("client-secret\n")
@@ -576,7 +578,7 @@ class Tokens(Base):
         self.credential = (credential or "secret = \"%s\"" % self.write_secret(self.refresh)) + " token_url = \"https://oauth.example:%d/token\" client_id = \"me & you\" client_secret = \"%s\"" % (
             server.port, os.path.join(self.directory, "client"))
         self.begin(secret=self.refresh)
-        self.creds_names.table["oauth.example"] = "127.0.0.1"
+        self.creds_names.table["oauth.example"] = "127.0.0.77"
         return server
 
     def granted(self, token="ya29.one", **more):
@@ -669,11 +671,11 @@ class Tokens(Base):
         for secret in ("ya29.one", "ya29.two"):
             self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret=secret)
             self.begin(secret=self.refresh)
-            self.creds_names.table["oauth.example"] = "127.0.0.1"
+            self.creds_names.table["oauth.example"] = "127.0.0.77"
         self.assertEqual(sorted(os.listdir(store)), [".lock", "smart.token"])
         self.assertEqual(os.stat(os.path.join(store, "smart.token")).st_mode & 0o777, 0o600)
         self.begin(secret="1//0new")
-        self.creds_names.table["oauth.example"] = "127.0.0.1"
+        self.creds_names.table["oauth.example"] = "127.0.0.77"
         self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.three")
         self.assertEqual([body["refresh_token"] for _, body in server.asked], [self.refresh, "1//0another", "1//0new"])
 
@@ -689,7 +691,7 @@ class Tokens(Base):
             wait_for(lambda: server.asked)
             first, self.creds = self.creds, Driven("creds", self.text, edges=("dns",))
             self.addCleanup(self.creds.close)
-            Names(self.creds.edges["dns"]).table["oauth.example"] = "127.0.0.1"
+            Names(self.creds.edges["dns"]).table["oauth.example"] = "127.0.0.77"
             second = self.creds.connect("remote")
             second.send("LOGIN", number=1, login="smart", peer="x", offered=256, proved=1)
             time.sleep(2.5)
@@ -705,7 +707,8 @@ class Tokens(Base):
         """With the refresh token that the last answer had."""
         server = self.serve(self.granted(refresh_token="1//0another"), self.granted("ya29.two"))
         self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.one")
-        time.sleep(66)  # a minute by a clock that may be corrected meanwhile
+        later = time.time() + 63  # by the clock that creds looks at, which may be set back meanwhile
+        wait_for(lambda: time.time() > later, 200, pause=1)
         smart = self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.two")
         self.assertEqual(len(smart.said("AUTH")), 2)
         self.assertEqual([body["refresh_token"] for _, body in server.asked], [self.refresh, "1//0another"])
