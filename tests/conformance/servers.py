@@ -4,14 +4,13 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 from host import DOMAIN, MAIL_UID, PASSWORD, Host, certificate, free_port, wait_for  # noqa: E402
+from listening import Listener, unix_socket  # noqa: E402
 
 HOSTNAME = "mx." + DOMAIN
 SIZE_LIMIT = 2 << 20
@@ -52,19 +51,7 @@ class Logins:
 
     def __init__(self, path, user, password):
         self.user, self.password = user, password
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
-        os.chmod(path, 0o666)
-        self.listener.listen(50)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        self.listener = Listener(unix_socket(path), self.serve)
 
     def serve(self, sock):
         import base64

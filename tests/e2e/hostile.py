@@ -22,6 +22,8 @@ import struct
 import threading
 import time
 
+from listening import Listener
+
 EXTENSIONS = ("PIPELINING", "SIZE 100000000", "8BITMIME", "ENHANCEDSTATUSCODES")
 
 
@@ -273,12 +275,10 @@ class Server:
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        self.listener = listener or self.listen(address, port)
+        listening = listener or self.listen(address, port)
         if window:
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-        self.closing = False
-        self.thread = threading.Thread(target=self.accept, daemon=True)
-        self.thread.start()
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self.listener = Listener(listening, self.accept, together=False)
 
     def listen(self, address, port):
         return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=1000)
@@ -287,26 +287,13 @@ class Server:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Session(self, sock)
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            if self.closing:
-                return
-            session = self.session(sock)
-            self.sessions.append(session)
-            threading.Thread(target=session.run, daemon=True).start()
+    def accept(self, sock):
+        session = self.session(sock)
+        self.sessions.append(session)
+        threading.Thread(target=session.run, daemon=True).start()
 
     def close(self):
-        self.closing = True
-        try:
-            self.listener.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self.listener.close()
-        self.thread.join(5)
         for session in self.sessions:
             try:
                 session.sock.shutdown(socket.SHUT_RDWR)

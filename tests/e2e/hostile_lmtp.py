@@ -6,10 +6,8 @@
 END is one action for all recipients, or a list: one for each in turn, counted anew for each message; the last one for all that are left. END with FEWER says nothing for the
 recipient, MORE(action, n) says it n times.
 """
-import os
-import socket
-
 from hostile import Message, Raw, Server, Session, accepts
+from listening import unix_socket
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES")
 
@@ -65,13 +63,7 @@ class LmtpServer(Server):
     def listen(self, address, port):
         if port is not None:
             return super().listen(address, port)
-        if os.path.exists(address):
-            os.unlink(address)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(address)
-        os.chmod(address, 0o666)
-        listener.listen(1000)
-        return listener
+        return unix_socket(address, backlog=1000)
 
     def session(self, sock):
         return LmtpSession(self, sock)

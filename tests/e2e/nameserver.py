@@ -112,7 +112,7 @@ class NameServer:
                 self.open(addresses)
                 break
             except OSError:  # somebody sends from that port just now
-                self.forget()
+                self.close_sockets()
                 if port or tries == 4:
                     raise
                 self.port = free_port()
@@ -130,7 +130,7 @@ class NameServer:
             self.selector.register(udp, selectors.EVENT_READ, self.datagram)
             self.selector.register(listener, selectors.EVENT_READ, self.connection)
 
-    def forget(self):
+    def close_sockets(self):
         for s in self.sockets:
             with contextlib.suppress(KeyError):
                 self.selector.unregister(s)

@@ -2,13 +2,12 @@
 import os
 import re
 import signal
-import socket
 import subprocess
-import threading
 import time
 import unittest
 
 from host import Host, wait_for
+from listening import Listener, unix_socket
 from netns import NAME_SERVER, Network
 
 ALICE, BOB = "alice@local.example", "bob@local.example"
@@ -229,31 +228,16 @@ class Access(unittest.TestCase):
 
     def hostile_service(self, answer):
         path = self.host.path("hostile")
-        listener = socket.socket(socket.AF_UNIX)
-        if os.path.exists(path):
-            os.unlink(path)
-        listener.bind(path)
-        os.chmod(path, 0o777)
-        listener.listen(10)
         asked = []
 
-        def serve():
-            while True:
-                try:
-                    connection = listener.accept()[0]
-                except OSError:
-                    return
-                asked.append(connection.recv(65536))
-                if answer is not None:
-                    try:
-                        connection.sendall(answer)
-                        connection.close()
-                    except OSError:
-                        pass
-                else:
-                    asked.append(connection)
-        threading.Thread(target=serve, daemon=True).start()
-        self.addCleanup(listener.close)
+        def serve(connection):
+            asked.append(connection.recv(65536))
+            if answer is None:
+                asked.append(connection)
+                return
+            with connection:
+                connection.sendall(answer)
+        self.addCleanup(Listener(unix_socket(path), serve, together=False).close)
         return path, asked
 
     def test_a_policy_service_gone_wrong(self):

@@ -9,7 +9,6 @@ import smtplib
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
@@ -17,6 +16,7 @@ import frames
 from dovecot import Dovecot, token
 from driven import Driven
 from host import FIRST_UID, Host, PASSWORD, program, wait_for
+from listening import Listener, unix_socket
 from scram import NO_EXTENDED_MASTER_SECRET, Scram, Session, TLS12, TLS13, b64, tls_unique
 
 QUICK = "smtpd { auth_delay = 0s auth_failures = 20 }\n"
@@ -864,28 +864,15 @@ class FakeDovecot(AuthTest):
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         self.addCleanup(shutil.rmtree, self.directory, True)
         os.chmod(self.directory, 0o755)
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.addCleanup(self.listener.close)
-        self.listener.bind(os.path.join(self.directory, "auth"))
-        os.chmod(os.path.join(self.directory, "auth"), 0o666)
-        self.listener.listen(10)
         self.answers = []  # to the next questions: bytes with %d for the number, or None: none
         self.asked = []
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.addCleanup(Listener(unix_socket(os.path.join(self.directory, "auth")), self.serve, together=False).close)
         self.host.configure(settings=QUICK + 'auth { backend = dovecot dovecot_socket = "%s/auth" timeout = 1s failures_address = 0 failures_account = 0 }'
                             % self.directory)
 
-    def serve(self):
-        while True:
-            try:
-                conn, _ = self.listener.accept()
-            except OSError:
-                return
-            try:
-                self.talk(conn)
-            except OSError:
-                pass
-            conn.close()
+    def serve(self, conn):
+        with conn:
+            self.talk(conn)
 
     def talk(self, conn):
         conn.sendall(b"VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tANONYMOUS\nMECH\tSCRAM-SHA-256-PLUS\nSPID\t1\nCOOKIE\tx\nDONE\n")

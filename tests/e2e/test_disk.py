@@ -6,7 +6,7 @@ import unittest
 
 from books import ACCEPTED
 from crash import PROGRAMS, World
-from host import DOMAIN, Host, free_port, wait_for
+from host import Host, free_port, wait_for
 from test_queue import Sink
 
 BODY = b"Subject: full\r\n\r\n" + b"x" * 70 + b"\r\n"

@@ -1,5 +1,6 @@
 """postino-dns against a real name server (NSD) on a loopback port: what it says of a next hop, and of a client's address."""
 import collections
+import contextlib
 import os
 import shutil
 import socket
@@ -170,19 +171,22 @@ class FakeServer:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.run, daemon=True).start()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
 
     def run(self):
         while True:
-            try:
-                packet, peer = self.socket.recvfrom(4096)
-            except OSError:
+            packet, peer = self.socket.recvfrom(4096)
+            if not packet:  # it is shut down
                 return
             self.seen[packet[12:]] += 1
             if self.rcode is not None:
                 self.socket.sendto(packet[:2] + bytes([0x81, 0x80 | self.rcode]) + packet[4:], peer)
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
         self.socket.close()
 
 

@@ -5,7 +5,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 import unittest
 
 from driven import Driven

@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import struct
-import subprocess
 import tempfile
 import threading
 import time

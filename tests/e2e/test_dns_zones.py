@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import os
 import re
-import threading
 import unittest
 
 import host

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import socket
-import ssl
 import struct
 import threading
 import time

@@ -2,14 +2,13 @@
 import hashlib
 import os
 import re
-import smtplib
 import socket
 import sys
-import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from host import Host, wait_for  # noqa: E402
+from listening import Listener
 
 LINE = b"%08d " + b"abcdefghij" * 6 + b"\r\n"
 LINES = 100 * 1024 * 1024 // len(LINE % 0)
@@ -21,12 +20,12 @@ class Sink:
 
     def __init__(self, chunking):
         self.chunking, self.by = chunking, None
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port, self.digest, self.octets = self.socket.getsockname()[1], None, 0
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.digest, self.octets = None, 0
+        self.listener = Listener(socket.create_server(("127.0.0.1", 0)), self.serve)
+        self.port = self.listener.port
 
-    def serve(self):
-        f = self.socket.accept()[0].makefile("rwb")
+    def serve(self, sock):
+        f = sock.makefile("rwb")
 
         def say(words):
             f.write(words + b"\r\n")
@@ -101,7 +100,7 @@ class Large(unittest.TestCase):
         body = b"".join(LINE % i for i in range(LINES))
         digest = hashlib.sha256(body).hexdigest()
         sink = Sink(chunking)
-        self.addCleanup(sink.socket.close)
+        self.addCleanup(sink.listener.close)
         with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings="limit { message_size = 200M } smtpd_processes = 1") as host:
             before = {name: peak(host.pid_of(name)) for name in ("smtpd", "qmgr", "remote", "local")}
             with host.smtp(timeout=120) as smtp:

@@ -9,6 +9,7 @@ import time
 import unittest
 
 from host import DOMAIN, Host, free_port, wait_for
+from listening import Listener
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: limits\r\n\r\nhello\r\n"
 
@@ -35,21 +36,15 @@ class Sink:
 
     def __init__(self, pause=0.0, meter=None, port=0, rcpt="250 ok"):
         self.pause, self.meter, self.rcpt, self.taken, self.sessions = pause, meter or Meter(), rcpt, [], []
-        self.socket = socket.create_server(("127.0.0.1", port))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.listener = Listener(socket.create_server(("127.0.0.1", port)), self.accept, together=False)
+        self.port = self.listener.port
 
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            self.sessions.append(0)
-            threading.Thread(target=self.session, args=(client, len(self.sessions) - 1), daemon=True).start()
+    def accept(self, client):
+        self.sessions.append(0)
+        threading.Thread(target=self.session, args=(client, len(self.sessions) - 1), daemon=True).start()
 
     def close(self):
-        self.socket.close()
+        self.listener.close()
 
     def session(self, client, number):
         f, recipients = client.makefile("rwb"), []

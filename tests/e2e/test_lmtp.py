@@ -12,7 +12,7 @@ import unittest
 
 from cyrus_lmtp import CyrusLmtp
 from dovecot_lmtp import DovecotLmtp, delivered
-from host import DOMAIN, FIRST_UID, MAIL_UID, Host, certificate, corpus, free_port, wait_for, without_trace
+from host import DOMAIN, FIRST_UID, MAIL_UID, Host, certificate, corpus, free_port, without_trace
 from hostile import DROP, RESET, Late, Raw
 from hostile_lmtp import LmtpServer
 

@@ -14,6 +14,7 @@ import time
 import unittest
 
 from host import Host, free_port, wait_for, without_trace
+from listening import Listener
 from hostile import Raw, Server
 from netns import NAME_SERVER, NEAR, Network
 from test_hostile_client import ENVELOPE, HELLO, Case, read_all
@@ -301,20 +302,16 @@ class Octets(Case):
         """all that a client would hear of a delivery, in clear, ahead of TLS: nothing of it is taken for a reply, and the handshake does not even begin"""
         port, said = free_port(), []
 
-        def serve(listener):
-            with contextlib.suppress(OSError):
-                while True:
-                    sock, _ = listener.accept()
-                    with contextlib.suppress(OSError), sock:
-                        sock.settimeout(5)
-                        sock.sendall(b"220 next.example\r\n")
-                        said.append(sock.recv(1000))
-                        sock.sendall(b"250-next.example\r\n250 STARTTLS\r\n")
-                        said.append(sock.recv(1000))
-                        sock.sendall(b"220 go\r\n250 next.example\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n221 bye\r\n")
-                        said.append(sock.recv(1000))
-        with socket.create_server(("127.0.0.1", port)) as listener, Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = encrypt" % port}) as host:
-            threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        def serve(sock):
+            with sock:
+                sock.settimeout(5)
+                sock.sendall(b"220 next.example\r\n")
+                said.append(sock.recv(1000))
+                sock.sendall(b"250-next.example\r\n250 STARTTLS\r\n")
+                said.append(sock.recv(1000))
+                sock.sendall(b"220 go\r\n250 next.example\r\n250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n221 bye\r\n")
+                said.append(sock.recv(1000))
+        with Listener(socket.create_server(("127.0.0.1", port)), serve, together=False), Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = encrypt" % port}) as host:
             with host.smtp() as client:
                 client.sendmail("a@client.example", ["x@elsewhere.example"], b"Subject: x\r\n\r\nx\r\n")
             host.wait_log(r"to=<x@elsewhere\.example>.*status=deferred reply=.*in plain behind the reply to STARTTLS", 15)

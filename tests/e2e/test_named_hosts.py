@@ -13,7 +13,6 @@ import collections
 import contextlib
 import os
 import re
-import ssl
 import subprocess
 import sys
 import unittest

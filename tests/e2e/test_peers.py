@@ -9,11 +9,11 @@ import ssl
 import struct
 import subprocess
 import sys
-import threading
 import time
 import unittest
 
 from host import ROOT, Host, free_port, wait_for
+from listening import Listener
 from netns import Network
 
 ALICE = "alice@local.example"
@@ -638,30 +638,20 @@ class PolicyOverInet(unittest.TestCase):
         self.assertRegex(self.rcpt("good@client.example")[-1], "^250 .*queued")
 
     def test_ipv6_and_services_gone_wrong(self):
-        listener = socket.socket(socket.AF_INET6)
-        listener.bind(("::1", 0))
-        listener.listen(10)
-        self.addCleanup(listener.close)
         answers = [b"action=DEFER_IF_PERMIT by six\n\n", b"", b"action=\x01\n\n", b"x" * 9000, None]
+        left, held = list(answers), []
 
-        def serve():
-            held = []
-            for answer in answers:
-                try:
-                    connection = listener.accept()[0]
-                    asked = connection.recv(65536)
-                    if answer is None:
-                        held.append(connection)
-                        continue
-                    with connection:
-                        connection.sendall(answer if asked.endswith(b"\n\n") else b"action=REJECT half a request\n\n")
-                except OSError:
-                    return
-            time.sleep(3)
-            for connection in held:
-                connection.close()
-        threading.Thread(target=serve, daemon=True).start()
-        self.start("[::1]:%d" % listener.getsockname()[1])
+        def serve(connection):
+            asked, answer = connection.recv(65536), left.pop(0)
+            if answer is None:
+                held.append(connection)
+                return
+            with connection:
+                connection.sendall(answer if asked.endswith(b"\n\n") else b"action=REJECT half a request\n\n")
+        listener = Listener(socket.create_server(("::1", 0), family=socket.AF_INET6), serve, together=False)
+        self.addCleanup(lambda: [connection.close() for connection in held])
+        self.addCleanup(listener.close)
+        self.start("[::1]:%d" % listener.port)
         self.assertRegex(self.rcpt()[1], "^450 4.7.1 .*by six")
         for _ in answers[1:]:
             self.assertRegex(self.rcpt()[1], "^451 4.3.5")

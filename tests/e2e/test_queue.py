@@ -6,10 +6,10 @@ import re
 import signal
 import socket
 import threading
-import time
 import unittest
 
 from host import DOMAIN, Host, free_port, wait_for, without_trace
+from listening import Listener
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: the original\r\n\r\nbody of the original\r\n"
 
@@ -19,21 +19,15 @@ class Sink:
 
     def __init__(self, port=0, replies=None):
         self.replies, self.messages, self.commands, self.sessions = dict(replies or {}), [], [], 0
-        self.socket = socket.create_server(("127.0.0.1", port))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.listener = Listener(socket.create_server(("127.0.0.1", port)), self.accept, together=False)
+        self.port = self.listener.port
 
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            self.sessions += 1
-            threading.Thread(target=self.session, args=(client,), daemon=True).start()
+    def accept(self, client):
+        self.sessions += 1
+        threading.Thread(target=self.session, args=(client,), daemon=True).start()
 
     def close(self):
-        self.socket.close()
+        self.listener.close()
 
     def session(self, client):
         f = client.makefile("rwb")

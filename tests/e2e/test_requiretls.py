@@ -1,6 +1,4 @@
 """REQUIRETLS and TLS-Required (RFC 8689): who asks for TLS at each hop gets it, proved, or his mail back."""
-import os
-import ssl
 import unittest
 
 import frames

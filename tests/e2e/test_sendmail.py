@@ -1,16 +1,17 @@
 """sendmail and mailq by themselves: what they say to the mail system (which is this test), and what they make of its answers."""
+import contextlib
 import os
 import re
 import shutil
 import socket
 import subprocess
 import tempfile
-import threading
 import unittest
 
 import frames
 from driven import build
 from host import program
+from listening import Listener, unix_socket
 
 EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_NOUSER, EX_UNAVAILABLE, EX_TEMPFAIL, EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 64, 65, 66, 67, 69, 75, 76, 77, 78
 
@@ -20,24 +21,11 @@ class Server:
 
     def __init__(self, path, replies=None, extensions=("PIPELINING", "SIZE 1000000", "8BITMIME", "DSN", "SMTPUTF8")):
         self.replies, self.extensions, self.commands, self.messages = replies or {}, extensions, [], []
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(path)
-        os.chmod(path, 0o666)
-        self.socket.listen(5)
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
+        self.listener = Listener(unix_socket(path), self.serve, together=False)
 
-    def serve(self):
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            with client, client.makefile("rwb") as self.file:
-                try:
-                    self.session()
-                except OSError:
-                    pass
+    def serve(self, client):
+        with client, client.makefile("rwb") as self.file:
+            self.session()
 
     def say(self, text):
         self.file.write(text.encode() + b"\r\n")
@@ -77,10 +65,7 @@ class Server:
         return b"".join(lines)
 
     def close(self):
-        if self.socket.fileno() >= 0:
-            self.socket.shutdown(socket.SHUT_RDWR)
-            self.thread.join()  # or it would accept from the next socket that gets this descriptor
-            self.socket.close()
+        self.listener.close()
 
 
 class Case(unittest.TestCase):
@@ -311,33 +296,16 @@ class QueueCase(Case):
     """qmgr's side is this test."""
 
     def qmgr(self, answer):
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(os.path.join(self.directory, "queue"))
-        listener.listen(5)
         self.asked = []
 
-        def serve():
-            while True:
-                try:
-                    sock, _ = listener.accept()
-                except OSError:
-                    return
-                channel = frames.Channel(sock)
-                try:
-                    while True:
-                        question = channel.receive(10)
-                        self.asked.append(question)
-                        answer(channel, question)
-                except (frames.Closed, TimeoutError, OSError, ValueError):
-                    sock.close()
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-
-        def close():
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            listener.close()
-        self.addCleanup(close)
+        def serve(sock):
+            channel = frames.Channel(sock)
+            with sock, contextlib.suppress(frames.Closed, TimeoutError, ValueError):
+                while True:
+                    question = channel.receive(10)
+                    self.asked.append(question)
+                    answer(channel, question)
+        self.addCleanup(Listener(unix_socket(os.path.join(self.directory, "queue")), serve, together=False).close)
 
     def qmgr_again(self, answer):
         os.unlink(os.path.join(self.directory, "queue"))

@@ -7,6 +7,7 @@ import time
 import unittest
 
 from host import free_port, wait_for
+from listening import Listener
 from test_limits import Case, Meter
 
 RULES = '''reply "many"  { match = { "421 4.7.0 *too many*", "451 4.7.1 *slower*" } time = 10s }
@@ -24,21 +25,15 @@ class Talker:
 
     def __init__(self, answer, pause=0.0, meter=None):
         self.answer, self.pause, self.meter, self.taken, self.sessions, self.lock = answer, pause, meter or Meter(), [], 0, threading.Lock()
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.listener = Listener(socket.create_server(("127.0.0.1", 0), backlog=200), self.accept, together=False)
+        self.port = self.listener.port
 
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.socket.accept()
-            except OSError:
-                return
-            self.sessions += 1
-            threading.Thread(target=self.session, args=(client, self.sessions), daemon=True).start()
+    def accept(self, client):
+        self.sessions += 1
+        threading.Thread(target=self.session, args=(client, self.sessions), daemon=True).start()
 
     def close(self):
-        self.socket.close()
+        self.listener.close()
 
     def session(self, client, number):
         f, messages = client.makefile("rwb"), 0
@@ -204,7 +199,7 @@ class Replies(ShapingCase):
 
 class Shares(ShapingCase):
     def test_all_receivers_of_a_section_have_its_sessions_together(self):
-        meter, alone = Meter(), Meter()
+        meter = Meter()
         talkers = [self.talker(pause=0.5, meter=meter) for _ in range(4)]
         for share, most in (("yes", 2), ("no", 8)):
             with self.subTest(share):

@@ -8,11 +8,11 @@ import smtplib
 import socket
 import ssl
 import sys
-import threading
 import time
 import unittest
 
 from host import DOMAIN, Host, free_port, wait_for
+from listening import Listener
 from hostile import Raw, Server
 from mtas import Exim, OpenSMTPD
 
@@ -171,19 +171,11 @@ class Sink:
 
     def __init__(self):
         self.port, self.streams, self.texts = free_port(), [], []
-        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.listener = Listener(socket.create_server(("127.0.0.1", self.port), backlog=100), self.serve)
 
-    def accept(self):
-        while True:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.streams.append(bytearray())
-            threading.Thread(target=self.serve, args=(sock, self.streams[-1]), daemon=True).start()
-
-    def serve(self, sock, stream):
+    def serve(self, sock):
+        stream = bytearray()
+        self.streams.append(stream)
         with contextlib.suppress(OSError), sock:
             sock.sendall(b"220 sink.example ESMTP\r\n")
             at, text = 0, False

@@ -1,17 +1,16 @@
 """From where mail goes: routes with settings of their own, sources, and what becomes of a job whose route or source is not there."""
-import contextlib
 import json
 import os
 import re
 import socket
 import subprocess
-import threading
 import time
 import unittest
 
 import frames
 import test_remote
 from host import DOMAIN, Host, wait_for
+from listening import Listener
 from netns import NAME_SERVER, Network
 from test_remote import DEFERRED, RELAYED
 
@@ -115,22 +114,17 @@ class Socks:
 
     def __init__(self, *answers):
         self.answers, self.heard = answers, []
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.run, daemon=True).start()
+        self.listener = Listener(socket.create_server(("127.0.0.1", 0)), self.serve, together=False)
+        self.port = self.listener.port
 
-    def run(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self.socket.accept()
-                with client:
-                    for answer in self.answers:
-                        self.heard.append(client.recv(100))
-                        client.sendall(answer)
+    def serve(self, client):
+        with client:
+            for answer in self.answers:
+                self.heard.append(client.recv(100))
+                client.sendall(answer)
 
     def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.socket.close()
+        self.listener.close()
 
 
 class Proxies(unittest.TestCase):

@@ -2,8 +2,6 @@
 import contextlib
 import os
 import re
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile

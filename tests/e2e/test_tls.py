@@ -497,7 +497,6 @@ class ClientCertificates(TLSHost):
         """names with NUL, quotes, line ends and control characters, a subject of 60 KiB, a hundred alternative names, a chain of 100, a huge key, garbage"""
         host = self.client_host("ask")
         before = host.pids()
-        config = os.path.join(self.keys, "evil.cnf")
         evil = ["a\\x00b".replace("\\x00", "\0"), 'x" fingerprint=', "mx.example\r\nBcc: x", "\x1b[31mred", "(comment) \\", "\u202eevil", "x" * 64]
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization

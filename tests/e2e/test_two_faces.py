@@ -4,11 +4,11 @@ import json
 import re
 import smtplib
 import socket
-import threading
 import time
 import unittest
 
 from host import DOMAIN, Host, wait_for
+from listening import Listener
 from hostile import Server
 from nameserver import A, MX, NameServer, Reply, a, mx, soa
 from netns import NAME_SERVER, Network
@@ -38,18 +38,12 @@ class TwoFaces(unittest.TestCase):
             NameServer(script, [NAME_SERVER], 53)
             self.good = Server("192.0.2.2", 25)
             evil = socket.create_server(("192.0.2.3", 25), backlog=50)
-        self.addCleanup(evil.close)
 
-        def serve():
-            while True:
-                try:
-                    connection, _ = evil.accept()
-                except OSError:
-                    return
+        def serve(connection):
+            with connection:
                 self.connections.append(connection)
                 connection.sendall(b"421 4.7.0 come back later\r\n")
-                connection.close()
-        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(Listener(evil, serve, together=False).close)
         rule = 'reply "stop" { match = { "421 *come back later*" } sites = { "big.example" } action = pause time = "1h" }\nsite "big.example" { share = yes }\n'
         host = Host(namespace=self.network.near, settings='dns { server = "%s" trust_anchor = "/nonexistent" }\n%s' % (NAME_SERVER, rule))
         self.addCleanup(host.__exit__, None, None, None)

@@ -3,13 +3,12 @@ import os
 import pathlib
 import re
 import smtplib
-import socket
 import subprocess
 import sys
-import threading
 import unittest
 
 from host import DOMAIN, MAIL_UID, PASSWORD, ROOT, Host, free_port, wait_for, without_trace
+from listening import Listener, unix_socket
 from hostile import Server
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
@@ -59,18 +58,16 @@ class ToMailboxes(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.host.__exit__(None, None, None)
+        cls.policy.close()
         for sock in cls.socks:
             sock.close()
 
     @classmethod
     def serve_policy(cls):
         cls.asked, cls.socks = [], []
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(cls.host.path("policy"))
-        os.chmod(cls.host.path("policy"), 0o666)
-        listener.listen(10)
 
         def serve(sock):
+            cls.socks.append(sock)
             text = b""
             while True:
                 got = sock.recv(65536)
@@ -81,13 +78,7 @@ class ToMailboxes(unittest.TestCase):
                     question, _, text = text.partition(b"\n\n")
                     cls.asked.append(dict(line.split("=", 1) for line in question.decode().split("\n")))
                     sock.sendall(b"action=DUNNO\n\n")
-
-        def accept():
-            while True:
-                sock, _ = listener.accept()
-                cls.socks.append(sock)
-                threading.Thread(target=serve, args=(sock,), daemon=True).start()
-        threading.Thread(target=accept, daemon=True).start()
+        cls.policy = Listener(unix_socket(cls.host.path("policy")), serve)
 
     def send(self, sender, *recipients, text=TEXT, options=UTF8, port=None):
         with self.host.smtp(port, local_hostname="client.example") as client:
