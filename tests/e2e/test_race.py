@@ -375,8 +375,12 @@ class Unfit(Away):
         self.assertEqual([m.recipients for m in second.messages], [["a@a.example"]])
 
     def test_and_so_may_one_behind_it(self):
+        """as before, what the host said that is there is told"""
         self.two({}, None)
-        self.check(self.deliver("two.example", "\u00fc@a.example")[0], (DEFERRED, "4.4.1", "refused"), site_failed=1)
+        result, _, attempts = self.deliver("two.example", "\u00fc@a.example")
+        self.check(result, (DEFERRED, "4.6.7", "SMTPUTF8 is required, but was not offered by host mx.two.example"), site_failed=1)
+        self.assertEqual(self.addresses(attempts), [V4, V4_2])
+        self.assertIn("Connection refused", self.remote.log())
 
     def test_a_session_that_is_in_use_goes_on_for_others(self):
         self.start("idle_timeout=5s")
