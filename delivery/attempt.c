@@ -66,6 +66,14 @@ static void remember(struct session *s, const char *status, struct span words)
     buf_clear(&s->further);
     buf_add_span(&s->further, words);
     snprintf(s->further_status, sizeof s->further_status, "%s", status);
+    snprintf(s->further_peer, sizeof s->further_peer, "%s", s->peer);
+}
+
+/* The words of the address that did answer are told, as its own. */
+static void give_up_with_further(struct session *s, bool site_failed)
+{
+    snprintf(s->peer, sizeof s->peer, "%s", s->further_peer);
+    session_give_up(s, VERDICT_DEFERRED, s->further_status, site_failed, buf_span(&s->further));
 }
 
 void session_trouble(struct session *s, const char *status, bool site_failed, struct span words)
@@ -87,9 +95,12 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
     if (s->phase > SESSION_CONNECTING)
         remember(s, status, words);
     bool less = s->phase <= SESSION_CONNECTING && s->further.len > 0;
-    if (decided || !session_has_next(s))
-        session_give_up(s, VERDICT_DEFERRED, less ? s->further_status : status, site_failed && !decided && !s->strict,
-                        less ? buf_span(&s->further) : words);
+    bool last = decided || !session_has_next(s);
+    site_failed &= !decided && !s->strict;
+    if (last && less)
+        give_up_with_further(s, site_failed);
+    else if (last)
+        session_give_up(s, VERDICT_DEFERRED, status, site_failed, words);
     else
         go_to(s, next_address(s));
 }

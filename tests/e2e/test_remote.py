@@ -439,7 +439,8 @@ class Hosts(Base):
         with self.remote.server(GREETING="554 5.7.1 no"):  # nobody is at the second one
             for _ in range(2):
                 result = self.remote.deliver(nexthop="two.example")
-                self.check(result, (DEFERRED, "4.7.1", "refused to talk to me: 554 5.7.1 no"), site_failed=1)
+                self.check(result, (DEFERRED, "4.7.1", "host mx0.two.example[127.0.0.2] refused to talk to me: 554 5.7.1 no"), site_failed=1)
+                self.assertEqual(result.peer, "mx0.two.example[127.0.0.2]:%d" % self.remote.port)
 
     def test_addresses_of_nobody(self):
         for i, address in enumerate(("0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:0.0.0.0")):
