@@ -34,10 +34,7 @@ static bool next_line(struct reader *r, struct span *line)
 {
     if (r->rest.n == 0)
         return false;
-    const char *end = memchr(r->rest.p, '\n', r->rest.n);
-    size_t n = end ? (size_t)(end - r->rest.p) : r->rest.n;
-    *line = span_make(r->rest.p, n);
-    r->rest = from(r->rest, end ? n + 1 : n);
+    *line = span_until(&r->rest, '\n');
     r->line++;
     return true;
 }

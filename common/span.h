@@ -52,4 +52,34 @@ static inline bool span_equal_nocase(struct span a, struct span b)
     return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
 }
 
+/* ---- a walk over lines, or over what blanks or commas part: `rest` is what is left of it ----------------------------------------- */
+
+/* What is before the next `end`, and `rest` moves behind that. False: there is none, so it was all that was left. */
+static inline bool span_cut(struct span *rest, char end, struct span *front)
+{
+    const char *p = rest->n ? (const char *)memchr(rest->p, end, rest->n) : NULL;
+    size_t n = p ? (size_t)(p - rest->p) : rest->n, used = n + (p ? 1 : 0);
+    *front = span_make(rest->p, n);
+    *rest = span_make(rest->n ? rest->p + used : rest->p, rest->n - used);
+    return p != NULL;
+}
+
+/* The same for whoever takes a last part without its end for a part: while (rest.n) { one = span_until(&rest, ' '); ... } */
+static inline struct span span_until(struct span *rest, char end)
+{
+    struct span front;
+    span_cut(rest, end, &front);
+    return front;
+}
+
+/* Without the blanks (space, tab) at its ends. */
+static inline struct span span_trim(struct span s)
+{
+    while (s.n && (*s.p == ' ' || *s.p == '\t'))
+        s = span_make(s.p + 1, s.n - 1);
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
+
 #endif

@@ -34,10 +34,8 @@ static bool take_attribute(struct span *in, char name, struct span *value)
 {
     if (in->n < 2 || in->p[0] != name || in->p[1] != '=')
         return false;
-    const char *comma = memchr(in->p, ',', in->n);
-    size_t n = comma ? (size_t)(comma - in->p) : in->n;
-    *value = span_make(in->p + 2, n - 2);
-    *in = comma ? span_make(comma + 1, in->n - n - 1) : span_make("", 0);
+    *in = span_make(in->p + 2, in->n - 2);
+    *value = span_until(in, ',');
     return true;
 }
 

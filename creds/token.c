@@ -219,11 +219,9 @@ static void tell_addresses(struct token *t, struct span addresses)
     struct buf text = BUF_EMPTY(sizeof t->resolve - 1);
     buf_printf(&text, "%s:%u", t->url.host, t->url.port);
     for (unsigned n = 0; addresses.n && n < ADDRESSES_MOST; n++) {
-        const char *blank = memchr(addresses.p, ' ', addresses.n);
-        struct span one = span_make(addresses.p, blank ? (size_t)(blank - addresses.p) : addresses.n);
+        struct span one = span_until(&addresses, ' ');
         bool v6 = memchr(one.p, ':', one.n) != NULL;
         buf_printf(&text, "%c%s%.*s%s", n ? ',' : ':', v6 ? "[" : "", SPAN_ARG(one), v6 ? "]" : "");
-        addresses = blank ? span_make(blank + 1, addresses.n - one.n - 1) : span_make("", 0);
     }
     snprintf(t->resolve, sizeof t->resolve, "%s", text.failed ? "" : buf_text(&text));
     buf_free(&text);

@@ -56,19 +56,6 @@ static int write_file(const char *path, struct span text, struct error *error)
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The next line, without its end. */
-static bool next_line(struct span *rest, struct span *line)
-{
-    if (rest->n == 0)
-        return false;
-    const char *end = memchr(rest->p, '\n', rest->n);
-    size_t n = end ? (size_t)(end - rest->p) : rest->n;
-    *line = span_make(rest->p, n);
-    n += end != NULL;
-    *rest = span_make(rest->p + n, rest->n - n);
-    return true;
-}
-
 /* A line with a record, which is copied without its comment, of a key that counts: one without a state, or that is valid (2) or missing (3; RFC 5011 4.2). */
 static bool is_key(struct span line, char *record, size_t size)
 {
@@ -79,21 +66,19 @@ static bool is_key(struct span line, char *record, size_t size)
         if (state == line.p + line.n || (*state != '2' && *state != '3'))
             return false;
     }
-    const char *comment = line.n ? memchr(line.p, ';', line.n) : NULL;
-    size_t n = comment ? (size_t)(comment - line.p) : line.n;
-    if (n < SHORTEST || n >= size)
+    struct span text = span_until(&line, ';');
+    if (text.n < SHORTEST || text.n >= size)
         return false;
-    snprintf(record, size, "%.*s", (int)n, line.p ? line.p : "");
+    snprintf(record, size, "%.*s", SPAN_ARG(text));
     return strstr(record, " DNSKEY ") || strstr(record, "\tDNSKEY\t") || strstr(record, " DS ") || strstr(record, "\tDS\t");
 }
 
 static size_t count_keys(struct span text)
 {
     char record[4096];
-    struct span line;
     size_t count = 0;
-    while (next_line(&text, &line))
-        count += is_key(line, record, sizeof record);
+    while (text.n)
+        count += is_key(span_until(&text, '\n'), record, sizeof record);
     return count;
 }
 
@@ -101,12 +86,11 @@ bool anchor_use_kept(struct ub_ctx *context, const char *directory)
 {
     char path[PATH_MAX + 16], record[4096];
     struct buf text = BUF_EMPTY(ANCHOR_OCTETS);
-    struct span line;
     bool any = false;
     snprintf(path, sizeof path, "%s/root.key", directory);
     if (read_file(path, &text))
-        for (struct span rest = buf_span(&text); next_line(&rest, &line);)
-            any |= is_key(line, record, sizeof record) && ub_ctx_add_ta(context, record) == 0;
+        for (struct span rest = buf_span(&text); rest.n;)
+            any |= is_key(span_until(&rest, '\n'), record, sizeof record) && ub_ctx_add_ta(context, record) == 0;
     buf_free(&text);
     return any;
 }

@@ -45,13 +45,8 @@ static void take_line(struct span line, struct nameservers *out)
 void nameservers_of_text(struct span text, struct nameservers *out)
 {
     out->n = 0;
-    while (text.n > 0) {
-        const char *end = memchr(text.p, '\n', text.n);
-        size_t n = end ? (size_t)(end - text.p) : text.n;
-        take_line(span_make(text.p, n), out);
-        n += end != NULL;
-        text = span_make(text.p + n, text.n - n);
-    }
+    while (text.n > 0)
+        take_line(span_until(&text, '\n'), out);
 }
 
 void nameservers_of_file(const char *path, struct nameservers *out)

@@ -5,13 +5,11 @@ static struct span action_in(struct span text)
     static const char key[] = "action=";
     struct span found = {0};
     while (text.n > 0) {
-        const char *end = memchr(text.p, '\n', text.n);
-        size_t n = end ? (size_t)(end - text.p) : text.n;
-        size_t words = n > 0 && text.p[n - 1] == '\r' ? n - 1 : n;
-        if (words >= sizeof key - 1 && memcmp(text.p, key, sizeof key - 1) == 0)
-            found = span_make(text.p + sizeof key - 1, words - (sizeof key - 1));
-        n += end != NULL;
-        text = span_make(text.p + n, text.n - n);
+        struct span line = span_until(&text, '\n');
+        if (line.n > 0 && line.p[line.n - 1] == '\r')
+            line.n--;
+        if (line.n >= sizeof key - 1 && memcmp(line.p, key, sizeof key - 1) == 0)
+            found = span_make(line.p + sizeof key - 1, line.n - (sizeof key - 1));
     }
     return found;
 }

@@ -147,14 +147,10 @@ static struct access_question *question_of(struct asked *a)
 static void take_addresses(struct access_question *q, struct span addresses)
 {
     while (addresses.n > 0 && q->count < ACCESS_ADDRESSES) {
-        const char *blank = memchr(addresses.p, ' ', addresses.n);
-        size_t n = blank ? (size_t)(blank - addresses.p) : addresses.n;
         struct sockaddr_storage ss;
         socklen_t len;
-        if (address_to_socket(span_make(addresses.p, n), 0, &ss, &len) && ss.ss_family == AF_INET)
+        if (address_to_socket(span_until(&addresses, ' '), 0, &ss, &len) && ss.ss_family == AF_INET)
             q->addresses[q->count++] = ntohl(((struct sockaddr_in *)&ss)->sin_addr.s_addr);
-        n += blank != NULL;
-        addresses = span_make(addresses.p + n, addresses.n - n);
     }
 }
 

@@ -86,14 +86,12 @@ static uint16_t notify_of(struct span word)
 static bool parse_notify(struct span value, struct command *c)
 {
     for (bool more = true; more;) {
-        const char *comma = value.n ? memchr(value.p, ',', value.n) : NULL;
-        struct span word = span_make(value.p, comma ? (size_t)(comma - value.p) : value.n);
+        struct span word;
+        more = span_cut(&value, ',', &word);
         uint16_t bit = notify_of(word);
         if (!bit || c->notify & (bit | NOTIFY_NEVER) || (c->notify && bit == NOTIFY_NEVER))
             return false;
         c->notify |= bit;
-        more = comma != NULL;
-        value = skip(value, word.n + 1);
     }
     return true;
 }

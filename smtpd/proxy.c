@@ -28,10 +28,8 @@ static struct span behind(struct span s, size_t n)
 /* The word up to the next blank, which has to be there unless it is the last. */
 static bool take_word(struct span *rest, bool last, struct span *word)
 {
-    const char *blank = rest->n ? memchr(rest->p, ' ', rest->n) : NULL;
-    *word = span_make(rest->p, blank ? (size_t)(blank - rest->p) : rest->n);
-    *rest = behind(*rest, word->n + 1);
-    return word->n > 0 && (blank == NULL) == last;
+    bool more = span_cut(rest, ' ', word);
+    return word->n > 0 && more != last;
 }
 
 /* Decimal, without a zero in front. */

@@ -287,13 +287,13 @@ static void mark(struct tally_domain *d, uint32_t sum)
 
 static void recall_line(struct tally *t, struct span line)
 {
-    const char *blank = line.n ? memchr(line.p, ' ', line.n) : NULL;
-    struct span name = span_make(line.p, blank ? (size_t)(blank - line.p) : line.n);
+    struct span name;
+    bool one_place = span_cut(&line, ' ', &name);
     struct tally_domain *d = tally_find(t, name);
     if (!d)
         return;
-    if (blank)
-        mark(d, crc32c(0, blank + 1, line.n - name.n - 1));
+    if (one_place)
+        mark(d, crc32c(0, line.p, line.n));
     else
         d->over = true;
 }
@@ -309,14 +309,9 @@ void days_recall(struct tally *t)
     struct buf text = BUF_EMPTY(TALLY_FILE);
     told_name(tally_day(t), name);
     read_all(name, &text);
-    struct span rest = buf_span(&text);
-    while (rest.n) {
-        const char *end = memchr(rest.p, '\n', rest.n);
-        if (!end) /* the last line of a process that was killed */
-            break;
-        recall_line(t, span_make(rest.p, (size_t)(end - rest.p)));
-        rest = span_make(end + 1, rest.n - (size_t)(end + 1 - rest.p));
-    }
+    struct span rest = buf_span(&text), line;
+    while (span_cut(&rest, '\n', &line)) /* the last line of a process that was killed has no end */
+        recall_line(t, line);
     buf_free(&text);
 }
 

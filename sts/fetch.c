@@ -151,11 +151,9 @@ static bool tell_addresses(struct fetch *f, const char *host, struct span addres
     struct buf text = BUF_EMPTY(4096);
     buf_printf(&text, "%s:443", host);
     for (unsigned n = 0; addresses.n && n < ADDRESSES_MOST; n++) {
-        const char *blank = memchr(addresses.p, ' ', addresses.n);
-        struct span one = span_make(addresses.p, blank ? (size_t)(blank - addresses.p) : addresses.n);
+        struct span one = span_until(&addresses, ' ');
         bool v6 = memchr(one.p, ':', one.n) != NULL;
         buf_printf(&text, "%c%s%.*s%s", n ? ',' : ':', v6 ? "[" : "", SPAN_ARG(one), v6 ? "]" : "");
-        addresses = blank ? span_make(blank + 1, addresses.n - one.n - 1) : span_make("", 0);
     }
     f->resolve = text.failed ? NULL : curl_slist_append(NULL, buf_text(&text));
     buf_free(&text);

@@ -2,34 +2,11 @@
 
 #include "common/address.h"
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct span trim(struct span s)
-{
-    while (s.n && is_blank(*s.p))
-        s = span_make(s.p + 1, s.n - 1);
-    while (s.n && is_blank(s.p[s.n - 1]))
-        s.n--;
-    return s;
-}
-
-/* What is before the next `end`, and the rest behind it. */
-static struct span until(struct span *rest, char end)
-{
-    const char *p = rest->n ? memchr(rest->p, end, rest->n) : NULL;
-    struct span front = span_make(rest->p, p ? (size_t)(p - rest->p) : rest->n);
-    *rest = p ? span_make(p + 1, rest->n - front.n - 1) : span_make(rest->p + rest->n, 0);
-    return front;
-}
-
 /* ---- the record ------------------------------------------------------------------------------------------------------------------ */
 
 bool sts_is_record(struct span txt)
 {
-    return span_equal(trim(until(&txt, ';')), SPAN_LITERAL("v=STSv1"));
+    return span_equal(span_trim(span_until(&txt, ';')), SPAN_LITERAL("v=STSv1"));
 }
 
 static bool take_id(struct span value, char id[STS_ID])
@@ -49,9 +26,9 @@ bool sts_record_parse(struct span txt, char id[STS_ID])
     bool found = false;
     if (!sts_is_record(txt))
         return false;
-    until(&txt, ';');
+    span_until(&txt, ';');
     while (txt.n) {
-        struct span value = trim(until(&txt, ';')), key = until(&value, '=');
+        struct span value = span_trim(span_until(&txt, ';')), key = span_until(&value, '=');
         if (!span_equal(key, SPAN_LITERAL("id")))
             continue;
         if (found || !take_id(value, id))
@@ -150,11 +127,11 @@ bool sts_policy_parse(struct span text, struct sts_policy *p, const char **why)
     *p = (struct sts_policy){.mx = BUF_EMPTY(STS_MX_MOST * 260)};
     *why = text.n > STS_TEXT_MOST ? "it is too long" : NULL;
     while (text.n && !*why) {
-        struct span line = until(&text, '\n');
+        struct span line = span_until(&text, '\n');
         if (line.n && line.p[line.n - 1] == '\r')
             line.n--;
-        struct span key = until(&line, ':');
-        *why = take_line(key, trim(line), p, &seen);
+        struct span key = span_until(&line, ':');
+        *why = take_line(key, span_trim(line), p, &seen);
     }
     if (!*why)
         *why = missing(p, &seen);
@@ -167,7 +144,7 @@ void sts_policy_lines(const struct sts_policy *p, struct buf *out)
     struct span list = buf_span(&p->mx);
     buf_printf(out, "version: STSv1\nmode: %s\nmax_age: %llu", modes[p->mode], (unsigned long long)p->max_age);
     while (list.n) {
-        struct span mx = until(&list, ' ');
+        struct span mx = span_until(&list, ' ');
         buf_printf(out, "\nmx: %.*s", SPAN_ARG(mx));
     }
 }

@@ -22,9 +22,7 @@ static bool is_public(struct span text)
 void public_addresses(struct span list, struct buf *out)
 {
     while (list.n) {
-        const char *blank = memchr(list.p, ' ', list.n);
-        struct span one = span_make(list.p, blank ? (size_t)(blank - list.p) : list.n);
-        list = blank ? span_make(blank + 1, list.n - one.n - 1) : span_make("", 0);
+        struct span one = span_until(&list, ' ');
         if (!is_public(one))
             continue;
         if (out->len)

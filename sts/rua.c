@@ -2,26 +2,9 @@
 
 #include "common/address.h"
 
-static struct span trim(struct span s)
-{
-    while (s.n && (*s.p == ' ' || *s.p == '\t'))
-        s = span_make(s.p + 1, s.n - 1);
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
-static struct span until(struct span *rest, char end)
-{
-    const char *p = rest->n ? memchr(rest->p, end, rest->n) : NULL;
-    struct span front = span_make(rest->p, p ? (size_t)(p - rest->p) : rest->n);
-    *rest = p ? span_make(p + 1, rest->n - front.n - 1) : span_make("", 0);
-    return front;
-}
-
 bool rua_is_record(struct span txt)
 {
-    return span_equal(trim(until(&txt, ';')), SPAN_LITERAL("v=TLSRPTv1"));
+    return span_equal(span_trim(span_until(&txt, ';')), SPAN_LITERAL("v=TLSRPTv1"));
 }
 
 /* ---- one place ------------------------------------------------------------------------------------------------------------------- */
@@ -67,7 +50,7 @@ static bool decode(struct span in, char *out, size_t size)
 static bool take_mail(struct span uri, struct rua *out)
 {
     struct address a;
-    uri = until(&uri, '?'); /* what a header should be is not the receiver's to say */
+    uri = span_until(&uri, '?'); /* what a header should be is not the receiver's to say */
     return decode(uri, out->text, sizeof out->text) && !strpbrk(out->text, "\"\\<>(),;:") && address_parse(span_of(out->text), 0, &a) &&
            address_is_domain(a.domain, false);
 }
@@ -111,11 +94,11 @@ size_t rua_parse(struct span txt, struct rua out[RUA_MOST])
     size_t n = 0;
     if (!rua_is_record(txt))
         return 0;
-    until(&txt, ';');
+    span_until(&txt, ';');
     while (txt.n) {
-        struct span value = trim(until(&txt, ';')), key = until(&value, '=');
+        struct span value = span_trim(span_until(&txt, ';')), key = span_until(&value, '=');
         while (span_equal(key, SPAN_LITERAL("rua")) && value.n && n < RUA_MOST)
-            if (take_uri(trim(until(&value, ',')), &out[n]))
+            if (take_uri(span_trim(span_until(&value, ',')), &out[n]))
                 n++;
     }
     return n;

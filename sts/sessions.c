@@ -14,14 +14,10 @@ void sessions_setup(bool is_wanted)
 static void add_records(struct span list, struct buf *lines)
 {
     while (list.n) {
-        const char *comma = memchr(list.p, ',', list.n);
-        struct span one = span_make(list.p, comma ? (size_t)(comma - list.p) : list.n);
-        list = comma ? span_make(comma + 1, list.n - one.n - 1) : span_make("", 0);
-        while (one.n && *one.p == ' ')
-            one = span_make(one.p + 1, one.n - 1);
+        struct span one = span_until(&list, ',');
         if (lines->len)
             buf_add_char(lines, '\n');
-        buf_add_span(lines, one);
+        buf_add_span(lines, span_trim(one));
     }
 }
 

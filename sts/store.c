@@ -34,13 +34,12 @@ static bool is_name(const char *domain)
 /* A line "key: value"; `rest` moves behind it. */
 static bool take_line(struct span *rest, const char *key, char *value, size_t size)
 {
-    const char *end = rest->n ? memchr(rest->p, '\n', rest->n) : NULL;
-    size_t front = strlen(key), n = end ? (size_t)(end - rest->p) : 0;
-    if (!end || n <= front || n - front >= size || memcmp(rest->p, key, front) != 0)
+    struct span line;
+    size_t front = strlen(key);
+    if (!span_cut(rest, '\n', &line) || line.n <= front || line.n - front >= size || memcmp(line.p, key, front) != 0)
         return false;
-    memcpy(value, rest->p + front, n - front);
-    value[n - front] = '\0';
-    *rest = span_make(end + 1, rest->n - n - 1);
+    memcpy(value, line.p + front, line.n - front);
+    value[line.n - front] = '\0';
     return true;
 }
 

@@ -69,16 +69,6 @@ struct reading {
     bool open; /* a policy */
 };
 
-static bool take_line(struct span *rest, struct span *line)
-{
-    const char *end = rest->n ? memchr(rest->p, '\n', rest->n) : NULL;
-    if (!end)
-        return false;
-    *line = span_make(rest->p, (size_t)(end - rest->p));
-    *rest = span_make(end + 1, rest->n - line->n - 1);
-    return true;
-}
-
 /* The line must begin with this word and a blank. */
 static bool take_word(struct span *line, const char *word)
 {
@@ -89,17 +79,9 @@ static bool take_word(struct span *line, const char *word)
     return true;
 }
 
-static struct span take_until_blank(struct span *line)
-{
-    const char *blank = line->n ? memchr(line->p, ' ', line->n) : NULL;
-    struct span word = span_make(line->p, blank ? (size_t)(blank - line->p) : line->n);
-    *line = span_make(word.n ? word.p + word.n + (blank ? 1 : 0) : line->p, line->n - word.n - (blank ? 1 : 0));
-    return word;
-}
-
 static bool take_number(struct span *line, uint64_t *out)
 {
-    struct span word = take_until_blank(line);
+    struct span word = span_until(line, ' ');
     *out = 0;
     if (word.n < 1 || word.n > 19)
         return false;
@@ -133,7 +115,7 @@ static bool end_policy(struct reading *r)
 
 static bool begin_policy(struct reading *r, struct span line)
 {
-    struct span type = take_until_blank(&line);
+    struct span type = span_until(&line, ' ');
     if (!end_policy(r) || !r->domain.n)
         return false;
     r->type = TLS_POLICY_NONE;
@@ -159,13 +141,13 @@ static bool add_string(struct reading *r, struct span line)
 
 static bool take_text(struct reading *r, const char *word, struct span *out)
 {
-    return take_line(&r->rest, out) && take_word(out, word);
+    return span_cut(&r->rest, '\n', out) && take_word(out, word);
 }
 
 static bool add_failure(struct reading *r, struct span line)
 {
     struct tally_sessions s = sessions_of(r);
-    struct span result = take_until_blank(&line);
+    struct span result = span_until(&line, ' ');
     s.result = TLS_STARTTLS_NOT_SUPPORTED;
     while (!span_equal(result, span_of(tally_result_word(s.result))))
         if (++s.result == TLS_RESULTS)
@@ -193,7 +175,7 @@ static bool read_line(struct reading *r, struct span line)
 static bool read_all(struct reading *r)
 {
     struct span line;
-    while (take_line(&r->rest, &line)) {
+    while (span_cut(&r->rest, '\n', &line)) {
         if (span_equal(line, SPAN_LITERAL("end")))
             return end_policy(r) && r->rest.n == 0;
         if (!read_line(r, line))
@@ -207,8 +189,8 @@ struct tally *tally_read(struct span text)
     struct reading r = {.rest = text, .strings = BUF_EMPTY(TALLY_STRINGS + TALLY_TEXT)};
     struct span line;
     uint64_t day;
-    if (!take_line(&r.rest, &line) || !span_equal(line, SPAN_LITERAL(MAGIC)) || !take_line(&r.rest, &line) || !take_word(&line, "day") ||
-        !take_number(&line, &day) || line.n || day > 100000 || !(r.tally = tally_new(day)))
+    if (!span_cut(&r.rest, '\n', &line) || !span_equal(line, SPAN_LITERAL(MAGIC)) || !span_cut(&r.rest, '\n', &line) ||
+        !take_word(&line, "day") || !take_number(&line, &day) || line.n || day > 100000 || !(r.tally = tally_new(day)))
         return NULL;
     bool good = read_all(&r);
     buf_free(&r.strings);
