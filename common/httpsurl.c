@@ -43,3 +43,16 @@ bool httpsurl_parse(const char *text, struct httpsurl *u)
     u->address = address_to_socket(host, 0, &address, &length);
     return u->address || (!bracket && address_is_domain(host, false));
 }
+
+bool httpsurl_resolve(const char *host, unsigned port, struct span addresses, struct buf *out)
+{
+    unsigned n = 0;
+    buf_printf(out, "%s:%u", host, port);
+    while (addresses.n && n < HTTPSURL_ADDRESSES) {
+        struct span one = span_until(&addresses, ' ');
+        bool v6 = one.n && memchr(one.p, ':', one.n);
+        if (one.n)
+            buf_printf(out, "%c%s%.*s%s", n++ ? ',' : ':', v6 ? "[" : "", SPAN_ARG(one), v6 ? "]" : "");
+    }
+    return n > 0 && !out->failed;
+}

@@ -13,8 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ADDRESSES_MOST 8
-#define AGE_UNKNOWN    600 /* seconds that a token is used when the server does not say how long */
+#define AGE_UNKNOWN 600 /* seconds that a token is used when the server does not say how long */
 
 enum step { STEP_NONE, STEP_ADDRESS, STEP_LINE, STEP_POST };
 
@@ -213,18 +212,13 @@ static void stand_in_line(struct token *t)
     start_next();
 }
 
-/* "host:443:192.0.2.1,[2001:db8::1]", as libcurl wants it. */
-static void tell_addresses(struct token *t, struct span addresses)
+static bool tell_addresses(struct token *t, struct span addresses)
 {
     struct buf text = BUF_EMPTY(sizeof t->resolve - 1);
-    buf_printf(&text, "%s:%u", t->url.host, t->url.port);
-    for (unsigned n = 0; addresses.n && n < ADDRESSES_MOST; n++) {
-        struct span one = span_until(&addresses, ' ');
-        bool v6 = memchr(one.p, ':', one.n) != NULL;
-        buf_printf(&text, "%c%s%.*s%s", n ? ',' : ':', v6 ? "[" : "", SPAN_ARG(one), v6 ? "]" : "");
-    }
-    snprintf(t->resolve, sizeof t->resolve, "%s", text.failed ? "" : buf_text(&text));
+    bool good = httpsurl_resolve(t->url.host, t->url.port, addresses, &text);
+    snprintf(t->resolve, sizeof t->resolve, "%s", good ? buf_text(&text) : "");
     buf_free(&text);
+    return good;
 }
 
 static void on_addresses(const struct message *m, void *arg)
@@ -232,12 +226,10 @@ static void on_addresses(const struct message *m, void *arg)
     struct token *t = arg;
     struct record_host host = {0};
     struct list hosts = m && m->type == MESSAGE_RESOLVED ? m->resolved.hosts : (struct list){0};
-    if (!record_host_next(&hosts, &host) || host.addresses.n == 0) {
+    if (record_host_next(&hosts, &host) && tell_addresses(t, host.addresses))
+        stand_in_line(t);
+    else
         not_had(t, "it has no address");
-        return;
-    }
-    tell_addresses(t, host.addresses);
-    stand_in_line(t);
 }
 
 static void renew(struct token *t)

@@ -1,6 +1,7 @@
 #include "sts/fetch.h"
 
 #include "common/buf.h"
+#include "common/httpsurl.h"
 #include "common/log.h"
 #include "sts/policy.h"
 
@@ -8,8 +9,6 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define ADDRESSES_MOST 8
 
 #define IGNORED_MOST ((size_t)64 << 10)
 
@@ -145,17 +144,10 @@ static size_t take(char *data, size_t one, size_t n, void *arg)
     return f->text.failed ? 0 : n;
 }
 
-/* "host:443:192.0.2.1,[2001:db8::1]" */
 static bool tell_addresses(struct fetch *f, const char *host, struct span addresses)
 {
     struct buf text = BUF_EMPTY(4096);
-    buf_printf(&text, "%s:443", host);
-    for (unsigned n = 0; addresses.n && n < ADDRESSES_MOST; n++) {
-        struct span one = span_until(&addresses, ' ');
-        bool v6 = memchr(one.p, ':', one.n) != NULL;
-        buf_printf(&text, "%c%s%.*s%s", n ? ',' : ':', v6 ? "[" : "", SPAN_ARG(one), v6 ? "]" : "");
-    }
-    f->resolve = text.failed ? NULL : curl_slist_append(NULL, buf_text(&text));
+    f->resolve = httpsurl_resolve(host, 443, addresses, &text) ? curl_slist_append(NULL, buf_text(&text)) : NULL;
     buf_free(&text);
     return f->resolve && curl_easy_setopt(f->easy, CURLOPT_RESOLVE, f->resolve) == CURLE_OK;
 }

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "common/httpsurl.h"
 #include "common/secretfile.h"
 #include "creds/exchange.h"
 #include "creds/token_answer.h"
@@ -421,39 +420,6 @@ static void newest_tokens_are_kept(void **state)
     buf_free(&out);
 }
 
-static void urls(void **state)
-{
-    (void)state;
-    struct httpsurl u;
-    assert_true(httpsurl_parse("https://oauth2.example.com/token", &u));
-    assert_string_equal(u.host, "oauth2.example.com");
-    assert_int_equal(u.port, 443);
-    assert_true(httpsurl_parse("https://a.example:8443", &u));
-    assert_int_equal(u.port, 8443);
-    assert_true(httpsurl_parse("https://[::1]:8443/x", &u));
-    assert_string_equal(u.host, "::1");
-    assert_true(u.address);
-    assert_true(httpsurl_parse("https://127.0.0.1/x?y", &u));
-    static const char *const bad[] = {"",
-                                      "http://a.example/",
-                                      "https://",
-                                      "https:///x",
-                                      "https://a.example:/x",
-                                      "https://a.example:0/x",
-                                      "https://a.example:65536/x",
-                                      "https://a.example:x/",
-                                      "https://u@a.example/",
-                                      "https://u:p@a.example/",
-                                      "https://[::1/x",
-                                      "https://[a.example]/x",
-                                      "https://[::1]x/",
-                                      "https://a example/",
-                                      "https://a.example/\r\nx"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        if (httpsurl_parse(bad[i], &u))
-            fail_msg("%s", bad[i]);
-}
-
 /* ---- secrets --------------------------------------------------------------------------------------------------------------------- */
 
 static int read_file(const char *content, size_t n, mode_t mode, struct buf *out, struct error *error)
@@ -518,7 +484,6 @@ int main(void)
         cmocka_unit_test(what_no_token_server_says),
         cmocka_unit_test(a_life_that_can_t_be_is_none),
         cmocka_unit_test(newest_tokens_are_kept),
-        cmocka_unit_test(urls),
         cmocka_unit_test(a_secret_is_one_line_of_a_closed_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
