@@ -313,7 +313,7 @@ int cmd_queue(struct admin *a, int argc, char **argv)
     if (status != EX_OK)
         return status;
     const char *what = optind < argc ? argv[optind++] : "list";
-    status = place_run(strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
+    status = place_run("postino queue", strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
     if (status != EX_OK)
         return fail(status, &error);
     if ((given.order = find_order(what)))

@@ -123,6 +123,6 @@ int cmd_sites(struct admin *a, int argc, char **argv)
     }
     if (optind < argc)
         return admin_fail(EX_USAGE, "sites", "usage: postino sites [--json]");
-    int status = place_run(strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
+    int status = place_run("postino sites", strcmp(a->path, usual) == 0 ? NULL : a->path, run, sizeof run, &error);
     return status == EX_OK ? print_sites(run, each) : admin_fail(status, "sites", "%s", error.text);
 }

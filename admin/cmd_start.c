@@ -3,6 +3,7 @@
  * RUN/master.pid has its pid, and is locked (flock) as long as it lives. So a file that a crash left behind, and a pid that is somebody
  * else's by now, deceive nobody. */
 #include "admin/admin.h"
+#include "admin/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,16 +53,15 @@ static long master_pid(const struct admin *a, struct error *e)
     return pid;
 }
 
-/* Who is just editing the file must still be able to look at the running Postino, and to stop it: its directory is all that is wanted. */
+/* Who is just editing the file must still be able to look at the running Postino, and to stop it. */
 static int settings_to_find_it(struct admin *a, const char *name)
 {
-    if (a->settings)
-        return EX_OK;
-    a->settings = parse_file(a->path, PARSE_WHAT_IS_GOOD, &a->report);
-    fputs(buf_text(&a->report.errors), stderr);
-    if (a->settings && a->report.error_count > 0)
-        admin_fail(EX_OK, name, "%s has errors; going on with the rest of it", a->path);
-    return a->settings ? EX_OK : EX_CONFIG;
+    char who[32];
+    struct error e;
+    (void)snprintf(who, sizeof who, "postino %s", name);
+    if (!a->settings && !(a->settings = place_settings(who, a->path, &e)))
+        return admin_fail(EX_CONFIG, name, "%s", e.text);
+    return EX_OK;
 }
 
 /* The common beginning. EX_OK: `pid` lives. */

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
     }
     if (optind < argc)
         return usage();
-    int status = place_run(file, run, sizeof run, &error);
+    int status = place_run("mailq", file, run, sizeof run, &error);
     if (status == EX_OK)
         status = queue_print_all(run, 0, form, stdout, &error);
     if (status != EX_OK)

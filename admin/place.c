@@ -20,27 +20,46 @@ static int first_error(const char *file, const struct report *r, struct error *e
     return error_set(error, "%.*s", n, lines.p);
 }
 
-static int read_place(const char *file, char *to, size_t room, struct error *error)
+struct settings *place_settings(const char *who, const char *file, struct error *error)
 {
     struct report report = {0};
-    struct settings *s = parse_file(file, PARSE_FILE, &report);
-    int status = s ? 0 : first_error(file, &report, error);
-    if (s)
-        (void)snprintf(to, room, "%s", s->directory_run);
+    struct settings *s = parse_file(file, PARSE_WHAT_IS_GOOD, &report);
+    if (report.error_count > 0)
+        (void)first_error(file, &report, error);
+    if (s && report.run_in_doubt) {
+        settings_free(s);
+        s = NULL;
+    } else if (s && report.error_count > 0) {
+        (void)fprintf(stderr, "%s: %s\n%s: %s has %zu error%s; going on, its directory { run } is %s\n", who, error->text, who, file,
+                      report.error_count, report.error_count > 1 ? "s" : "", s->directory_run);
+    }
     report_free(&report);
-    settings_free(s);
-    return status;
+    return s;
 }
 
-int place_run(const char *file, char *to, size_t room, struct error *error)
+static int read_place(const char *who, const char *file, char *to, size_t room, struct error *error)
+{
+    struct settings *s = place_settings(who, file, error);
+    if (!s)
+        return -1;
+    (void)snprintf(to, room, "%s", s->directory_run);
+    settings_free(s);
+    return 0;
+}
+
+int place_run(const char *who, const char *file, char *to, size_t room, struct error *error)
 {
     static const char usual[] = SYSCONFDIR "/postino/postino.conf";
     if (!file)
         file = getenv("POSTINO_CONF");
     if (file && *file)
-        return read_place(file, to, room, error) < 0 ? EX_CONFIG : EX_OK;
-    if (access(usual, R_OK) != 0 || read_place(usual, to, room, error) < 0)
+        return read_place(who, file, to, room, error) < 0 ? EX_CONFIG : EX_OK;
+    if (access(usual, R_OK) != 0) {
         (void)snprintf(to, room, "%s", PLACE_DEFAULT);
+    } else if (read_place(who, usual, to, room, error) < 0) {
+        (void)snprintf(to, room, "%s", PLACE_DEFAULT);
+        (void)fprintf(stderr, "%s: %s\n%s: going on with " PLACE_DEFAULT "\n", who, error->text, who);
+    }
     return EX_OK;
 }
 

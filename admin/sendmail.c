@@ -372,7 +372,7 @@ static int run_mode(const struct options *o, char **argv)
     struct error error = {""};
     if (o->mode == MODE_ALIASES)
         return run_newaliases(o);
-    int status = place_run(o->file, run, sizeof run, &error);
+    int status = place_run("sendmail", o->file, run, sizeof run, &error);
     if (status == EX_OK && o->mode == MODE_SEND)
         return send_input(o, run, argv);
     if (status == EX_OK && o->mode == MODE_RETRY)

@@ -185,8 +185,8 @@ int include_read(const char *path, struct buf *text, struct report *r)
     struct joining j = {.path = path, .text = text, .report = r};
     text->limit = SOURCE_MOST;
     int status = source_read(path, &main, r);
-    if (status == 0)
-        status = join(&j, buf_span(&main));
+    if (main.len && join(&j, buf_span(&main)) < 0)
+        status = -1;
     if (status == 0 && text->failed) {
         report_error(r, 0, "is larger than %zu octets with what it includes; make it smaller (large lists belong into maps)", SOURCE_MOST);
         status = -1;

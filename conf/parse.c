@@ -542,14 +542,42 @@ static void count_given(const struct places *places, struct report *r)
     }
 }
 
+/* "run =" outside of a comment. Said too often, it costs a command that could have guessed; it is for a file with errors alone. */
+static bool speaks_of_run(struct span text)
+{
+    bool comment = false;
+    for (size_t i = 0; i + 3 < text.n; i++) {
+        const char *p = text.p + i;
+        comment = *p != '\n' && (comment || *p == '#');
+        size_t blanks = i + 3;
+        if (comment || memcmp(p, "run", 3) != 0)
+            continue;
+        while (blanks < text.n && (text.p[blanks] == ' ' || text.p[blanks] == '\t'))
+            blanks++;
+        if (blanks < text.n && text.p[blanks] == '=')
+            return true;
+    }
+    return false;
+}
+
+static void doubt_run(const struct settings *s, struct span text, struct report *r)
+{
+    const struct settings *usual = settings_new();
+    bool same = s && usual && strcmp(s->directory_run, usual->directory_run) == 0;
+    r->run_in_doubt = r->error_count > 0 && (!usual || (same && speaks_of_run(text)));
+    settings_free((struct settings *)(uintptr_t)usual);
+}
+
 struct settings *parse_file(const char *path, enum parse_depth depth, struct report *report)
 {
     struct parser this = {.report = report};
     struct buf text = {0};
     report->path = path;
     parser = &this;
-    if (include_read(path, &text, report) == 0 && all_passes(&text) == 0)
+    bool whole = include_read(path, &text, report) == 0;
+    if ((whole || (depth == PARSE_WHAT_IS_GOOD && text.len)) && !text.failed && all_passes(&text) == 0)
         check_all(depth);
+    doubt_run(this.settings, buf_span(&text), report);
     count_given(&this.places, report);
     report_unmap(report);
     for (size_t i = 0; i < this.unknown_count; i++) {

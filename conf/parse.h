@@ -16,7 +16,11 @@
 #include "conf/report.h"
 #include "conf/settings.h"
 
-enum parse_depth { PARSE_FILE, PARSE_HOST, PARSE_WHAT_IS_GOOD /* as PARSE_FILE, and errors leave their settings at the defaults */ };
+enum parse_depth {
+    PARSE_FILE,
+    PARSE_HOST,
+    PARSE_WHAT_IS_GOOD /* as PARSE_FILE, and errors leave their settings at the defaults; see run_in_doubt */
+};
 
 /* NULL: there are errors, see the report (with PARSE_WHAT_IS_GOOD: not even a beginning could be read). The report (zeroed by the caller) may have warnings in either case; it is the caller's to free.
  */

@@ -62,6 +62,8 @@ int source_read(const char *path, struct buf *text, struct report *r)
     text->limit = SOURCE_MOST;
     int status = check_owner(&st, r) < 0 || read_all(fd, text, r) < 0 ? -1 : 0;
     close(fd);
+    if (status < 0)
+        buf_clear(text);
     return status < 0 ? -1 : source_clean(text->data, text->len, r);
 }
 

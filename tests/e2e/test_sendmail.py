@@ -260,11 +260,33 @@ class Answers(Case):
         self.server({r"DATA": hang_up})
         self.send("b@y.example", status=EX_TEMPFAIL)
 
-    def test_a_wrong_configuration_is_told_when_it_was_named(self):
-        with open(self.config, "a") as file:
-            file.write("nonsense = 1\n")
-        done = self.send("b", status=EX_CONFIG)
-        self.assertIn("postino.conf:3", done.stderr.decode())
+    def configure(self, text):
+        with open(self.config, "w") as file:
+            file.write(text)
+
+    def test_mail_is_taken_while_somebody_edits_the_file(self):
+        """All that is wanted of it is where Postino runs."""
+        server = self.server()
+        place = 'directory { run = "%s" }\n' % self.directory
+        whole = 'hostname = "mx.local.example"\n' + place
+        for text, error in ((whole + "nonsense = 1\n", ":3: "), (whole + 'listener "smtp" { port = 25\n', ":3: "), (whole + 'include "none.conf"\n', "none.conf"),
+                            (whole + 'route "*" { via = "smtp:[192.0.2.1" }\n', ":3: "), (place, "hostname")):
+            self.configure(text)
+            done = self.send("b@y.example")
+            self.assertIn(error, done.stderr.decode())
+            self.assertRegex(done.stderr.decode(), r"\nsendmail: .* has \d+ errors?; going on, its directory { run } is %s\n" % self.directory)
+        self.assertEqual(len(server.messages), 5)
+
+    def test_a_file_that_leaves_open_where_postino_runs(self):
+        server = self.server()
+        for text in ('directory { run = "%s }\n' % self.directory, 'listener "smtp" {\ndirectory { run = "%s" }\n' % self.directory,
+                     'directoy { run = "%s" }\n' % self.directory, 'directory { run = "here" }\n'):
+            self.configure(text)
+            self.assertIn("postino.conf:1", self.send("b@y.example", status=EX_CONFIG).stderr.decode())
+            self.assertEqual(self.run_tool("mailq").returncode, EX_CONFIG)
+        os.unlink(self.config)
+        self.assertIn("can't be opened", self.send("b@y.example", status=EX_CONFIG).stderr.decode())
+        self.assertEqual(server.messages, [])
 
 
 class Conversation(Case):
@@ -455,6 +477,14 @@ class Command(QueueCase):
         done = self.queue("flush", "nobody.example")
         self.assertEqual(done.returncode, EX_NOINPUT)
         self.assertIn(b"nobody.example: there is no site of that name", done.stderr)
+
+    def test_a_mistake_in_the_file(self):
+        self.qmgr(lambda c, q: self.listing(c, q) if q.type == "LIST" else c.send("DONE", request=q.request, code=250, count=2))
+        with open(self.config, "a") as file:
+            file.write("nonsense = 1\n")
+        for done in (self.queue("list"), self.queue("retry", "all"), self.run_tool("mailq"), self.run_tool("sendmail", "-q")):
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b"nonsense", done.stderr)
 
     def test_what_is_left(self):
         self.qmgr(lambda c, q: c.send("DONE", request=q.request, code=250, count=0 if q.id else 2, left=1, reply="It is held already" if q.id else "Done"))
