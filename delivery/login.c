@@ -14,10 +14,37 @@ static const char *title(const struct session *s)
     return s->site->route ? s->site->route->login : "";
 }
 
+/* The file leads there, and not the receiver's MX records. */
+static bool is_chosen_here(const struct site *site)
+{
+    const struct nexthop *hop = &site->nexthop;
+    if (hop->kind == NEXTHOP_ADDRESS)
+        return hop->port_given || hop->configured;
+    if (hop->kind != NEXTHOP_DOMAIN)
+        return true;
+    for (size_t i = 0; i < remote.settings->route_count; i++) {
+        const char *colon = strchr(remote.settings->routes[i].via, ':');
+        if (colon && colon[1] && colon[1] != ':' && span_equal(span_of(colon + 1), site_name(site)))
+            return true;
+    }
+    return false;
+}
+
 bool login_is_missed(const struct session *s)
 {
     unsigned code = s->reply.code;
-    return (code == 530 || code == 535 || code == 538) && s->site && *title(s);
+    if (!s->site || (code != 530 && code != 535 && code != 538))
+        return false;
+    return *title(s) || (code == 530 && is_chosen_here(s->site));
+}
+
+const char *login_advice(const struct session *s)
+{
+    if (!login_is_missed(s) || *title(s))
+        return "";
+    return s->secured ? "; the host wants a login: add login = \"...\" to the route that leads to it, and a login section"
+                      : "; the host wants a login or TLS: add login = \"...\" (with a login section), or tls = encrypt, to the route that "
+                        "leads to it";
 }
 
 void login_forget(struct session *s)

@@ -30,7 +30,9 @@ void login_or_ready(struct session *);                               /* EHLO is 
 void login_reply(struct session *);                                  /* AUTH: a reply is whole */
 void login_lost(struct session *, enum stream_end, const char *why); /* LOGIN, AUTH: the connection broke */
 void login_forget(struct session *);                                 /* the connection is gone */
-/* The host wants a login, or another one (530, 535, 538), though we have one: the administrator's to mend, and not the mail's fault. */
+/* The host wants a login, or another one (530, 535, 538), though we have one; or it wants one (530), and a route of ours leads to it without: the administrator's
+ * to mend, and not the mail's fault. */
 bool login_is_missed(const struct session *);
+const char *login_advice(const struct session *); /* what he can do, as the end of a reply's words; "" for nothing */
 
 #endif

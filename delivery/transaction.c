@@ -206,7 +206,8 @@ bool transaction_refusal(const struct session *s, const char *in_reply_to, char 
 {
     bool final = class_of(s) == 5;
     session_words(s, in_reply_to, words);
-    reply_status(&s->reply, final ? '5' : '4', false, status);
+    buf_add_text(words, login_advice(s));
+    reply_status(&s->reply, final ? '5' : '4', login_is_missed(s), status);
     return final;
 }
 
@@ -274,7 +275,8 @@ static void refuse_recipient(struct session *s)
     struct transaction *t = &s->transaction;
     bool final = class_of(s) == 5 && !too_many;
     session_words(s, "RCPT TO command", &words);
-    reply_status(&s->reply, final ? '5' : '4', too_many, status);
+    buf_add_text(&words, login_advice(s));
+    reply_status(&s->reply, final ? '5' : '4', too_many || login_is_missed(s), status);
     if (final && session_may_change_family(s)) {
         log_put_off(s, buf_span(&words));
         job_put_off(s->job, t->recipient, status, buf_span(&words));

@@ -24,7 +24,7 @@ from driven import Driven
 from hostile import DROP, HANG, Raw, Server, Session
 from host import wait_for
 from listening import Listener
-from test_remote import BODY, DEFERRED, RELAYED, TIMES, Names, Policies
+from test_remote import BODY, DEFERRED, FAILED, RELAYED, TIMES, Names, Policies
 from test_remote_security import Certificates
 
 sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
@@ -136,6 +136,7 @@ class Base(unittest.TestCase):
     route, login, more, credential = "", "", "", "secret = \"%s\""
     secret = SECRET
     via = "[%s]" % NAME
+    login_of_route = "login = smart"
 
     @classmethod
     def setUpClass(cls):
@@ -162,8 +163,8 @@ class Base(unittest.TestCase):
         """remote and creds, with an edge between them; each test has its own, as a refused login is remembered."""
         self.port = host.free_port()
         path = self.write_secret(self.secret if secret is None else secret, mode)
-        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:%s:%d\" login = smart %s }\n"
-                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], self.via, self.port, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
+        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:%s:%d\" %s %s }\n"
+                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], self.via, self.port, self.login_of_route, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
         self.creds = Driven("creds", text, edges=("dns",))
         self.addCleanup(self.creds.close)
         self.creds_names = Names(self.creds.edges["dns"])
@@ -179,9 +180,9 @@ class Base(unittest.TestCase):
         for one in (self.remote, self.creds):
             self.assertTrue(one.running(), one.log())
 
-    def send(self, nexthop=None, tls="verify", flags=0, transport="smtp", **more):
+    def send(self, nexthop=None, tls="verify", flags=0, transport="smtp", route="*", **more):
         nexthop = nexthop or "%s:%d" % (self.via, self.port)
-        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route="*", **more,
+        return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route=route, **more,
                               recipients=[dict(address="bob@a.example", transport=transport, nexthop=nexthop, tls=tls)])
 
     def deliver(self, **more):
@@ -341,6 +342,42 @@ class Chosen(Base):
         self.begin()
         server = self.waits("4.7.0", "it offers SCRAM-SHA-256 PLAIN, and the login allows LOGIN", mechanisms="SCRAM-SHA-256 PLAIN")
         self.assertEqual(server.said("AUTH"), [])
+
+
+class NoLogin(Base):
+    """A route without one, to a host that wants one: the file is wrong, and not the mail."""
+    route = "tls = may"
+    login_of_route = ""
+
+    def refused(self, words, **more):
+        for step in ("MAIL", "RCPT", "DATA"):
+            with self.subTest(step=step), self.smart(**{step: "530 5.7.0 authentication required"}):
+                result = self.deliver(tls="may", route="", **more)
+                self.assertEqual(self.outcome(result), (DEFERRED, "4.7.0"), result)
+                self.assertRegex(result.outcomes[0].reply, r"said: 530 5.7.0 authentication required \(in reply to %s.*\); the host wants %s: add login = " % (step, words))
+
+    def test_a_host(self):
+        self.refused("a login")
+
+    def test_an_address(self):
+        self.refused("a login", nexthop="[127.0.0.2]:%d" % self.port)
+
+    def test_without_tls_it_may_want_that(self):
+        with self.smart(certificate=None, MAIL="530 5.7.0 Must issue a STARTTLS command first"):
+            self.assertIn("wants a login or TLS: ", self.deliver(tls="may", route="").outcomes[0].reply)
+
+    def test_other_refusals_and_receivers_hosts_are_as_ever(self):
+        with self.smart(MAIL="550 5.7.1 no"):
+            self.assertEqual(self.outcome(self.deliver(tls="may", route="")), (FAILED, "5.7.1"))
+        self.names.table["a.example"] = [(NAME, "127.0.0.2")]
+        with self.smart(MAIL="530 5.7.0 authentication required"):
+            result = self.deliver(nexthop="a.example:%d" % self.port, tls="may", route="")
+            self.assertEqual(self.outcome(result), (FAILED, "5.7.0"), result)
+            self.assertNotIn("add login", result.outcomes[0].reply)
+
+
+class NoLoginByMx(NoLogin):
+    via = NAME
 
 
 class Refusals(Base):
