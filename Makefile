@@ -130,7 +130,7 @@ $(B)/load/load: $(patsubst %.c,$(B)/obj/%.o,$(wildcard tests/load/*.c))
 
 BUILD_PACKAGES := gcc libc6-dev libssl-dev libevent-dev libdb5.3-dev libunbound-dev libconfuse-dev libseccomp-dev libidn2-dev libunistring-dev libcurl4-openssl-dev zlib1g-dev libgsasl-dev libpam0g-dev
 RUN_PACKAGES   := python3 openssl ca-certificates procps
-CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd unbound postgrey ldnsutils swaks msmtp haproxy microsocks postfwd curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core dovecot-lmtpd libpam-modules testssl.sh python3-cryptography
+CHECK_PACKAGES := $(RUN_PACKAGES) libcmocka-dev clang libclang-rt-14-dev llvm clang-tidy mandoc postfix nsd unbound postgrey ldnsutils swaks msmtp pyflakes3 haproxy microsocks postfwd curl iproute2 util-linux mount e2fsprogs libio-socket-ssl-perl gsasl dovecot-core dovecot-lmtpd libpam-modules testssl.sh python3-cryptography
 
 # Builds, starts the whole MTA on loopback ports, sends two messages through it and shows their way. ONCE=1 ends after that.
 run: need-build
@@ -204,13 +204,14 @@ need-build:
 need-check: need-build
 	@tests/need $(CHECK_PACKAGES)
 
-# clang-tidy (.clang-tidy says what it looks for), a stamp a source that was found clean.
+# clang-tidy (.clang-tidy says what it looks for), a stamp a source that was found clean; and the tests' own mistakes, as names that hide each other.
 LINT_SRC := $(sort $(wildcard common/*.c conf/*.c master/*.c smtpd/*.c tlsmgr/*.c sts/*.c creds/*.c auth/*.c qmgr/*.c delivery/*.c resolver/*.c admin/*.c))
 build/lint/%.ok: %.c .clang-tidy
 	@mkdir -p $(@D)
 	@clang-tidy --quiet $< -- -std=gnu11 -D_GNU_SOURCE -I. -DPROGRAMS_DIRECTORY='"/"' -DSYSCONFDIR='"/etc"' >$@.text 2>&1 || { cat $@.text; exit 1; }
 	@mv $@.text $@
 lint: $(LINT_SRC:%.c=build/lint/%.ok)
+	@pyflakes3 $(wildcard tests/*.py tests/*/*.py)
 
 list-covered:
 	@echo $(COVERED_TESTS:%=build/coverage/%) $(COVERED_FUZZERS:%=build/coverage/%)

@@ -17,7 +17,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "e2e"), os.path.join(os.path.dirname(HERE), "conformance")]
 from counters import cpu_seconds  # noqa: E402
-from host import Host, free_port  # noqa: E402
+from host import Host  # noqa: E402
 from servers import Postfix  # noqa: E402
 from test_tls import make  # noqa: E402
 
