@@ -7,16 +7,15 @@
  *          |              `--+-----------------------' the next address
  *          `--> it can't be secure enough: the next address
  *
- * By a proxy, (TCP) is to the proxy: SOCKS 5 is talked to (socks.h) before GREETING, an haproxy gets a header (proxy_out.h). Nothing races there.
+ * By a proxy, (TCP) is to the proxy, which is talked to before GREETING (connect_proxy.h). Nothing races there.
  *
  * Addresses of one host alone race: they have one name, and so one level of security. A host with one address has no race, and no timer. No more than two
  * are under way at a time, so that a name with many addresses costs neither us many sockets nor many others a SYN; the third begins when one has failed. Who
  * loses was not tried: if the winner's session comes to nothing, it is the next. What is learned goes to reach.h; an address that was overtaken by one that
  * began later counts as failed there: it would be waited for again and again. */
-#include "delivery/session_internal.h"
+#include "delivery/connect_proxy.h"
 
 #include "common/clock.h"
-#include "delivery/proxy_out.h"
 #include "delivery/reach.h"
 #include "delivery/remote.h"
 #include "delivery/source.h"
@@ -37,11 +36,6 @@ static void start(struct session *);
 static const struct sockaddr *address_of(const struct host *h)
 {
     return (const struct sockaddr *)&h->address;
-}
-
-static bool is_proxied(const struct session *s)
-{
-    return s->site->proxy.kind != PROXY_NONE;
 }
 
 static void use_address(struct session *s, size_t at)
@@ -115,7 +109,7 @@ void connect_stop(struct session *s)
 
 /* ---- one attempt ----------------------------------------------------------------------------------------------------------------- */
 
-static void give_up(struct attempt *a, const char *why, bool is_theirs)
+void attempt_give_up(struct attempt *a, const char *why, bool is_theirs)
 {
     struct session *s = a->session;
     struct buf words = BUF_EMPTY(SESSION_WORDS);
@@ -157,7 +151,7 @@ static void failed(struct attempt *a, const char *why)
         return;
     a->session->own = OWN_NONE;
     doubt(a);
-    give_up(a, why, true);
+    attempt_give_up(a, why, true);
 }
 
 static void overtaken(struct session *s, uint64_t winner)
@@ -173,13 +167,13 @@ static void learn(const struct attempt *a)
 {
     const struct session *s = a->session;
     uint64_t now = clock_monotonic_ms();
-    if (is_proxied(s))
+    if (connect_by_proxy(s))
         return;
     reach_worked(address_of(&s->hosts.v[a->at]), now - a->begun, now);
     overtaken(a->session, a->begun);
 }
 
-static void arrived(struct attempt *a)
+void attempt_arrived(struct attempt *a)
 {
     struct session *s = a->session;
     struct stream *stream = take_stream(a);
@@ -190,66 +184,6 @@ static void arrived(struct attempt *a)
     session_connected(s, stream);
 }
 
-/* ---- by a proxy ------------------------------------------------------------------------------------------------------------------ */
-
-/* `why` of the next host's address; or of the proxy itself, and then no other address is tried. */
-static void proxy_failed(struct attempt *a, const char *why, bool is_theirs)
-{
-    struct session *s = a->session;
-    struct buf words = BUF_EMPTY(512);
-    buf_printf(&words, "by proxy %s: %s", s->site->route->proxy, why);
-    if (!is_theirs)
-        s->own = OWN_PROXY;
-    for (size_t i = 0; i < s->hosts.n && !is_theirs; i++)
-        s->hosts.v[i].over = true;
-    give_up(a, buf_text(&words), is_theirs);
-    buf_free(&words);
-}
-
-static void say_from_where(struct attempt *a)
-{
-    const struct host *h = &a->session->hosts.v[a->at];
-    struct sockaddr_storage from;
-    if (!source_address(a->session, h->address.ss_family, &from)) {
-        proxy_failed(a, "there is no source to go from; add sources to the route", false);
-        return;
-    }
-    proxy_out_header((const struct sockaddr *)&from, address_of(h), stream_output(a->stream));
-    stream_flush_later(a->stream);
-    arrived(a);
-}
-
-static void talk(struct attempt *a)
-{
-    a->talks = true;
-    socks_begin(&a->socks, stream_output(a->stream));
-    stream_flush_later(a->stream);
-    stream_timeout(a->stream, remote.settings->remote_connect_timeout * 1000);
-}
-
-static void on_proxy_said(struct stream *stream, void *arg)
-{
-    struct attempt *a = arg;
-    struct session *s = a->session;
-    size_t used;
-    session_enter(s);
-    enum socks_state state = socks_feed(&a->socks, stream_input(stream), address_of(&s->hosts.v[a->at]), &used, stream_output(stream));
-    stream_consume(stream, used);
-    stream_flush_later(stream);
-    if (state == SOCKS_DONE)
-        arrived(a);
-    else if (state == SOCKS_FAILED)
-        proxy_failed(a, a->socks.why, a->socks.is_theirs);
-    session_leave(s);
-}
-
-/* A proxy that was asked for a connection and does not answer waits for the next host. */
-static void proxy_ended(struct attempt *a, enum stream_end end, const char *why)
-{
-    bool waits = a->talks && a->socks.state == SOCKS_REPLY && end == STREAM_TIMEOUT;
-    proxy_failed(a, end == STREAM_TIMEOUT ? "Connection timed out" : end == STREAM_EOF ? "it hung up" : why, waits);
-}
-
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
 
 static void on_connected(struct stream *stream, void *arg)
@@ -258,12 +192,20 @@ static void on_connected(struct stream *stream, void *arg)
     struct attempt *a = arg;
     struct session *s = a->session;
     session_enter(s);
-    if (s->site->proxy.kind == PROXY_SOCKS5)
-        talk(a);
-    else if (s->site->proxy.kind == PROXY_HAPROXY)
-        say_from_where(a);
+    if (connect_by_proxy(s))
+        connect_proxy_reached(a);
     else
-        arrived(a);
+        attempt_arrived(a);
+    session_leave(s);
+}
+
+static void on_readable(struct stream *stream, void *arg)
+{
+    (void)stream;
+    struct attempt *a = arg;
+    struct session *s = a->session;
+    session_enter(s);
+    connect_proxy_said(a);
     session_leave(s);
 }
 
@@ -273,8 +215,8 @@ static void on_ended(struct stream *stream, enum stream_end end, const char *why
     struct attempt *a = arg;
     struct session *s = a->session;
     session_enter(s);
-    if (is_proxied(s))
-        proxy_ended(a, end, why);
+    if (connect_by_proxy(s))
+        connect_proxy_ended(a, end, why);
     else
         failed(a, end == STREAM_TIMEOUT ? "Connection timed out" : why);
     session_leave(s);
@@ -290,10 +232,10 @@ static void wait_for(const struct attempt *a)
 
 static void begin(struct attempt *a, struct session *s, size_t at)
 {
-    static const struct stream_handler handler = {.connected = on_connected, .readable = on_proxy_said, .ended = on_ended};
+    static const struct stream_handler handler = {.connected = on_connected, .readable = on_readable, .ended = on_ended};
     const struct host *h = &s->hosts.v[at];
-    const struct sockaddr *to = is_proxied(s) ? (const struct sockaddr *)&s->site->proxy.address : address_of(h);
-    socklen_t length = is_proxied(s) ? s->site->proxy.length : h->address_length;
+    const struct sockaddr *to = connect_by_proxy(s) ? (const struct sockaddr *)&s->site->proxy.address : address_of(h);
+    socklen_t length = connect_by_proxy(s) ? s->site->proxy.length : h->address_length;
     struct error error;
     *a = (struct attempt){.session = s, .at = at, .begun = clock_monotonic_ms()};
     s->own = OWN_NONE;
@@ -301,11 +243,11 @@ static void begin(struct attempt *a, struct session *s, size_t at)
     if (fd >= 0)
         a->stream = stream_connect_from(remote.base, fd, to, length, INPUT_LIMIT, &handler, a, &error);
     if (!a->stream) { /* it was not even asked */
-        give_up(a, error.text, false);
+        attempt_give_up(a, error.text, false);
         return;
     }
     stream_timeout(a->stream, remote.settings->remote_connect_timeout * 1000);
-    if (next_address(s) < s->hosts.n && !is_proxied(s)) /* a proxy is there at once, whether the next host is or not */
+    if (next_address(s) < s->hosts.n && !connect_by_proxy(s)) /* a proxy is there at once, whether the next host is or not */
         wait_for(a);
 }
 

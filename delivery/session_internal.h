@@ -1,4 +1,4 @@
-/* session_internal: what life and events (session.c), the choice of an address (attempt.c), the connection to it (connect.c), the
+/* session_internal: what life and events (session.c), the choice of an address (attempt.c), the connection to it (connect.c, connect_proxy.c), the
  * greetings (hello.c), the transaction (transaction.c) and the body (body.c) share. Nobody else includes it. */
 #ifndef POSTINO_SESSION_INTERNAL_H
 #define POSTINO_SESSION_INTERNAL_H
@@ -130,6 +130,9 @@ void session_connected(struct session *, struct stream *); /* the stream becomes
 void session_connect(struct session *); /* to the address in use, or once more */
 void connect_more(struct session *);    /* nobody has answered for a while: the next address joins the race */
 void connect_stop(struct session *);    /* what is under way is closed */
+void attempt_arrived(struct attempt *); /* what comes on its stream is the host's: the race is over, and the session's phase GREETING */
+/* It came to nothing: the next address of the host, or the next host. `is_theirs`: the host is to blame, and nothing of ours. */
+void attempt_give_up(struct attempt *, const char *why, bool is_theirs);
 
 /* attempt.c */
 void session_add_peer(const struct session *, struct buf *out); /* "mx.example[192.0.2.1]:25"; nothing while there is no address */
