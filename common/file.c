@@ -32,8 +32,13 @@ int file_replace(int directory, const char *name, const char *new, struct span t
     int fd = openat(directory, new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -1;
-    int status = write_all(fd, text), saved = errno;
+    int status = write_all(fd, text), cause = errno;
     close(fd);
-    errno = saved;
-    return status == 0 && renameat(directory, new, directory, name) == 0 ? fsync(directory) : -1;
+    if (status == 0 && renameat(directory, new, directory, name) == 0)
+        return fsync(directory);
+    if (status == 0)
+        cause = errno;
+    unlinkat(directory, new, 0); /* on a full disk even a part of it is room */
+    errno = cause;
+    return -1;
 }

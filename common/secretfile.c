@@ -1,5 +1,7 @@
 #include "common/secretfile.h"
 
+#include "common/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -25,6 +27,8 @@ static int check_line(struct buf *out, const char *path, struct error *error)
         out->len--;
     if (out->len > 0 && out->data[out->len - 1] == '\r')
         out->len--;
+    if (out->len > SECRETFILE_MOST)
+        return error_set(error, "secret file %s is longer than %zu octets; write the secret alone into it", path, SECRETFILE_MOST);
     if (out->len == 0)
         return error_set(error, "secret file %s is empty; write the secret into it", path);
     for (size_t i = 0; i < out->len; i++)
@@ -34,16 +38,14 @@ static int check_line(struct buf *out, const char *path, struct error *error)
     return 0;
 }
 
+/* All of its memory is had before it is read, so that what makes the buffer fail is the length. */
 static int read_line(int fd, const char *path, struct buf *out, struct error *error)
 {
-    ssize_t n = 0;
-    do {
-        out->len += (size_t)n;
-        n = read(fd, out->data + out->len, SECRETFILE_MOST + 2 - out->len);
-    } while (n > 0);
-    if (n < 0)
+    if (!buf_reserve(out, out->limit))
+        return error_set(error, "out of memory");
+    if (!file_read(fd, out) && !out->failed)
         return error_set(error, "secret file %s: %s", path, strerror(errno));
-    if (out->len > SECRETFILE_MOST)
+    if (out->failed)
         return error_set(error, "secret file %s is longer than %zu octets; write the secret alone into it", path, SECRETFILE_MOST);
     return check_line(out, path, error);
 }
@@ -53,10 +55,10 @@ int secretfile_read(const char *path, struct buf *out, struct error *error)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* not to hang on what is no file */
     if (fd < 0)
         return error_set(error, "secret file %s can't be read: %s; put it there, or correct the path", path, strerror(errno));
-    *out = (struct buf){.limit = SECRETFILE_MOST + 2, .secret = true};
+    *out = (struct buf){.limit = SECRETFILE_MOST + 2, .secret = true}; /* CR LF */
     int result = check_owner(fd, path, error);
     if (result == 0)
-        result = buf_reserve(out, SECRETFILE_MOST + 2) ? read_line(fd, path, out, error) : error_set(error, "out of memory");
+        result = read_line(fd, path, out, error);
     close(fd);
     if (result < 0)
         buf_free(out);

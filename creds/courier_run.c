@@ -1,10 +1,12 @@
 #include "creds/courier_run.h"
 
+#include "common/file.h"
 #include "common/log.h"
 #include "creds/courier.h"
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -62,14 +64,10 @@ static CURLcode on_tls(CURL *curl, void *context, void *arg)
 static void load_authorities(const char *path)
 {
     struct buf pem = BUF_EMPTY((size_t)8 << 20);
-    char piece[65536];
-    FILE *f = fopen(path, "re");
-    size_t n;
-    while (f && (n = fread(piece, 1, sizeof piece, f)) > 0)
-        buf_add(&pem, piece, n);
-    if (!f || !pem.len || pem.failed)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || !file_read(fd, &pem) || !pem.len)
         die("tls { authorities } can't be read; install ca-certificates, or name another file");
-    fclose(f);
+    close(fd);
     self.authorities = (struct curl_blob){.data = pem.data, .len = pem.len, .flags = CURL_BLOB_NOCOPY};
 }
 

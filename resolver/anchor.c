@@ -11,6 +11,8 @@
 #include <unbound.h>
 #include <unistd.h>
 
+#define KEPT     "root.key"
+#define COPY     "packaged.key"
 #define SHORTEST 60 /* ". IN DNSKEY 257 3 15 " and 32 octets in base64: less is no key, and libunbound would go on without one */
 
 /* ---- files ----------------------------------------------------------------------------------------------------------------------- */
@@ -22,36 +24,6 @@ static bool read_file(const char *path, struct buf *text)
     if (fd >= 0)
         close(fd);
     return good;
-}
-
-static int write_all(int fd, struct span text)
-{
-    while (text.n > 0) {
-        ssize_t n = write(fd, text.p, text.n);
-        if (n <= 0)
-            return -1;
-        text = span_make(text.p + n, text.n - (size_t)n);
-    }
-    return fsync(fd);
-}
-
-/* The file is as it was, or as it should be. */
-static int write_file(const char *path, struct span text, struct error *error)
-{
-    char new[PATH_MAX + 8];
-    snprintf(new, sizeof new, "%s.new", path);
-    int fd = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return error_set(error, "%s can't be made: %s", new, strerror(errno));
-    int status = write_all(fd, text);
-    int cause = errno;
-    close(fd);
-    if (status == 0 && rename(new, path) == 0)
-        return 0;
-    if (status == 0)
-        cause = errno;
-    unlink(new);
-    return error_set(error, "%s can't be written: %s", path, strerror(cause));
 }
 
 /* ---- keys ------------------------------------------------------------------------------------------------------------------------ */
@@ -87,7 +59,7 @@ bool anchor_use_kept(struct ub_ctx *context, const char *directory)
     char path[PATH_MAX + 16], record[4096];
     struct buf text = BUF_EMPTY(ANCHOR_OCTETS);
     bool any = false;
-    snprintf(path, sizeof path, "%s/root.key", directory);
+    snprintf(path, sizeof path, "%s/" KEPT, directory);
     if (read_file(path, &text))
         for (struct span rest = buf_span(&text); rest.n;)
             any |= is_key(span_until(&rest, '\n'), record, sizeof record) && ub_ctx_add_ta(context, record) == 0;
@@ -98,6 +70,7 @@ bool anchor_use_kept(struct ub_ctx *context, const char *directory)
 /* ---- the beginning --------------------------------------------------------------------------------------------------------------- */
 
 struct files {
+    int directory;
     char kept[PATH_MAX], copy[PATH_MAX];
     struct buf packaged, former, now; /* what is in dns { trust_anchor }, packaged.key and root.key */
 };
@@ -128,6 +101,13 @@ static const char *why_anew(const struct files *f, bool refused)
     return span_equal(buf_span(&f->former), buf_span(&f->packaged)) ? NULL : "dns { trust_anchor } is another file than before";
 }
 
+static int write_file(const struct files *f, const char *name, const char *new, struct span text, struct error *error)
+{
+    if (file_replace(f->directory, name, new, text) == 0)
+        return 0;
+    return error_set(error, "%s in directory { dns } can't be written: %s", name, strerror(errno));
+}
+
 /* libunbound ends the process where it can't write. So that is found out here, by the copy, at each start. */
 static int begin(const struct files *f, const char *packaged, bool refused, struct error *error)
 {
@@ -136,21 +116,25 @@ static int begin(const struct files *f, const char *packaged, bool refused, stru
         return error_set(error, "dns { trust_anchor = \"%s\" } can't be read, or has no key in it", packaged);
     if (why != NULL) {
         log_warning("%s begins anew from %s: %s", f->kept, packaged, why);
-        if (write_file(f->kept, buf_span(&f->packaged), error) != 0)
+        if (write_file(f, KEPT, KEPT ".new", buf_span(&f->packaged), error) != 0)
             return -1;
     }
-    return write_file(f->copy, buf_span(&f->packaged), error);
+    return write_file(f, COPY, COPY ".new", buf_span(&f->packaged), error);
 }
 
 int anchor_keep(const char *directory, const char *packaged, bool refused, char path[PATH_MAX], struct error *error)
 {
     struct files f;
-    if (snprintf(f.kept, sizeof f.kept, "%s/root.key", directory) >= PATH_MAX ||
-        snprintf(f.copy, sizeof f.copy, "%s/packaged.key", directory) >= PATH_MAX)
+    if (snprintf(f.kept, sizeof f.kept, "%s/" KEPT, directory) >= PATH_MAX ||
+        snprintf(f.copy, sizeof f.copy, "%s/" COPY, directory) >= PATH_MAX)
         return error_set(error, "directory { dns } is too long a path");
+    f.directory = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f.directory < 0)
+        return error_set(error, "directory { dns = \"%s\" } can't be opened: %s", directory, strerror(errno));
     read_files(&f, packaged);
     int status = begin(&f, packaged, refused, error);
     snprintf(path, PATH_MAX, "%s", f.kept);
+    close(f.directory);
     buf_free(&f.packaged);
     buf_free(&f.former);
     buf_free(&f.now);

@@ -151,7 +151,7 @@ class Anchor(unittest.TestCase):
 
     def test_without_a_directory_to_write_to_the_packaged_file_is_used(self):
         with self.dns("/proc/nonexistent") as dns:
-            self.logged(dns, "the trust anchor is not kept up to date: .* can't be made")
+            self.logged(dns, "the trust anchor is not kept up to date: .* can't be opened")
             self.is_proved(dns)
 
     def test_the_directory_is_made_for_the_dns_user_alone(self):

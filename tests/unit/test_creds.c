@@ -439,7 +439,7 @@ static void a_secret_is_one_line_of_a_closed_file(void **state)
     (void)state;
     struct error e;
     struct buf out;
-    static char big[SECRETFILE_MOST + 2];
+    static char big[SECRETFILE_MOST + 3];
     memset(big, 'x', sizeof big);
     assert_int_equal(read_file("secret\n", 7, 0600, &out, &e), 0);
     assert_string_equal(out.data, "secret");
@@ -451,6 +451,14 @@ static void a_secret_is_one_line_of_a_closed_file(void **state)
     assert_int_equal(read_file(big, SECRETFILE_MOST, 0600, &out, &e), 0);
     buf_free(&out);
     assert_int_equal(read_file(big, SECRETFILE_MOST + 1, 0600, &out, &e), -1);
+    assert_non_null(strstr(e.text, "is longer than 8192 octets"));
+    assert_int_equal(read_file(big, SECRETFILE_MOST + 3, 0600, &out, &e), -1);
+    assert_non_null(strstr(e.text, "is longer than 8192 octets"));
+    memcpy(big + SECRETFILE_MOST, "\r\n", 2);
+    assert_int_equal(read_file(big, SECRETFILE_MOST + 2, 0600, &out, &e), 0);
+    assert_int_equal(out.len, SECRETFILE_MOST);
+    buf_free(&out);
+    assert_int_equal(read_file(big, SECRETFILE_MOST + 3, 0600, &out, &e), -1);
     assert_int_equal(read_file("secret\n", 7, 0604, &out, &e), -1);
     assert_non_null(strstr(e.text, "is open to other users (mode 0604); run chmod 600"));
     assert_int_equal(read_file("secret\n", 7, 0640, &out, &e), -1);

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +27,6 @@ static int end(void **state)
 {
     (void)state;
     unlinkat(directory, "name", 0);
-    unlinkat(directory, "new", AT_REMOVEDIR);
     close(directory);
     return rmdir(path);
 }
@@ -61,10 +62,32 @@ static void or_is_as_it_was(void **state)
     assert_int_equal(file_replace(directory, "name", "new", SPAN_LITERAL("other")), -1);
     assert_int_equal(errno, EISDIR);
     has("former", 100, true);
+    assert_int_equal(unlinkat(directory, "new", AT_REMOVEDIR), 0);
+}
+
+/* What could not be written to its end is neither the file nor beside it. */
+static void a_part_of_a_file_does_not_stay(void **state)
+{
+    (void)state;
+    static char text[5000];
+    struct rlimit before, little;
+    assert_int_equal(file_replace(directory, "name", "new", SPAN_LITERAL("former")), 0);
+    getrlimit(RLIMIT_FSIZE, &before);
+    little = (struct rlimit){4096, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &little);
+    int result = file_replace(directory, "name", "new", span_make(text, sizeof text)), cause = errno;
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(result, -1);
+    assert_int_equal(cause, EFBIG);
+    assert_int_equal(faccessat(directory, "new", F_OK, 0), -1);
+    has("former", 100, true);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_file_is_replaced_as_a_whole), cmocka_unit_test(or_is_as_it_was)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_file_is_replaced_as_a_whole), cmocka_unit_test(or_is_as_it_was),
+                                       cmocka_unit_test(a_part_of_a_file_does_not_stay)};
     return cmocka_run_group_tests(tests, begin, end);
 }
