@@ -240,19 +240,26 @@ static int order_one(struct queue_client *q, const char *text, struct error *err
     return no_id(text);
 }
 
+static int no_site(struct error *error)
+{
+    (void)error_set(error,
+                    "%s: there is no site of that name, so nothing was changed; postino sites lists them, and retry --recipient @domain "
+                    "takes any way",
+                    given.selection.site);
+    return EX_NOINPUT;
+}
+
 static int flush_one(struct queue_client *q, const char *text, struct error *error)
 {
     given.selection.site = text;
     int status = give_order(q, text, error);
-    if (status == EX_NOINPUT)
-        (void)error_set(error, "%s: there is no site of that name; postino sites lists them, and retry --recipient @domain takes any way",
-                        text);
-    return status;
+    return status == EX_NOINPUT ? no_site(error) : status;
 }
 
 static int order_selected(struct queue_client *q, const char *text, struct error *error)
 {
-    return give_order(q, text, error);
+    int status = give_order(q, text, error);
+    return status == EX_NOINPUT ? no_site(error) : status;
 }
 
 static bool take_priority(const char *word)

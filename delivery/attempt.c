@@ -210,14 +210,36 @@ void session_change_family(struct session *s)
 
 /* ---- the first one --------------------------------------------------------------------------------------------------------------- */
 
+/* For user@[192.0.2.1] the mail itself says where it goes (RFC 5321 4.1.3). */
+static bool goes_to_literal(const struct session *s, const struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        struct span address = j->recipients[i].address;
+        const char *at = address.n ? memrchr(address.p, '@', address.n) : NULL;
+        if (!at || !span_equal_nocase(span_make(at + 1, (size_t)(address.p + address.n - at) - 1), site_name(s->site)))
+            return false;
+    }
+    return true;
+}
+
+/* A host or address in brackets stands, or stood, in the file: that this host's settings forbid it now is no fault of the mail's. What a name in DNS
+ * leads to is its owner's. */
+static bool is_ours(const struct session *s)
+{
+    const struct nexthop *hop = &s->site->nexthop;
+    const struct job *j = s->job ? s->job : s->site->first;
+    bool written = hop->kind == NEXTHOP_HOST || hop->kind == NEXTHOP_ADDRESS;
+    return written && (hop->port_given || !j || !goes_to_literal(s, j));
+}
+
 static void no_address(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
-    /* An address with a port stands, or stood, in the file: what the file lacks now is no fault of the mail's. */
-    bool ours = s->site->nexthop.kind == NEXTHOP_ADDRESS && s->site->nexthop.port_given;
-    bool final = s->hosts.left_out[0] && !s->hosts.unresolved && !ours;
-    if (s->hosts.left_out[0])
-        buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
+    bool forbidden = s->hosts.left_out[0] != '\0', ours = is_ours(s);
+    bool final = forbidden && !s->hosts.unresolved && !ours;
+    if (forbidden)
+        buf_printf(&words, "no address of next hop %s may get mail: %s%s", s->site->nexthop.name, s->hosts.left_out,
+                   ours ? "; correct that, or postino queue reroute sends it where routes lead now" : "");
     else
         buf_printf(&words, "no address is known for the hosts of next hop %s", s->site->nexthop.name);
     session_log(s, buf_span(&words));

@@ -1,5 +1,6 @@
 /* ETRN (RFC 1985): what waits for a domain is due now, and a dead site gets a probe. Anybody may ask, so nothing is done twice in queue.etrn_wait: not
  * for the same name, and not for the same site by another of its names. */
+#include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
@@ -58,18 +59,6 @@ static struct span lower_case(struct span s, char text[256])
     return span_make(text, s.n);
 }
 
-/* Where its route leads; the domain itself if it has none, or one that leads to its own hosts. */
-static struct span nexthop_of(struct span domain)
-{
-    static const char smtp[] = "smtp:", lmtp[] = "lmtp:";
-    const struct settings_route *r = settings_route(queue.settings, domain);
-    size_t n = r ? strlen(r->via) : 0;
-    bool known = n >= sizeof smtp && (memcmp(r->via, smtp, sizeof smtp - 1) == 0 || memcmp(r->via, lmtp, sizeof lmtp - 1) == 0);
-    if (!known || r->via[sizeof smtp - 1] == ':')
-        return domain;
-    return span_make(r->via + sizeof smtp - 1, n - (sizeof smtp - 1));
-}
-
 struct below {
     struct span domain;
     size_t jobs;
@@ -94,7 +83,7 @@ enum flush_code etrn_flush(struct span domain, bool below, size_t *count)
     b.domain = lower_case(domain, text);
     if (!name_may(b.domain))
         return FLUSH_TOO_SOON;
-    b.jobs = site_flush_limited(nexthop_of(b.domain), site_may);
+    b.jobs = site_flush_limited(limits_nexthop(queue.settings, b.domain, true), site_may);
     if (below)
         site_each_line(flush_below, &b);
     *count = b.jobs;

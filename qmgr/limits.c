@@ -140,6 +140,16 @@ static const struct settings_route *route_of_domain(const struct settings *s, st
     return r;
 }
 
+struct span limits_nexthop(const struct settings *s, struct span domain, bool usual)
+{
+    const struct settings_route *r = route_of_domain(s, domain);
+    struct span via = span_of(r ? r->via : "");
+    if (!r || (!usual && strcmp(r->title, "*") == 0) || !is_of_hosts(via))
+        return domain;
+    struct span host = span_make(via.p + SMTP.n, via.n - SMTP.n);
+    return host.n == 0 || host.p[0] == ':' ? domain : host;
+}
+
 /* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. */
 static bool leads_to(const struct settings_route *r, const struct record_recipient *rcpt)
 {

@@ -24,6 +24,8 @@ unsigned limits_a_day(const struct settings *, struct span name, uint64_t now);
 
 /* The route of a recipient, if it has a line of its own; NULL: none. */
 const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
+/* Where the domain's route leads; the domain itself if it has none, or one that leads to its own hosts. `usual`: the route "*" counts, too. */
+struct span limits_nexthop(const struct settings *, struct span domain, bool usual);
 /* Appends " route TITLE" to a site's name, if limits_route() is one. */
 void limits_add_route(const struct settings *, const struct record_recipient *, struct buf *name);
 /* Whether the recipient belongs to the line of that name: a reload may have given its route a line, or taken it. */

@@ -14,6 +14,7 @@
 #define SLICE         5000  /* messages changed, and not on disk yet */
 #define SETTLED_AFTER 20000 /* microseconds between looks whether it is on disk */
 #define SETTLED_MOST  5     /* seconds to wait for that */
+#define NO_SITE       "There is no such site"
 
 struct order {
     struct client *client; /* NULL: it has gone */
@@ -289,8 +290,9 @@ static struct order *order_new(struct client *c, const struct message *m)
     const struct message_order *q = &m->order;
     struct order *o = memory_new(1, sizeof *o);
     *o = (struct order){.client = c, .question = m->id, .kind = q->kind, .priority = q->priority};
-    o->texts = memory_new(1, q->site.n + q->sender.n + q->recipient.n + 1);
-    keep(keep(keep(o->texts, q->site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
+    struct span site = q->site.n ? site_meant(q->site) : q->site;
+    o->texts = memory_new(1, site.n + q->sender.n + q->recipient.n + 1);
+    keep(keep(keep(o->texts, site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
     o->next = event_new(program_base(), -1, 0, piece, o);
     if (!o->next)
         log_die("out of memory for an order");
@@ -301,7 +303,7 @@ static void flush(struct client *c, const struct message *m)
 {
     size_t sites = 0, jobs = site_flush(m->order.site, &sites);
     if (sites == 0) {
-        admin_done(c, m->id, 551, "There is no such site", 0, 0);
+        admin_done(c, m->id, 551, NO_SITE, 0, 0);
         return;
     }
     log_info("%zu deliveries to %zu sites are tried again at once: an administrator asked for it", jobs, sites);
@@ -324,6 +326,8 @@ void order_start(struct client *c, const struct message *m)
         admin_done(c, m->id, 451, why, 0, 0);
     } else if (m->order.kind == ORDER_FLUSH) {
         flush(c, m);
+    } else if (m->order.site.n > 0 && site_meant(m->order.site).n == 0) {
+        admin_done(c, m->id, 551, NO_SITE, 0, 0);
     } else if (m->order.id && !mail_find(m->order.id)) {
         bool here = mail_here(m->order.id);
         admin_done(c, m->id, here ? 451 : 550,

@@ -266,14 +266,29 @@ static bool same_hosts(struct span name, struct span hosts)
     return own.n > 0 && span_equal_nocase(own, hosts);
 }
 
-/* "[host]:port" or "unix:/path" as a route has it. */
+/* `text` and a blank behind it: the name without its last words. */
+static bool begins_with(struct span name, struct span text)
+{
+    return text.n > 0 && name.n > text.n && name.p[text.n] == ' ' && span_equal_nocase(span_make(name.p, text.n), text);
+}
+
+/* "host:port" for "[host]:port ...". */
+static bool is_without_brackets(struct span rest, struct span text)
+{
+    const char *end = rest.n > 1 && rest.p[0] == '[' ? memchr(rest.p, ']', rest.n) : NULL;
+    size_t n = end ? (size_t)(end - rest.p) - 1 : 0;
+    if (n == 0 || text.n <= n || !span_equal_nocase(span_make(rest.p + 1, n), span_make(text.p, n)))
+        return false;
+    return begins_with(span_make(end + 1, rest.n - n - 2), span_make(text.p + n, text.n - n));
+}
+
+/* "smtp:[host]:port may", "[host]:port" or "unix:/path" as a route has it, "host:port". */
 static bool is_nexthop(struct span name, struct span text)
 {
     struct span rest = after(name, SPAN_LITERAL("smtp:"));
     if (!rest.n)
         rest = after(name, SPAN_LITERAL("lmtp:"));
-    const char *blank = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
-    return blank && span_equal_nocase(span_make(rest.p, (size_t)(blank - rest.p)), text);
+    return begins_with(name, text) || begins_with(rest, text) || is_without_brackets(rest, text);
 }
 
 bool site_is(struct span name, struct span text)
@@ -369,7 +384,31 @@ static size_t flush(struct span text, site_may_fn *may, size_t *sites)
 
 size_t site_flush(struct span text, size_t *sites)
 {
-    return flush(text, NULL, sites);
+    size_t jobs = flush(text, NULL, sites);
+    struct span nexthop = limits_nexthop(queue.settings, text, true);
+    return *sites > 0 || span_equal(nexthop, text) ? jobs : flush(nexthop, NULL, sites);
+}
+
+struct finding {
+    struct span text;
+    bool found;
+};
+
+static void find_one(const struct site *site, void *arg)
+{
+    struct finding *f = arg;
+    f->found = f->found || site_is(schedule_site_name(site), f->text);
+}
+
+struct span site_meant(struct span text)
+{
+    struct finding f = {.text = text};
+    schedule_each_site(queue.schedule, find_one, &f);
+    if (f.found)
+        return text;
+    f.text = limits_nexthop(queue.settings, text, false);
+    schedule_each_site(queue.schedule, find_one, &f);
+    return f.found ? f.text : (struct span){0};
 }
 
 size_t site_flush_limited(struct span nexthop, site_may_fn *may)

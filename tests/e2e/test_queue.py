@@ -224,9 +224,10 @@ class Queue(unittest.TestCase):
         self.assertEqual(shown.returncode, 0, shown.stderr)
         self.assertIn("body of the original", shown.stdout)
         self.assertIn("keep@elsewhere.example", shown.stdout)
-        said = host.tool("postino", "queue", "hold", "--site", "nobody.example").stdout
-        self.assertIn("held (0)", said)
-        self.assertIn("nothing in the queue fits that", said)
+        done = host.tool("postino", "queue", "hold", "--site", "nobody.example")
+        self.assertEqual((done.returncode, done.stdout), (66, ""))
+        self.assertIn("nobody.example: there is no site of that name, so nothing was changed", done.stderr)
+        self.assertIn("nothing in the queue fits that", host.tool("postino", "queue", "hold", "--sender", "nobody@elsewhere.example").stdout)
         self.assertNotIn("nothing", host.tool("postino", "queue", "retry", "--recipient", "drop@elsewhere.example").stdout)
         self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
         self.assertNotIn(drop, host.queue())

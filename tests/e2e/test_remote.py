@@ -471,16 +471,19 @@ class Loopback(Base):
         cls.remote.names = Names(cls.remote.edges["dns"])
         cls.remote.names.table["lo.example"] = "127.0.0.2 ::1"
 
-    def ask(self, nexthop):
-        return self.remote.edges["qmgr"].ask("DELIVER", id=1, nexthop=nexthop, tls="none", body=BODY, recipients=[dict(address="a@a.example", transport="smtp")])
+    def ask(self, nexthop, address="a@a.example"):
+        return self.remote.edges["qmgr"].ask("DELIVER", id=1, nexthop=nexthop, tls="none", body=BODY, recipients=[dict(address=address, transport="smtp")])
 
     def test_is_closed(self):
-        for nexthop in ("lo.example", "[127.0.0.1]", "[IPv6:::1]", "[lo.example]"):
-            self.check(self.ask(nexthop), (FAILED, "5.4.4", "loopback"))
+        self.check(self.ask("lo.example"), (FAILED, "5.4.4", "loopback"))
+        for literal in ("[127.0.0.1]", "[IPv6:::1]"):
+            self.check(self.ask(literal, "a@" + literal), (FAILED, "5.4.4", "loopback"))
 
-    def test_what_the_file_named_once_waits(self):
-        """An address with a port is nobody's but a route's, as it was when the message came."""
-        self.check(self.ask("[127.0.0.1]:%d" % self.port), (DEFERRED, "4.4.3", "loopback"), site_failed=1)
+    def test_what_a_route_names_or_named_waits(self):
+        """Brackets are this host's file's, as it was when the message came, unless the mail itself has such an address."""
+        for nexthop in ("[127.0.0.1]:%d" % self.port, "[127.0.0.1]", "[IPv6:::1]", "[lo.example]", "[lo.example]:%d" % self.port):
+            self.check(self.ask(nexthop), (DEFERRED, "4.4.3", "loopback } is not set; correct that, or postino queue reroute"), site_failed=1)
+        self.check(self.ask("[127.0.0.1]:%d" % self.port, "a@[127.0.0.1]"), (DEFERRED, "4.4.3", "loopback"), site_failed=1)
 
     def test_but_for_what_the_file_names(self):
         with Server("127.0.0.1", self.smarthost) as server:

@@ -193,6 +193,29 @@ static void an_lmtp_server_on_the_network_is_a_host(void **state)
     settings_free(s);
 }
 
+static void a_domain_s_mail_goes_where_its_route_leads(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *domain, *named, *any;
+    } rows[] = {{"a.example", "[hub]:26", "[hub]:26"},
+                {"x.b.example", "unix:/run/l", "unix:/run/l"},
+                {"b.example", "b.example", "smart.example"},
+                {"own.example", "own.example", "own.example"},
+                {"[hub]:26", "[hub]:26", "smart.example"}};
+    struct settings *s = settings_new();
+    assert_true(span_equal(limits_nexthop(s, SPAN_LITERAL("a.example"), true), SPAN_LITERAL("a.example")));
+    add(s, SETTINGS_ROUTES, "a.example", "via", "smtp:[hub]:26");
+    add(s, SETTINGS_ROUTES, ".b.example", "via", "lmtp:unix:/run/l");
+    add(s, SETTINGS_ROUTES, "own.example", "via", "smtp::26");
+    add(s, SETTINGS_ROUTES, "*", "via", "smtp:smart.example");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_true(span_equal(limits_nexthop(s, span_of(rows[i].domain), false), span_of(rows[i].named)));
+        assert_true(span_equal(limits_nexthop(s, span_of(rows[i].domain), true), span_of(rows[i].any)));
+    }
+    settings_free(s);
+}
+
 static void a_source_in_warm_up_has_a_line_of_its_own(void **state)
 {
     (void)state;
@@ -237,6 +260,7 @@ int main(void)
         cmocka_unit_test(an_address_is_itself),
         cmocka_unit_test(the_more_specific_wins_for_each_limit_by_itself),
         cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
+        cmocka_unit_test(a_domain_s_mail_goes_where_its_route_leads),
         cmocka_unit_test(a_source_in_warm_up_has_a_line_of_its_own),
         cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
         cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),

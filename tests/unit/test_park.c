@@ -766,6 +766,27 @@ static void a_flush_of_a_domain_is_of_its_line_and_of_its_hosts(void **state)
     settled();
 }
 
+static void a_site_is_meant_without_the_last_words_of_its_name(void **state)
+{
+    (void)state;
+    static const struct span host = SPAN_LITERAL("smtp:[localhost]:3599 verify route *"),
+                             sockets = SPAN_LITERAL("lmtp:unix:/run/lmtp none");
+    static const char *const means[] = {"smtp:[localhost]:3599 verify route *",
+                                        "smtp:[localhost]:3599 verify",
+                                        "smtp:[LOCALHOST]:3599",
+                                        "[localhost]:3599",
+                                        "localhost:3599",
+                                        "localhost"};
+    static const char *const others[] = {"smtp:[localhost]",     "[localhost]", "localhost:359", "localhost:35999", "smtp:", ":3599",
+                                         "lmtp:[localhost]:3599"};
+    for (size_t i = 0; i < sizeof means / sizeof means[0]; i++)
+        assert_true(site_is(host, span_of(means[i])));
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_false(site_is(host, span_of(others[i])));
+    assert_true(site_is(sockets, SPAN_LITERAL("lmtp:unix:/run/lmtp")) && site_is(sockets, SPAN_LITERAL("unix:/run/lmtp")));
+    assert_false(site_is(sockets, SPAN_LITERAL("lmtp:unix:/run")));
+}
+
 static void a_flush_of_nothing_says_so(void **state)
 {
     (void)state;
@@ -911,6 +932,7 @@ int main(void)
         T(held_mail_is_neither_warned_about_nor_too_old),
         T(an_attempt_s_end_does_not_end_held_mail),
         T(a_flush_of_a_domain_is_of_its_line_and_of_its_hosts),
+        T(a_site_is_meant_without_the_last_words_of_its_name),
         T(a_flush_of_nothing_says_so),
         T(a_hold_outlives_the_move_to_a_file),
         T(a_release_and_a_priority_outlive_the_move_to_a_file),
