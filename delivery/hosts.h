@@ -6,7 +6,9 @@
 #include "common/messages.h"
 #include "delivery/nexthop.h"
 
-#define HOSTS_MAX 64 /* addresses tried for one message at most */
+/* Addresses tried for one message at most. It bounds our stack too: one that is of no use at once (it can't be secure enough, our source is ill) is given up
+ * within the call that began the one before (connect.c, attempt.c), at up to a KiB each. */
+#define HOSTS_MAX 64
 
 struct host {
     char *name; /* the MX host, or the next hop's own name: what its certificate must prove */

@@ -826,5 +826,33 @@ class PostfixSink(unittest.TestCase):
         return texts if len(texts) == count else None
 
 
+class ManyHosts(unittest.TestCase):
+    """An answer with hundreds of addresses, none of which is of any use, costs no more stack than HOSTS_MAX of them do: they are given up one within the other."""
+    STACK = 128 << 10
+
+    def setUp(self):
+        limit = "--stack=%d:%d" % (self.STACK, self.STACK)
+        self.remote = Remote(rest='source "gone" { address = 192.0.2.77 }', where=["prlimit", limit])
+        self.addCleanup(self.remote.close)
+
+    def deferred(self, hosts, status, words, **more):
+        hosts = [dict(preference=i, name="mx%d.many.example" % i, **h) for i, h in enumerate(hosts)]
+        self.remote.names.answer = lambda name: dict(verdict=frames.RESOLVE_OK, hosts=hosts)
+        outcome = self.remote.deliver(nexthop="many.example", **more).outcomes[0]
+        self.assertEqual((outcome.verdict, outcome.status), (DEFERRED, status), outcome)
+        self.assertIn(words, outcome.reply)
+        self.assertTrue(self.remote.running(), self.remote.log())
+
+    def test_that_cannot_be_secure(self):
+        self.deferred([dict(addresses="127.0.0.2", dane=frames.DANE_TROUBLE)] * 800, "4.7.5", "TLS with host mx63.many.example", tls="dane")
+
+    def test_from_a_source_that_is_no_address_of_this_host(self):
+        self.deferred([dict(addresses="127.0.%d.2" % (i % 250)) for i in range(800)], "4.3.5", "Cannot assign requested address", source="gone")
+
+    def test_of_few_hosts_with_many_addresses_each(self):
+        many = [dict(addresses=" ".join("127.0.%d.%d" % (i, k) for k in range(1, 101))) for i in range(8)]
+        self.deferred(many, "4.3.5", "Cannot assign requested address", source="gone")
+
+
 if __name__ == "__main__":
     unittest.main()
