@@ -318,7 +318,8 @@ int program_main(const struct program *program, int argc, char **argv)
         return EX_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, SIG_IGN); /* a terminal's interrupt goes to the whole group; the master tells us what to do */
+    signal(SIGXFSZ, SIG_IGN); /* who writes beyond a limit is told so (EFBIG), and lives */
+    signal(SIGINT, SIG_IGN);  /* a terminal's interrupt goes to the whole group; the master tells us what to do */
     signal(SIGHUP, SIG_IGN);
     tzset();
     self.program = program;

@@ -5,6 +5,7 @@ import email.policy
 import gzip
 import json
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -377,7 +378,7 @@ class Alone(unittest.TestCase):
         self.later(DAY - int(self.clock.now()) % DAY + 61)
 
     def files(self):
-        return sorted(n for n in os.listdir(self.store) if n.startswith(".tlsrpt.") and n != ".tlsrpt.lock")
+        return sorted(n for n in os.listdir(self.store) if n.startswith(".tlsrpt.") and n[len(".tlsrpt."):][:1].isdigit())
 
     def posted(self, count=1, seconds=10):
         """The (headers, report) of POSTs, as many as are waited for."""
@@ -674,6 +675,85 @@ class Reports(Alone):
         self.want("b.example", "https://rua.example/")
         self.midnight()
         self.assertEqual(self.posted()[0][1]["policies"][0]["summary"]["total-successful-session-count"], 40)
+
+    def test_a_process_that_still_counts_is_not_joined(self):
+        for i in range(16):
+            with open(os.path.join(self.store, ".tlsrpt.%d.%d" % (self.day, i)), "w") as f:
+                f.write("Postino TLSRPT 1\nday %d\ndomain b.example\npolicy sts 1 0 b.example\nend\n" % self.day)
+        self.tell(count=100)
+        self.later(61)
+        host.wait_for(lambda: len(self.files()) == 17)
+        former, (of_former,) = self.sts, [n for n in self.files() if len(n) > 20]
+        self.addCleanup(former.close)
+        self.begin()  # both are there, as in a reload
+        self.assertEqual(len(self.files()), 2)
+        self.assertIn(of_former, self.files())
+        former.edges["remote"].send("TLS_SESSIONS", domain="b.example", count=1000)
+        former.edges["remote"].ask("STS", timeout=10, domain="b.example")
+        former.control.send("DRAIN", seconds=0)
+        former.process.wait(10)
+        self.want("b.example", "https://rua.example/")
+        self.midnight()
+        self.assertEqual(sum(p["summary"]["total-successful-session-count"] for p in self.posted()[0][1]["policies"]), 1116)
+        self.over()
+
+    # ---- a disk that does not take it
+
+    def no_writing(self):
+        """What the process writes has to be put under a name that is a directory's. Ends by what is returned."""
+        self.tell(count=3)
+        self.later(61)
+        (name,) = host.wait_for(self.files)
+        way = os.path.join(self.store, ".new.tlsrpt." + name.split(".")[-1])
+        os.mkdir(way)
+        self.tell(count=4)
+        return lambda: os.rmdir(way)
+
+    def test_a_day_that_can_not_be_written_is_reported_from_memory(self):
+        self.want("b.example", "https://rua.example/")
+        self.no_writing()
+        self.midnight()
+        (_, report), = self.posted()
+        self.assertEqual(report["policies"][0]["summary"]["total-successful-session-count"], 7)
+        self.assertIn("can't be kept in directory { sts }: Is a directory; trying again in a minute", self.sts.log())
+        self.over()
+        self.tell(count=20)
+        self.midnight()
+        self.assertEqual(self.posted(2)[1][1]["policies"][0]["summary"]["total-successful-session-count"], 20)
+
+    def test_a_day_that_could_not_be_written_is_written_later(self):
+        self.settings = self.settings.replace('delay = "0"', 'delay = "3m"')
+        self.again()
+        self.want("b.example", "https://rua.example/")
+        ends = self.no_writing()
+        self.midnight()
+        host.wait_for(lambda: "can't be kept" in self.sts.log())
+        ends()
+        self.later(61)
+        self.policy("elsewhere.example")
+        self.again(kill=True)
+        self.later(121)
+        (_, report), = self.posted()
+        self.assertEqual(report["policies"][0]["summary"]["total-successful-session-count"], 7)
+        self.over()
+
+    def test_one_that_ends_says_what_is_lost(self):
+        self.no_writing()
+        self.sts.control.send("DRAIN", seconds=0)
+        self.sts.process.wait(10)
+        self.assertIn("they are lost, if that is still so when this process ends", self.sts.log())
+
+    def test_a_limit_of_file_sizes_does_not_kill(self):
+        for i in range(3000):
+            self.sts.edges["remote"].send("TLS_SESSIONS", domain="d%d.example" % i, count=1, policy=2, result=5, host="h" * 250, reason="r" * 190)
+        pid, most = self.sts.process.pid, 256 << 10
+        before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        self.later(61)
+        host.wait_for(lambda: "can't be kept in directory { sts }: File too large" in self.sts.log())
+        self.assertEqual([n for n in os.listdir(self.store) if "tlsrpt" in n and n != ".tlsrpt.alive"], [])
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        self.later(61)
+        self.assertGreater(os.stat(os.path.join(self.store, host.wait_for(self.files)[0])).st_size, most)
 
     def test_a_flood_of_domains_is_bounded(self):
         def memory():
