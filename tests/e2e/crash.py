@@ -1,5 +1,7 @@
 """A Postino that is killed: the host, the load on it, the next host and the books of a crash test, and how things are ended and begun again."""
+import ctypes
 import fcntl
+import functools
 import glob
 import json
 import logging
@@ -18,6 +20,7 @@ from load import Load, NextHost
 
 logging.getLogger("asyncio").setLevel(logging.ERROR)  # a connection that ends is no news here
 
+CLONE_NEWNS = 0x00020000
 CHILDREN = ("smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds")
 PROGRAMS = ("master",) + CHILDREN
 # Whoever dies under a delivery has it tried again soon; a test has no five minutes.
@@ -46,33 +49,43 @@ def alive(pid):
         return False
 
 
+@functools.cache
+def mounts_of_our_own():
+    """From now on what this thread and its children mount is theirs. Else whoever makes a namespace of mounts ("ip netns exec" of another test) has a copy, and a
+    filesystem that is unmounted here lives on there, broken as it was; the next mount() gets it back."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    Disk.run("mount", "--make-rprivate", "/")
+
+
 class Disk:
     """A fresh ext4 on a file, mounted over a loop device, whose power can be cut."""
     SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # EXT4_IOC_SHUTDOWN; neither the journal nor anything that is dirty is written
 
     def __init__(self, image, directory, uid, size_mb):
         self.image, self.directory = image, directory
+        mounts_of_our_own()
         os.makedirs(directory, exist_ok=True)
         with open(image, "wb") as f:
             f.truncate(size_mb << 20)
-        self._run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
+        self.run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image)
         self.mount()
         os.rmdir(os.path.join(directory, "lost+found"))
         os.chmod(directory, 0o700)
         os.chown(directory, uid, uid)
-        self._run("sync", "-f", directory)
+        self.run("sync", "-f", directory)
 
     @staticmethod
-    def _run(*command):
+    def run(*command):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise AssertionError("%s: %s" % (" ".join(command), done.stderr.strip()))
 
     def mount(self):
-        self._run("mount", "-t", "ext4", "-o", "loop", self.image, self.directory)
+        self.run("mount", "-t", "ext4", "-o", "loop", self.image, self.directory)
 
     def unmount(self):
-        self._run("umount", self.directory)
+        self.run("umount", self.directory)
 
     def cut(self):
         fd = os.open(self.directory, os.O_RDONLY)
@@ -84,7 +97,7 @@ class Disk:
     def break_it(self):
         """As after an error of its own: ext4 becomes read-only (errors=remount-ro)."""
         device = os.path.basename(os.path.realpath(subprocess.run(["findmnt", "-no", "SOURCE", self.directory], capture_output=True, text=True).stdout.strip()))
-        self._run("mount", "-o", "remount,errors=remount-ro", self.directory)
+        self.run("mount", "-o", "remount,errors=remount-ro", self.directory)
         with open("/sys/fs/ext4/%s/trigger_fs_error" % device, "w") as f:
             f.write("a test")
 

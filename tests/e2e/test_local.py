@@ -14,7 +14,7 @@ import unittest
 from unittest import mock
 
 import frames
-from crash import Disk
+from crash import Disk, mounts_of_our_own
 from driven import Driven, settings_slice
 from host import wait_for
 
@@ -454,6 +454,11 @@ class OneProcess(WorkerCase):
 class PowerCut(WorkerCase):
     """What local said is delivered is there after the power was cut in the middle of batches."""
     FEW, SESSIONS = 3, 20
+
+    @classmethod
+    def setUpClass(cls):
+        mounts_of_our_own()  # before there is a process that is to write there
+        super().setUpClass()
 
     def put_on_disk(self):
         self.disk = Disk(os.path.join(self.directory, "image"), self.mail, OWNER, 64)
