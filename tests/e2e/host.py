@@ -21,6 +21,8 @@ import tempfile
 import threading
 import time
 
+from netns import inside, within
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VARIANT = os.environ.get("POSTINO_VARIANT", "release")
 FIRST_UID = 64500
@@ -194,7 +196,7 @@ class Host:
     # ---- life ------------------------------------------------------------------------------------------------------------------------
 
     def _inside(self, command):
-        return (["ip", "netns", "exec", self.namespace] if self.namespace else []) + command
+        return within(self.namespace) + command
 
     def start(self, seconds=20):
         before = len(self.log())
@@ -302,9 +304,20 @@ class Host:
             more["env"] = dict(self.environment, POSTINO_CONF=self.config)
         return subprocess.run(self._inside([program(name, self.variant)] + options + list(arguments)), check=check, **more)
 
+    def sendmail(self, *recipients, sender="alice@" + DOMAIN, text="Subject: x\n\nx\n"):
+        """A message by sendmail(1), which must take it."""
+        done = self.tool("sendmail", "-i", "-f", sender, *recipients, input=text, text=isinstance(text, str))
+        if done.returncode != 0:
+            raise AssertionError("sendmail ended with %d: %s" % (done.returncode, done.stderr))
+
+    def outcome(self, recipient, status=r"\w+", seconds=15):
+        """The first line of the log that tells this of a recipient."""
+        return self.wait_log(r"to=<%s> .*status=%s.*" % (re.escape(recipient), status), seconds).group(0)
+
     def smtp(self, port=None, **more):
         more.setdefault("timeout", 20)
-        return smtplib.SMTP("127.0.0.1", port or self.port, **more)
+        with inside(self.namespace):
+            return smtplib.SMTP("127.0.0.1", port or self.port, **more)
 
     def tls_context(self):
         context = ssl.create_default_context()

@@ -1,6 +1,6 @@
 """An SMTP server that does what a script says at each step, and writes down what it was told.
 
-    with Server("127.0.0.2", port, RCPT=["250 ok", "550 5.1.1 no"], END="451 4.3.0 later") as server:
+    with Server(RCPT=["250 ok", "550 5.1.1 no"], END="451 4.3.0 later") as server, Host(routes={"*": server.via}) as host:
         ... server.sessions[0].commands, server.messages[0].body
 
 A step (GREETING, EHLO, HELO, STARTTLS, MAIL, RCPT, DATA, END, BDAT, RSET, QUIT, IDLE) has one action, or a list: one action for each time that it comes, and the last one
@@ -64,8 +64,10 @@ class Over(Exception):
 
 
 class Message:
-    def __init__(self, sender, recipients, body, secured):
-        self.sender, self.recipients, self.body, self.secured = sender, recipients, body, secured
+    """.began: when DATA was answered, by the monotonic clock."""
+
+    def __init__(self, sender, recipients, body, secured, began=None):
+        self.sender, self.recipients, self.body, self.secured, self.began = sender, recipients, body, secured, began
 
 
 class Session:
@@ -235,7 +237,8 @@ class Session:
         elif word == "RCPT" and 250 <= code <= 252:
             self.accepted.append(line.partition("<")[2].partition(">")[0])
         elif word == "DATA" and code == 354:
-            message = Message(self.sender, self.accepted, self.body(), self.secured)
+            began = time.monotonic()
+            message = Message(self.sender, self.accepted, self.body(), self.secured, began)
             self.server.received.append(message)
             action = self.action("END") or "250 2.0.0 ok: queued as A1"
             if accepts(action):  # noted before it is told, so that a test finds it when the client knows
@@ -265,8 +268,8 @@ class Session:
 
 
 class Server:
-    def __init__(self, address, port, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, listener=None, window=None, **script):
-        """`listener`: instead of one for address and port. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`.
+    def __init__(self, address="127.0.0.1", port=0, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, window=None, **script):
+        """Without a port it takes a free one. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`.
         `window`: octets that may be under way to it, so that a client which is not read from notices soon."""
         self.script = dict(script.pop("steps", {}), **script)
         self.name, self.extensions, self.times = name, extensions, {}
@@ -275,13 +278,24 @@ class Server:
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)
-        listening = listener or self.listen(address, port)
+        listening = self.listen(address, port)
         if window:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         self.listener = Listener(listening, self.accept, together=False)
+        self.address, self.port = address, self.listener.port
 
     def listen(self, address, port):
         return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET, backlog=1000)
+
+    @property
+    def via(self):
+        """The way to it, for a route."""
+        return "smtp:[%s]:%d" % (self.address, self.port)
+
+    @property
+    def commands(self):
+        """Those of all sessions."""
+        return [command for session in self.sessions for command in session.commands]
 
     def session(self, sock):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,8 +1,8 @@
 """Two network namespaces joined by a cable: `near` (where Postino runs) and `far` (a name server and next hosts), with addresses that no real network has
 (RFC 5737, RFC 3849). Both are made for one test and removed after it."""
+import contextlib
 import ctypes
 import os
-import pathlib
 import shutil
 import socket
 import struct
@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import unittest
 
 NEAR, NAME_SERVER = "192.0.2.1", "192.0.2.53"
 FAR = ["192.0.2.%d" % n for n in range(2, 10)] + [NAME_SERVER]
@@ -26,25 +27,29 @@ CLONE_NEWNET = 0x40000000
 ETHERTYPES = {0x0800: socket.AF_INET, 0x86DD: socket.AF_INET6}
 
 
-def inside(name, call):
-    """What call() returns, from a thread that is in that namespace: a socket that it makes stays there."""
-    result = []
+needs_root = unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
 
-    def run():
+
+def within(namespace):
+    """The words before a command that is to run in a namespace; None: in this one."""
+    return ["ip", "netns", "exec", namespace] if namespace else []
+
+
+@contextlib.contextmanager
+def inside(namespace):
+    """Sockets that this thread makes are the namespace's, and stay there. None: this one."""
+    if not namespace:
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/thread-self/ns/net") as home, open("/run/netns/" + namespace) as away:
+        if libc.setns(away.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
         try:
-            with open("/run/netns/" + name) as namespace:
-                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            result.append(call())
-        except BaseException as error:  # raised again where somebody sees it
-            result.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
+            yield
+        finally:
+            if libc.setns(home.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
 
 
 def first_segment(frame):
@@ -64,7 +69,8 @@ class Attempts:
     """The TCP connections that are asked for on a cable, as they come by: (address, seconds since clear()). A segment that is sent again is no new one."""
 
     def __init__(self, where):
-        self.sock = inside(where, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+        with inside(where):
+            self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self.sock.bind(("cable", 3))
         self.sock.settimeout(0.1)
         self.closing = False
@@ -111,7 +117,7 @@ class Network:
                 run("ip", "netns", "add", name)
                 run("ip", "-n", name, "link", "set", "lo", "up")
             # NSD 4.6.1 stops at an answer of which a stream takes but a part (it reads the next question into the rest): a stream here takes them whole.
-            run("ip", "netns", "exec", self.far, "sysctl", "-q", "-w", "net.ipv4.tcp_wmem=4096 8388608 8388608")
+            run(*within(self.far), "sysctl", "-q", "-w", "net.ipv4.tcp_wmem=4096 8388608 8388608")
             run("ip", "-n", self.near, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", self.far)
             self.address(self.near, NEAR + "/24")
             self.address(self.near, "2001:db8::1/64")
@@ -129,6 +135,10 @@ class Network:
     def address(self, name, address):
         run("ip", "-n", name, "address", "add", address, "dev", "cable", *(["nodad"] if ":" in address else []))
 
+    def route(self, network):
+        """To near, that is behind the cable; addresses of it may be added at the far end."""
+        run("ip", "-n", self.near, "route", "add", network, "dev", "cable")
+
     def __exit__(self, *exception):
         for process in self.processes:
             process.terminate()
@@ -144,7 +154,8 @@ class Network:
     def listen(self, address, port):
         """A TCP listener at the far end."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return inside(self.far, lambda: socket.create_server((address, port), family=family, backlog=1000))
+        with inside(self.far):
+            return socket.create_server((address, port), family=family, backlog=1000)
 
     def silence(self, address, silent=True):
         """What near sends to that address gets lost, without a word; or no longer."""
@@ -152,36 +163,28 @@ class Network:
         run("ip", "-n", self.near, "neighbour", "replace" if silent else "delete", address, *words)
 
     def start(self, *command, where=None, **more):
-        process = subprocess.Popen(["ip", "netns", "exec", where or self.far] + list(command), stdin=subprocess.DEVNULL, **more)
+        process = subprocess.Popen(within(where or self.far) + list(command), stdin=subprocess.DEVNULL, **more)
         self.processes.append(process)
         return process
 
-    def name_server(self, zones):
-        """NSD, authoritative for {"example": "lines of the zone file"}; other names it refuses."""
-        lines = ["server:", "  ip-address: %s" % NAME_SERVER, "  username: \"\"", "  zonesdir: \"%s\"" % self.directory, "  database: \"\"",
-                 "  pidfile: \"%s/nsd.pid\"" % self.directory, "  xfrdfile: \"%s/xfrd.state\"" % self.directory,
-                 "  zonelistfile: \"%s/zone.list\"" % self.directory, "  server-count: 1", "remote-control:", "  control-enable: no"]
-        for name, text in zones.items():
-            with open(os.path.join(self.directory, name + ".zone"), "w") as f:
-                f.write("$TTL 60\n@ IN SOA ns.%s. admin.%s. 1 3600 600 86400 5\n@ IN NS ns.%s.\nns IN A %s\n%s\n" % (name, name, name, NAME_SERVER, text))
-            lines += ["zone:", "  name: %s" % name, "  zonefile: %s.zone" % name]
-        config = os.path.join(self.directory, "nsd.conf")
-        with open(config, "w") as f:
+    def nsd(self, directory, zones, addresses):
+        """NSD, authoritative for {"example": file}, with its own files in a directory; other names it refuses."""
+        lines = ["server:", *("  ip-address: %s" % address for address in addresses), "  username: \"\"", "  zonesdir: \"%s\"" % directory, "  database: \"\"",
+                 "  pidfile: \"\"", "  xfrdfile: \"%s/xfrd\"" % directory, "  zonelistfile: \"%s/zonelist\"" % directory, "  server-count: 1", "  rrl-ratelimit: 0",
+                 "remote-control:", "  control-enable: no"]
+        for name, path in zones.items():
+            lines += ["zone:", "  name: \"%s\"" % name, "  zonefile: \"%s\"" % path]
+        config, said = os.path.join(directory, "nsd.conf"), os.path.join(directory, "nsd.log")
+        with open(config, "w", encoding="ascii") as f:
             f.write("\n".join(lines) + "\n")
-        log = open(os.path.join(self.directory, "nsd.log"), "w")
-        process = self.start("nsd", "-d", "-c", config, stdout=log, stderr=log)
+        with open(said, "w", encoding="ascii") as log:
+            process = self.start("nsd", "-d", "-c", config, stdout=log, stderr=log)
         end = time.monotonic() + 10
-        while "started" not in open(log.name).read():
-            if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError("nsd did not start: " + open(log.name).read())
+        while True:
+            with open(said, encoding="ascii", errors="replace") as f:
+                text = f.read()
+            if "error" in text or process.poll() is not None or time.monotonic() > end:
+                raise AssertionError("nsd did not start: " + text)
+            if "started" in text:
+                return process
             time.sleep(0.05)
-        return process
-
-    def smtp_sink(self, address, dump):
-        """Debian's Postfix smtp-sink on port 25 of one address; messages go to files under `dump`."""
-        path = os.path.join(self.directory, dump)
-        os.mkdir(path)
-        os.chmod(path, 0o777)
-        target = "inet:[%s]:25" % address if ":" in address else "inet:%s:25" % address
-        self.start("smtp-sink", "-u", "nobody", "-d", path + "/m.", target, "100", stdout=subprocess.DEVNULL)
-        return lambda: [pathlib.Path(path, name).read_bytes() for name in sorted(os.listdir(path))]

@@ -6,9 +6,10 @@ import subprocess
 import time
 import unittest
 
-from host import Host, wait_for
+from host import wait_for
 from listening import Listener, unix_socket
-from netns import NAME_SERVER, Network
+from netns import needs_root
+from world import World
 
 ALICE, BOB = "alice@local.example", "bob@local.example"
 ZONE = """
@@ -26,22 +27,13 @@ null           MX 0 .
 """
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Access(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            cls.network.name_server({"example": ZONE})
-            cls.host = Host(namespace=cls.network.near, relay_from=())
-        except BaseException:
-            cls.network.__exit__()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.close()
-        cls.network.__exit__()
+        cls.world = cls.enterClassContext(World())
+        cls.world.name_server({"example": ZONE})
+        cls.host = cls.world.postino(start=False, relay_from=())
 
     def tearDown(self):
         self.host.stop()
@@ -50,14 +42,14 @@ class Access(unittest.TestCase):
         """Port 25 of near, for everybody."""
         words = " ".join("\"%s\"," % rule for rule in rules).rstrip(",")
         self.host.configure(listeners={"smtp": "port = 25 address = { \"192.0.2.1\", \"2001:db8::1\" } " + listener}, relay_from=("192.0.2.8",),
-                            settings="access = { %s }\ndns { server = \"%s\" timeout = 3s client_names = no }\n%s" % (words, NAME_SERVER, settings))
+                            settings="access = { %s }\n%sdns { timeout = 3s client_names = no }\n%s" % (words, self.world.names, settings))
         self.host.start()
 
     def client(self, source="192.0.2.2", sender="x@good.example", to=ALICE, helo="client.example", body=None):
         """What the server said to RCPT, or to the end of the message when there is one: (code, words)."""
         server = "2001:db8::1" if ":" in source else "192.0.2.1"
-        command = ["ip", "netns", "exec", self.network.far, "swaks", "--server", server, "--local-interface", source, "--from", sender, "--to", to, "--helo", helo]
-        done = subprocess.run(command + (["--body", body] if body else ["--quit-after", "RCPT"]), capture_output=True, text=True, timeout=60)
+        done = self.world.swaks("--server", server, "--local-interface", source, "--from", sender, "--to", to, "--helo", helo,
+                                *(["--body", body] if body else ["--quit-after", "RCPT"]))
         lines = re.findall(r"^<[-~*]+ +(\d\d\d)[ -](.*)$", done.stdout, re.M)
         return (int(lines[-2][0]), lines[-2][1]) if lines else (0, done.stdout + done.stderr)
 
@@ -130,8 +122,7 @@ class Access(unittest.TestCase):
 
     def test_mail_made_here_passes_no_rules(self):
         self.start("reject")
-        done = self.host.tool("sendmail", "-i", "-f", ALICE, BOB, input="Subject: made here\n\nx\n")
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.host.sendmail(BOB, sender=ALICE, text="Subject: made here\n\nx\n")
         wait_for(lambda: any(b"made here" in m for m in self.host.messages("bob")))
         self.refused(self.client(), 554, "Access denied")
 

@@ -7,30 +7,28 @@ import stat
 import tempfile
 import unittest
 
-from driven import Driven
 from frames import RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_MX, RESOLVE_OK
-from host import Host, wait_for
-from netns import Network
-from zones import Tree, Zone, generate
+from host import wait_for
+from netns import needs_root
+from world import World
+from zones import Zone, generate
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
 MONTH = 31 * 86400
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Anchor(unittest.TestCase):
     def setUp(self):
-        self.network = Network().__enter__()
-        self.addCleanup(self.network.__exit__)
-        self.tree = Tree(self.network, {".": Zone(ttl=1), "good": Zone("@ MX 10 mx\nmx A 192.0.2.2", ttl=1)})
+        self.world = self.enterContext(World())
+        self.tree = self.world.tree({".": Zone(ttl=1), "good": Zone("@ MX 10 mx\nmx A 192.0.2.2", ttl=1)})
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         os.chmod(self.directory, 0o755)
         self.addCleanup(shutil.rmtree, self.directory)
         self.kept = os.path.join(self.directory, "root.key")
 
     def dns(self, directory=None):
-        return Driven("dns", self.tree.settings() + '\ndirectory { dns = "%s" }' % (self.directory if directory is None else directory), edges=["qmgr"],
-                      where=["ip", "netns", "exec", self.network.near])
+        return self.world.driven("dns", 'directory { dns = "%s" }' % (self.directory if directory is None else directory), edges=["qmgr"])
 
     def answer(self, dns):
         return dns.edges["qmgr"].ask("RESOLVE", name="good", want=BOTH, timeout=20)
@@ -92,12 +90,12 @@ class Anchor(unittest.TestCase):
             self.assertNotIn("anew", dns.log())
         with self.dns("") as dns:  # the packaged file is too old now
             self.is_bogus(dns)
-        with Host(namespace=self.network.near, settings=self.tree.settings()) as host:
-            told = host.tool("postino", "site", "good").stdout
-            self.assertIn("DNSSEC validation failed", told)
-            with open(host.config, "a", encoding="ascii") as f:
-                f.write('directory { dns = "%s" }\n' % self.directory)
-            self.assertIn("proved by DNSSEC, in the order of trial", host.tool("postino", "site", "good").stdout)
+        host = self.world.postino()
+        told = host.tool("postino", "site", "good").stdout
+        self.assertIn("DNSSEC validation failed", told)
+        with open(host.config, "a", encoding="ascii") as f:
+            f.write('directory { dns = "%s" }\n' % self.directory)
+        self.assertIn("proved by DNSSEC, in the order of trial", host.tool("postino", "site", "good").stdout)
 
     def later(self):
         """A month passes for the file."""
@@ -156,15 +154,15 @@ class Anchor(unittest.TestCase):
 
     def test_the_directory_is_made_for_the_dns_user_alone(self):
         place = os.path.join(self.directory, "made")
-        with Host(namespace=self.network.near, settings=self.tree.settings() + '\ndirectory { dns = "%s" }' % place) as host:
-            seen = os.stat(place)
-            uid = os.stat("/proc/%d" % host.pid_of("dns")).st_uid
-            self.assertEqual((seen.st_uid, stat.S_IMODE(seen.st_mode)), (uid, 0o700))
-            self.assertNotEqual(uid, 0)
-            wait_for(lambda: "state=2" in open(os.path.join(place, "root.key"), encoding="ascii").read())
-            host.reload()
-            host.wait_log("reloaded: generation")
-            self.assertIn("proved by DNSSEC", host.tool("postino", "site", "good").stdout)
+        host = self.world.postino('directory { dns = "%s" }' % place)
+        seen = os.stat(place)
+        uid = os.stat("/proc/%d" % host.pid_of("dns")).st_uid
+        self.assertEqual((seen.st_uid, stat.S_IMODE(seen.st_mode)), (uid, 0o700))
+        self.assertNotEqual(uid, 0)
+        wait_for(lambda: "state=2" in open(os.path.join(place, "root.key"), encoding="ascii").read())
+        host.reload()
+        host.wait_log("reloaded: generation")
+        self.assertIn("proved by DNSSEC", host.tool("postino", "site", "good").stdout)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """How many DNS questions a whole Postino puts on the wire for its mail: few, and none twice. A name server that counts (nameserver.py), and next hosts in another
 network namespace."""
 import collections
-import os
-import smtplib
 import time
 import unittest
 
-from hostile import Server
-from host import DOMAIN, Host, wait_for
-from nameserver import A, AAAA, MX, TXT, NameServer, Reply, a, mx, soa
-from netns import NAME_SERVER, Network
-from test_dns_zones import inside
+from host import DOMAIN, wait_for
+from nameserver import A, AAAA, MX, TXT, Reply, a, mx, soa
+from netns import needs_root
+from world import World
 
 MESSAGES = 1000
 
@@ -26,23 +23,18 @@ def script(asked):
     return Reply(authority=[soa()])
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Counts(unittest.TestCase):
     def setUp(self):
-        self.network = Network().__enter__()
-        self.addCleanup(self.network.__exit__)
-        with inside(self.network.far):
-            self.server = NameServer(script, [NAME_SERVER], 53)
-            self.next_host = Server("192.0.2.2", 25)
-        self.addCleanup(self.server.close)
-        self.addCleanup(self.next_host.close)
-        self.host = Host(namespace=self.network.near, settings="dns { server = \"%s\" trust_anchor = \"/nonexistent\" }\nremote { loopback = no }" % NAME_SERVER).__enter__()
-        self.addCleanup(lambda: self.host.__exit__(None, None, None))
+        world = self.enterContext(World())
+        self.server = world.script(script)
+        self.next_host = world.server("192.0.2.2")
+        self.host = world.postino("remote { loopback = no }")
 
     def send(self, domains):
         """The time until all are there."""
         began = time.monotonic()
-        with inside(self.network.near), smtplib.SMTP("127.0.0.1", self.host.port, timeout=20) as client:
+        with self.host.smtp() as client:
             for i, domain in enumerate(domains):
                 client.sendmail("alice@" + DOMAIN, "x%d@%s" % (i, domain), "Subject: x\r\n\r\nx\r\n")
         wait_for(self.host.queue_is_empty, 60, 0.2)

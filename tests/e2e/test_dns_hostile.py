@@ -1,10 +1,8 @@
 """postino-dns against a name server that lies, floods and hangs (nameserver.py): what it says stays right, bounded and in time; and how many questions it
 asks: equal ones once, known ones not at all."""
-import contextlib
 import os
 import random
 import struct
-import subprocess
 import time
 import unittest
 
@@ -12,9 +10,9 @@ import nameserver
 from driven import Driven
 from frames import RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK
 from nameserver import A, AAAA, MX, NXDOMAIN, PTR, SERVFAIL, TXT, NameServer, Record, Reply, a, aaaa, cname, labels, mx, ns, soa
-from netns import NAME_SERVER, Network
-from test_dns_zones import inside
-from zones import ROOT_SERVERS
+from netns import NAME_SERVER, needs_root
+from world import World
+from zones import ROOT_SERVERS, at_the_root
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
 TIMEOUT = 4
@@ -405,7 +403,7 @@ class Counts(Hostile):
         self.assertLess(self.server.total(), 3)
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Delegations(unittest.TestCase):
     """Without a forwarder, from the root down: servers that send a resolver in circles, or have it ask others in great numbers."""
 
@@ -413,26 +411,14 @@ class Delegations(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.stack = contextlib.ExitStack()
-        try:
-            network = cls.stack.enter_context(Network())
-            for server in ROOT_SERVERS:
-                network.address(network.far, server + "/32")
-                subprocess.run(["ip", "-n", network.near, "route", "add", server, "dev", "cable"], check=True)
-            subprocess.run(["ip", "-n", network.near, "route", "add", "198.51.100.0/24", "dev", "cable"], check=True)
-            for server in cls.MUTE:
-                network.address(network.far, server + "/32")
-            with inside(network.far):
-                cls.server = cls.stack.enter_context(NameServer(cls.answer, ROOT_SERVERS + [NAME_SERVER] + cls.MUTE, 53))
-            cls.dns = cls.stack.enter_context(Driven("dns", 'dns { server = "recursive"\n timeout = 8s\n trust_anchor = "/nonexistent" }', edges=["qmgr", "remote"],
-                                                     where=["ip", "netns", "exec", network.near]))
-        except BaseException:
-            cls.stack.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.close()
+        world = cls.enterClassContext(World())
+        at_the_root(world)
+        world.route("198.51.100.0/24")
+        for server in cls.MUTE:
+            world.address(world.far, server + "/32")
+        cls.server = world.script(cls.answer, ROOT_SERVERS + [NAME_SERVER] + cls.MUTE)
+        world.names = 'dns { server = "recursive"\n timeout = 8s\n trust_anchor = "/nonexistent" }'
+        cls.dns = world.driven("dns", edges=["qmgr", "remote"])
 
     @staticmethod
     def answer(asked):

@@ -1,13 +1,12 @@
 """To which host a message goes (RFC 5321 5.1): backup MX, loops to oneself under each name that this host may have, null MX, literal addresses. A whole Postino
 at 192.0.2.1 with names and next hosts in another network namespace."""
-import os
 import re
 import smtplib
 import unittest
 
-from host import DOMAIN, Host, wait_for
-from netns import NAME_SERVER, NEAR, Network
-from test_dns_zones import inside
+from host import wait_for
+from netns import NEAR, inside, needs_root
+from world import World
 
 DEAD = "192.0.2.9"  # nobody listens there
 ZONE = """
@@ -46,31 +45,21 @@ late            A 192.0.2.8
 """ % (NEAR, NEAR, DEAD, NEAR)
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Routing(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            cls.network.name_server({"example": ZONE})
-            cls.sinks = {2: cls.network.smtp_sink("192.0.2.2", "sink2"), 6: cls.network.smtp_sink("2001:db8::5", "sink6")}
-            cls.host = Host(namespace=cls.network.near, listeners={"smtp": "port = 25 address = \"%s\" tls = may" % NEAR}, settings=(
-                "relay_to = { \"relayed.example\" }\nremote { loopback = no connect_timeout = 3s idle_timeout = 0s }\n"
-                "dns { server = \"%s\" timeout = 4s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }" % NAME_SERVER)).__enter__()
-        except BaseException:
-            cls.network.__exit__()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.__exit__(None, None, None)
-        cls.network.__exit__()
+        cls.world = cls.enterClassContext(World())
+        cls.world.name_server({"example": ZONE})
+        cls.sinks = {2: cls.world.smtp_sink("192.0.2.2"), 6: cls.world.smtp_sink("2001:db8::5")}
+        cls.host = cls.world.postino(
+            "relay_to = { \"relayed.example\" }\nremote { loopback = no connect_timeout = 3s idle_timeout = 0s }\n"
+            "dns { timeout = 4s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }", listeners={"smtp": "port = 25 address = \"%s\" tls = may" % NEAR})
 
     def send(self, recipient, status):
-        """The last line of the log about it."""
-        done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, recipient, input="Subject: x\n\nx\n")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return self.host.wait_log(r"to=<%s> .*status=%s.*" % (re.escape(recipient), status), 15).group(0)
+        """The line of the log about it."""
+        self.host.sendmail(recipient)
+        return self.host.outcome(recipient, status)
 
     def has(self, sink, recipient):
         return any(b"x-rcpt-args: <%s>" % recipient.lower().encode() in m.lower() for m in self.sinks[sink]())
@@ -104,10 +93,10 @@ class Routing(unittest.TestCase):
             self.waits(domain)
 
     def test_a_backup_takes_mail_of_strangers_and_brings_it_when_the_better_host_is_back(self):
-        with inside(self.network.far), smtplib.SMTP(NEAR, 25, timeout=10) as client:
+        with inside(self.world.far), smtplib.SMTP(NEAR, 25, timeout=10) as client:
             client.sendmail("a@elsewhere.example", "x@relayed.example", "Subject: later\r\n\r\nx\r\n")
         self.host.wait_log(r"to=<x@relayed\.example> .*status=deferred", 15)
-        self.sinks[8] = self.network.smtp_sink("192.0.2.8", "sink8")
+        self.sinks[8] = self.world.smtp_sink("192.0.2.8")
         wait_for(lambda: self.has(8, "x@relayed.example"), 20)
 
     def test_null_mx(self):

@@ -1,7 +1,6 @@
 """dns { trust_ad }: a resolver on loopback that validates is believed; all others are not even taken. With a script in its place (nameserver.py), and with Debian's
 unbound over a tree of signed and broken zones."""
 import os
-import shutil
 import socket
 import struct
 import tempfile
@@ -11,9 +10,10 @@ import unittest
 
 from driven import Driven, settings_slice
 from frames import DANE_NONE, DANE_RECORDS, DANE_TROUBLE, DANE_UNASKED, RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK, RESOLVE_TLSA
-from host import DOMAIN, Host, free_port, wait_for
+from host import free_port, wait_for
 from nameserver import A, AAAA, MX, NXDOMAIN, OPT, SERVFAIL, TLSA, NameServer, Record, Reply, a, mx, soa
-from test_dns_zones import HOST, World
+from netns import needs_root
+from test_dns_zones import HOST, Signed
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
 ALL = BOTH | RESOLVE_TLSA
@@ -200,24 +200,24 @@ class Settings(unittest.TestCase):
                 settings_slice("dns { %s trust_ad = yes }" % servers, "D")
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
-class Unbound(World):
+@needs_root
+class Unbound(Signed):
     """Debian's unbound on 127.0.0.1 validates."""
 
     @classmethod
-    def begin(cls):
-        cls.directory = tempfile.mkdtemp(prefix="postino-unbound-")
-        cls.stack.callback(shutil.rmtree, cls.directory)
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.directory = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="postino-unbound-"))
         config = os.path.join(cls.directory, "unbound.conf")
         with open(config, "w", encoding="ascii") as f:
             f.write('server:\n username: ""\n chroot: ""\n directory: "%s"\n pidfile: ""\n use-syslog: no\n do-daemonize: no\n interface: 127.0.0.1\n trust-anchor-file: "%s"\n'
                     ' num-threads: 1\n do-ip6: no\nremote-control:\n control-enable: no\n' % (cls.directory, cls.tree.anchor))
         with open(os.path.join(cls.directory, "log"), "w", encoding="ascii") as log:
-            cls.network.start("unbound", "-d", "-p", "-c", config, where=cls.network.near, stdout=log, stderr=log)
-        settings = 'dns { server = "127.0.0.1" trust_ad = yes timeout = 10s }\n'
-        cls.dns = cls.stack.enter_context(Driven("dns", settings, edges=["qmgr"], where=["ip", "netns", "exec", cls.network.near]))
+            cls.world.start("unbound", "-d", "-p", "-c", config, where=cls.world.near, stdout=log, stderr=log)
+        cls.world.names = 'dns { server = "127.0.0.1" trust_ad = yes timeout = 10s }\n'
+        cls.dns = cls.world.driven("dns", edges=["qmgr"])
         wait_for(lambda: cls.resolve("good.example").verdict == RESOLVE_OK, 20)
-        cls.host = cls.stack.enter_context(Host(namespace=cls.network.near, settings=settings + "remote { loopback = no connect_timeout = 3s idle_timeout = 0s }"))
+        cls.host = cls.world.postino("remote { loopback = no connect_timeout = 3s idle_timeout = 0s }")
 
     @classmethod
     def resolve(cls, name):
@@ -237,8 +237,7 @@ class Unbound(World):
     def test_mail_and_postino_site(self):
         for recipient, pattern in (("x@good.example", r"dane, verified 3 1 1.*status=sent"), ("x@unsigned.example", r"may, not verified.*status=sent"),
                                    ("x@tlsagone.example", r"status=deferred"), ("x@expired.example", r"dsn=4\.4\.3.*status=deferred")):
-            done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, recipient, input="Subject: x\n\nx\n")
-            self.assertEqual(done.returncode, 0, done.stderr)
+            self.host.sendmail(recipient)
             self.host.wait_log("to=<%s> .*%s" % (recipient, pattern), 20)
         self.assertRegex(self.host.tool("postino", "site", "good.example").stdout, r"(?s)proved by DNSSEC, in.*%s.*mail goes by dane" % HOST)
 

@@ -1,22 +1,16 @@
 """DNSSEC as postino-dns sees it and as a whole Postino acts on it: a tree of zones from the root down, signed, broken and unsigned (zones.py), walked without a
 forwarder; next hosts on port 25. RFC 4035 5, RFC 5155, RFC 7672 2."""
-import contextlib
-import ctypes
-import os
 import re
 import unittest
 
-import host
-from driven import Driven
 from frames import DANE_NONE, DANE_RECORDS, DANE_TROUBLE, DANE_UNASKED, RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK, RESOLVE_TLSA
-from hostile import Server
-from host import DOMAIN, Host
-from netns import Network
-from zones import Tree, Zone, forged, replaced, spki, without
+from host import certificate
+from netns import needs_root
+from world import World
+from zones import Zone, forged, replaced, spki, without
 
 ALL = RESOLVE_MX | RESOLVE_ADDRESSES | RESOLVE_TLSA
 HOST, PLAIN_HOST = "192.0.2.2", "192.0.2.3"  # one with a certificate that TLSA records name, and one without STARTTLS
-CLONE_NEWNET = 0x40000000
 
 
 def site(sum_, address=HOST):
@@ -65,48 +59,26 @@ def tree_of(sum_):
     }
 
 
-@contextlib.contextmanager
-def inside(namespace):
-    """Sockets that this thread makes are the namespace's."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net") as home, open("/run/netns/" + namespace) as away:
-        assert libc.setns(away.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        try:
-            yield
-        finally:
-            assert libc.setns(home.fileno(), CLONE_NEWNET) == 0
-
-
-class World(unittest.TestCase):
-    """The tree and the hosts, made once for both."""
+class Signed(unittest.TestCase):
+    """The tree and the hosts, made once for a class."""
 
     @classmethod
     def setUpClass(cls):
-        cls.stack = contextlib.ExitStack()
-        try:
-            cls.network = cls.stack.enter_context(Network())
-            pair = host.certificate(cls.network.directory, "nobody.knows.example")
-            cls.tree = Tree(cls.network, tree_of(spki(pair[0])))
-            with inside(cls.network.far):
-                cls.secure = cls.stack.enter_context(Server(HOST, 25, certificate=pair))
-                cls.plain = cls.stack.enter_context(Server(PLAIN_HOST, 25))
-            cls.begin()
-        except BaseException:
-            cls.stack.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.close()
+        cls.world = cls.enterClassContext(World())
+        pair = certificate(cls.world.directory, "nobody.knows.example")
+        cls.tree = cls.world.tree(tree_of(spki(pair[0])))
+        cls.secure = cls.world.server(HOST, certificate=pair)
+        cls.plain = cls.world.server(PLAIN_HOST)
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
-class Answers(World):
+@needs_root
+class Answers(Signed):
     """What postino-dns says."""
 
     @classmethod
-    def begin(cls):
-        cls.dns = cls.stack.enter_context(Driven("dns", cls.tree.settings(), edges=["qmgr"], where=["ip", "netns", "exec", cls.network.near]))
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.dns = cls.world.driven("dns", edges=["qmgr"])
 
     def resolve(self, name):
         return self.dns.edges["qmgr"].ask("RESOLVE", name=name, want=ALL, port=25, timeout=20)
@@ -199,7 +171,7 @@ class Answers(World):
         self.assertEqual((broken.name, broken.addresses, good.name), ("mx.expired.example", "", "mx.good.example"))
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Huge(unittest.TestCase):
     def test_a_hundred_hosts_with_all_that_a_host_may_have(self):
         """more than two MiB in one answer: 40 of 60 addresses and 16 of 20 large TLSA records for each of a hundred hosts"""
@@ -207,32 +179,28 @@ class Huge(unittest.TestCase):
         for i in range(100):
             text.append("@ MX %d h%d\n" % (i, i) + "".join("h%d A 192.0.2.%d\nh%d AAAA 2001:db8:1111:2222:3333:4444:%x:%x\n" % (i, n, i, 0x5555 + i, 0x6666 + n) for n in range(30)))
             text += ["_25._tcp.h%d TLSA 3 0 0 %s\n" % (i, "%02x%04x" % (i, n) * 320) for n in range(20)]
-        with Network() as network:
-            tree = Tree(network, {".": Zone(), "huge": Zone("".join(text))})
-            with Driven("dns", tree.settings(more="mx_hosts = 100"), edges=["qmgr"], where=["ip", "netns", "exec", network.near]) as dns:
-                answer = dns.edges["qmgr"].ask("RESOLVE", name="huge", want=ALL, port=25, timeout=30)
-                self.assertEqual((answer.verdict, answer.secure, len(answer.hosts)), (RESOLVE_OK, 1, 100))
-                for h in answer.hosts:
-                    self.assertEqual((h.dane, len(h.addresses.split()), len(h.tlsa.split(", "))), (DANE_RECORDS, 40, 16))
-                self.assertGreater(sum(len(h.addresses) + len(h.tlsa) for h in answer.hosts), 2 << 20)
-                self.assertEqual(dns.edges["qmgr"].ask("RESOLVE", name="gone", want=ALL, timeout=20).status, "5.1.2")
+        world = self.enterContext(World())
+        world.tree({".": Zone(), "huge": Zone("".join(text))})
+        dns = world.driven("dns", "dns { mx_hosts = 100 }", edges=["qmgr"])
+        answer = dns.edges["qmgr"].ask("RESOLVE", name="huge", want=ALL, port=25, timeout=30)
+        self.assertEqual((answer.verdict, answer.secure, len(answer.hosts)), (RESOLVE_OK, 1, 100))
+        for h in answer.hosts:
+            self.assertEqual((h.dane, len(h.addresses.split()), len(h.tlsa.split(", "))), (DANE_RECORDS, 40, 16))
+        self.assertGreater(sum(len(h.addresses) + len(h.tlsa) for h in answer.hosts), 2 << 20)
+        self.assertEqual(dns.edges["qmgr"].ask("RESOLVE", name="gone", want=ALL, timeout=20).status, "5.1.2")
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
-class Mail(World):
+@needs_root
+class Mail(Signed):
     """What becomes of a message."""
 
     @classmethod
-    def begin(cls):
-        cls.host = cls.stack.enter_context(Host(namespace=cls.network.near, settings=cls.tree.settings() + "\nremote { loopback = no connect_timeout = 3s idle_timeout = 0s }\n"
-                                                "queue { retry_first = 30s retry_most = 60s lifetime = 1h }"))
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.host = cls.world.postino("remote { loopback = no connect_timeout = 3s idle_timeout = 0s }\nqueue { retry_first = 30s retry_most = 60s lifetime = 1h }")
 
     def send(self, recipient):
-        done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, recipient, input="Subject: %s\n\nx\n" % recipient)
-        self.assertEqual(done.returncode, 0, done.stderr)
-
-    def outcome(self, recipient):
-        return self.host.wait_log(r"to=<%s> .*status=.*" % re.escape(recipient), 30).group(0)
+        self.host.sendmail(recipient, text="Subject: %s\n\nx\n" % recipient)
 
     def taken(self, recipient):
         return [m.secured for server in (self.secure, self.plain) for m in server.messages if recipient in m.recipients]
@@ -243,7 +211,7 @@ class Mail(World):
             self.send(recipient)
         for recipient in recipients:
             with self.subTest(recipient):
-                check(recipient, self.outcome(recipient))
+                check(recipient, self.host.outcome(recipient, seconds=30))
 
     def test_by_dane(self):
         def check(recipient, line):

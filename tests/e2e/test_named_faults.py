@@ -4,7 +4,6 @@ import base64
 import contextlib
 import glob
 import os
-import pathlib
 import re
 import socket
 import ssl
@@ -16,9 +15,10 @@ import unittest
 from host import Host, free_port, wait_for, without_trace
 from listening import Listener
 from hostile import Raw, Server
-from netns import NAME_SERVER, NEAR, Network
+from netns import NEAR, needs_root, within
 from test_hostile_client import ENVELOPE, HELLO, Case, read_all
 from test_hostile_frames import resident
+from world import World
 
 CANARY = "/tmp/postino-canary-%d" % os.getpid()
 RUN = "touch${IFS}" + CANARY
@@ -482,7 +482,7 @@ class Patience(Case):
         self.works()
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Names(unittest.TestCase):
     """Whoever has an address writes its name."""
 
@@ -492,39 +492,37 @@ class Names(unittest.TestCase):
                  "[127.0.0.1]", "127.0.0.1", "%s%n", "%.3s.%.3s.%.3s" % (label, label, label), "-dash-", "a\\.b", "good"]
         zone = "".join("%s A 198.18.0.%d\n" % (name, n + 2) for n, name in enumerate(names)) + "many A 198.18.0.100\n" + "loop CNAME loop\n"
         reverse = "".join("%d PTR %s.example.\n" % (n + 2, name) for n, name in enumerate(names)) + "".join("100 PTR many%d.example.\n" % n for n in range(100)) + "101 PTR loop.example.\n102 CNAME 102\n"
-        with Network() as network:
-            network.address(network.near, "198.18.0.1/24")
-            for n in [*range(2, 2 + len(names)), 100, 101, 102]:
-                network.address(network.far, "198.18.0.%d/24" % n)
-            network.name_server({"example": zone, "0.18.198.in-addr.arpa": reverse})
-            self.assertNotIn("error", pathlib.Path(network.directory, "nsd.log").read_text())
-            port = free_port()
-            host = Host(namespace=network.near, relay_from=(), tls=False, listeners={"smtp": "port = %d address = \"%s\" tls = none" % (port, NEAR)},
-                        settings="dns { server = \"%s\" client_names = yes client_name_timeout = 3s }" % NAME_SERVER)
-            with host:
-                for n in [*range(2, 2 + len(names)), 100, 101, 102]:
-                    done = subprocess.run(["ip", "netns", "exec", network.far, "/usr/bin/python3", "-c", """
+        world = self.enterContext(World())
+        world.address(world.near, "198.18.0.1/24")
+        for n in [*range(2, 2 + len(names)), 100, 101, 102]:
+            world.address(world.far, "198.18.0.%d/24" % n)
+        world.name_server({"example": zone, "0.18.198.in-addr.arpa": reverse})
+        port = free_port()
+        host = world.postino("dns { client_names = yes client_name_timeout = 3s }", relay_from=(), tls=False,
+                             listeners={"smtp": "port = %d address = \"%s\" tls = none" % (port, NEAR)})
+        for n in [*range(2, 2 + len(names)), 100, 101, 102]:
+            done = subprocess.run([*within(world.far), "/usr/bin/python3", "-c", """
 import smtplib, sys
 client = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), source_address=(sys.argv[3], 0), local_hostname="client.example", timeout=20)
 client.sendmail("a@client.example", ["alice@local.example"], "Subject: from %s\\r\\n\\r\\nx\\r\\n" % sys.argv[3])
 client.quit()
 """, NEAR, str(port), "198.18.0.%d" % n], capture_output=True, text=True, timeout=30)
-                    self.assertEqual(done.returncode, 0, done.stderr)
-                wait_for(lambda: len(host.messages("alice")) == len(names) + 3, 15)
-                named = {}
-                for message in host.messages("alice"):
-                    head = message[: message.index(b"Subject:")].decode("ascii")
-                    self.assertNotIn("X-Evil", head)
-                    self.assertEqual(len(re.findall(r"(?m)^\S", head)), 2, head)  # Return-Path:, Received:
-                    found = re.search(r"Received: from client\.example \((\S+) \[(198\.18\.0\.\d+)\]\)\n", head)
-                    self.assertTrue(found, head)
-                    self.assertRegex(found.group(1), r"^(unknown|[\w.-]+)$")
-                    named[found.group(2)] = found.group(1)
-                self.assertEqual(named["198.18.0.%d" % (names.index("good") + 2)], "good.example")
-                self.assertEqual({named["198.18.0.%d" % (n + 2)] for n in range(11)}, {"unknown"})
-                self.assertEqual({named["198.18.0.%d" % n] for n in (100, 101, 102)}, {"unknown"})  # none of the hundred leads back to the address
-                with open(host.log_path, "rb") as f:
-                    self.assertFalse(re.search(rb"[^\x20-\x7e\n]|X-Evil: yes$", f.read()))
+            self.assertEqual(done.returncode, 0, done.stderr)
+        wait_for(lambda: len(host.messages("alice")) == len(names) + 3, 15)
+        named = {}
+        for message in host.messages("alice"):
+            head = message[: message.index(b"Subject:")].decode("ascii")
+            self.assertNotIn("X-Evil", head)
+            self.assertEqual(len(re.findall(r"(?m)^\S", head)), 2, head)  # Return-Path:, Received:
+            found = re.search(r"Received: from client\.example \((\S+) \[(198\.18\.0\.\d+)\]\)\n", head)
+            self.assertTrue(found, head)
+            self.assertRegex(found.group(1), r"^(unknown|[\w.-]+)$")
+            named[found.group(2)] = found.group(1)
+        self.assertEqual(named["198.18.0.%d" % (names.index("good") + 2)], "good.example")
+        self.assertEqual({named["198.18.0.%d" % (n + 2)] for n in range(11)}, {"unknown"})
+        self.assertEqual({named["198.18.0.%d" % n] for n in (100, 101, 102)}, {"unknown"})  # none of the hundred leads back to the address
+        with open(host.log_path, "rb") as f:
+            self.assertFalse(re.search(rb"[^\x20-\x7e\n]|X-Evil: yes$", f.read()))
 
 
 if __name__ == "__main__":

@@ -10,20 +10,18 @@ HOSTS is all that is expected. Each line is a domain with a host of its own: wha
     unasked      deferred, and the host was not even called
 """
 import collections
-import contextlib
 import os
 import re
 import subprocess
 import sys
 import unittest
 
-from hostile import DROP, Raw, Server
-from host import DOMAIN, Host
-from netns import Network
-from test_dns_zones import inside
+from hostile import DROP, Raw
+from netns import needs_root
 from test_remote_security import Certificates
 from test_sts import SERVER
-from zones import Tree, Zone, forged, replaced, spki
+from world import World
+from zones import Zone, forged, replaced, spki
 
 HOSTS = """
 promise       host              becomes
@@ -126,33 +124,21 @@ class Domain:
         return self.promise if self.promise in ("encrypt", "verify") else None
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Promises(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.stack = contextlib.ExitStack()
-        try:
-            cls.begin()
-        except BaseException:
-            cls.stack.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.close()
-
-    @classmethod
-    def begin(cls):
         cls.domains = [Domain(i + 1, *line.split()) for i, line in enumerate(HOSTS.strip().splitlines()[1:])]
         cls.made = Certificates()
-        cls.stack.callback(cls.made.close)
-        cls.network = network = cls.stack.enter_context(Network())
-        subprocess.run(["ip", "-n", network.near, "route", "add", "198.51.100.0/24", "dev", "cable"], check=True)
+        cls.addClassCleanup(cls.made.close)
+        cls.world = cls.enterClassContext(World())
+        cls.world.route("198.51.100.0/24")
         cls.serve()
         cls.publish_policies()
         routes = {d.name: "via = \"smtp:\" tls = %s" % d.route() for d in cls.domains if d.route()}
-        cls.host = cls.stack.enter_context(Host(tls=False, namespace=network.near, routes=routes, settings=cls.tree.settings() + (
-            "\nremote { loopback = no idle_timeout = 0s tls_timeout = 3s }\nqueue { retry_first = 10m retry_most = 10m }\ntls { authorities = \"%s\" }" % cls.made.authority[0])))
+        cls.host = cls.world.postino(
+            "remote { loopback = no idle_timeout = 0s tls_timeout = 3s }\nqueue { retry_first = 10m retry_most = 10m }\ntls { authorities = \"%s\" }" % cls.made.authority[0],
+            tls=False, routes=routes)
 
     @classmethod
     def serve(cls):
@@ -160,27 +146,22 @@ class Promises(unittest.TestCase):
         for d in cls.domains:
             pair = d.certificate(cls.made)
             zones[d.zone] += d.records(d.tlsa(cls.made, pair))
-            cls.network.address(cls.network.far, d.address + "/32")
-            with inside(cls.network.far):
-                cls.servers[d] = cls.stack.enter_context(Server(d.address, 25, name=d.mx, certificate=pair, **SCRIPTS.get(d.what, {})))
+            cls.world.address(cls.world.far, d.address + "/32")
+            cls.servers[d] = cls.world.server(d.address, name=d.mx, certificate=pair, **SCRIPTS.get(d.what, {}))
         changed = re.search(r"TLSA 3 1 1 (\w+)", zones["changed.example"]).group(1)
-        cls.tree = Tree(cls.network, {".": Zone(), "example": Zone(), "signed.example": Zone(zones["signed.example"]), "unsigned.example": Zone(zones["unsigned.example"], signed=""),
-                                      "bogus.example": Zone(zones["bogus.example"], mend=forged("TLSA")),
-                                      "changed.example": Zone(zones["changed.example"], mend=replaced(changed, WRONG))})
+        cls.world.tree({".": Zone(), "example": Zone(), "signed.example": Zone(zones["signed.example"]), "unsigned.example": Zone(zones["unsigned.example"], signed=""),
+                        "bogus.example": Zone(zones["bogus.example"], mend=forged("TLSA")), "changed.example": Zone(zones["changed.example"], mend=replaced(changed, WRONG))})
 
     @classmethod
     def publish_policies(cls):
         those = [d for d in cls.domains if d.promise.startswith("sts")]
         pair = cls.made.sign("mta-sts." + those[0].name, more=["mta-sts." + d.name for d in those[1:]])
         for d in those:
-            with open(os.path.join(cls.network.directory, "answer.mta-sts." + d.name), "w", encoding="ascii") as f:
+            with open(os.path.join(cls.world.directory, "answer.mta-sts." + d.name), "w", encoding="ascii") as f:
                 f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(d.policy()), d.policy()))
-        server = cls.network.start(sys.executable, "-c", SERVER, cls.network.directory, *pair, stdout=subprocess.PIPE)
+        server = cls.world.start(sys.executable, "-c", SERVER, cls.world.directory, *pair, stdout=subprocess.PIPE)
         server.stdout.readline()
-        cls.stack.callback(server.stdout.close)
-
-    def outcome(self, d):
-        return self.host.wait_log(r"to=<%s> .*status=.*" % re.escape(d.recipient), 30).group(0)
+        cls.addClassCleanup(server.stdout.close)
 
     def expect(self, d, line):
         server = self.servers[d]
@@ -202,11 +183,10 @@ class Promises(unittest.TestCase):
 
     def test_each_promise_is_kept(self):
         for d in self.domains:
-            done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, d.recipient, input="Subject: %s\n\nx\n" % d.words)
-            self.assertEqual(done.returncode, 0, done.stderr)
+            self.host.sendmail(d.recipient, text="Subject: %s\n\nx\n" % d.words)
         for d in self.domains:
             with self.subTest(d.words):
-                self.expect(d, self.outcome(d))
+                self.expect(d, self.host.outcome(d.recipient, seconds=30))
         self.balance()
 
     def balance(self):

@@ -1,11 +1,9 @@
 """Names and hosts as on the Internet: a real authoritative name server and next hosts on port 25, in network namespaces."""
-import os
-import re
-import subprocess
 import unittest
 
 from host import DOMAIN, MAIL_UID, Host, wait_for
-from netns import NAME_SERVER, Network
+from netns import needs_root
+from world import World
 
 ZONE = """
 first          MX 10 mx1.first
@@ -30,42 +28,27 @@ mx.addresses   A 192.0.2.2
 """
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Names(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            cls.network.name_server({"example": ZONE})
-            cls.sinks = {n: cls.network.smtp_sink("192.0.2.%d" % n, "sink%d" % n) for n in (2, 3, 4)}
-            cls.sinks[6] = cls.network.smtp_sink("2001:db8::5", "sink6")
-            cls.host = Host(namespace=cls.network.near, settings=(
-                "remote { loopback = no connect_timeout = 3s idle_timeout = 0s }\n"
-                "dns { server = \"%s\" timeout = 4s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }" % NAME_SERVER)).__enter__()
-        except BaseException:
-            cls.network.__exit__()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.__exit__(None, None, None)
-        cls.network.__exit__()
+        cls.world = cls.enterClassContext(World())
+        cls.world.name_server({"example": ZONE})
+        cls.sinks = {n: cls.world.smtp_sink("192.0.2.%d" % n) for n in (2, 3, 4)}
+        cls.sinks[6] = cls.world.smtp_sink("2001:db8::5")
+        cls.host = cls.world.postino(
+            "remote { loopback = no connect_timeout = 3s idle_timeout = 0s }\ndns { timeout = 4s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }")
 
     def send(self, *recipients):
-        text = "From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipients[0])
-        done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, *recipients, input=text)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.host.sendmail(*recipients, text="From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipients[0]))
 
     def taken(self, sink, recipient):
         return [m for m in self.sinks[sink]() if b"X-Rcpt-Args: <%s>" % recipient.encode() in m]
 
-    def outcome(self, recipient, status):
-        return self.host.wait_log(r"to=<%s> .*status=%s.*" % (re.escape(recipient), status), 15).group(0)
-
     def test_the_second_host_is_tried_when_the_first_is_down(self):
         self.send("x@first.example")
         wait_for(lambda: self.taken(2, "x@first.example"), 15)
-        self.assertIn("mx2.first.example[192.0.2.2]:25", self.outcome("x@first.example", "sent"))
+        self.assertIn("mx2.first.example[192.0.2.2]:25", self.host.outcome("x@first.example", "sent"))
 
     def test_all_addresses_of_a_host_are_tried(self):
         self.send("x@addresses.example")
@@ -88,63 +71,57 @@ class Names(unittest.TestCase):
 
     def test_null_MX_is_final(self):
         self.send("x@null.example")
-        self.assertRegex(self.outcome("x@null.example", "bounced"), r"dsn=5\.1\.10")
+        self.assertRegex(self.host.outcome("x@null.example", "bounced"), r"dsn=5\.1\.10")
 
     def test_no_such_domain_is_final(self):
         self.send("x@absent.example")
-        self.assertRegex(self.outcome("x@absent.example", "bounced"), r"dsn=5\.")
+        self.assertRegex(self.host.outcome("x@absent.example", "bounced"), r"dsn=5\.")
 
     def test_a_name_without_any_address_is_final(self):
         self.send("x@nothing.example")
-        self.outcome("x@nothing.example", "bounced")
+        self.host.outcome("x@nothing.example", "bounced")
         self.send("x@dangling.example")
-        self.outcome("x@dangling.example", "bounced")
+        self.host.outcome("x@dangling.example", "bounced")
 
     def test_a_name_server_that_refuses_is_temporary(self):
         self.send("x@zone.refused")
-        self.assertRegex(self.outcome("x@zone.refused", "deferred"), r"dsn=4\.4\.3")
+        self.assertRegex(self.host.outcome("x@zone.refused", "deferred"), r"dsn=4\.4\.3")
 
     def test_a_name_server_that_does_not_answer_is_temporary(self):
         """no host has the address 192.0.2.99"""
-        with Host(namespace=self.network.near, settings="dns { server = \"192.0.2.99\" timeout = 2s }") as host:
-            done = host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, "x@first.example", input="Subject: x\n\nx\n")
-            self.assertEqual(done.returncode, 0, done.stderr)
+        with Host(namespace=self.world.near, settings="dns { server = \"192.0.2.99\" timeout = 2s }") as host:
+            host.sendmail("x@first.example")
             host.wait_log(r"to=<x@first\.example> .*dsn=4\.4\.3.* status=deferred", 15)
 
     def test_loopback_addresses_are_not_delivered_to(self):
         self.send("x@loop.example")
-        self.outcome("x@loop.example", "(bounced|deferred)")
+        self.host.outcome("x@loop.example", "(bounced|deferred)")
         self.assertNotRegex(self.host.log(), r"to=<x@loop\.example> .*status=sent")
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class WellKnownPorts(unittest.TestCase):
     def test_ports_25_465_587_between_two_hosts(self):
         """three hosts as in use (a): a stranger's relay in one namespace, the domain's host in the other, found by its MX"""
-        with Network() as network:
-            network.name_server({"example": "local MX 10 mx.local\nmx.local A 192.0.2.2\n"})
-            far = Host(hostname="mx.local.example", namespace=network.far, listeners={
-                "smtp": "port = 25 address = \"192.0.2.2\"", "submission": "port = 587 address = \"192.0.2.2\" tls = required auth = required",
-                "submissions": "port = 465 address = \"192.0.2.2\" tls = implicit auth = required"},
-                settings="dns { server = \"%s\" }\nremote { loopback = yes }" % NAME_SERVER)
-            near = Host(hostname="relay.example", namespace=network.near, domains={"relay.example": "mailboxes = \"hash:%s\" directory = \"%s\" owner = \"%d\"" % (
-                "/nonexistent", "/nonexistent", MAIL_UID)}, settings="dns { server = \"%s\" }" % NAME_SERVER)
-            with far, near:
-                done = near.tool("sendmail", "-i", "-f", "a@relay.example", "alice@local.example", input="Subject: over 25\n\nhello\n")
-                self.assertEqual(done.returncode, 0, done.stderr)
-                wait_for(lambda: far.messages("alice"), 15)
-                self.assertIn(b"from relay.example (unknown [192.0.2.1])", far.messages("alice")[0])
-                for port, how in ((587, ["--tls"]), (465, ["--tlsc"])):
-                    done = subprocess.run(["ip", "netns", "exec", network.near, "swaks", "--server", "192.0.2.2:%d" % port, "--from", "alice@local.example",
-                                           "--to", "bob@local.example", "--auth", "PLAIN", "--auth-user", "alice", "--auth-password", "correct horse"] + how,
-                                          capture_output=True, text=True, timeout=60)
-                    self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-                wait_for(lambda: len(far.messages("bob")) == 2, 15)
-                # a stranger may not relay
-                done = subprocess.run(["ip", "netns", "exec", network.near, "swaks", "--server", "192.0.2.2:25", "--from", "a@relay.example", "--to",
-                                       "x@elsewhere.example"], capture_output=True, text=True, timeout=60)
-                self.assertNotEqual(done.returncode, 0)
-                self.assertRegex(done.stdout, r"<\*\* +5\d\d 5\.7\.1 .*[Rr]elay")
+        world = self.enterContext(World())
+        world.name_server({"example": "local MX 10 mx.local\nmx.local A 192.0.2.2\n"})
+        far = world.postino("remote { loopback = yes }", where=world.far, hostname="mx.local.example", listeners={
+            "smtp": "port = 25 address = \"192.0.2.2\"", "submission": "port = 587 address = \"192.0.2.2\" tls = required auth = required",
+            "submissions": "port = 465 address = \"192.0.2.2\" tls = implicit auth = required"})
+        near = world.postino(hostname="relay.example", domains={"relay.example": "mailboxes = \"hash:%s\" directory = \"%s\" owner = \"%d\"" % (
+            "/nonexistent", "/nonexistent", MAIL_UID)})
+        near.sendmail("alice@local.example", sender="a@relay.example", text="Subject: over 25\n\nhello\n")
+        wait_for(lambda: far.messages("alice"), 15)
+        self.assertIn(b"from relay.example (unknown [192.0.2.1])", far.messages("alice")[0])
+        for port, how in ((587, ["--tls"]), (465, ["--tlsc"])):
+            done = world.swaks("--server", "192.0.2.2:%d" % port, "--from", "alice@local.example", "--to", "bob@local.example",
+                               "--auth", "PLAIN", "--auth-user", "alice", "--auth-password", "correct horse", *how, where=world.near)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        wait_for(lambda: len(far.messages("bob")) == 2, 15)
+        # a stranger may not relay
+        done = world.swaks("--server", "192.0.2.2:25", "--from", "a@relay.example", "--to", "x@elsewhere.example", where=world.near)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"<\*\* +5\d\d 5\.7\.1 .*[Rr]elay")
 
 
 if __name__ == "__main__":

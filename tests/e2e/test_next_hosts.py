@@ -2,7 +2,6 @@
 keeps it byte for byte; the books balance. Postfix and Exim are proved by TLSA records. OpenSMTPD has none: Debian 12's offers STARTTLS, and fails in each handshake (it does
 not go with OpenSSL 3), so that all of its mail goes the way back to plain."""
 import collections
-import contextlib
 import os
 import re
 import sys
@@ -10,11 +9,11 @@ import tempfile
 import unittest
 
 from dovecot_lmtp import DovecotLmtp
-from host import ROOT, Host, certificate, corpus, wait_for
+from host import ROOT, certificate, corpus, wait_for
 from mtas import Exim, OpenSMTPD
-from netns import Network
-from test_dns_zones import inside
-from zones import Tree, Zone, spki
+from netns import needs_root, within
+from world import World
+from zones import Zone, spki
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
 import servers  # noqa: E402
@@ -43,41 +42,27 @@ class Postfix(servers.Postfix):
                          relay_domains="", myhostname="mx." + domain, mydestination="", message_drop_headers="", smtpd_tls_cert_file=certificate[0], smtpd_tls_key_file=certificate[1])
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces, and the hosts' own users, need root")
+@needs_root
 class NextHosts(unittest.TestCase):
     kinds = {"postfix": (Postfix, "192.0.2.2"), "exim": (Exim, "192.0.2.3"), "opensmtpd": (OpenSMTPD, "192.0.2.4")}
     proved = "postfix", "exim"
 
     @classmethod
     def setUpClass(cls):
-        cls.stack = contextlib.ExitStack()
-        try:
-            cls.begin()
-        except BaseException:
-            cls.stack.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.stack.close()
-
-    @classmethod
-    def begin(cls):
-        cls.network = network = cls.stack.enter_context(Network())
-        pairs = {name: certificate(network.directory, "mx.%s.example" % name) for name in cls.kinds}
+        world = cls.enterClassContext(World())
+        pairs = {name: certificate(world.directory, "mx.%s.example" % name) for name in cls.kinds}
         records = "".join("{0} MX 10 mx.{0}\nmx.{0} A {1}\n".format(name, address) for name, (_, address) in cls.kinds.items())
         records += "".join("_25._tcp.mx.%s TLSA 3 1 1 %s\n" % (name, spki(pairs[name][0])) for name in cls.proved)
-        tree = Tree(network, {".": Zone(), "example": Zone(records)})
-        where = ["ip", "netns", "exec", network.far]
-        cls.hosts = {"alice@%s.example" % name: cls.stack.enter_context(kind(address, 25, where, pairs[name], name + ".example")) for name, (kind, address) in cls.kinds.items()}
-        directory = cls.stack.enter_context(tempfile.TemporaryDirectory(prefix="postino-test-", dir="/var/tmp"))
-        cls.dovecot = cls.stack.enter_context(DovecotLmtp(os.path.join(directory, "dovecot"), [BOX]))
+        world.tree({".": Zone(), "example": Zone(records)})
+        cls.hosts = {"alice@%s.example" % name: cls.enterClassContext(kind(address, 25, within(world.far), pairs[name], name + ".example")) for name, (kind, address) in cls.kinds.items()}
+        directory = cls.enterClassContext(tempfile.TemporaryDirectory(prefix="postino-test-", dir="/var/tmp"))
+        cls.dovecot = cls.enterClassContext(DovecotLmtp(os.path.join(directory, "dovecot"), [BOX]))
         os.chmod(directory, 0o755)
-        cls.host = cls.stack.enter_context(Host(namespace=network.near, routes={"dovecot.example": "via = \"lmtp:unix:%s\"" % cls.dovecot.socket}, settings=tree.settings() + (
-            "\nremote { loopback = no }\nlimit { bare_newline = normalize }\nqueue { retry_first = 2s retry_most = 2s }")))
+        cls.host = world.postino("remote { loopback = no }\nlimit { bare_newline = normalize }\nqueue { retry_first = 2s retry_most = 2s }",
+                                 routes={"dovecot.example": "via = \"lmtp:unix:%s\"" % cls.dovecot.socket})
 
     def send(self, recipients, texts):
-        with inside(self.network.near), self.host.smtp() as client:
+        with self.host.smtp() as client:
             for text in texts:
                 client.ehlo_or_helo_if_needed()
                 self.assertEqual(client.mail(SENDER, ["BODY=8BITMIME"])[0], 250)

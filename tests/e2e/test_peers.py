@@ -14,7 +14,8 @@ import unittest
 
 from host import ROOT, Host, free_port, wait_for
 from listening import Listener
-from netns import Network
+from netns import needs_root
+from world import World
 
 ALICE = "alice@local.example"
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
@@ -227,43 +228,30 @@ class ProxyByHand(unittest.TestCase):
             self.assertTrue(greeting.startswith(b"220 "))
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class ProxyHAProxy(unittest.TestCase):
     """The real HAProxy before us, by both versions, for clients of both families; it looks whether we are well."""
 
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            proxied = "address = \"127.0.0.1\" proxy = yes proxy_from = { \"127.0.0.1\" } port = "
-            cls.host = Host(namespace=cls.network.near, relay_from=("127.0.0.0/8", "192.0.2.8", "2001:db8::8"), settings="dns { client_names = no }",
-                            listeners={"mx": proxied + "2025", "submissions": proxied + "2465 tls = implicit auth = may"})
-            cls.host.start()
-            config = cls.host.path("haproxy.cfg")
-            with open(config, "w") as f:
-                f.write("defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n")
-                for name, port, server, options in (("one", 25, 2025, "send-proxy"), ("two", 26, 2025, "send-proxy-v2 proxy-v2-options crc32c,unique-id"),
-                                                    ("tls", 465, 2465, "send-proxy-v2")):
-                    f.write("listen %s\n bind 192.0.2.1:%d\n bind [2001:db8::1]:%d\n%s unique-id-format %%{+X}o%%ci-%%ts\n server postino 127.0.0.1:%d %s%s\n" % (
-                        name, port, port, "" if name == "tls" else " option smtpchk EHLO haproxy.example\n", server, options, "" if name == "tls" else " check check-send-proxy inter 500ms"))
-            cls.log = open(cls.host.path("haproxy.log"), "w")
-            cls.addClassCleanup(cls.log.close)
-            cls.network.start("haproxy", "-db", "-f", config, where=cls.network.near, stdout=subprocess.DEVNULL, stderr=cls.log)
-            wait_for(lambda: cls.swaks("192.0.2.2", 25, "--quit-after", "BANNER").returncode == 0)
-        except BaseException:
-            cls.network.__exit__()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.close()
-        cls.network.__exit__()
+        cls.world = cls.enterClassContext(World())
+        proxied = "address = \"127.0.0.1\" proxy = yes proxy_from = { \"127.0.0.1\" } port = "
+        cls.host = cls.world.postino("dns { client_names = no }", relay_from=("127.0.0.0/8", "192.0.2.8", "2001:db8::8"), listeners={"mx": proxied + "2025", "submissions": proxied + "2465 tls = implicit auth = may"})
+        config = cls.host.path("haproxy.cfg")
+        with open(config, "w") as f:
+            f.write("defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n")
+            for name, port, server, options in (("one", 25, 2025, "send-proxy"), ("two", 26, 2025, "send-proxy-v2 proxy-v2-options crc32c,unique-id"),
+                                                ("tls", 465, 2465, "send-proxy-v2")):
+                f.write("listen %s\n bind 192.0.2.1:%d\n bind [2001:db8::1]:%d\n%s unique-id-format %%{+X}o%%ci-%%ts\n server postino 127.0.0.1:%d %s%s\n" % (
+                    name, port, port, "" if name == "tls" else " option smtpchk EHLO haproxy.example\n", server, options, "" if name == "tls" else " check check-send-proxy inter 500ms"))
+        with open(cls.host.path("haproxy.log"), "w") as log:
+            cls.world.start("haproxy", "-db", "-f", config, where=cls.world.near, stdout=subprocess.DEVNULL, stderr=log)
+        wait_for(lambda: cls.swaks("192.0.2.2", 25, "--quit-after", "BANNER").returncode == 0)
 
     @classmethod
     def swaks(cls, source, port, *more):
         server = "2001:db8::1" if ":" in source else "192.0.2.1"
-        return subprocess.run(["ip", "netns", "exec", cls.network.far, "swaks", "--server", server, "--port", str(port), "--local-interface", source,
-                               "--from", "x@client.example", "--helo", "client.example"] + list(more), capture_output=True, text=True, timeout=60)
+        return cls.world.swaks("--server", server, "--port", str(port), "--local-interface", source, "--from", "x@client.example", "--helo", "client.example", *more)
 
     def test_both_versions_and_families(self):
         for port in (25, 26, 465):

@@ -14,8 +14,9 @@ import unittest
 import frames
 import host
 from hostile import DROP, HANG, Late, Server
-from netns import NAME_SERVER, Attempts, Network, inside
+from netns import NAME_SERVER, Attempts, inside, needs_root, within
 from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, Base, Remote
+from world import World
 
 V6, V4 = "2001:db8::2", "192.0.2.2"
 V6_2, V4_2 = "2001:db8::3", "192.0.2.3"
@@ -30,28 +31,19 @@ class Away(Base):
 
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            for address in NOBODY6 + NOBODY4:
-                cls.network.silence(address)
-            cls.attempts = Attempts(cls.network.far)
-            for address in (V6, V6_2, V4, V4_2):
-                cls.meet(address)
-        except BaseException:
-            cls.network.__exit__()
-            raise
+        cls.world = cls.enterClassContext(World())
+        for address in NOBODY6 + NOBODY4:
+            cls.world.silence(address)
+        cls.attempts = cls.enterClassContext(Attempts(cls.world.far))
+        for address in (V6, V6_2, V4, V4_2):
+            cls.meet(address)
 
     @classmethod
     def meet(cls, address):
         """Neighbours that do not know each other yet lose time before the first segment."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with inside(cls.network.near, lambda: socket.socket(family)) as sock:
+        with inside(cls.world.near), socket.socket(family) as sock:
             host.wait_for(lambda: sock.connect_ex((address, 1)) == errno.ECONNREFUSED, 5)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.attempts.close()
-        cls.network.__exit__()
 
     def setUp(self):
         self.start()
@@ -59,7 +51,7 @@ class Away(Base):
     def start(self, settings=""):
         """`settings`: instead of some of the class's own."""
         both = dict(part.split("=") for part in (self.settings + " " + settings).replace(" = ", "=").split())
-        self.remote = Remote(" ".join("%s = %s" % pair for pair in both.items()), where=["ip", "netns", "exec", self.network.near])
+        self.remote = Remote(" ".join("%s = %s" % pair for pair in both.items()), where=within(self.world.near))
         self.addCleanup(self.remote.close)
 
     def tearDown(self):
@@ -69,7 +61,8 @@ class Away(Base):
         self.remote.names.table[name] = [("mx." + name, addresses)] + list(others)
 
     def server(self, address, **script):
-        return Server(address, self.remote.port, listener=self.network.listen(address, self.remote.port), **script)
+        with inside(self.world.far):
+            return Server(address, self.remote.port, **script)
 
     def deliver(self, name, *recipients, **more):
         """The result, how long it took, and which connections were asked for, in order."""
@@ -83,7 +76,7 @@ class Away(Base):
         return [address for address, _ in attempts]
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Race(Away):
     def test_a_host_with_one_address_has_no_race(self):
         with self.server(V4):
@@ -174,15 +167,15 @@ class Race(Away):
         for script in (dict(GREETING=HANG), dict(GREETING="421 4.3.2 down"), dict(EHLO=DROP), dict(MAIL="421 4.3.2 down")):
             self.start()
             with self.subTest(script=script), self.server(V6, **script) as six, self.server(V4) as four:
-                self.network.silence(V6)
-                self.network.silence(V4)
+                self.world.silence(V6)
+                self.world.silence(V4)
                 self.host("race.example", BOTH)
                 self.attempts.clear()
                 self.remote.send(nexthop="race.example")
                 host.wait_for(lambda: len(self.attempts.list) == 2)
-                self.network.silence(V6, False)
+                self.world.silence(V6, False)
                 host.wait_for(lambda: six.sessions, 5)
-                self.network.silence(V4, False)
+                self.world.silence(V4, False)
                 self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
                 self.assertEqual(self.addresses(self.attempts.list), [V6, V4, V4])
                 self.assertEqual((len(four.messages), len(four.sessions)), (1, 1))
@@ -206,7 +199,7 @@ class Race(Away):
             self.check(self.deliver("one.example")[0], (RELAYED, "2.0.0", ""))
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Blamed(Away):
     """A host that says no to where we come from says so over IPv6 here."""
     NO = "550 5.7.25 [2001:db8::1] has no PTR record"
@@ -337,7 +330,7 @@ class Blamed(Away):
             self.assertEqual((len(six.messages), len(four.messages), len(six.sessions), len(four.sessions)), (1, 2, 1, 1))
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Unfit(Away):
     """Hosts that lack what a message needs as it is."""
 
@@ -402,27 +395,26 @@ class Unfit(Away):
             second.close()
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Whole(unittest.TestCase):
     def test_mail_is_not_late_where_IPv6_is_dead(self):
         """all programs, a name server, and three domains with AAAA records that lead nowhere: the fourth one has no wait any more"""
         zone = "".join("d%d MX 10 mx.d%d\nmx.d%d A 192.0.2.2\nmx.d%d AAAA %s\n" % (n, n, n, n, NOBODY6[n]) for n in range(4))
-        with Network() as network:
-            for address in NOBODY6[:4]:
-                network.silence(address)
-            network.name_server({"example": zone})
-            sink = network.smtp_sink(V4, "sink")
-            settings = "remote { idle_timeout = 0s }\ndns { server = \"%s\" }" % NAME_SERVER
-            with Attempts(network.far) as attempts, host.Host(namespace=network.near, settings=settings) as near:
-                for n in range(4):
-                    attempts.clear()
-                    to = "x@d%d.example" % n
-                    done = near.tool("sendmail", "-i", "-f", "alice@" + host.DOMAIN, to, input="Subject: x\n\nx\n")
-                    self.assertEqual(done.returncode, 0, done.stderr)
-                    near.wait_log(r"to=<%s> .*relay=mx\.d%d\.example\[192\.0\.2\.2\]:25.* status=sent" % (re.escape(to), n), 10)
-                    asked = [address for address, _ in attempts.list if address != NAME_SERVER]
-                    self.assertEqual(asked, [NOBODY6[n], V4] if n < 3 else [V4])
-                self.assertEqual(len(sink()), 4)
+        world = self.enterContext(World())
+        for address in NOBODY6[:4]:
+            world.silence(address)
+        world.name_server({"example": zone})
+        sink = world.smtp_sink(V4)
+        near = world.postino("remote { idle_timeout = 0s }")
+        with Attempts(world.far) as attempts:
+            for n in range(4):
+                attempts.clear()
+                near.sendmail("x@d%d.example" % n)
+                near.wait_log(r"to=<x@d%d\.example> .*relay=mx\.d%d\.example\[192\.0\.2\.2\]:25.* status=sent" % (n, n), 10)
+                asked = [address for address, _ in attempts.list if address != NAME_SERVER]
+                self.assertEqual(asked, [NOBODY6[n], V4] if n < 3 else [V4])
+            self.assertEqual(len(sink()), 4)
+
 
 
 class Times(unittest.TestCase):

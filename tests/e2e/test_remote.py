@@ -112,9 +112,10 @@ class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.remote = Remote(cls.settings, cls.rest)
+        cls.addClassCleanup(cls.end)
 
     @classmethod
-    def tearDownClass(cls):
+    def end(cls):
         log, running = cls.remote.log(), cls.remote.running()
         cls.remote.close()
         if not running:

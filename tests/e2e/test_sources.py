@@ -9,10 +9,11 @@ import unittest
 
 import frames
 import test_remote
-from host import DOMAIN, Host, wait_for
+from host import DOMAIN, wait_for
 from listening import Listener
-from netns import NAME_SERVER, Network
+from netns import needs_root
 from test_remote import DEFERRED, RELAYED
+from world import World
 
 
 class OwnLines(test_remote.Base):
@@ -211,22 +212,21 @@ quick          MX 10 mx.many
 """
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class AddressesOfTheHost(unittest.TestCase):
     """The whole of it: a host with several addresses."""
     @classmethod
     def setUpClass(cls):
-        cls.network = Network().__enter__()
-        try:
-            cls.network.name_server({"example": ZONE})
-            for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
-                cls.network.address(cls.network.near, address)
-            cls.sinks = cls.network.smtp_sink("192.0.2.2", "sink"), cls.network.smtp_sink("2001:db8::5", "sink6")
-            cls.network.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            with open(os.path.join(cls.network.directory, "haproxy.cfg"), "w") as f:
-                f.write(HAPROXY)
-            cls.network.start("haproxy", "-db", "-f", f.name)
-            cls.host = Host(namespace=cls.network.near, settings="""
+        cls.world = cls.enterClassContext(World())
+        cls.world.name_server({"example": ZONE})
+        for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
+            cls.world.address(cls.world.near, address)
+        cls.sinks = cls.world.smtp_sink("192.0.2.2"), cls.world.smtp_sink("2001:db8::5")
+        cls.world.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(os.path.join(cls.world.directory, "haproxy.cfg"), "w") as f:
+            f.write(HAPROXY)
+        cls.world.start("haproxy", "-db", "-f", f.name)
+        cls.host = cls.world.postino("""
 remote { connect_timeout = 3s idle_timeout = 0s sources = { "out1 3", out2 } }
 source "out1" { address = { "192.0.2.101", "2001:db8::101" } hostname = "out1.local.example" }
 source "out2" { address = "192.0.2.102" hostname = "out2.local.example" }
@@ -242,20 +242,10 @@ route "socks.example" { via = "smtp:" proxy = "socks5:192.0.2.9:1080" sources = 
 route "ha.example" { via = "smtp:" proxy = "haproxy:192.0.2.9:2525" sources = { far } }
 route "down.example" { via = "smtp:" proxy = "socks5:192.0.2.9:1081" }
 route "wait.example" { via = "smtp:" sources = { late } }
-dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % (time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y-%m-%d", time.gmtime()), NAME_SERVER)).__enter__()
-        except BaseException:
-            cls.network.__exit__()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.host.__exit__(None, None, None)
-        cls.network.__exit__()
+dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }""" % (time.strftime("%Y-%m-%d", time.gmtime()), time.strftime("%Y-%m-%d", time.gmtime())))
 
     def send(self, recipient):
-        text = "From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipient)
-        done = self.host.tool("sendmail", "-i", "-f", "alice@" + DOMAIN, recipient, input=text)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.host.sendmail(recipient, text="From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipient))
 
     def came(self, domain, sink=0):
         """(address, name) of each message for a domain."""
@@ -332,7 +322,7 @@ dns { server = "%s" timeout = 4s } queue { retry_first = 2s retry_most = 4s life
         self.host.wait_log(r"a source can't be used: .* source=late", 5)
         self.send("x@wait.example")
         time.sleep(3)
-        self.network.address(self.network.near, "192.0.2.103/24")
+        self.world.address(self.world.near, "192.0.2.103/24")
         began = time.monotonic()
         wait_for(lambda: self.came("wait.example"), 75)
         self.assertEqual(self.came("wait.example"), [("192.0.2.103", "late.local.example")])

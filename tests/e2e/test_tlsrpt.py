@@ -20,9 +20,10 @@ import host
 import test_sts
 from driven import Driven
 from hostile import DROP, Raw
-from netns import NAME_SERVER, Network
+from netns import needs_root
 from test_remote import DEFERRED, RELAYED, TIMES, Policies
 from test_remote_security import BASE, Certificates, Security, sum_of
+from world import World
 
 FAILURE = ("host", "address", "source", "reason")
 
@@ -925,7 +926,7 @@ class TakenOver(unittest.TestCase):
         self.assertEqual(self.codes("", sender=""), [451, 250])
 
 
-@unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
+@needs_root
 class Whole(unittest.TestCase):
     """Two Postinos, their names in a real zone, the policy from a real HTTPS server: from the first session to the report in a mailbox."""
 
@@ -943,57 +944,41 @@ mx.silent            A 192.0.2.2
 
     @classmethod
     def setUpClass(cls):
-        cls.rest = contextlib.ExitStack()
-        try:
-            cls.prepare()
-        except BaseException:
-            cls.rest.close()
-            raise
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.rest.close()
-
-    @classmethod
-    def prepare(cls):
         cls.made = Certificates()
-        cls.rest.callback(cls.made.close)
-        cls.network = network = cls.rest.enter_context(Network())
-        network.name_server({"example": cls.ZONE})
+        cls.addClassCleanup(cls.made.close)
+        cls.world = world = cls.enterClassContext(World())
+        world.name_server({"example": cls.ZONE})
         chain = cls.made.sign("mta-sts.local.example", more=["rua.local.example"])
-        with open(os.path.join(network.directory, "answer.mta-sts.local.example"), "w") as f:
+        with open(os.path.join(world.directory, "answer.mta-sts.local.example"), "w") as f:
             f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(cls.POLICY), cls.POLICY))
-        https = network.start(sys.executable, "-c", SERVER, network.directory, *chain, stdout=subprocess.PIPE)
+        https = world.start(sys.executable, "-c", SERVER, world.directory, *chain, stdout=subprocess.PIPE)
         https.stdout.readline()
-        cls.rest.callback(https.stdout.close)
-        cls.clock = Clock(network.directory)
+        cls.addClassCleanup(https.stdout.close)
+        cls.clock = Clock(world.directory)
         cls.clock.set((int(time.time()) // DAY + 2) * DAY + DAY // 2 - int(time.time()))
         cls.day = int(cls.clock.now()) // DAY
-        dns = "dns { server = \"%s\" }\nremote { loopback = yes idle_timeout = \"0\" }\n" % NAME_SERVER
-        cls.far = cls.rest.enter_context(host.Host(hostname="mx.local.example", namespace=network.far, settings=dns,
-                                                   listeners={"smtp": "port = 25 address = \"192.0.2.2\""}))
-        cls.near = cls.rest.enter_context(host.Host(
-            hostname="relay.example", namespace=network.near, domains={"relay.example": "mailboxes = \"hash:/nonexistent\" directory = \"/nonexistent\" owner = \"%d\"" % host.MAIL_UID},
-            settings=dns + "tls { authorities = \"%s\" }\ntlsrpt { from = \"tls@relay.example\" mail = yes delay = \"0\" }" % cls.made.authority[0],
-            variant=cls.programs(), listeners={"smtp": "port = 2525 address = \"127.0.0.1\""}))
+        loopback = "remote { loopback = yes idle_timeout = \"0\" }\n"
+        cls.far = world.postino(loopback, where=world.far, hostname="mx.local.example", listeners={"smtp": "port = 25 address = \"192.0.2.2\""})
+        cls.near = world.postino(loopback + "tls { authorities = \"%s\" }\ntlsrpt { from = \"tls@relay.example\" mail = yes delay = \"0\" }" % cls.made.authority[0],
+                                 hostname="relay.example", variant=cls.programs(), listeners={"smtp": "port = 2525 address = \"127.0.0.1\""},
+                                 domains={"relay.example": "mailboxes = \"hash:/nonexistent\" directory = \"/nonexistent\" owner = \"%d\"" % host.MAIL_UID})
 
     @classmethod
     def programs(cls):
         """A directory of programs of which postino-sts alone has the moved clock."""
-        os.mkdir(os.path.join(cls.network.directory, "bin"))
+        os.mkdir(os.path.join(cls.world.directory, "bin"))
         for name in os.listdir(host.bin_directory()):
-            path = os.path.join(cls.network.directory, "bin", name)
+            path = os.path.join(cls.world.directory, "bin", name)
             if name != "postino-sts":
                 os.symlink(host.program(name), path)
                 continue
             with open(path, "w") as f:
                 f.write("#!/bin/sh\nexec %s %s\n" % (" ".join(cls.clock.words()), host.program(name)))
             os.chmod(path, 0o755)
-        return cls.network.directory
+        return cls.world.directory
 
     def send(self, recipient):
-        done = self.near.tool("sendmail", "-i", "-f", "a@relay.example", recipient, input="Subject: x\n\nhello\n")
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.near.sendmail(recipient, sender="a@relay.example", text="Subject: x\n\nhello\n")
         self.near.wait_log(r"to=<%s> .*status=" % recipient)
 
     def counts(self):
@@ -1007,9 +992,9 @@ mx.silent            A 192.0.2.2
 
     def posted(self):
         """the report by HTTPS"""
-        for name in os.listdir(self.network.directory):
+        for name in os.listdir(self.world.directory):
             if name.endswith(".posted"):
-                with open(os.path.join(self.network.directory, name), "rb") as f:
+                with open(os.path.join(self.world.directory, name), "rb") as f:
                     head, body = f.read().split(b"\r\n\r\n", 1)
                 if head.startswith(b"POST / "):
                     return json.loads(gzip.decompress(body))

@@ -2,27 +2,22 @@
 import collections
 import json
 import re
-import smtplib
-import socket
 import time
 import unittest
 
-from host import DOMAIN, Host, wait_for
+from host import DOMAIN, wait_for
 from listening import Listener
-from hostile import Server
-from nameserver import A, MX, NameServer, Reply, a, mx, soa
-from netns import NAME_SERVER, Network
-from test_dns_zones import inside
-
-SERVFAIL = 2
+from nameserver import A, MX, SERVFAIL, Reply, a, mx, soa
+from netns import needs_root
+from world import World
 
 
+@needs_root
 class TwoFaces(unittest.TestCase):
     """evilN.example leads to mx1.big.example when it is asked for the first time, and then elsewhere."""
 
     def then(self, second):
-        self.network = Network().__enter__()
-        self.addCleanup(self.network.__exit__, None, None, None)
+        world = self.enterContext(World())
         self.asked, self.connections = collections.Counter(), []
 
         def script(q):
@@ -34,23 +29,19 @@ class TwoFaces(unittest.TestCase):
             if q.type == A:
                 return Reply(a(q.name, "192.0.2.3" if "evil" in q.name else "192.0.2.2"))
             return Reply(authority=[soa()])
-        with inside(self.network.far):
-            NameServer(script, [NAME_SERVER], 53)
-            self.good = Server("192.0.2.2", 25)
-            evil = socket.create_server(("192.0.2.3", 25), backlog=50)
+        world.script(script)
+        self.good = world.server("192.0.2.2")
 
         def serve(connection):
             with connection:
                 self.connections.append(connection)
                 connection.sendall(b"421 4.7.0 come back later\r\n")
-        self.addCleanup(Listener(evil, serve, together=False).close)
+        self.enterContext(Listener(world.listen("192.0.2.3", 25), serve, together=False))
         rule = 'reply "stop" { match = { "421 *come back later*" } sites = { "big.example" } action = pause time = "1h" }\nsite "big.example" { share = yes }\n'
-        host = Host(namespace=self.network.near, settings='dns { server = "%s" trust_anchor = "/nonexistent" }\n%s' % (NAME_SERVER, rule))
-        self.addCleanup(host.__exit__, None, None, None)
-        return host.__enter__()
+        return world.postino(rule)
 
     def send(self, host, domain):
-        with inside(self.network.near), smtplib.SMTP("127.0.0.1", host.port, timeout=20) as client:
+        with host.smtp() as client:
             client.sendmail("alice@" + DOMAIN, "x@" + domain, "Subject: x\r\n\r\nx\r\n")
 
     def check(self, second, words):

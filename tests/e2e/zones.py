@@ -1,9 +1,9 @@
 """A tree of zones from the root down, signed and broken on purpose, on one NSD that answers at the addresses of the root servers: for resolvers that
-walk it themselves, inside a Network.
+walk it themselves, inside a World (world.py).
 
-    with Network() as network:
-        tree = Tree(network, {".": Zone(), "example": Zone(), "good.example": Zone("@ MX 10 mx\nmx A 192.0.2.2")})
-        ... settings: tree.settings()
+    with World() as world:
+        world.tree({".": Zone(), "example": Zone(), "good.example": Zone("@ MX 10 mx\nmx A 192.0.2.2")})
+        ... world.postino()
 """
 import hashlib
 import os
@@ -71,6 +71,13 @@ def generate(directory, name):
     return os.path.join(directory, done.stdout.strip())
 
 
+def at_the_root(network):
+    """The root servers' addresses are the far end's."""
+    for address in ROOT_SERVERS:
+        network.address(network.far, address + "/32")
+        network.route(address)
+
+
 class Tree:
     def __init__(self, network, zones):
         self.network, self.zones, self.directory = network, zones, os.path.join(network.directory, "zones")
@@ -78,9 +85,7 @@ class Tree:
         os.makedirs(self.directory, exist_ok=True)
         os.chmod(self.directory, 0o755)
         self.delegations, self.process = {name: "" for name in zones}, None
-        for address in ROOT_SERVERS:
-            network.address(network.far, address + "/32")
-            subprocess.run(["ip", "-n", network.near, "route", "add", address, "dev", "cable"], check=True)
+        at_the_root(network)
         for name in sorted(zones, key=lambda name: -len([l for l in name.split(".") if l])):
             self.write(name)
         with open(self.anchor, "w", encoding="ascii") as anchor:
@@ -143,22 +148,4 @@ class Tree:
         if self.process:
             self.process.terminate()
             self.process.wait()
-        lines = ["server:", "  username: \"\"", "  zonesdir: \"%s\"" % self.directory, "  database: \"\"", "  pidfile: \"\"", "  server-count: 1", "  rrl-ratelimit: 0",
-                 "  xfrdfile: \"%s/xfrd\"" % self.directory, "  zonelistfile: \"%s/zonelist\"" % self.directory, "remote-control:", "  control-enable: no"]
-        lines[1:1] = ["  ip-address: %s" % address for address in [NAME_SERVER] + ROOT_SERVERS]
-        for name in self.zones:
-            lines += ["zone:", "  name: \"%s\"" % name, "  zonefile: \"%s\"" % self.path(name)]
-        config = os.path.join(self.directory, "nsd.conf")
-        with open(config, "w", encoding="ascii") as f:
-            f.write("\n".join(lines) + "\n")
-        with open(os.path.join(self.directory, "log"), "w", encoding="ascii") as log:
-            self.process = self.network.start("nsd", "-d", "-c", config, stdout=log, stderr=log)
-        end = time.monotonic() + 10
-        while True:
-            with open(log.name, encoding="ascii", errors="replace") as f:
-                text = f.read()
-            if "started" in text and "error" not in text:
-                return
-            if "error" in text or self.process.poll() is not None or time.monotonic() > end:
-                raise AssertionError("nsd did not start: " + text)
-            time.sleep(0.05)
+        self.process = self.network.nsd(self.directory, {name: self.path(name) for name in self.zones}, [NAME_SERVER] + ROOT_SERVERS)
