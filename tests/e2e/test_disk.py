@@ -7,7 +7,7 @@ import unittest
 from books import ACCEPTED
 from crash import PROGRAMS, World
 from host import Host, free_port, wait_for
-from test_queue import Sink
+from hostile import Server
 
 BODY = b"Subject: full\r\n\r\n" + b"x" * 70 + b"\r\n"
 
@@ -40,8 +40,7 @@ class FullDisk(unittest.TestCase):
                     self.assertEqual(code, 452, reply)
                     host.wait_log(r"(?i)space")
                     self.assertEqual(host.queue().count("x@elsewhere.example"), accepted)
-                    sink = Sink(port)
-                    self.addCleanup(sink.close)
+                    sink = self.enterContext(Server(port=port))
                     done = host.tool("postino", "queue", "retry", "all")
                     self.assertEqual(done.returncode, 0, done.stderr)
                     wait_for(host.queue_is_empty, 30)

@@ -9,12 +9,11 @@ import time
 import unittest
 
 from host import DOMAIN, MAIL_UID, Host, free_port, wait_for
-from test_queue import Sink
+from hostile import Server
 
 SENDER = "alice@" + DOMAIN
 FAR = "far.example"
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: the original\r\n\r\nbody of the original\r\n"
-WITH_DSN = {"EHLO": "250-sink.example\r\n250 DSN"}
 SLOW = "queue { retry_first = 1s retry_most = 1s lifetime = 1h %s }"
 
 
@@ -43,18 +42,14 @@ class Dsn(unittest.TestCase):
     maxDiff = None
 
     def start(self, *arguments, **more):
-        host = Host(*arguments, **more)
-        self.addCleanup(host.close)
-        return host.start()
+        return self.enterContext(Host(*arguments, **more))
 
-    def sink(self, replies=None):
-        sink = Sink(replies=replies)
-        self.addCleanup(sink.close)
-        return sink
+    def sink(self, steps=(), extensions=(), **script):
+        return self.enterContext(Server(steps=steps, extensions=extensions, **script))
 
     def before(self, sink, more=""):
         """A host whose next host for all is the sink."""
-        return self.start(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings=SLOW % more)
+        return self.start(routes={"*": sink.via}, settings=SLOW % more)
 
     def send(self, host, recipients, mail=(), sender=SENDER, text=MESSAGE):
         """recipients: {address: "NOTIFY=..." or ""}. The queue id."""
@@ -82,7 +77,7 @@ class Dsn(unittest.TestCase):
     # ---- what is passed on
 
     def test_a_next_host_with_dsn_gets_all_of_it_and_the_duty(self):
-        sink = self.sink(WITH_DSN)
+        sink = self.sink(extensions=("DSN",), END="250 2.0.0 taken")
         host = self.before(sink)
         self.send(host, {"x@elsewhere.example": "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;X+2B1@old.example", "y@elsewhere.example": "NOTIFY=NEVER",
                          "z@elsewhere.example": ""}, ["RET=HDRS", "ENVID=a+2Bb+3Dc"])
@@ -96,7 +91,7 @@ class Dsn(unittest.TestCase):
         self.assertEqual(host.messages("alice"), [])
 
     def test_a_next_host_without_dsn_gets_nothing_of_it_and_relaying_is_reported(self):
-        sink = self.sink({"EHLO": "250-sink.example\r\n250 SIZE"})
+        sink = self.sink(extensions=("SIZE",), END="250 2.0.0 taken")
         host = self.before(sink)
         queue_id = self.send(host, {"x@elsewhere.example": "NOTIFY=SUCCESS ORCPT=rfc822;X@old.example", "y@elsewhere.example": "NOTIFY=NEVER",
                                     "z@elsewhere.example": "", "f@elsewhere.example": "NOTIFY=FAILURE,DELAY"}, ["RET=FULL", "ENVID=QQ314159"])
@@ -219,7 +214,7 @@ class Dsn(unittest.TestCase):
         self.assertEqual(len(re.findall(r"its sender asked for none", host.log())), 3)
 
     def test_nothing_is_reported_to_nobody(self):
-        sink = self.sink({"RCPT TO:<no": "550 5.1.1 no"})
+        sink = self.sink({"RCPT <no": "550 5.1.1 no"})
         host = self.before(sink, "delay_warning = 1s")
         self.send(host, {"no@elsewhere.example": "NOTIFY=FAILURE", "x@elsewhere.example": "NOTIFY=SUCCESS"}, sender="")
         wait_for(lambda: sink.messages)
@@ -239,7 +234,7 @@ class Dsn(unittest.TestCase):
                 self.assertIn(b"Subject: the original", report.raw)
 
     def test_success_and_failure_of_one_message_are_two_reports(self):
-        sink = self.sink({"RCPT TO:<no": "550 5.1.1 no"})
+        sink = self.sink({"RCPT <no": "550 5.1.1 no"})
         host = self.before(sink)
         self.send(host, {"no@elsewhere.example": "", "yes@elsewhere.example": "NOTIFY=SUCCESS"})
         reports = self.reports(host, 2)
@@ -249,7 +244,7 @@ class Dsn(unittest.TestCase):
     # ---- delays
 
     def test_a_delay_is_reported_once_and_not_again_after_a_restart(self):
-        sink = self.sink({"RCPT TO:<(wait|never|quiet|ok)": "450 4.2.1 mailbox full"})
+        sink = self.sink({"RCPT <%s" % name: "450 4.2.1 mailbox full" for name in ("wait", "never", "quiet", "ok")})
         host = self.before(sink, "delay_warning = 2s")
         began = time.time()
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY,FAILURE ORCPT=rfc822;W@old.example", "never@elsewhere.example": "NOTIFY=NEVER",
@@ -277,7 +272,7 @@ class Dsn(unittest.TestCase):
         attempts = len(re.findall("status=deferred", host.log()))
         wait_for(lambda: len(re.findall("status=deferred", host.log())) >= attempts + 8, 15)
         self.assertEqual(len(host.messages("alice")), 1)
-        sink.replies = {}
+        sink.script = {}
         wait_for(host.queue_is_empty, 15)
         self.assertEqual(len(host.messages("alice")), 1)
         self.assertEqual(len(re.findall("sender delay notification", host.log())), 1)
@@ -295,21 +290,21 @@ class Dsn(unittest.TestCase):
                 self.assertRegex(fields["Status"], r"^4\.\d\.\d$")
 
     def test_no_delay_is_reported_when_off_or_delivered_in_time(self):
-        sink = self.sink({"RCPT TO:<wait": "450 4.2.1 full"})
+        sink = self.sink({"RCPT <wait": "450 4.2.1 full"})
         host = self.before(sink, "delay_warning = 0")
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY"})
         wait_for(lambda: len(re.findall("status=deferred", host.log())) >= 4, 15)
         self.assertEqual(host.messages("alice"), [])
-        sink.replies = {}
+        sink.script = {}
         wait_for(host.queue_is_empty, 15)
         self.assertNotIn("notification", host.log())
 
     def test_a_reload_sets_another_delay(self):
-        sink = self.sink({"RCPT TO:<wait": "450 4.2.1 full"})
+        sink = self.sink({"RCPT <wait": "450 4.2.1 full"})
         host = self.before(sink)
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY"})
         host.wait_log("status=deferred")
-        host.configure({"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings=SLOW % "delay_warning = 1s")
+        host.configure({"*": sink.via}, settings=SLOW % "delay_warning = 1s")
         host.reload()
         host.wait_log("sender delay notification", 15)
         wait_for(lambda: host.messages("alice"))
@@ -333,7 +328,7 @@ class Dsn(unittest.TestCase):
             self.assertEqual(client.docmd("DATA")[0], 503)
 
     def test_sendmail_asks_for_reports(self):
-        sink = self.sink({"RCPT TO:<no": "550 5.1.1 no"})
+        sink = self.sink({"RCPT <no": "550 5.1.1 no"})
         host = self.before(sink)
         done = host.tool("sendmail", "-f", SENDER, "-N", "success,failure", "-R", "hdrs", "-V", "a+b=c d", "no@elsewhere.example",
                          "yes@elsewhere.example", input="Subject: the original\n\nbody of the original\n")

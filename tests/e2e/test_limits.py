@@ -3,103 +3,26 @@ import json
 import os
 import re
 import signal
-import socket
-import threading
 import time
 import unittest
 
 from host import DOMAIN, Host, free_port, wait_for
-from listening import Listener
+from paced import Meter, Paced
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: limits\r\n\r\nhello\r\n"
 
 
-class Meter:
-    """How many transactions are open at a time, in all the sinks that share it."""
-
-    def __init__(self):
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
-
-    def __enter__(self):
-        with self.lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-
-    def __exit__(self, *exception):
-        with self.lock:
-            self.now -= 1
-
-
-class Sink:
-    """A next host that takes `pause` seconds for each message, and counts. .taken: (time, recipients, subject) of each message; .sessions: how many messages
-    each session had."""
-
-    def __init__(self, pause=0.0, meter=None, port=0, rcpt="250 ok"):
-        self.pause, self.meter, self.rcpt, self.taken, self.sessions = pause, meter or Meter(), rcpt, [], []
-        self.listener = Listener(socket.create_server(("127.0.0.1", port)), self.accept, together=False)
-        self.port = self.listener.port
-
-    def accept(self, client):
-        self.sessions.append(0)
-        threading.Thread(target=self.session, args=(client, len(self.sessions) - 1), daemon=True).start()
-
-    def close(self):
-        self.listener.close()
-
-    def session(self, client, number):
-        f, recipients = client.makefile("rwb"), []
-
-        def say(text):
-            f.write(text.encode() + b"\r\n")
-            f.flush()
-        try:
-            say("220 sink.example")
-            for line in iter(f.readline, b""):
-                verb = line[:4].upper().strip()
-                if verb == b"MAIL":
-                    recipients = []
-                    say("250 ok")
-                elif verb == b"RCPT":
-                    if self.rcpt[0] == "2":
-                        recipients.append(re.search(rb"<(.*?)>", line).group(1).decode())
-                    say(self.rcpt)
-                elif verb == b"DATA":
-                    began = time.monotonic()
-                    with self.meter:
-                        say("354 go on")
-                        body = b""
-                        while not body.endswith(b"\r\n.\r\n"):
-                            body += f.readline()
-                        time.sleep(self.pause)
-                    self.sessions[number] += 1
-                    self.taken.append((began, recipients, re.search(rb"(?m)^Subject: (.*)\r$", body).group(1).decode()))
-                    say("250 2.0.0 taken")
-                elif verb == b"QUIT":
-                    say("221 bye")
-                    return
-                else:
-                    say("250 ok")
-        except (OSError, ValueError):
-            pass
-        finally:
-            client.close()
-
-
 class Case(unittest.TestCase):
     def sink(self, **more):
-        sink = Sink(**more)
-        self.addCleanup(sink.close)
-        return sink
+        return self.enterContext(Paced(**more))
 
     def host(self, routes, settings="", **more):
-        host = Host(routes={name: text if isinstance(text, str) else "smtp:[127.0.0.1]:%d" % text.port for name, text in routes.items()},
-                    settings=settings, tls=False, **more).__enter__()
-        self.addCleanup(host.__exit__, None, None, None)
-        return host
+        """`routes`: to next hosts, or as the settings have them."""
+        return self.enterContext(Host(routes={name: to if isinstance(to, str) else to.via for name, to in routes.items()}, settings=settings, tls=False, **more))
 
     @staticmethod
     def via(sink, limits):
-        return 'via = "smtp:[127.0.0.1]:%d" %s' % (sink.port, limits)
+        return 'via = "%s" %s' % (sink.via, limits)
 
     def send(self, host, *recipients, subject="limits", sender="alice@" + DOMAIN):
         """One message to each, in one session."""
@@ -117,9 +40,9 @@ class Case(unittest.TestCase):
     def taken(self, count, *sinks, seconds=30):
         def all_taken():
             """the sinks have all messages"""
-            return sum(len(s.taken) for s in sinks) >= count
+            return sum(len(s.messages) for s in sinks) >= count
         wait_for(all_taken, seconds)
-        self.assertEqual(sum(len(s.taken) for s in sinks), count)
+        self.assertEqual(sum(len(s.messages) for s in sinks), count)
 
 
 class Limits(Case):
@@ -146,7 +69,7 @@ class Limits(Case):
         self.send(host, *["x@a.example"] * 5 + ["x@b.example"] * 10)
         self.taken(10, free, seconds=3)
         self.taken(5, sink)
-        times = sorted(t for t, _, _ in sink.taken)  # one in each second of the clock, so the first two may be close
+        times = sorted(m.began for m in sink.messages)  # one in each second of the clock, so the first two may be close
         self.assertTrue(all(b - a > 0.7 for a, b in zip(times[1:], times[2:])), times)
         self.assertTrue(3 < times[-1] - times[0] < 8, times)
 
@@ -156,9 +79,9 @@ class Limits(Case):
         host = self.host({"a.example": self.via(sink, "sessions = 1"), "*": sink}, "queue { site_sessions = 3 }")
         self.send(host, *["x@a.example", "x@b.example"] * 4)
         self.taken(8, sink)
-        mine = sorted(t for t, r, _ in sink.taken if r == ["x@a.example"])
+        mine = sorted(m.began for m in sink.messages if m.recipients == ["x@a.example"])
         self.assertTrue(all(b - a > 0.25 for a, b in zip(mine, mine[1:])), mine)
-        rest = sorted(t for t, r, _ in sink.taken if r == ["x@b.example"])
+        rest = sorted(m.began for m in sink.messages if m.recipients == ["x@b.example"])
         self.assertLess(rest[2] - rest[0], 0.25, rest)
 
     def test_messages_in_a_session(self):
@@ -167,8 +90,8 @@ class Limits(Case):
                          'remote { loopback = yes session_messages = 9 } site "127.0.0.1" { session_messages = 3 }')
         self.send(host, *["x@a.example", "x@b.example"] * 6)
         self.taken(12, *sites)
-        self.assertEqual(sites[0].sessions, [2, 2, 2])
-        self.assertEqual(sites[1].sessions, [3, 3])
+        self.assertEqual([s.carried for s in sites[0].sessions], [2, 2, 2])
+        self.assertEqual([s.carried for s in sites[1].sessions], [3, 3])
 
     def test_a_site_s_limits_and_a_route_s_before_them(self):
         sink, other = self.sink(pause=0.3), self.sink(pause=0.3)
@@ -194,7 +117,7 @@ class Limits(Case):
         wait_for(lambda: sink.meter.most == 5)
         self.reloaded(host, routes={"a.example": self.via(sink, "sessions = 1"), "*": self.via(sink, "sessions = 1")}, settings="")
         time.sleep(1)
-        before, sink.meter.most = len(sink.taken), sink.meter.now
+        before, sink.meter.most = len(sink.messages), sink.meter.now
         self.assertLess(before, 22)
         self.taken(24, sink)
         self.assertLessEqual(sink.meter.most, 2)
@@ -263,7 +186,7 @@ class Orders(Case):
         self.assertIn("release it first", self.queue(host, "retry", held, status=69))
         self.assertIn("held: yes", self.queue(host, "show", held))
         time.sleep(1)
-        self.assertEqual([r for _, r, _ in sink.taken], [["b@b.example"]])
+        self.assertEqual([m.recipients for m in sink.messages], [["b@b.example"]])
         self.queue(host, "release", both)
         self.kill_all(host)
         host.start()
@@ -273,10 +196,10 @@ class Orders(Case):
         self.queue(host, "release", "all")
         self.queue(host, "retry", "all")
         wait_for(host.queue_is_empty)
-        self.assertEqual([r for _, r, _ in sink.taken], [["b@b.example"], ["c@c.example"], ["a@a.example"]])
+        self.assertEqual([m.recipients for m in sink.messages], [["b@b.example"], ["c@c.example"], ["a@a.example"]])
 
     def test_what_is_under_way_is_held_when_it_comes_back(self):
-        sink = self.sink(rcpt="450 4.2.1 later")
+        sink = self.sink(RCPT="450 4.2.1 later")
         host = self.host({"*": self.via(sink, "")}, "queue { retry_first = 1s retry_most = 1s lifetime = 6s bounce_lifetime = 6s delay_warning = 1s }")
         (queue_id,) = self.send(host, "a@a.example", sender="alice@" + DOMAIN)
         os.kill(host.pid_of("remote"), signal.SIGSTOP)  # the attempt that comes next is under way for as long as it takes
@@ -290,12 +213,12 @@ class Orders(Case):
         self.assertEqual(len(re.findall(queue_id + ".*status=", host.log())), attempts)
         self.assertEqual(self.listing(host), {queue_id: "!"})
         self.assertLessEqual(len(host.messages("alice")), 1)  # a warning from before the hold
-        sink.rcpt = "250 ok"
+        sink.script["RCPT"] = "250 ok"
         self.queue(host, "release", queue_id)
         self.taken(1, sink)
 
     def test_selections(self):
-        sink, other = self.sink(rcpt="450 4.2.1 later"), self.sink(rcpt="450 4.2.1 later")
+        sink, other = self.sink(RCPT="450 4.2.1 later"), self.sink(RCPT="450 4.2.1 later")
         host = self.host({".a.example": sink, "*": other}, self.LATER)
         one, two, three = self.send(host, "x@1.a.example", "y@2.a.example", "z@b.example")
         (four,) = self.send(host, "x@1.a.example", sender="bob@" + DOMAIN)
@@ -324,13 +247,13 @@ class Orders(Case):
         self.assertEqual(set(self.listing(host)), {one, two, four, both})
         self.queue(host, "delete", "all", status=65)
         self.assertEqual(len(self.listing(host)), 4)
-        sink.rcpt = "250 ok"
+        sink.script["RCPT"] = "250 ok"
         done = host.tool("sendmail", "-qR1.a.example")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.taken(3, sink)
         self.queue(host, "delete", "ALL")
         wait_for(host.queue_is_empty)
-        self.assertEqual((len(sink.taken), len(other.taken)), (3, 0))
+        self.assertEqual((len(sink.messages), len(other.messages)), (3, 0))
 
     def test_priority_is_seen_at_the_sink(self):
         sink = self.sink()
@@ -349,7 +272,7 @@ class Orders(Case):
         self.assertIn("priority: high", self.queue(host, "show", moved))
         os.kill(host.pid_of("remote"), signal.SIGCONT)
         self.taken(12, sink)
-        self.assertEqual([s for _, _, s in sink.taken], ["first"] + ["high"] * 3 + ["moved"] + ["normal"] * 3 + ["low"] * 3 + ["back"])
+        self.assertEqual([re.search(rb"(?m)^Subject: (.*)\r$", m.body).group(1).decode() for m in sink.messages], ["first"] + ["high"] * 3 + ["moved"] + ["normal"] * 3 + ["low"] * 3 + ["back"])
 
     def send_by(self, host, port, subject):
         with host.smtp(port) as client:
@@ -371,18 +294,18 @@ class Orders(Case):
         self.assertEqual([re.search("priority: (.*)", s).group(1) for s in shown], ["low", "high", "normal"])
 
     def test_a_flush_is_of_one_site_alone(self):
-        sink, other = self.sink(rcpt="450 4.2.1 later"), self.sink(rcpt="450 4.2.1 later")
+        sink, other = self.sink(RCPT="450 4.2.1 later"), self.sink(RCPT="450 4.2.1 later")
         host = self.host({"a.example": sink, "*": other}, self.LATER)
         ids = self.send(host, *["x@a.example", "x@b.example"] * 3)
         self.deferred(host, *ids)
         name = "smtp:[127.0.0.1]:%d dane" % sink.port
         self.assertEqual([self.sites(host)[name][n] for n in ("jobs", "waiting", "ready", "held", "active")], [3, 3, 0, 0, 0])
-        sink.rcpt = other.rcpt = "250 ok"
+        sink.script["RCPT"] = other.script["RCPT"] = "250 ok"
         self.assertIn("no site of that name", self.queue(host, "flush", "nowhere.example", status=66))
         self.assertIn("(3)", self.queue(host, "flush", "[127.0.0.1]:%d" % sink.port))
         self.taken(3, sink)
         time.sleep(1)
-        self.assertEqual(len(other.taken), 0)
+        self.assertEqual(len(other.messages), 0)
         self.assertEqual(len(self.listing(host)), 3)
         self.assertIn("(3)", self.queue(host, "flush", "smtp:[127.0.0.1]:%d dane" % other.port))
         self.taken(3, other)

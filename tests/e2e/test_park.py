@@ -9,7 +9,7 @@ import time
 import unittest
 
 from host import free_port, wait_for
-from test_queue import Queue, Sink
+from test_queue import Queue
 
 SLOW = "limit { queue_memory = 0 } queue { retry_first = 1h retry_most = 1h lifetime = 1d %s }"
 
@@ -65,12 +65,11 @@ class Park(Queue):
         self.assertGreater(used, count * 100)
         listing = host.tool("postino", "queue", "list", "--json").stdout.splitlines()
         self.assertEqual(len(listing), count)
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         host.tool("postino", "queue", "retry", "all", check=True)
         wait_for(lambda: len(sink.messages) >= count, 120, 0.2)
         wait_for(host.queue_is_empty, 20)
-        ids = collections.Counter(re.search(rb"id ([0-9A-Z]{12})", m)[1] for m in sink.messages)
+        ids = collections.Counter(re.search(rb"id ([0-9A-Z]{12})", m.body)[1] for m in sink.messages)
         self.assertEqual(len(ids), count)
         self.assertEqual(max(ids.values()), 1)
 
@@ -130,11 +129,10 @@ class Park(Queue):
         self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
         self.assertNotIn(drop, host.queue())
         self.assertNotEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         self.assertEqual(host.tool("postino", "queue", "retry", keep).returncode, 0)
         wait_for(lambda: keep not in host.queue(), 15)
-        self.assertIn(b"keep@", sink.messages[0])
+        self.assertIn(b"keep@", sink.messages[0].body)
         host.tool("postino", "queue", "retry", "all", check=True)
         wait_for(host.queue_is_empty, 15)
         self.assertEqual(len(sink.messages), 2)
@@ -154,14 +152,13 @@ class Park(Queue):
         host.start()
         self.pause(8)
         self.assertEqual(len(host.messages("alice")), 1)
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         host.tool("postino", "queue", "retry", "all", check=True)
         wait_for(host.queue_is_empty, 15)
         self.assertEqual(len(sink.messages), 1)
 
     def test_parked_mail_that_is_too_old_goes_back(self):
-        sink = self.sink(replies={"RCPT": "451 4.7.1 come back later"})
+        sink = self.sink(RCPT="451 4.7.1 come back later")
         host = self.host(sink.port, "limit { queue_memory = 0 } queue { retry_first = 4s retry_most = 4s lifetime = 6s delay_warning = 0 }")
         self.send(host, "x@elsewhere.example")
         wait_for(lambda: host.messages("alice"), 25)

@@ -4,69 +4,12 @@ import email.policy
 import os
 import re
 import signal
-import socket
-import threading
 import unittest
 
 from host import DOMAIN, Host, free_port, wait_for, without_trace
-from listening import Listener
+from hostile import Server
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: the original\r\n\r\nbody of the original\r\n"
-
-
-class Sink:
-    """A next host that answers as told. replies: {"RCPT": "550 5.1.1 no such user", ...}; the default is yes. It records the messages."""
-
-    def __init__(self, port=0, replies=None):
-        self.replies, self.messages, self.commands, self.sessions = dict(replies or {}), [], [], 0
-        self.listener = Listener(socket.create_server(("127.0.0.1", port)), self.accept, together=False)
-        self.port = self.listener.port
-
-    def accept(self, client):
-        self.sessions += 1
-        threading.Thread(target=self.session, args=(client,), daemon=True).start()
-
-    def close(self):
-        self.listener.close()
-
-    def session(self, client):
-        f = client.makefile("rwb")
-
-        def say(text):
-            f.write(text.encode() + b"\r\n")
-            f.flush()
-        try:
-            say(self.replies.get("CONNECT", "220 sink.example"))
-            while True:
-                line = f.readline()
-                if not line:
-                    return
-                verb = line[:4].upper().strip().decode()
-                self.commands.append(line.decode("latin-1").rstrip("\r\n"))
-                for pattern, reply in self.replies.items():
-                    if re.match(pattern, line.decode("latin-1"), re.I):
-                        say(reply)
-                        break
-                else:
-                    if verb == "DATA":
-                        say("354 go on")
-                        body = b""
-                        while not body.endswith(b"\r\n.\r\n") and body != b".\r\n":
-                            piece = f.readline()
-                            if not piece:
-                                return
-                            body += piece
-                        self.messages.append(re.sub(rb"(?m)^\.", b"", body[:-3]))
-                        say(self.replies.get("END", "250 2.0.0 taken"))
-                    elif verb == "QUIT":
-                        say("221 bye")
-                        return
-                    else:
-                        say("250 ok")
-        except OSError:
-            pass
-        finally:
-            client.close()
 
 
 def report_of(raw):
@@ -75,14 +18,10 @@ def report_of(raw):
 
 class Queue(unittest.TestCase):
     def host(self, sink_port, settings="queue { retry_first = 1s retry_most = 2s lifetime = 1h }"):
-        host = Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink_port}, settings=settings).__enter__()
-        self.addCleanup(host.__exit__, None, None, None)
-        return host
+        return self.enterContext(Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink_port}, settings=settings))
 
-    def sink(self, **replies):
-        sink = Sink(replies=replies.pop("replies", None))
-        self.addCleanup(sink.close)
-        return sink
+    def sink(self, port=0, **script):
+        return self.enterContext(Server(port=port, extensions=(), **script))
 
     def send(self, host, *recipients, sender="alice@" + DOMAIN):
         with host.smtp() as client:
@@ -102,15 +41,14 @@ class Queue(unittest.TestCase):
         listing = host.queue()
         self.assertIn(queue_id, listing)
         self.assertIn("x@elsewhere.example", listing)
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         wait_for(lambda: sink.messages, 15)
-        self.assertEqual(without_trace(sink.messages[0], mailbox=False), MESSAGE.replace(b"\r\n", b"\n"))
+        self.assertEqual(without_trace(sink.messages[0].body, mailbox=False), MESSAGE.replace(b"\r\n", b"\n"))
         wait_for(host.queue_is_empty)
         self.assertEqual(len(sink.messages), 1)
 
     def test_delays_grow(self):
-        sink = self.sink(replies={"RCPT": "450 4.2.1 later"})
+        sink = self.sink(RCPT="450 4.2.1 later")
         host = self.host(sink.port, "queue { retry_first = 1s retry_most = 4s lifetime = 1h }")
         queue_id = self.send(host, "x@elsewhere.example")
 
@@ -124,7 +62,7 @@ class Queue(unittest.TestCase):
         self.assertTrue(0.5 < waits[0] < 2.6 and waits[1] > waits[0] * 1.2 and waits[2] > waits[1] * 1.2, waits)
 
     def test_a_final_refusal_comes_back_as_a_report(self):
-        sink = self.sink(replies={r"RCPT TO:<bad": "550 5.1.1 no such user here"})
+        sink = self.sink(steps={"RCPT <bad": "550 5.1.1 no such user here"})
         host = self.host(sink.port)
         queue_id = self.send(host, "bad@elsewhere.example", "good@elsewhere.example")
         wait_for(lambda: host.messages("alice"), 15)
@@ -156,7 +94,7 @@ class Queue(unittest.TestCase):
         wait_for(host.queue_is_empty)
 
     def test_a_report_that_can_t_be_delivered_is_not_reported(self):
-        sink = self.sink(replies={"RCPT": "550 5.1.1 no"})
+        sink = self.sink(RCPT="550 5.1.1 no")
         host = self.host(sink.port)
         self.send(host, "bad@elsewhere.example", sender="nobody@elsewhere.example")
         wait_for(lambda: len(re.findall(r"status=bounced", host.log())) >= 2, 15)
@@ -165,7 +103,7 @@ class Queue(unittest.TestCase):
         self.assertEqual(len(re.findall(r"status=bounced", host.log())), 2)
 
     def test_after_the_lifetime_it_goes_back(self):
-        sink = self.sink(replies={"RCPT": "451 4.7.1 come back later"})
+        sink = self.sink(RCPT="451 4.7.1 come back later")
         host = self.host(sink.port, "queue { retry_first = 1s retry_most = 1s lifetime = 3s }")
         self.send(host, "x@elsewhere.example")
         wait_for(lambda: host.messages("alice"), 20)
@@ -175,7 +113,7 @@ class Queue(unittest.TestCase):
         wait_for(host.queue_is_empty)
 
     def test_results_are_kept_for_each_recipient(self):
-        sink = self.sink(replies={r"RCPT TO:<later": "450 4.2.1 full", r"RCPT TO:<never": "550 5.1.1 gone"})
+        sink = self.sink(steps={"RCPT <later": "450 4.2.1 full", "RCPT <never": "550 5.1.1 gone"})
         host = self.host(sink.port, "queue { retry_first = 3s retry_most = 3s lifetime = 1h }")
         self.send(host, "later@elsewhere.example", "never@elsewhere.example", "now@elsewhere.example")
         wait_for(lambda: host.messages("alice"), 15)
@@ -183,7 +121,7 @@ class Queue(unittest.TestCase):
         self.assertIn("later@elsewhere.example", listing)
         self.assertNotIn("never@elsewhere.example", listing)
         self.assertNotIn("now@elsewhere.example", listing)
-        sink.replies = {}
+        sink.script = {}
         wait_for(host.queue_is_empty, 15)
         self.assertEqual(len(sink.messages), 2)
 
@@ -200,8 +138,7 @@ class Queue(unittest.TestCase):
         listing = host.queue()
         for queue_id in ids:
             self.assertIn(queue_id, listing)
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         wait_for(host.queue_is_empty, 30)
         self.assertGreaterEqual(len(sink.messages), 10)
 
@@ -231,8 +168,7 @@ class Queue(unittest.TestCase):
         self.assertNotIn("nothing", host.tool("postino", "queue", "retry", "--recipient", "drop@elsewhere.example").stdout)
         self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
         self.assertNotIn(drop, host.queue())
-        sink = Sink(port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port)
         self.assertEqual(host.tool("postino", "queue", "retry", keep).returncode, 0)
         wait_for(host.queue_is_empty, 15)
         self.assertEqual(len(sink.messages), 1)

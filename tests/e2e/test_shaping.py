@@ -1,14 +1,12 @@
 """What a next host says about how much it wants is heeded: slower, a pause, and back again; receivers of one provider have their limits together."""
 import json
 import re
-import socket
-import threading
 import time
 import unittest
 
 from host import free_port, wait_for
-from listening import Listener
-from test_limits import Case, Meter
+from paced import Meter
+from test_limits import Case
 
 RULES = '''reply "many"  { match = { "421 4.7.0 *too many*", "451 4.7.1 *slower*" } time = 10s }
 reply "stop"  { match = { "421 *come back later*" } action = pause time = 10s }
@@ -18,61 +16,9 @@ reply "boxes" { match = { "450 4.2.1 *rate of this mailbox*" } recipients = yes 
 QUICK = "queue { retry_first = 1s retry_most = 1s } remote { loopback = yes idle_timeout = 1s } "
 
 
-class Talker:
-    """A next host that says what `answer(step, number of the session, of the message in it)` returns; None: yes. .taken: the times of messages that it took."""
-    YES = {"greeting": "220 talker.example", "EHLO": "250 talker.example", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go on", "end": "250 2.0.0 taken",
-           "QUIT": "221 bye", "RSET": "250 ok"}
-
-    def __init__(self, answer, pause=0.0, meter=None):
-        self.answer, self.pause, self.meter, self.taken, self.sessions, self.lock = answer, pause, meter or Meter(), [], 0, threading.Lock()
-        self.listener = Listener(socket.create_server(("127.0.0.1", 0), backlog=200), self.accept, together=False)
-        self.port = self.listener.port
-
-    def accept(self, client):
-        self.sessions += 1
-        threading.Thread(target=self.session, args=(client, self.sessions), daemon=True).start()
-
-    def close(self):
-        self.listener.close()
-
-    def session(self, client, number):
-        f, messages = client.makefile("rwb"), 0
-
-        def say(step):
-            with self.lock:
-                text = self.answer(step, number, messages) or self.YES.get(step, "500 what?")
-            f.write(text.encode() + b"\r\n")
-            f.flush()
-            if text[:3] == "421":
-                raise OSError("it hung up")
-            return text
-        try:
-            say("greeting")
-            for line in iter(f.readline, b""):
-                verb = line[:4].upper().strip().decode()
-                if verb == "MAIL":
-                    messages += 1
-                if say(verb)[:3] != "354":
-                    if verb == "QUIT":
-                        return
-                    continue
-                with self.meter:
-                    while f.readline() not in (b".\r\n", b""):
-                        pass
-                    time.sleep(self.pause)
-                if say("end")[0] == "2":
-                    self.taken.append(time.monotonic())
-        except (OSError, ValueError):
-            pass
-        finally:
-            client.close()
-
-
 class ShapingCase(Case):
     def talker(self, answer=lambda *_: None, **more):
-        talker = Talker(answer, **more)
-        self.addCleanup(talker.close)
-        return talker
+        return self.sink(answer=answer, **more)
 
     def sites(self, host):
         done = host.tool("postino", "sites", "--json")
@@ -88,9 +34,9 @@ class ShapingCase(Case):
     def took(self, talker, count, seconds=30):
         def took():
             """the host took them"""
-            return len(talker.taken) >= count
+            return len(talker.messages) >= count
         wait_for(took, seconds)
-        self.assertEqual(len(talker.taken), count)
+        self.assertEqual(len(talker.messages), count)
 
 
 class Replies(ShapingCase):
@@ -109,9 +55,9 @@ class Replies(ShapingCase):
         site = self.site(host, talker)
         self.assertEqual((site["slowed"], site["paused"], site["rule"], site["dead"], site["rate"]), (True, False, "many", False, 5))
         self.assertRegex(host.tool("postino", "sites").stdout, r"slowed until \d\d:\d\d:\d\d")
-        before = len(talker.taken)
+        before = len(talker.messages)
         time.sleep(5)
-        self.assertLessEqual(len(talker.taken) - before, 1)
+        self.assertLessEqual(len(talker.messages) - before, 1)
         host.wait_log(r"goes faster: site=.* to=10/min ", 10)
         host.wait_log(r"goes faster: site=.* to=20/min ", 15)
         self.took(talker, 12, 30)
@@ -126,7 +72,7 @@ class Replies(ShapingCase):
         until = [None]
 
         def answer(step, session, message):
-            if step == "greeting" and (until[0] is None or time.monotonic() < until[0]):
+            if step == "GREETING" and (until[0] is None or time.monotonic() < until[0]):
                 until[0] = until[0] or time.monotonic() + 5
                 return "421 busy, come back later"
         talker = self.talker(answer)
@@ -139,9 +85,9 @@ class Replies(ShapingCase):
         self.assertEqual((site["paused"], site["dead"], site["slowed"]), (True, False, True))
         self.assertRegex(host.tool("postino", "sites").stdout, r"paused until \d\d:\d\d:\d\d")
         time.sleep(3)
-        sessions = talker.sessions
+        sessions = len(talker.sessions)
         time.sleep(4)
-        self.assertEqual(talker.sessions, sessions)  # nobody knocks
+        self.assertEqual(len(talker.sessions), sessions)  # nobody knocks
         host.wait_log(r"goes on slowly: site=.*rule=stop", 10)
         self.assertGreater(time.monotonic() - began, 8)
         self.took(talker, 8, 60)
@@ -161,7 +107,7 @@ class Replies(ShapingCase):
         words = {"a": "451 4.7.1 slower", "b": "450 4.2.1 rate of this mailbox", "c": "550 5.7.1 slower"}
         talkers = {}
         for name, text in words.items():
-            step = "end" if name == "c" else "RCPT"
+            step = "END" if name == "c" else "RCPT"
             talkers[name] = self.talker(lambda at, session, message, step=step, text=text: text if at == step and (session, message) == (1, 1) else None)
         host = self.host({name + ".example": talker for name, talker in talkers.items()}, QUICK + RULES)
         self.send(host, "x@a.example", "x@b.example", "x@c.example")
@@ -174,7 +120,7 @@ class Replies(ShapingCase):
         said = []
 
         def answer(step, session, message):
-            if step == "greeting" and not said:
+            if step == "GREETING" and not said:
                 said.append(1)
                 return "421 come back later"
         talker = self.talker(answer)
@@ -187,12 +133,12 @@ class Replies(ShapingCase):
         self.took(talker, 1, 10)
 
     def test_rules_come_and_go_with_a_reload(self):
-        talker = self.talker(lambda step, session, message: "451 4.7.1 slower please" if step == "end" else None)
+        talker = self.talker(lambda step, session, message: "451 4.7.1 slower please" if step == "END" else None)
         host = self.host({"*": talker}, QUICK)
         self.send(host, "x@a.example")
         host.wait_log("status=deferred.*slower", 10)
         self.assertNotIn("slowed down", host.log())
-        host.configure(routes={"*": "smtp:[127.0.0.1]:%d" % talker.port}, settings=QUICK + RULES)
+        host.configure(routes={"*": talker.via}, settings=QUICK + RULES)
         host.reload()
         host.wait_log(r"slowed down: .*slower please", 20)
 
@@ -206,7 +152,7 @@ class Shares(ShapingCase):
                 meter.most = 0
                 host = self.host({"%d.example" % i: t for i, t in enumerate(talkers)}, QUICK + 'site "127.0.0.1" { sessions = 2 share = %s }' % share)
                 for t in talkers:
-                    t.taken = []
+                    t.messages.clear()
                 self.send(host, *["x@%d.example" % (i % 4) for i in range(24)])
                 for t in talkers:
                     self.took(t, 6)
@@ -221,7 +167,7 @@ class Shares(ShapingCase):
         self.took(talkers[1], 1, 4)
         self.took(talkers[2], 1, 4)
         self.took(talkers[0], 12, 15)
-        times = sorted(t for talker in talkers for t in talker.taken)
+        times = sorted(m.began for talker in talkers for m in talker.messages)
         self.assertTrue(5 < times[-1] - times[0] < 9, times)
 
     def test_421_slows_all_of_them_and_a_word_about_one_domain_that_one(self):

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from host import DOMAIN, FIRST_UID, Host, free_port, program, wait_for
-from test_queue import Sink
+from hostile import Server
 
 BLOCK = 4096
 HEADER = struct.Struct("<IHHQQQIII")  # docs/spool.md: magic, version, type, id, offset, body, body's checksum, rest, its checksum
@@ -119,9 +119,8 @@ class SpoolTool(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.port = free_port()
-        up = Sink()
-        cls.addClassCleanup(up.close)
-        cls.host = Host(routes={"*": "smtp:[127.0.0.1]:%d" % cls.port, "up.example": "smtp:[127.0.0.1]:%d" % up.port},
+        up = cls.enterClassContext(Server())
+        cls.host = Host(routes={"*": "smtp:[127.0.0.1]:%d" % cls.port, "up.example": up.via},
                         settings="queue { retry_first = 1h retry_most = 1h }")
         cls.addClassCleanup(cls.host.close)
         cls.sent = {}  # id: (name, body as it was sent, recipients)
@@ -297,9 +296,8 @@ class SpoolTool(unittest.TestCase):
         done = self.tool("dump", "--to", to)
         self.addCleanup(shutil.rmtree, to)
         self.assertEqual(done.returncode, 0, done.stderr)
-        sink = Sink()
-        self.addCleanup(sink.close)
-        with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}) as other:
+        sink = self.enterContext(Server())
+        with Host(routes={"*": sink.via}) as other:
             path = self.host.path("path")
             os.mkdir(path)
             os.symlink(program("sendmail"), os.path.join(path, "sendmail"))
@@ -308,7 +306,7 @@ class SpoolTool(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             wait_for(lambda: len(sink.messages) >= len(self.sent) and other.queue_is_empty(), 20)
         for name, octets, _ in self.sent.values():
-            self.assertEqual(len([m for m in sink.messages if m.endswith(octets)]), 1, name)
+            self.assertEqual(len([m for m in sink.messages if m.body.endswith(octets)]), 1, name)
         recipients = [c for c in sink.commands if c.upper().startswith("RCPT")]
         self.assertEqual(len(recipients), 11, recipients)  # those who wait, and not two@up.example
         self.assertTrue(all("<alice@%s>" % DOMAIN in c for c in sink.commands if c.upper().startswith("MAIL")))
@@ -375,20 +373,19 @@ class SpoolTool(unittest.TestCase):
 
     def delivered(self, but=()):
         """Postino is started on the spool, and the next host is there: all messages come, once and byte for byte, but those."""
-        sink = Sink(self.port)
-        try:
-            self.host.start()
-            wanted = {name for name, _, _ in self.sent.values()} - set(but)
-            self.host.tool("postino", "queue", "retry", "all")
-            wait_for(self.host.queue_is_empty, 30)
-        finally:
-            self.host.stop()
-            sink.close()
+        with Server(port=self.port) as sink:
+            try:
+                self.host.start()
+                wanted = {name for name, _, _ in self.sent.values()} - set(but)
+                self.host.tool("postino", "queue", "retry", "all")
+                wait_for(self.host.queue_is_empty, 30)
+            finally:
+                self.host.stop()
         came = []
-        for octets in sink.messages:
-            name = re.search(rb"\r\nSubject: (\S+)\r\n", octets)[1].decode()
+        for message in sink.messages:
+            name = re.search(rb"\r\nSubject: (\S+)\r\n", message.body)[1].decode()
             sent = next(octets for n, octets, _ in self.sent.values() if n == name)
-            self.assertTrue(octets.endswith(sent), name)
+            self.assertTrue(message.body.endswith(sent), name)
             came.append(name)
         self.assertEqual(sorted(came), sorted(wanted))
         recipients = [c for c in sink.commands if c.upper().startswith("RCPT")]

@@ -8,14 +8,14 @@ import time
 import unittest
 
 from host import DOMAIN, ROOT, Host, free_port, wait_for
+from hostile import Server
 from test_dsn import Report
-from test_queue import Sink
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "conformance"))
 
 SENDER = "alice@" + DOMAIN
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: the original\r\n\r\nbody of the original\r\n"
-ALL = {"EHLO": "250-sink.example\r\n250-DSN\r\n250-DELIVERBY\r\n250 MT-PRIORITY"}
+ALL = "DSN", "DELIVERBY", "MT-PRIORITY"
 QUICK = "queue { retry_first = 1s retry_most = 2s lifetime = 1h }\nsmtpd { deliver_by_least = 0 }"
 
 
@@ -23,14 +23,10 @@ class Times(unittest.TestCase):
     maxDiff = None
 
     def start(self, **more):
-        host = Host(**more)
-        self.addCleanup(host.close)
-        return host.start()
+        return self.enterContext(Host(**more))
 
-    def sink(self, replies=None):
-        sink = Sink(replies=replies)
-        self.addCleanup(sink.close)
-        return sink
+    def sink(self, *extensions, **more):
+        return self.enterContext(Server(extensions=extensions, **more))
 
     def before(self, port):
         return self.start(routes={"*": "smtp:[127.0.0.1]:%d" % port}, settings=QUICK)
@@ -105,7 +101,7 @@ class Times(unittest.TestCase):
     # ---- RFC 2852
 
     def test_at_the_deadline_it_comes_back(self):
-        sink = self.sink(dict(ALL, RCPT="450 4.2.1 not now"))
+        sink = self.sink(*ALL, RCPT="450 4.2.1 not now")
         host = self.before(sink.port)
         began = time.time()
         self.send(host, "BY=9;R")
@@ -118,7 +114,7 @@ class Times(unittest.TestCase):
         wait_for(host.queue_is_empty)
 
     def test_the_next_host_gets_the_time_that_is_left(self):
-        sink = self.sink(dict(ALL, RCPT="450 4.2.1 not now"))
+        sink = self.sink(*ALL, RCPT="450 4.2.1 not now")
         host = self.before(sink.port)
         self.send(host, "BY=100;RT MT-PRIORITY=-4")
         left = re.search(r" BY=(\d+);RT MT-PRIORITY=-4$", self.mail_command(sink))
@@ -128,13 +124,13 @@ class Times(unittest.TestCase):
         self.assertLess(int(re.search(r"BY=(\d+)", last)[1]), int(left[1]))
 
     def test_a_time_that_is_past_goes_on_as_such(self):
-        sink = self.sink(ALL)
+        sink = self.sink(*ALL)
         host = self.before(sink.port)
         self.send(host, "BY=-50;N")
         self.assertRegex(self.mail_command(sink), r" BY=-5[0-2];N$")
 
     def test_r_is_returned_by_a_host_without_it_at_once(self):
-        sink = self.sink({"EHLO": "250-sink.example\r\n250 DSN"})
+        sink = self.sink("DSN")
         host = self.before(sink.port)
         self.send(host, "BY=1000;R")
         r = self.report(host)
@@ -144,14 +140,14 @@ class Times(unittest.TestCase):
         self.assertEqual(sink.messages, [])
 
     def test_r_with_less_time_than_the_host_wants_is_returned(self):
-        sink = self.sink({"EHLO": "250-sink.example\r\n250 DELIVERBY 2000"})
+        sink = self.sink("DELIVERBY 2000")
         host = self.before(sink.port)
         self.send(host, "BY=1000;R")
         self.assertEqual(self.report(host).recipients["x@elsewhere.example"]["Status"], "5.4.7")
         self.assertEqual(sink.messages, [])
 
     def test_n_is_relayed_to_a_host_without_it_and_told(self):
-        sink = self.sink({"EHLO": "250-sink.example\r\n250 DSN"})
+        sink = self.sink("DSN")
         host = self.before(sink.port)
         self.send(host, "BY=1000;N")
         self.assertEqual(self.report(host).actions, {"x@elsewhere.example": "relayed"})
@@ -160,7 +156,7 @@ class Times(unittest.TestCase):
         self.assertEqual(len(sink.messages), 1)
 
     def test_n_is_relayed_to_a_host_without_it_and_not_told_to_who_wants_nothing(self):
-        sink = self.sink({"EHLO": "250-sink.example\r\n250 DSN"})
+        sink = self.sink("DSN")
         host = self.before(sink.port)
         self.send(host, "BY=1000;NT", notify="NOTIFY=NEVER")
         wait_for(lambda: sink.messages)
@@ -169,7 +165,7 @@ class Times(unittest.TestCase):
         self.assertEqual(host.messages("alice"), [])
 
     def test_without_a_trace_a_host_with_it_is_not_told_of(self):
-        sink = self.sink(ALL)
+        sink = self.sink(*ALL)
         host = self.before(sink.port)
         self.send(host, "BY=1000;R")
         wait_for(lambda: sink.messages)
@@ -177,13 +173,13 @@ class Times(unittest.TestCase):
         self.assertEqual(host.messages("alice"), [])
 
     def test_at_the_deadline_n_is_told_of_the_delay_and_goes_on(self):
-        sink = self.sink(dict(ALL, RCPT="450 4.2.1 not now"))
+        sink = self.sink(*ALL, RCPT="450 4.2.1 not now")
         host = self.before(sink.port)
         self.send(host, "BY=3;N")
         r = self.report(host)
         fields = r.recipients["x@elsewhere.example"]
         self.assertEqual((fields["Action"], fields["Status"]), ("delayed", "4.4.7"))
-        del sink.replies["RCPT"]
+        del sink.script["RCPT"]
         wait_for(lambda: sink.messages, 10)
         wait_for(host.queue_is_empty)
         self.assertEqual(len(host.messages("alice")), 1)
@@ -230,8 +226,7 @@ class Times(unittest.TestCase):
                           settings="relay_to = { \"backup.example\" }\nqueue { retry_first = 1h retry_most = 1h etrn_wait = 2s }")
         self.send(host, "", "x@backup.example")
         host.wait_log("status=deferred")
-        sink = Sink(port=port)
-        self.addCleanup(sink.close)
+        sink = self.sink(port=port)
         with host.smtp() as client:
             client.ehlo()
             self.assertIn("etrn", client.esmtp_features)
