@@ -198,7 +198,10 @@ static void begin(struct channel *edge, uint32_t id, const struct message_login 
     else if (*l->broken)
         buf_printf(&why, "login \"%s\": %s", l->settings->title, l->broken);
     else if (program_now() < l->not_before)
-        buf_printf(&why, "login \"%s\" was refused with %s just now, and is tried again in a minute", l->settings->title, l->refused);
+        buf_printf(
+            &why,
+            "login \"%s\" was refused with %s just now, and is tried again in a minute; correct its user or secret, then postino reload",
+            l->settings->title, l->refused);
     bool pause = l && !*l->broken && why.len;
     if (l && !why.len) {
         struct conversation *c = conversation_new(edge, m);

@@ -78,7 +78,9 @@ static void give_up_with_further(struct session *s, bool site_failed)
 
 void session_trouble(struct session *s, const char *status, bool site_failed, struct span words)
 {
-    session_log(s, words);
+    if (!s->login.told)
+        session_log(s, words);
+    s->login.told = false;
     stream_free(s->stream);
     s->stream = NULL;
     bool decided = s->job && transaction_decided(s);

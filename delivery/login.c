@@ -74,13 +74,16 @@ static void done(struct session *s)
     session_ready(s);
 }
 
+/* That creds has a line about it, with the host, and qmgr's line of the delivery has the same words: a third one would say nothing. */
 static void not_done(struct session *s, const struct message_login_step *step)
 {
+    bool refused = step->verdict == LOGIN_REFUSED;
     s->login.number = 0;
+    s->login.told = true;
     if (step->verdict == LOGIN_NOT_HERE)
         session_trouble(s, "4.7.0", true, step->reason);
     else
-        give_up(s, step->verdict == LOGIN_REFUSED ? "4.7.8" : "4.3.5", step->verdict == LOGIN_REFUSED, step->reason);
+        session_give_up(s, VERDICT_DEFERRED, refused ? "4.7.8" : "4.3.5", refused, step->reason);
 }
 
 /* ---- what is said ---------------------------------------------------------------------------------------------------------------- */

@@ -23,6 +23,7 @@ struct login {
     uint64_t number;    /* of the exchange, at creds; 0: none is open */
     uint32_t question;  /* to creds */
     unsigned mechanism; /* enum sasl bit */
+    bool told;          /* creds has a line in the log about what went wrong */
     struct buf held;    /* the initial response in base64, that waits for an empty challenge */
 };
 

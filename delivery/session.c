@@ -109,11 +109,18 @@ void session_drop(struct session *s)
 
 /* ---- what happened, for the log and the result ----------------------------------------------------------------------------------- */
 
+/* Its own, or the one that it is opened for, where that is one alone. */
+static const struct job *job_meant(const struct session *s)
+{
+    return s->job || !s->opening || s->site->waiting != 1 ? s->job : s->site->first;
+}
+
 void session_log(const struct session *s, struct span error)
 {
     struct buf line = BUF_EMPTY(4096);
-    if (s->job)
-        buf_printf(&line, "%s: ", queueid_format(s->job->id).text);
+    const struct job *j = job_meant(s);
+    if (j)
+        buf_printf(&line, "%s: ", queueid_format(j->id).text);
     if (s->site)
         log_value(&line, "site", site_name(s->site));
     if (s->at < s->hosts.n) {

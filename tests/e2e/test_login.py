@@ -384,8 +384,9 @@ class Refusals(Base):
     def test_a_wrong_password_is_said_once_and_nothing_is_returned(self):
         server = self.waits("4.7.8", 'refused login "smart" (PLAIN) with 535 5.7.8', secret="another")
         self.assertEqual(len(server.said("AUTH")), 1)
+        self.assertNotIn("refused login", self.remote.log())  # the line of creds and the delivery's own say it
         self.assertRegex(self.creds.log(), r'login=smart host="?smart.example\[127.0.0.2\]:%d"? error=".*look at user and secret of the login' % self.port)
-        server = self.waits("4.7.8", "was refused with 535 5.7.8 just now, and is tried again in a minute", secret="another")
+        server = self.waits("4.7.8", "was refused with 535 5.7.8 just now, and is tried again in a minute; correct its user or secret, then postino reload", secret="another")
         self.assertEqual(server.said("AUTH"), [])
         self.assertEqual(self.creds.log().count("error="), 1)
 
@@ -399,6 +400,7 @@ class Refusals(Base):
             result = self.deliver()
             self.assertEqual(self.outcome(result), (DEFERRED, "4.7.0"))
             self.assertIn("it offers no AUTH that is known here", result.outcomes[0].reply)
+            self.assertNotIn("offers no AUTH", self.remote.log())
             self.assertEqual(server.said("MAIL"), [])
 
     def test_the_next_address_gets_its_turn(self):

@@ -430,7 +430,7 @@ class Hosts(Base):
         result = self.remote.deliver(nexthop="two.example")
         self.check(result, (DEFERRED, "4.4.1", "connect to mx1.two.example[127.0.0.3]:%d: Connection refused" % self.remote.port), site_failed=1)
         log = host.wait_for(lambda: [line for line in self.remote.log().splitlines() if "address=127.0.0.2" in line and "refused" in line])[-1]
-        self.assertIn("site=two.example host=mx0.two.example address=127.0.0.2 error=", log)
+        self.assertIn(": 00000000002D: site=two.example host=mx0.two.example address=127.0.0.2 error=", log)  # 77: whose connection it was to be
 
     def test_refused_by_all_is_deferred(self):
         with self.remote.server(GREETING="554 5.7.1 no"), self.remote.server("127.0.0.3", GREETING="554 5.7.1 no"):
