@@ -342,6 +342,8 @@ static int look(const char *domain, struct ub_ctx *context)
     if (self.hop.kind == NEXTHOP_ADDRESS || self.hop.kind == NEXTHOP_SOCKET) {
         show_address();
     } else {
+        if (!context_proves(self.settings, &error))
+            line("DNSSEC", error.text);
         look_at_sts(&rules);
         look_at_reports();
         unsigned want = RESOLVE_ADDRESSES | RESOLVE_TLSA | (self.hop.kind == NEXTHOP_DOMAIN ? RESOLVE_MX : 0);

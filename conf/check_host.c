@@ -137,17 +137,36 @@ static void check_client_authorities(const struct check *c)
     X509_STORE_free(store);
 }
 
+/* Without a route that verifies, what needs them does without: a policy of MTA-STS can't be fetched, and a token's server is not believed. */
+static void check_authorities_load(const struct check *c, const char *verifying)
+{
+    const char *file = c->settings->tls_authorities;
+    unsigned line = places_line(c->places, "tls", "authorities");
+    X509_STORE *store = X509_STORE_new();
+    bool good = store && X509_STORE_load_file(store, file) == 1;
+    X509_STORE_free(store);
+    if (!good && (verifying || line))
+        report_error(c->report, line, "authorities %s can't be loaded: %s; write CA certificates as PEM, or name another file", file,
+                     tls_reason());
+    ERR_clear_error();
+}
+
 static void check_authorities(const struct check *c)
 {
     const struct settings *s = c->settings;
-    for (size_t i = 0; i < s->route_count; i++)
-        if (s->routes[i].tls == TLSPOLICY_VERIFY && access(s->tls_authorities, R_OK) < 0) {
-            report_error(c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
-                         "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set "
-                         "authorities",
-                         s->routes[i].title, s->tls_authorities, strerror(errno));
-            return;
-        }
+    const char *verifying = NULL;
+    size_t i = 0;
+    while (i < s->route_count && s->routes[i].tls != TLSPOLICY_VERIFY)
+        i++;
+    if (i < s->route_count)
+        verifying = s->routes[i].title;
+    if (access(s->tls_authorities, R_OK) == 0)
+        check_authorities_load(c, verifying);
+    else if (verifying)
+        report_error(c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
+                     "route \"%s\" verifies certificates, and the authorities' %s can't be read: %s; install ca-certificates, or set "
+                     "authorities",
+                     verifying, s->tls_authorities, strerror(errno));
 }
 
 /* ---- files --------------------------------------------------------------------------------------------------------------------- */

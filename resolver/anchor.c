@@ -67,6 +67,16 @@ bool anchor_use_kept(struct ub_ctx *context, const char *directory)
     return any;
 }
 
+bool anchor_is_kept(const char *directory)
+{
+    char path[PATH_MAX + 16];
+    struct buf text = BUF_EMPTY(ANCHOR_OCTETS);
+    snprintf(path, sizeof path, "%s/root.key", directory);
+    bool is = read_file(path, &text) && count_keys(buf_span(&text)) > 0;
+    buf_free(&text);
+    return is;
+}
+
 /* ---- the beginning --------------------------------------------------------------------------------------------------------------- */
 
 struct files {

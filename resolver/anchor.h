@@ -24,5 +24,6 @@ int anchor_keep(const char *directory, const char *packaged, bool refused, char 
 
 /* For who may not write: the keys that are valid in root.key go into a context. False: there is none to be read. */
 bool anchor_use_kept(struct ub_ctx *, const char *directory);
+bool anchor_is_kept(const char *directory); /* whether it would */
 
 #endif

@@ -3,6 +3,7 @@
 #include "common/log.h"
 #include "resolver/anchor.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,10 +54,24 @@ static int use_servers(struct ub_ctx *context, const struct nameservers *servers
 
 /* ---- the trust anchor -------------------------------------------------------------------------------------------------------------- */
 
+static bool is_anchor_there(const char *path, struct error *error)
+{
+    if (access(path, R_OK) == 0)
+        return true;
+    (void)error_set(error, "not checked, so there is no DANE: dns { trust_anchor = \"%s\" }: %s; install dns-root-data, or name its file",
+                    path, strerror(errno));
+    return false;
+}
+
+bool context_proves(const struct settings *s, struct error *error)
+{
+    return s->dns_trust_ad || (*s->directory_dns && anchor_is_kept(s->directory_dns)) || is_anchor_there(s->dns_trust_anchor, error);
+}
+
 static int use_packaged_anchor(struct ub_ctx *context, const char *path, struct error *error)
 {
-    if (path[0] == '\0' || access(path, R_OK) < 0) {
-        log_info("DNSSEC is not checked: no trust anchor file %s", path);
+    if (!is_anchor_there(path, error)) {
+        log_warning("DNSSEC is %s", error->text);
         return 0;
     }
     int status = ub_ctx_add_ta_file(context, path);

@@ -103,6 +103,13 @@ class Check(unittest.TestCase):
         self.says('dns { trust_anchor = "%s" }' % self.path("nothing"), "can't be read", "DNSSEC proves nothing")
         self.says_nothing('dns { trust_anchor = "%s" }' % self.file("anchor", text=". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"))
 
+    def test_authorities_that_are_none(self):
+        """A reload would refuse them."""
+        junk, route = self.file("junk"), 'route "*" { via = "smtp:[mx.example]" tls = %s }'
+        for tls in ("verify", "may"):
+            self.says('tls { authorities = "%s" }\n%s' % (junk, route % tls), "authorities %s can't be loaded" % junk, "as PEM", status=78)
+            self.says_nothing('tls { authorities = "%s" }\n%s' % (self.pair[0], route % tls))
+
     def test_an_address_of_another_host(self):
         self.says("", "this host has no address 192.0.2.99 now", listener='address = { "127.0.0.1", "192.0.2.99" } port = 2525')
 

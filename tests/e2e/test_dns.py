@@ -435,6 +435,15 @@ class Trouble(unittest.TestCase):
         finally:
             server.close()
 
+    def test_a_missing_trust_anchor_is_told_at_the_start(self):
+        server = NameServer()
+        try:
+            with dns(server.port, 'trust_anchor = "/nowhere/root.key"') as one:
+                self.assertEqual(one.edges["qmgr"].ask("RESOLVE", name="good.example", want=BOTH).verdict, RESOLVE_OK)
+                self.assertIn('DNSSEC is not checked, so there is no DANE: dns { trust_anchor = "/nowhere/root.key" }: No such file or directory; install', one.log())
+        finally:
+            server.close()
+
     def test_a_server_that_was_away_is_used_when_it_is_back(self):
         port = free_port()
         with dns(port) as one:

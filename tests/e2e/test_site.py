@@ -90,6 +90,19 @@ route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
         self.assertEqual(self.site("relayed.example")[-3:-1], ["  limits    4 at a time, 100 in a session", "  replies   all slows down for 600s"])
         self.assertIn("  limits    20 at a time, 100 in a session", self.site("dane.example"))
 
+    def test_without_a_trust_anchor(self):
+        """Nothing is proved then, and that is said before the hosts are."""
+        text = self.site("dane.example")
+        self.assertFalse([line for line in text if "  DNSSEC  " in line])
+        with open(self.config, encoding="ascii") as given:
+            config = given.read()
+        other = os.path.join(self.directory.name, "other.conf")
+        with open(other, "w", encoding="ascii") as out:
+            out.write(config.replace(self.server.anchor, "/nowhere/root.key"))
+        done = subprocess.run([program("postino"), "-c", other, "site", "dane.example"], capture_output=True, text=True, timeout=60)
+        self.assertIn('\n  DNSSEC    not checked, so there is no DANE: dns { trust_anchor = "/nowhere/root.key" }: No such file or directory; install', done.stdout)
+        self.assertIn("mail goes by may", done.stdout)
+
     def test_what_fails_is_told(self):
         self.assertTrue(any("5.1.10 Domain null.good.example does not accept mail (nullMX)" in line for line in self.site("null.good.example", status=69)))
         self.assertTrue(any("5.1.2 " in line for line in self.site("nobody.good.example", status=69)))
