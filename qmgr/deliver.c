@@ -1,4 +1,4 @@
-/* Deliveries: from the schedule to remote and local, and back.
+/* Deliveries: from the schedule to remote and local, and back. From where remote's go is in grant.c.
  *
  *   made --delivery_queue--> in line for the resolver ("dns:domain") --site known--> in line for its site --granted--> DELIVER
  *              ^ in line for its time ("release") first, if it has one to wait for                                       |
@@ -7,7 +7,6 @@
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
-#include "qmgr/sources.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -327,33 +326,6 @@ static void defer_missing(struct delivery *d, const char *why, uint64_t due)
     }
 }
 
-static void name_proxy(const struct site *site, struct buf *out)
-{
-    struct span route = limits_line_of(schedule_site_name(site));
-    if (route.n > 0)
-        buf_printf(out, " proxy %.*s", SPAN_ARG(route));
-}
-
-/* It is tried again at once, by another source if there is one. The next host has done nothing. */
-static uint64_t own_failure(const struct site *site, const struct message_result *r, uint64_t now)
-{
-    struct buf line = BUF_EMPTY(1024), what = BUF_EMPTY(1024);
-    if (r->own == OWN_PROXY)
-        name_proxy(site, &what);
-    else if (settings_source(queue.settings, r->source))
-        buf_add_span(&what, r->source);
-    if (what.len > 0 && sources_make_ill(buf_span(&what), now)) {
-        buf_printf(&line, "a %s can't be used: its mail goes from others of the pool or waits, and it is tried again in %d s:",
-                   r->own == OWN_PROXY ? "route's proxy" : "source", SOURCES_ILL);
-        log_value(&line, r->own == OWN_PROXY ? "route" : "source",
-                  r->own == OWN_PROXY ? limits_line_of(schedule_site_name(site)) : r->source);
-        log_buf(LOG_LEVEL_ERROR, &line);
-    }
-    buf_free(&line);
-    buf_free(&what);
-    return now + 1;
-}
-
 /* Somebody who says now that a provider's hosts are his domain's, and now that others are, must not be able to make the provider dead. */
 static void look_again(const struct delivery *d)
 {
@@ -373,7 +345,7 @@ static void over(struct delivery *d, const struct message_result *r)
     else if (r->own == OWN_DOMAIN)
         look_again(d);
     else if (r->own != OWN_NONE)
-        due = own_failure(site, r, now);
+        due = grant_own_failure(site, r, now);
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
         due = now + SCHEDULE_NEAR;
     bool heard = r && shaping_heard(d, r);
@@ -459,7 +431,7 @@ static void cannot_read(struct delivery *d, int status)
     outcome_apply_all(d, &o, due);
 }
 
-static void deliver(struct delivery *d, const struct settings_source *source)
+void delivery_send(struct delivery *d, const struct settings_source *source)
 {
     struct mail *m = d->mail;
     struct record_recipient rcpt = {0};
@@ -497,80 +469,6 @@ static void deliver(struct delivery *d, const struct settings_source *source)
     buf_free(&list);
 }
 
-/* ---- from where? ------------------------------------------------------------------------------------------------- */
-
-static bool line_goes(const struct settings_source *source, void *arg)
-{
-    const struct delivery *d = arg;
-    struct buf name = BUF_EMPTY(0);
-    limits_add_source(schedule_site_name(d->job.site), source, &name);
-    bool goes = schedule_site_would_go(queue.schedule, buf_span(&name));
-    buf_free(&name);
-    return goes;
-}
-
-static void join_line(struct delivery *d, const struct settings_source *source, uint64_t now)
-{
-    struct buf name = BUF_EMPTY(0);
-    limits_add_source(schedule_site_name(d->job.site), source, &name);
-    schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
-    schedule_add(queue.schedule, &d->job, site_limited(buf_span(&name)), d->mail->flow, now);
-    park_later(d->mail);
-    buf_free(&name);
-}
-
-static void wait_for_source(struct delivery *d, uint64_t when, uint64_t now)
-{
-    schedule_done_later(queue.schedule, &d->job, JOB_UNKNOWN, when, now);
-    park_later(d->mail);
-}
-
-static void grant_any(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
-{
-    const struct strings *pool = pool_of(queue.settings, limits_route(queue.settings, rcpt));
-    struct sources_choice c = sources_choose(queue.settings, pool, mail_id(d->mail), now, line_goes, d);
-    switch (c.verdict) {
-    case SOURCES_THIS:
-        deliver(d, c.source);
-        break;
-    case SOURCES_LINE:
-        join_line(d, c.source, now);
-        break;
-    case SOURCES_LATER:
-        wait_for_source(d, c.when, now);
-        break;
-    }
-}
-
-/* In the line of a source: it is from that one, if it can send. */
-static void grant_of_line(struct delivery *d, struct span title, uint64_t now)
-{
-    const struct settings_source *source = settings_source(queue.settings, title);
-    if (source && sources_ill_until(title, now) == 0) {
-        deliver(d, source);
-        return;
-    }
-    schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
-    delivery_queue(d, 0);
-}
-
-static void grant(struct delivery *d, const struct record_recipient *rcpt, uint64_t now)
-{
-    struct span title = limits_source_of(schedule_site_name(d->job.site));
-    struct buf proxy = BUF_EMPTY(1024);
-    name_proxy(d->job.site, &proxy);
-    uint64_t until = proxy.len > 0 ? sources_ill_until(buf_span(&proxy), now) : 0;
-    buf_free(&proxy);
-    if (deliverer(rcpt) != queue.remote)
-        deliver(d, NULL);
-    else if (until > 0)
-        wait_for_source(d, until, now);
-    else if (title.n > 0)
-        grant_of_line(d, title, now);
-    else
-        grant_any(d, rcpt, now);
-}
-
 void delivery_pump(void)
 {
     uint64_t now = queue_now();
@@ -590,8 +488,10 @@ void delivery_pump(void)
         } else if (!d->resolving && site_moved(schedule_site_name(d->job.site), &rcpt)) {
             schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
             delivery_queue(d, 0);
+        } else if (!d->resolving && deliverer(&rcpt) != queue.remote) {
+            delivery_send(d, NULL);
         } else if (!d->resolving) {
-            grant(d, &rcpt, now);
+            grant_to_remote(d, &rcpt, now);
         } else if (site_known(rcpt.nexthop, rcpt.tls, &name)) {
             schedule_done(queue.schedule, &d->job, JOB_SUCCESS, now);
             delivery_queue(d, 0);

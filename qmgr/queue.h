@@ -151,6 +151,16 @@ bool delivery_place(struct job *, const struct record_recipient *, struct span f
  * wait than those of the job. */
 bool delivery_adopt(struct mail *, struct job *, bool resolving, bool hurried);
 
+/* Hands a granted delivery to the program that delivers it, to go from that source (NULL: the system chooses). A message that can't be read is deferred. */
+void delivery_send(struct delivery *, const struct settings_source *);
+
+/* grant.c */
+/* Of a job of remote's that the schedule has just granted: sends it from the source whose turn it is, or puts it back into the schedule. */
+void grant_to_remote(struct delivery *, const struct record_recipient *, uint64_t now);
+/* A delivery failed for a source or a proxy of ours, and the next host has done nothing: who is to blame is ill from now on. When it is tried again: at once, by
+ * another source if there is one. */
+uint64_t grant_own_failure(const struct site *, const struct message_result *, uint64_t now);
+
 /* park.c */
 void park_start(uint64_t now);  /* seconds since 1970; before anything else */
 void park_later(struct mail *); /* it may be parked when nothing moves */

@@ -49,31 +49,33 @@ size_t sources_order(const struct settings *s, const struct strings *pool, uint6
 /* ---- what is ill ----------------------------------------------------------------------------------------------------------------- */
 
 static struct ill {
+    enum sources_kind kind;
     char title[300];
     uint64_t until;
 } ill[ILL_MOST];
 
-static struct ill *find_ill(struct span title)
+static struct ill *find_ill(enum sources_kind kind, struct span title)
 {
     for (size_t i = 0; i < ILL_MOST; i++)
-        if (span_equal(span_of(ill[i].title), title))
+        if (ill[i].kind == kind && span_equal(span_of(ill[i].title), title))
             return &ill[i];
     return NULL;
 }
 
-uint64_t sources_ill_until(struct span title, uint64_t now)
+uint64_t sources_ill_until(enum sources_kind kind, struct span title, uint64_t now)
 {
-    const struct ill *i = find_ill(title);
+    const struct ill *i = find_ill(kind, title);
     return i && i->until > now ? i->until : 0;
 }
 
-bool sources_make_ill(struct span title, uint64_t now)
+bool sources_make_ill(enum sources_kind kind, struct span title, uint64_t now)
 {
-    struct ill *at = find_ill(title);
+    struct ill *at = find_ill(kind, title);
     for (size_t i = 0; !at && i < ILL_MOST; i++)
         at = ill[i].until <= now ? &ill[i] : NULL;
     if (!at || title.n == 0 || title.n >= sizeof at->title || at->until > now)
         return false;
+    at->kind = kind;
     snprintf(at->title, sizeof at->title, "%.*s", SPAN_ARG(title));
     at->until = now + SOURCES_ILL;
     return true;
@@ -93,7 +95,7 @@ struct sources_choice sources_choose(const struct settings *s, const struct stri
     size_t n = pool->n > 0 ? sources_order(s, pool, id, order) : 0;
     struct sources_choice later = {.verdict = n ? SOURCES_LATER : SOURCES_THIS};
     for (size_t i = 0; i < n; i++) {
-        uint64_t until = sources_ill_until(span_of(order[i]->title), now);
+        uint64_t until = sources_ill_until(SOURCES_SOURCE, span_of(order[i]->title), now);
         bool warms_up = pool_a_day(order[i], now) > 0;
         struct sources_choice this = {.verdict = warms_up ? SOURCES_LINE : SOURCES_THIS, .source = order[i]};
         if (until == 0 && (!warms_up || goes(order[i], arg)))

@@ -35,10 +35,14 @@ typedef bool sources_line_fn(const struct settings_source *, void *arg);
 struct sources_choice sources_choose(const struct settings *, const struct strings *pool, uint64_t id, uint64_t now, sources_line_fn *goes,
                                      void *arg);
 
-/* A source, or a route's proxy (" proxy ROUTE"), that failed on our own side, and not on the next host's: until when it is left out; 0: it is not. */
-uint64_t sources_ill_until(struct span title, uint64_t now);
-/* False: that is known already. */
-bool sources_make_ill(struct span title, uint64_t now);
+enum sources_kind {
+    SOURCES_SOURCE, /* the title is its own */
+    SOURCES_PROXY,  /* ... its route's */
+};
+/* What failed on our own side, and not on the next host's: until when it is left out; 0: it is not. */
+uint64_t sources_ill_until(enum sources_kind, struct span title, uint64_t now);
+/* False: that is known already, or there is no title. */
+bool sources_make_ill(enum sources_kind, struct span title, uint64_t now);
 void sources_forget_ill(void); /* there are other settings */
 
 #endif

@@ -95,11 +95,11 @@ static void what_is_ill_is_left_out_for_a_minute(void **state)
     const struct settings_source *out[POOL_MOST];
     sources_order(s, pool(s), 7, out);
     assert_ptr_equal(sources_choose(s, pool(s), 7, NOW, goes, NULL).source, out[0]);
-    assert_true(sources_make_ill(span_of(out[0]->title), NOW));
-    assert_false(sources_make_ill(span_of(out[0]->title), NOW + 59)); /* one loud line a minute */
+    assert_true(sources_make_ill(SOURCES_SOURCE, span_of(out[0]->title), NOW));
+    assert_false(sources_make_ill(SOURCES_SOURCE, span_of(out[0]->title), NOW + 59)); /* one loud line a minute */
     assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 59, goes, NULL).source, out[1]);
     assert_ptr_equal(sources_choose(s, pool(s), 7, NOW + 60, goes, NULL).source, out[0]);
-    assert_true(sources_make_ill(span_of(out[1]->title), NOW + 30));
+    assert_true(sources_make_ill(SOURCES_SOURCE, span_of(out[1]->title), NOW + 30));
     struct sources_choice c = sources_choose(s, pool(s), 7, NOW + 31, goes, NULL);
     assert_true(c.verdict == SOURCES_LATER && c.when == NOW + 60);
     sources_forget_ill();
@@ -121,7 +121,7 @@ static void what_a_warm_up_does_not_take_goes_by_others(void **state)
     assert_true(c.verdict == SOURCES_LINE && c.source == first && left == 0);
     c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
     assert_true(c.verdict == SOURCES_THIS && c.source == second);
-    assert_true(sources_make_ill(span_of(second->title), NOW));
+    assert_true(sources_make_ill(SOURCES_SOURCE, span_of(second->title), NOW));
     c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
     assert_true(c.verdict == SOURCES_LINE && c.source == first); /* it waits there */
     sources_forget_ill();
@@ -129,10 +129,10 @@ static void what_a_warm_up_does_not_take_goes_by_others(void **state)
     c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
     assert_true(c.verdict == SOURCES_LINE && c.source == first);
     left = 1;
-    assert_true(sources_make_ill(span_of(first->title), NOW));
+    assert_true(sources_make_ill(SOURCES_SOURCE, span_of(first->title), NOW));
     c = sources_choose(s, pool(s), 7, NOW, goes, NULL);
     assert_true(c.verdict == SOURCES_LINE && c.source == second);
-    assert_true(sources_make_ill(span_of(second->title), NOW + 1));
+    assert_true(sources_make_ill(SOURCES_SOURCE, span_of(second->title), NOW + 1));
     c = sources_choose(s, pool(s), 7, NOW + 2, goes, NULL);
     assert_true(c.verdict == SOURCES_LATER && c.when == NOW + 60);
     sources_forget_ill();
@@ -148,13 +148,26 @@ static void memory_of_what_is_ill_is_bounded(void **state)
     unsigned taken = 0;
     for (int i = 0; i < 1000; i++) {
         snprintf(title, sizeof title, "s%d", i);
-        taken += sources_make_ill(span_of(title), NOW);
+        taken += sources_make_ill(SOURCES_SOURCE, span_of(title), NOW);
     }
     assert_int_equal(taken, 256);
-    assert_true(sources_make_ill(SPAN_LITERAL("other"), NOW + 60));
+    assert_true(sources_make_ill(SOURCES_SOURCE, SPAN_LITERAL("other"), NOW + 60));
     memset(title, 'x', sizeof title);
-    assert_false(sources_make_ill(span_make(title, 300), NOW + 61));
-    assert_false(sources_make_ill(SPAN_LITERAL(""), NOW + 61));
+    assert_false(sources_make_ill(SOURCES_SOURCE, span_make(title, 300), NOW + 61));
+    assert_false(sources_make_ill(SOURCES_SOURCE, SPAN_LITERAL(""), NOW + 61));
+    sources_forget_ill();
+}
+
+static void a_proxy_is_not_the_source_of_that_name(void **state)
+{
+    (void)state;
+    struct span name = SPAN_LITERAL("a");
+    assert_true(sources_make_ill(SOURCES_PROXY, name, NOW));
+    assert_int_equal(sources_ill_until(SOURCES_PROXY, name, NOW + 59), NOW + 60);
+    assert_int_equal(sources_ill_until(SOURCES_SOURCE, name, NOW), 0);
+    assert_true(sources_make_ill(SOURCES_SOURCE, name, NOW + 10));
+    assert_int_equal(sources_ill_until(SOURCES_PROXY, name, NOW + 20), NOW + 60);
+    assert_int_equal(sources_ill_until(SOURCES_SOURCE, name, NOW + 20), NOW + 70);
     sources_forget_ill();
 }
 
@@ -170,9 +183,10 @@ static void without_a_pool_the_system_chooses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shares_are_as_the_weights_say),        cmocka_unit_test(a_message_keeps_its_order_whatever_joins),
-        cmocka_unit_test(what_is_ill_is_left_out_for_a_minute), cmocka_unit_test(what_a_warm_up_does_not_take_goes_by_others),
-        cmocka_unit_test(memory_of_what_is_ill_is_bounded),     cmocka_unit_test(without_a_pool_the_system_chooses),
+        cmocka_unit_test(shares_are_as_the_weights_say),          cmocka_unit_test(a_message_keeps_its_order_whatever_joins),
+        cmocka_unit_test(what_is_ill_is_left_out_for_a_minute),   cmocka_unit_test(what_a_warm_up_does_not_take_goes_by_others),
+        cmocka_unit_test(memory_of_what_is_ill_is_bounded),       cmocka_unit_test(without_a_pool_the_system_chooses),
+        cmocka_unit_test(a_proxy_is_not_the_source_of_that_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
