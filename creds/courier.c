@@ -80,22 +80,23 @@ bool courier_busy(void)
     return self.done != NULL;
 }
 
-bool courier_send(const char *url, const char *resolve, struct span body, courier_fn *done, void *arg)
+int courier_send(const char *url, const char *resolve, struct span body, courier_fn *done, void *arg, struct error *error)
 {
     struct courier_order *o = &self.order;
     size_t head = offsetof(struct courier_order, body);
     if (strlen(url) >= sizeof o->url || strlen(resolve) >= sizeof o->resolve || body.n > sizeof o->body)
-        return false;
+        return error_set(error, "what has to be asked is too long");
     memset(o, 0, head);
     snprintf(o->url, sizeof o->url, "%s", url);
     snprintf(o->resolve, sizeof o->resolve, "%s", resolve);
     o->size = (uint32_t)body.n;
     memcpy(o->body, body.p, body.n);
     ssize_t sent = send(self.fd, o, head + body.n, MSG_NOSIGNAL);
+    int cause = errno;
     explicit_bzero(o, head + body.n);
     if (sent < 0)
-        return false;
+        return error_set(error, "the process that fetches tokens does not take the question: %s", strerror(cause));
     self.done = done;
     self.arg = arg;
-    return true;
+    return 0;
 }

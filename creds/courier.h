@@ -25,8 +25,9 @@ typedef void courier_fn(unsigned status, struct span text, void *arg);
 /* Before secrets are read. `box`: its sandbox. */
 int courier_start(const struct settings *, const struct sandbox *box, bool unprivileged, struct error *);
 void courier_open(struct event_base *); /* in the event loop's process */
-/* Not while courier_busy(). `resolve`: for CURLOPT_RESOLVE, "" when the URL has an address. False: it is too long. */
-bool courier_send(const char *url, const char *resolve, struct span body, courier_fn *done, void *arg);
+/* Not while courier_busy(). `resolve`: for CURLOPT_RESOLVE, "" when the URL has an address. -1: it is too long, or the courier does not
+ * take it, which the error says; `done` is not called. */
+int courier_send(const char *url, const char *resolve, struct span body, courier_fn *done, void *arg, struct error *);
 bool courier_busy(void);
 
 #endif

@@ -10,3 +10,6 @@ test_creds_LIBS = -lgsasl -lcrypto $(COMMON_LIBS)
 FUZZERS += fuzz_login
 fuzz_login_SRC := creds/token_answer.c $(exchange_SRC)
 fuzz_login_LIBS = -lgsasl $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
+TESTS += test_courier
+test_courier_SRC := creds/courier.c
+test_courier_LIBS = -levent_core

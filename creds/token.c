@@ -167,7 +167,7 @@ static void find_newest(struct token *t)
     buf_free(&newest);
 }
 
-static bool post(struct token *t)
+static int post(struct token *t, struct error *error)
 {
     struct buf body = {.limit = 32768, .secret = true};
     const struct settings_login *s = t->login->settings;
@@ -177,14 +177,16 @@ static bool post(struct token *t)
     add_form(&body, "client_id", s->client_id);
     add_form(&body, "client_secret", t->client_secret.len ? t->client_secret.data : "");
     add_form(&body, "scope", s->scope);
-    bool sent = !body.failed && courier_send(s->token_url, t->resolve, buf_span(&body), on_answer, t);
+    int result = body.failed ? error_set(error, "what has to be asked is too long")
+                             : courier_send(s->token_url, t->resolve, buf_span(&body), on_answer, t, error);
     buf_free(&body);
-    return sent;
+    return result;
 }
 
 static void start_next(void)
 {
     struct token *t;
+    struct error error;
     while (!courier_busy() && (t = TAILQ_FIRST(&self.line))) {
         if (!token_store_lock()) {
             evtimer_add(self.again, &(struct timeval){.tv_sec = 1});
@@ -192,9 +194,9 @@ static void start_next(void)
         }
         TAILQ_REMOVE(&self.line, t, line);
         t->step = STEP_POST;
-        if (!post(t)) {
+        if (post(t, &error) < 0) {
             token_store_unlock();
-            not_had(t, "what has to be asked is too long");
+            not_had(t, error.text);
         }
     }
 }
