@@ -22,7 +22,7 @@ bool mail_count_may(const char *address, const char *about, size_t most)
 {
     const char *at = strrchr(address, '@'), *domain = at ? at + 1 : address;
     size_t i = 0;
-    if (strcasecmp(domain, about) == 0 || is_below(domain, about) || (strchr(domain, '.') && is_below(about, domain)))
+    if (strcasecmp(domain, about) == 0 || is_below(domain, about))
         return true;
     while (i < n && strcasecmp(counts[i].domain, domain) != 0)
         i++;

@@ -365,10 +365,10 @@ static void mail_about_others_is_bounded(void **state)
     for (int i = 0; i < 10; i++) {
         assert_int_equal(mail_count_may("a@Victim.example", "mine.example", 3), i < 3);
         assert_true(mail_count_may("a@b.example", "b.example", 3));
-        assert_true(mail_count_may("a@B.example", "mx.b.example", 3));
+        assert_int_equal(mail_count_may("a@above.example", i % 2 ? "x.above.example" : "y.Above.example", 3), i < 3);
         assert_true(mail_count_may("a@r.b.example", "b.example", 3));
         assert_int_equal(mail_count_may("a@ab.example", "b.example", 3), i < 3);
-        assert_int_equal(mail_count_may("a@example", "b.example", 3), i < 3); /* not all below "example" is one */
+        assert_int_equal(mail_count_may("a@example", "b.example", 3), i < 3);
     }
     mail_count_clear();
     assert_true(mail_count_may("a@victim.example", "mine.example", 3));
