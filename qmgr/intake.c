@@ -232,7 +232,7 @@ static void on_put(struct intake *in, const struct message *m)
     struct part *part = part_find(in, p->id);
     uint64_t size = (part ? part->size : 0) + p->body.n;
     if (fault) {
-        log_warning("%s: PUT is refused: %s", ID_TEXT(p->id), fault);
+        log_warning("%s: the PUT of %s is refused: %s", ID_TEXT(p->id), in->reports ? "sts" : "smtpd", fault);
         answer(in, m->id, 451, fault);
         return;
     }

@@ -915,6 +915,8 @@ class TakenOver(unittest.TestCase):
             with self.assertRaises(TimeoutError):
                 qmgr.edges["sts"].receive(0.3)
             self.assertTrue(qmgr.running(), qmgr.log())
+            for role, code in zip(("sts", "smtpd"), codes):
+                self.assertEqual(qmgr.log().count("the PUT of %s is refused" % role), code != 250)
         return codes
 
     def test_nothing_but_reports(self):
