@@ -40,6 +40,8 @@ void address_canonical(const struct address *, struct buf *out);
 /* Sockets: text of an address without port, as "192.0.2.1" or "2001:db8::1" (an IPv4-mapped one as IPv4), and back. */
 void address_of_socket(const struct sockaddr *, struct buf *out);
 bool address_to_socket(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len);
+/* Octets of an address in network order: 4 are IPv4, 16 IPv6. The length of `out`. */
+socklen_t address_of_octets(struct span octets, unsigned port, struct sockaddr_storage *out);
 /* A resolver: an address, or address@port; 53 when it has none. */
 bool address_of_resolver(struct span text, struct sockaddr_storage *out, socklen_t *len);
 /* In 127.0.0.0/8, or ::1: what is said there comes from this host. */

@@ -15,26 +15,38 @@ static bool to_binary(int family, struct span text, void *out)
     return inet_pton(family, copy, out) == 1;
 }
 
-static bool to_socket4(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len)
+socklen_t address_of_octets(struct span octets, unsigned port, struct sockaddr_storage *out)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (!to_binary(AF_INET, text, &in.sin_addr))
-        return false;
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    bool four = octets.n == sizeof in.sin_addr;
     *out = (struct sockaddr_storage){0};
-    memcpy(out, &in, sizeof in);
-    *len = sizeof in;
-    return true;
+    if (four) {
+        memcpy(&in.sin_addr, octets.p, sizeof in.sin_addr);
+        memcpy(out, &in, sizeof in);
+    } else {
+        memcpy(&in6.sin6_addr, octets.p, sizeof in6.sin6_addr);
+        memcpy(out, &in6, sizeof in6);
+    }
+    return four ? sizeof in : sizeof in6;
+}
+
+static bool to_socket4(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len)
+{
+    struct in_addr octets;
+    bool good = to_binary(AF_INET, text, &octets);
+    if (good)
+        *len = address_of_octets(span_make(&octets, sizeof octets), port, out);
+    return good;
 }
 
 static bool to_socket6(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len)
 {
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
-    if (!to_binary(AF_INET6, text, &in6.sin6_addr))
-        return false;
-    *out = (struct sockaddr_storage){0};
-    memcpy(out, &in6, sizeof in6);
-    *len = sizeof in6;
-    return true;
+    struct in6_addr octets;
+    bool good = to_binary(AF_INET6, text, &octets);
+    if (good)
+        *len = address_of_octets(span_make(&octets, sizeof octets), port, out);
+    return good;
 }
 
 bool address_to_socket(struct span text, unsigned port, struct sockaddr_storage *out, socklen_t *len)

@@ -132,11 +132,8 @@ static void note_failure(struct resolve *r, const struct host *h, const struct q
 
 static void add_address(struct buf *out, const struct wire_record *record, int family)
 {
-    struct sockaddr_storage ss = {.ss_family = family ? AF_INET6 : AF_INET};
-    if (family)
-        memcpy(&((struct sockaddr_in6 *)&ss)->sin6_addr, record->address, 16);
-    else
-        memcpy(&((struct sockaddr_in *)&ss)->sin_addr, record->address, 4);
+    struct sockaddr_storage ss;
+    address_of_octets(span_make(record->address, family ? 16 : 4), 0, &ss);
     if (out->len > 0)
         buf_add_char(out, ' ');
     address_of_socket((struct sockaddr *)&ss, out);

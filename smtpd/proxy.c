@@ -3,8 +3,6 @@
 #include "common/address.h"
 #include "common/crc32c.h"
 
-#include <netinet/in.h>
-
 static const char v1_start[] = "PROXY ";
 static const char v2_start[] = "\r\n\r\n\0\r\nQUIT\n"; /* the last octet of the array is not of it */
 
@@ -16,11 +14,6 @@ static enum proxy_result refuse(struct proxy *p, const char *why)
 {
     p->why = why;
     return PROXY_REFUSED;
-}
-
-static struct span behind(struct span s, size_t n)
-{
-    return n < s.n ? span_make(s.p + n, s.n - n) : span_make(s.p + s.n, 0);
 }
 
 /* ---- version 1 ------------------------------------------------------------------------------------------------------------------- */
@@ -106,26 +99,11 @@ static size_t addresses_of(unsigned family)
     return family == FAMILY_TCP4 ? 12 : family == FAMILY_TCP6 ? 36 : family == FAMILY_UNIX ? 216 : 0;
 }
 
-static void take_v4(struct span s, struct proxy *p)
+/* From, to, and their ports. */
+static void take_addresses(struct span s, size_t octets, struct proxy *p)
 {
-    struct sockaddr_in from = {.sin_family = AF_INET}, to = from;
-    memcpy(&from.sin_addr, s.p, 4);
-    memcpy(&to.sin_addr, s.p + 4, 4);
-    memcpy(&from.sin_port, s.p + 8, 2);
-    memcpy(&to.sin_port, s.p + 10, 2);
-    memcpy(&p->client, &from, sizeof from);
-    memcpy(&p->server, &to, sizeof to);
-}
-
-static void take_v6(struct span s, struct proxy *p)
-{
-    struct sockaddr_in6 from = {.sin6_family = AF_INET6}, to = from;
-    memcpy(&from.sin6_addr, s.p, 16);
-    memcpy(&to.sin6_addr, s.p + 16, 16);
-    memcpy(&from.sin6_port, s.p + 32, 2);
-    memcpy(&to.sin6_port, s.p + 34, 2);
-    memcpy(&p->client, &from, sizeof from);
-    memcpy(&p->server, &to, sizeof to);
+    address_of_octets(span_make(s.p, octets), u16(s, 2 * octets), &p->client);
+    address_of_octets(span_make(s.p + octets, octets), u16(s, 2 * octets + 2), &p->server);
 }
 
 /* Of the whole header, with the checksum's own place taken for zeros. */
@@ -171,10 +149,7 @@ static enum proxy_result v2_header(struct span header, struct proxy *p)
         return result;
     if (command == COMMAND_LOCAL || !tcp)
         return PROXY_NOBODY;
-    if (family == FAMILY_TCP4)
-        take_v4(behind(header, V2_FIXED), p);
-    else
-        take_v6(behind(header, V2_FIXED), p);
+    take_addresses(span_make(header.p + V2_FIXED, header.n - V2_FIXED), family == FAMILY_TCP4 ? 4 : 16, p);
     return PROXY_CLIENT;
 }
 

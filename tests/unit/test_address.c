@@ -345,6 +345,23 @@ static void sockets(void **state)
     buf_free(&out);
 }
 
+static void octets_of_an_address(void **state)
+{
+    (void)state;
+    struct sockaddr_storage s, same;
+    socklen_t len;
+    memset(&s, 'x', sizeof s);
+    assert_int_equal(address_of_octets(SPAN_LITERAL("\xc0\0\2\7"), 40000, &s), sizeof(struct sockaddr_in));
+    assert_true(address_to_socket(span_of("192.0.2.7"), 40000, &same, &len));
+    assert_memory_equal(&s, &same, sizeof s);
+    memset(&s, 'x', sizeof s);
+    assert_int_equal(address_of_octets(SPAN_LITERAL("\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"), 25, &s), sizeof(struct sockaddr_in6));
+    assert_true(address_to_socket(span_of("2001:db8::1"), 25, &same, &len));
+    assert_memory_equal(&s, &same, sizeof s);
+    assert_int_equal(((struct sockaddr_in6 *)&s)->sin6_port, htons(25));
+    assert_int_equal(((struct sockaddr_in6 *)&s)->sin6_addr.s6_addr[15], 1);
+}
+
 static bool contains(const char *network, const char *address)
 {
     struct network n;
@@ -504,6 +521,7 @@ int main(void)
         cmocka_unit_test(canonical_form),
         cmocka_unit_test(literals),
         cmocka_unit_test(sockets),
+        cmocka_unit_test(octets_of_an_address),
         cmocka_unit_test(networks_contain),
         cmocka_unit_test(an_address_stands_for_its_neighbours),
         cmocka_unit_test(networks_refused),
