@@ -32,12 +32,14 @@ static void state_of(const struct record_site *s, char to[STATE_TEXT])
     else if (s->slowed)
         until(s->until, "slowed", to);
     else
-        (void)snprintf(to, STATE_TEXT, "ok");
+        (void)snprintf(to, STATE_TEXT, s->a_day > 0 ? "warm-up" : "ok");
 }
 
 /* " (all of outlook.com; rule busy)" */
 static void print_notes(const struct record_site *s)
 {
+    if (s->a_day > 0)
+        (void)printf("  (warm-up: %" PRIu32 " message%s a day)", s->a_day, s->a_day > 1 ? "s" : "");
     if (s->share.n == 0 && s->rule.n == 0)
         return;
     (void)fputs("  (", stdout);
@@ -88,7 +90,7 @@ static bool json(const struct record_site *s, void *arg)
     queue_print_json(stdout, s->rule);
     (void)fputs(", \"share\": ", stdout);
     queue_print_json(stdout, s->share);
-    (void)puts("}");
+    (void)printf(", \"a_day\": %" PRIu32 "}\n", s->a_day);
     return !ferror(stdout);
 }
 

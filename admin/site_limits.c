@@ -1,9 +1,11 @@
 #include "admin/site_limits.h"
 
 #include "admin/queue_print.h"
+#include "conf/pool.h"
 #include "qmgr/limits.h"
 
 #include <stdio.h>
+#include <time.h>
 
 /* As postino-qmgr calls it, as far as limits look at the name. */
 static void add_name(const struct settings *s, const char *domain, struct span hosts, const char *lmtp, struct buf *name)
@@ -55,6 +57,27 @@ static void print_rules(const struct settings *s, struct span name)
         putchar('\n');
 }
 
+static void print_sources(const struct settings *s, const char *domain)
+{
+    const struct settings_route *route = settings_route(s, span_of(domain));
+    const struct strings *pool = pool_of(s, route);
+    for (size_t i = 0; i < pool->n; i++) {
+        unsigned weight = 1;
+        const struct settings_source *source = pool_source(s, pool, i, &weight);
+        unsigned a_day = source ? pool_a_day(source, (uint64_t)time(NULL)) : 0;
+        if (!source)
+            continue;
+        printf("  %-9s \"%s\"", "source", source->title);
+        for (size_t k = 0; k < source->address.n; k++)
+            printf("%s %s", k ? "," : "", source->address.v[k]);
+        if (pool->n > 1)
+            printf(", weight %u", weight);
+        if (a_day > 0)
+            printf(", in warm-up: %u message%s a day to each site", a_day, a_day > 1 ? "s" : "");
+        putchar('\n');
+    }
+}
+
 void site_limits_print(const struct settings *s, const char *domain, struct span hosts, const char *lmtp)
 {
     struct buf name = BUF_EMPTY(0);
@@ -62,5 +85,7 @@ void site_limits_print(const struct settings *s, const char *domain, struct span
     struct limits l = limits_of_site(s, buf_span(&name));
     print_limits(&l, buf_span(&name));
     print_rules(s, buf_span(&name));
+    if (!lmtp || !limits_is_socket(buf_span(&name)))
+        print_sources(s, domain);
     buf_free(&name);
 }

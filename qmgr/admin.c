@@ -3,6 +3,7 @@
 #include "qmgr/admin.h"
 #include "common/date.h"
 #include "common/program.h"
+#include "qmgr/limits.h"
 #include "qmgr/memory.h"
 
 #include <errno.h>
@@ -88,27 +89,54 @@ static void snapshot(struct client *c)
     c->mails = snapshot_get(&newest, fill, c->privileged);
 }
 
-/* What the last attempt said; of one that waits for its time, just that. */
-static struct span reason_of(const struct mail *m, const struct recipient *r, char text[80])
+enum { REASON_TEXT = 400 };
+
+/* In whose line it is; NULL: in none. */
+static const struct site *line_of(const struct mail *m, uint32_t recipient)
+{
+    for (const struct delivery *d = m->deliveries; d; d = d->next)
+        for (uint32_t i = 0; i < d->count; i++)
+            if (d->index[i] == recipient)
+                return d->job.site;
+    return park_site(mail_id(m));
+}
+
+/* A source in warm-up has no failure to tell of, and may let mail wait for a day. */
+static void say_warm_up(const struct mail *m, uint32_t recipient, char text[REASON_TEXT])
+{
+    const struct site *site = m->rcpt[recipient].state == RECIPIENT_WAITING ? line_of(m, recipient) : NULL;
+    struct span name = site ? schedule_site_name(site) : (struct span){0}, source = limits_source_of(name);
+    unsigned a_day = source.n ? limits_a_day(queue.settings, name, queue_now()) : 0;
+    if (a_day > 0)
+        snprintf(text, REASON_TEXT, "source \"%.*s\" is in warm-up: %u message%s a day to this site, evenly (warm_up_plan)",
+                 (int)(source.n < 200 ? source.n : 200), source.p, a_day, a_day > 1 ? "s" : "");
+}
+
+/* What the last attempt said; of one that waits for its time, or its source's, just that. */
+static struct span reason_of(const struct mail *m, uint32_t recipient, char text[REASON_TEXT])
 {
     char date[DATE_TEXT];
-    if (r->reason || m->times.release <= queue_now())
-        return span_of(r->reason ? r->reason : "");
-    date_format(m->times.release, date);
-    snprintf(text, 80, "its sender wants it to wait until %s", date);
-    return span_of(text);
+    const char *reason = m->rcpt[recipient].reason;
+    text[0] = '\0';
+    if (!reason && m->times.release > queue_now()) {
+        date_format(m->times.release, date);
+        snprintf(text, REASON_TEXT, "its sender wants it to wait until %s", date);
+    } else if (!reason) {
+        say_warm_up(m, recipient, text);
+    }
+    return span_of(reason ? reason : text);
 }
 
 static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
 {
-    char text[80];
+    char text[REASON_TEXT];
     for (uint32_t i = 0; i < m->count && out->len < PAGE_MOST; i++) {
         const struct recipient *r = &m->rcpt[i];
         struct record_recipient rcpt;
         if (r->state == RECIPIENT_DONE && !r->untold)
             continue;
         mail_recipient(m, i, &rcpt);
-        struct span reason = reason_of(m, r, text);
+        struct span reason = reason_of(m, i, text);
         struct record_entry e = {.id = mail_id(m),
                                  .arrived = m->arrived / 1000000,
                                  .size = m->size,

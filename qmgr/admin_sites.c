@@ -47,7 +47,8 @@ static void add(const struct site *site, struct buf *out)
                                  .slowed = v.brake.on,
                                  .paused = v.brake.paused,
                                  .until = v.brake.until,
-                                 .rule = v.brake.why};
+                                 .rule = v.brake.why,
+                                 .a_day = limits_a_day(queue.settings, schedule_site_name(site), queue_now())};
     record_site_add(out, &record);
 }
 

@@ -284,7 +284,13 @@ dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }"""
         wait_for(lambda: self.came("only.example"), 30)
         time.sleep(2)
         self.assertEqual(self.came("only.example"), [("192.0.2.104", "warm.local.example")])
-        self.assertIn("warm", self.lines(), self.host.tool("postino", "sites").stdout)
+        self.assertIn("(warm-up: 1 message a day)", self.lines()["warm"])
+        self.assertIn(" warm-up ", self.lines()["warm"])
+        listed = self.host.tool("postino", "queue").stdout
+        self.assertEqual(listed.count('source "warm" is in warm-up: 1 message a day to this site, evenly (warm_up_plan)'), 2, listed)
+        self.assertIn('"a_day": 1}', self.host.tool("postino", "sites", "--json").stdout)
+        told = self.host.tool("postino", "site", "only.example").stdout
+        self.assertIn('  source    "warm" 192.0.2.104, in warm-up: 1 message a day to each site\n', told)
 
     def test_a_plan_is_kept_evenly(self):
         """43,200 a day are one in two seconds."""
