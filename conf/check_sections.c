@@ -374,6 +374,16 @@ static void check_fingerprints(const struct check *c, size_t i)
         report_warning(c->report, line, "route \"%s\" has fingerprints that are not looked at; write tls = fingerprint", r->title);
 }
 
+/* "smtp:[localhost]:3587", a tunnel most often. */
+static bool names_localhost(const char *via)
+{
+    static const char name[] = "localhost";
+    const char *host = strchr(via, ':');
+    host = host ? host + 1 : "";
+    host += *host == '[';
+    return strncasecmp(host, name, sizeof name - 1) == 0 && (!host[sizeof name - 1] || strchr("]:", host[sizeof name - 1]));
+}
+
 static void check_route(const struct check *c, size_t i)
 {
     check_fingerprints(c, i);
@@ -389,6 +399,12 @@ static void check_route(const struct check *c, size_t i)
                      "lmtp:[host]:port",
                      r->title, r->via);
     check_lmtp_port(c, line, r->via);
+    if (names_localhost(r->via) && !c->settings->remote_loopback && !*r->proxy)
+        report_warning(
+            c->report, line,
+            "route \"%s\": localhost is this host's loopback, where mail goes by address alone, and so it waits; write [127.0.0.1], or "
+            "remote { loopback = yes }",
+            r->title);
     if (strncmp(r->via, "lmtp:unix:", 10) == 0 && places_given_in(c->places, SETTINGS_ROUTES, i, "tls") && r->tls != TLSPOLICY_NONE)
         report_error(c->report, line_in(c, SETTINGS_ROUTES, i, "tls"),
                      "route \"%s\" leads to a socket of this host, where there is no TLS; take tls out", r->title);

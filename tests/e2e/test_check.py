@@ -103,6 +103,13 @@ class Check(unittest.TestCase):
         self.says('dns { trust_anchor = "%s" }' % self.path("nothing"), "can't be read", "DNSSEC proves nothing")
         self.says_nothing('dns { trust_anchor = "%s" }' % self.file("anchor", text=". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"))
 
+    def test_a_tunnel_by_name(self):
+        route = 'route "*" { via = "smtp:%slocalhost%s" }'
+        for form in (("", ""), ("[", "]"), ("[", "]:3587"), ("", ":3587")):
+            self.says(route % form, "localhost is this host's loopback", "write [127.0.0.1], or remote { loopback = yes }")
+            self.assertNotIn("localhost is", self.check(route % form + "\nremote { loopback = yes }")[1])
+        self.assertNotIn("localhost is", self.check('route "*" { via = "smtp:[localhost.example]:25" }\nroute "a.example" { via = "smtp:[127.0.0.1]:26" }')[1])
+
     def test_authorities_that_are_none(self):
         """A reload would refuse them."""
         junk, route = self.file("junk"), 'route "*" { via = "smtp:[mx.example]" tls = %s }'
