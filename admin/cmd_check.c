@@ -42,30 +42,30 @@ static void print_sections(const struct settings *settings, enum settings_kind k
     }
 }
 
-static void print_count(size_t n, const char *what, const char *after)
+static void print_count(FILE *out, size_t n, const char *what, const char *after)
 {
-    printf("%zu %s%s%s", n, what, n == 1 ? "" : "s", after);
+    fprintf(out, "%zu %s%s%s", n, what, n == 1 ? "" : "s", after);
 }
 
-static int print_result(const struct admin *a)
+static int print_result(const struct admin *a, FILE *out)
 {
     const struct settings *s = a->settings;
     if (!s) {
-        fprintf(stderr, "%s: %zu error%s; nothing was changed\n", a->path, a->report.error_count, a->report.error_count == 1 ? "" : "s");
+        fprintf(stderr, "%s: %zu error%s\n", a->path, a->report.error_count, a->report.error_count == 1 ? "" : "s");
         return EX_CONFIG;
     }
-    printf("%s: ", a->path);
-    print_count(a->report.given, "setting", ", ");
-    print_count(s->listener_count, "listener", ", ");
-    print_count(s->domain_count, "domain", ", ");
-    print_count(s->route_count, "route", ", ");
+    fprintf(out, "%s: ", a->path);
+    print_count(out, a->report.given, "setting", ", ");
+    print_count(out, s->listener_count, "listener", ", ");
+    print_count(out, s->domain_count, "domain", ", ");
+    print_count(out, s->route_count, "route", ", ");
     if (s->site_count)
-        print_count(s->site_count, "site", ", ");
+        print_count(out, s->site_count, "site", ", ");
     if (s->reply_count)
-        printf("%zu repl%s, ", s->reply_count, s->reply_count == 1 ? "y" : "ies");
+        fprintf(out, "%zu repl%s, ", s->reply_count, s->reply_count == 1 ? "y" : "ies");
     if (a->report.warning_count)
-        print_count(a->report.warning_count, "warning", ", ");
-    puts("ok");
+        print_count(out, a->report.warning_count, "warning", ", ");
+    fputs("ok\n", out);
     return EX_OK;
 }
 
@@ -89,5 +89,5 @@ int cmd_check(struct admin *a, int argc, char **argv)
         for (enum settings_kind kind = 0; kind < SETTINGS_KINDS; kind++)
             print_sections(a->settings, kind);
     }
-    return print_result(a);
+    return print_result(a, verbose ? stderr : stdout); /* what -v prints is a configuration */
 }

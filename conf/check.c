@@ -228,6 +228,20 @@ static void check_tlsrpt(const struct check *c)
                      "contact \"%s\" is no plain address; write it like postmaster@example.org", s->tlsrpt_contact);
 }
 
+/* Who wants reports to go out, and does not say from whom, has none. */
+static void check_tlsrpt_is_on(const struct check *c)
+{
+    static const char *const names[] = {"mail", "organization", "contact"};
+    for (size_t i = 0; !c->settings->tlsrpt_from[0] && i < sizeof names / sizeof *names; i++) {
+        unsigned line = places_line(c->places, "tlsrpt", names[i]);
+        if (!line)
+            continue;
+        report_warning(c->report, line, "tlsrpt has no from, so that nothing is counted or sent; add from = \"tls-reports@%s\"",
+                       c->settings->hostname);
+        return;
+    }
+}
+
 static void check_users(const struct check *c)
 {
     const char *users = c->settings->users;
@@ -324,12 +338,8 @@ struct directory {
 static void check_directories(const struct check *c)
 {
     const struct settings *s = c->settings;
-    const struct directory all[] = {{"spool", s->directory_spool},
-                                    {"run", s->directory_run},
-                                    {"empty", s->directory_empty},
-                                    {"sts", s->directory_sts},
-                                    {"creds", s->directory_creds},
-                                    {"dns", s->directory_dns}};
+    const struct directory all[] = {{"spool", s->directory_spool}, {"run", s->directory_run},     {"empty", s->directory_empty},
+                                    {"sts", s->directory_sts},     {"creds", s->directory_creds}, {"dns", s->directory_dns}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         unsigned line = places_line(c->places, "directory", all[i].name);
         if (*all[i].path == '\0')
@@ -363,5 +373,6 @@ void check_settings(const struct check *c)
     check_servers(c);
     check_retries(c);
     check_tlsrpt(c);
+    check_tlsrpt_is_on(c);
     check_directories(c);
 }

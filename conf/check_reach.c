@@ -196,21 +196,38 @@ static void check_spool(const struct check *c)
                      (unsigned)st.st_uid, (unsigned)who.uid, (unsigned)who.uid, (unsigned)who.gid, spool);
 }
 
+/* This host has it not now. */
+static bool is_missing(const struct sockaddr_storage *address, socklen_t length)
+{
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is = fd >= 0 && bind(fd, (const struct sockaddr *)address, length) != 0 && errno == EADDRNOTAVAIL;
+    if (fd >= 0)
+        close(fd);
+    return is;
+}
+
 /* An address may come later (a VPN's, a failover's), but then Postino must be started later. */
 static void check_address(const struct check *c, size_t listener, const char *text)
 {
     struct sockaddr_storage address;
     socklen_t length;
-    if (!address_to_socket(span_of(text), 0, &address, &length))
-        return;
-    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && bind(fd, (const struct sockaddr *)&address, length) != 0 && errno == EADDRNOTAVAIL)
+    if (address_to_socket(span_of(text), 0, &address, &length) && is_missing(&address, length))
         report_warning(
             c->report, places_line_in(c->places, SETTINGS_LISTENERS, listener, "address"),
             "listener \"%s\": this host has no address %s now (ip address shows what it has), and Postino won't start without it",
             c->settings->listeners[listener].title, text);
-    if (fd >= 0)
-        close(fd);
+}
+
+/* It may come later, and is left out as long as it is not there: its mail goes from others, or waits. */
+static void check_source(const struct check *c, size_t source, const char *text)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    if (address_to_socket(span_of(text), 0, &address, &length) && is_missing(&address, length))
+        report_warning(
+            c->report, places_line_in(c->places, SETTINGS_SOURCES, source, "address"),
+            "source \"%s\": this host has no address %s now, and nothing goes from it; give it to an interface, or correct the source",
+            c->settings->sources[source].title, text);
 }
 
 void check_reach(const struct check *c)
@@ -225,4 +242,7 @@ void check_reach(const struct check *c)
     for (size_t i = 0; i < s->listener_count; i++)
         for (size_t k = 0; k < s->listeners[i].address.n; k++)
             check_address(c, i, s->listeners[i].address.v[k]);
+    for (size_t i = 0; i < s->source_count; i++)
+        for (size_t k = 0; k < s->sources[i].address.n; k++)
+            check_source(c, i, s->sources[i].address.v[k]);
 }

@@ -77,6 +77,8 @@ static void check_pool(const struct check *c, unsigned line, const struct string
             report_error(c->report, line,
                          "sources \"%s\" is not a source's title, or a title and a weight of 1 to %d; write \"out1\" or \"out1 3\"",
                          pool->v[i], POOL_WEIGHT_MOST);
+        else if (settings_source(c->settings, span_of(pool->v[i])) && item.title.n < strlen(pool->v[i]))
+            continue; /* a title with a blank in it: that is said of its section */
         else if (!settings_source(c->settings, item.title))
             report_error(c->report, line, "there is no source \"%.*s\"; add source \"%.*s\" { address = \"192.0.2.1\" }",
                          SPAN_ARG(item.title), SPAN_ARG(item.title));

@@ -580,6 +580,7 @@ struct settings *parse_file(const char *path, enum parse_depth depth, struct rep
     doubt_run(this.settings, buf_span(&text), report);
     count_given(&this.places, report);
     report_unmap(report);
+    report_sort(report);
     for (size_t i = 0; i < this.unknown_count; i++) {
         free(this.unknown[i].section);
         free(this.unknown[i].name);

@@ -1,5 +1,6 @@
 #include "conf/report.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,6 +49,47 @@ void report_add_line(const struct report *r, unsigned line, unsigned beside, str
     if (strcmp(path, other) != 0)
         buf_printf(out, " of %s", path);
 }
+
+/* ---- order --------------------------------------------------------------------------------------------------------------------- */
+
+/* What is wrong in an included file comes first: the line that includes it refers to it. */
+static unsigned long number_of(const char *line, const char *path)
+{
+    size_t n = strlen(path);
+    if (strncmp(line, path, n) != 0 || line[n] != ':')
+        return 0;
+    return line[n + 1] >= '1' && line[n + 1] <= '9' ? strtoul(line + n + 1, NULL, 10) : ULONG_MAX;
+}
+
+/* By insertion, as there are few. */
+static void sort_lines(struct buf *lines, const char *path)
+{
+    struct buf sorted = {0};
+    const char *at[REPORT_MOST + 1];
+    size_t n = 0;
+    for (const char *line = buf_text(lines); *line && n < REPORT_MOST; line += strcspn(line, "\n") + 1) {
+        size_t k = n++;
+        for (; k > 0 && number_of(at[k - 1], path) > number_of(line, path); k--)
+            at[k] = at[k - 1];
+        at[k] = line;
+    }
+    for (size_t i = 0; i < n; i++)
+        buf_add(&sorted, at[i], strcspn(at[i], "\n") + 1);
+    if (!sorted.failed && sorted.len == lines->len) {
+        buf_free(lines);
+        *lines = sorted;
+    } else {
+        buf_free(&sorted);
+    }
+}
+
+void report_sort(struct report *r)
+{
+    sort_lines(&r->errors, r->path);
+    sort_lines(&r->warnings, r->path);
+}
+
+/* ---- lines --------------------------------------------------------------------------------------------------------------------- */
 
 /* Values from the file stand in the text; a control character among them must not reach a terminal. */
 static void add_line(struct report *r, struct buf *out, unsigned line, const char *fmt, va_list ap)

@@ -2,7 +2,7 @@
  *
  *     FILE:LINE: cause; next step
  *
- * Lines are in the order in which they were found. A warning never keeps a configuration from being used. */
+ * Lines are in the order in which they were found, until report_sort(). A warning never keeps a configuration from being used. */
 #ifndef POSTINO_REPORT_H
 #define POSTINO_REPORT_H
 
@@ -35,6 +35,9 @@ bool report_map(struct report *, unsigned from, const char *path, unsigned line)
 void report_unmap(struct report *);
 /* Appends "line 7", or "line 7 of FILE" where that is another file than `beside`'s. */
 void report_add_line(const struct report *, unsigned line, unsigned beside, struct buf *out);
+
+/* Lines about included files, then those about the file itself by their numbers, then those without one. */
+void report_sort(struct report *);
 
 /* A line of 0 is left out. */
 __attribute__((format(printf, 3, 4))) void report_error(struct report *, unsigned line, const char *fmt, ...);

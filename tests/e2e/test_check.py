@@ -1,5 +1,6 @@
 """What `postino check` says of the host: each program must be able to read what it needs, as the user that it will be."""
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -102,6 +103,36 @@ class Check(unittest.TestCase):
         self.says('dns { trust_anchor = "%s" }' % self.file("junk"), "has no DS or DNSKEY record", status=78)
         self.says('dns { trust_anchor = "%s" }' % self.path("nothing"), "can't be read", "DNSSEC proves nothing")
         self.says_nothing('dns { trust_anchor = "%s" }' % self.file("anchor", text=". IN DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D\n"))
+
+    def test_what_v_prints_is_a_configuration(self):
+        login = 'login "smart" { user = "office@example.org" secret = "%s" }' % self.file("secret", 0o600)
+        self.check(login + '\nroute "*" { via = "smtp:[mx.example]:587" login = smart }\nsite "x.example" { sessions = 3 }\n'
+                   'reply "y" { match = "421 *" }\nsource "s" { address = "127.0.0.1" }\nremote { sources = s }\ndomain "here.example" { mailboxes = system }')
+        done = subprocess.run([program("postino"), "-c", self.path("conf"), "check", "-v"], capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr.count(", ok\n")), (0, 1), done.stderr)
+        with open(self.path("conf"), "w") as f:
+            f.write(done.stdout)
+        again = subprocess.run([program("postino"), "-c", self.path("conf"), "check", "-v"], capture_output=True, text=True)
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertEqual([line.split("    # ")[0] for line in again.stdout.splitlines()], [line.split("    # ")[0] for line in done.stdout.splitlines()])
+
+    def test_errors_come_by_their_lines(self):
+        code, said = self.check('nonsense = 1\nsource "out 1" { address = "192.0.2.1" }\nremote { sources = "out 1" }\n'
+                                'route "*" { via = "here" }\nlistener "sub" { port = 26 tls = implicit }\ndomain "Ä" { }')
+        lines = [int(n) for n in re.findall(r"(?m)^\S+/conf:(\d+): ", said)]
+        self.assertEqual((code, lines), (78, sorted(lines)), said)
+        self.assertGreater(len(lines), 3)
+        self.assertNotIn("there is no source", said)
+        self.assertNotIn("changed", said)
+
+    def test_reports_without_a_sender(self):
+        self.says('tlsrpt { organization = "x" mail = yes }', "tlsrpt has no from, so that nothing is counted or sent; add from = ")
+        self.assertNotIn("tlsrpt", self.check('tlsrpt { organization = "x" from = "a@b.example" }')[1])
+
+    def test_a_source_of_another_host(self):
+        source = 'source "s" { address = "%s" }\nremote { sources = s }'
+        self.says(source % "192.0.2.44", "this host has no address 192.0.2.44 now", "give it to an interface")
+        self.says_nothing(source % "127.0.0.1")
 
     def test_a_tunnel_by_name(self):
         route = 'route "*" { via = "smtp:%slocalhost%s" }'

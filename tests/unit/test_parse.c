@@ -520,9 +520,12 @@ static void all_errors_are_told_in_order(void **state)
     struct report r;
     assert_null(
         parse("hostname = mx1\nfoo = 1\nlimit {\n hops = x\n bar = 2\n}\nlistener a { tls = required }\nroute \"*\" { via = 3 }\n", &r));
-    static const char *const expected[] = {":2: there is no setting foo",      ":4: hops is not",
-                                           ":5: limit { } has no setting bar", ":1: hostname \"mx1\"",
-                                           ":7: listener \"a\" demands",       ":8: route \"*\""};
+    static const char *const expected[] = {":1: hostname \"mx1\"",
+                                           ":2: there is no setting foo",
+                                           ":4: hops is not",
+                                           ":5: limit { } has no setting bar",
+                                           ":7: listener \"a\" demands",
+                                           ":8: route \"*\""};
     const char *at = buf_text(&r.errors);
     for (size_t i = 0; i < 6; i++) {
         const char *found = strstr(at, expected[i]);
