@@ -156,7 +156,7 @@ static const struct order {
     {"delete", ORDER_DELETE, "deleted"},
     {"hold", ORDER_HOLD, "held"},
     {"release", ORDER_RELEASE, "released"},
-    {"priority", ORDER_PRIORITY, "have it now"},
+    {"priority", ORDER_PRIORITY, "that priority was given"},
     {"flush", ORDER_FLUSH, "deliveries that waited are tried now"},
 };
 

@@ -186,7 +186,7 @@ static int reload_outcome(const struct admin *a, long pid, unsigned long before)
         if (over && strcmp(text, "running; reloaded") == 0)
             return EX_OK;
         if (over)
-            return admin_fail(EX_TEMPFAIL, "reload", "%s; the log has more", text);
+            return admin_fail(EX_TEMPFAIL, "reload", "%s%s", text, strstr(text, "needs a restart") ? "" : "; the log has more");
         if (!lives)
             return admin_fail(EX_UNAVAILABLE, "reload", "process %ld has ended; look at its log", pid);
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
@@ -206,7 +206,10 @@ int cmd_reload(struct admin *a, int argc, char **argv)
     }
     int status = find_master(a, "reload", argc, &pid);
     if (status == EX_UNAVAILABLE)
-        return admin_fail(status, "reload", "postino-master is not running; start it with postino start");
+        return admin_fail(status, "reload",
+                          "postino-master is not running in %s; start it with postino start (or, if directory { run } has changed, stop it "
+                          "with the former file first)",
+                          a->settings->directory_run);
     char text[600];
     unsigned long before = master_status(a, text);
     if (status == EX_OK)

@@ -69,8 +69,8 @@ static int check_lasting(const struct settings *old, const struct settings *new,
     };
     for (size_t i = 0; i < sizeof lasting / sizeof *lasting; i++)
         if (strcmp(lasting[i].old, lasting[i].new) != 0)
-            return error_set(error, "%s: a change of %s (from \"%s\" to \"%s\") needs a restart", master.file, lasting[i].name,
-                             lasting[i].old, lasting[i].new);
+            return error_set(error, "%s: a change of %s (from \"%s\" to \"%s\") needs a restart: postino stop, then postino start",
+                             master.file, lasting[i].name, lasting[i].old, lasting[i].new);
     return 0;
 }
 

@@ -306,7 +306,8 @@ static void flush(struct client *c, const struct message *m)
         admin_done(c, m->id, 551, NO_SITE, 0, 0);
         return;
     }
-    log_info("%zu deliveries to %zu sites are tried again at once: an administrator asked for it", jobs, sites);
+    log_info("%zu deliver%s to %zu site%s %s tried again at once: an administrator asked for it", jobs, jobs == 1 ? "y" : "ies", sites,
+             sites == 1 ? "" : "s", jobs == 1 ? "is" : "are");
     admin_done(c, m->id, 250, "Done", jobs, 0);
 }
 

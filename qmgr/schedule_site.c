@@ -220,7 +220,7 @@ struct schedule_view schedule_view(const struct site *site)
                                   .waiting = site->jobs - site->ready - site->held - site->window.active,
                                   .held = site->held,
                                   .in_doubt = site->in_doubt,
-                                  .window = schedule_window(site),
+                                  .window = schedule_window(site) < most ? schedule_window(site) : most,
                                   .active = site->window.active,
                                   .most = brake.on && brake.sessions < most ? brake.sessions : most,
                                   .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, rate)),

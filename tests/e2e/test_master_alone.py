@@ -375,7 +375,7 @@ class Reload(MasterTest):
     def test_what_needs_a_restart(self):
         self.stage.start()
         self.stage.configure(run=self.stage.path("run2"))
-        self.refused("directory.run", "needs a restart")
+        self.refused("directory.run", "needs a restart: postino stop, then postino start")
 
     def test_a_port_that_is_taken(self):
         self.stage.start()
