@@ -3,29 +3,13 @@
 
 #include <stdlib.h>
 
-/* ---- the table: the same file seven times, each time with other entries in use ------------------------------------------------------- */
-
-#define SETTING(TYPE, section, name, dflt, least, most, programs, help)
-#define SETTING_CHOICE(section, name, dflt, words, programs, help)
-#define LISTENER(TYPE, name, dflt, least, most, help)
-#define LISTENER_CHOICE(name, dflt, words, help)
-#define DOMAIN(TYPE, name, dflt, least, most, help)
-#define DOMAIN_CHOICE(name, dflt, words, help)
-#define ROUTE(TYPE, name, dflt, least, most, help)
-#define ROUTE_CHOICE(name, dflt, words, help)
-#define SITE(TYPE, name, dflt, least, most, help)
-#define LOGIN(TYPE, name, dflt, least, most, help)
-#define REPLY(TYPE, name, dflt, least, most, help)
-#define REPLY_CHOICE(name, dflt, words, help)
-#define SOURCE(TYPE, name, dflt, least, most, help)
+/* ---- the table: the same file eight times, each time with other entries in use ------------------------------------------------------- */
 
 /* clang-format off */
 #define ENTRY(TYPE, section, name, dflt, least, most, words, programs, help, object, member) \
     {TYPE, section, #name, dflt, least, most, words, programs, help, offsetof(struct object, member)},
 /* clang-format on */
 
-#undef SETTING
-#undef SETTING_CHOICE
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help)                                                                    \
     ENTRY(SETTING_##TYPE, #section, name, dflt, least, most, NULL, programs, help, settings, SETTINGS_NAME(section, name))
 #define SETTING_CHOICE(section, name, dflt, words, programs, help)                                                                         \
@@ -33,13 +17,7 @@
 const struct setting settings_table[] = {
 #include "conf/settings.def"
 };
-#undef SETTING
-#undef SETTING_CHOICE
-#define SETTING(TYPE, section, name, dflt, least, most, programs, help)
-#define SETTING_CHOICE(section, name, dflt, words, programs, help)
 
-#undef LISTENER
-#undef LISTENER_CHOICE
 #define LISTENER(TYPE, name, dflt, least, most, help)                                                                                      \
     ENTRY(SETTING_##TYPE, "listener", name, dflt, least, most, NULL, "S", help, settings_listener, name)
 #define LISTENER_CHOICE(name, dflt, words, help)                                                                                           \
@@ -47,69 +25,40 @@ const struct setting settings_table[] = {
 const struct setting settings_listener_table[] = {
 #include "conf/settings.def"
 };
-#undef LISTENER
-#undef LISTENER_CHOICE
-#define LISTENER(TYPE, name, dflt, least, most, help)
-#define LISTENER_CHOICE(name, dflt, words, help)
 
-#undef DOMAIN
-#undef DOMAIN_CHOICE
 #define DOMAIN(TYPE, name, dflt, least, most, help)                                                                                        \
     ENTRY(SETTING_##TYPE, "domain", name, dflt, least, most, NULL, "LOR", help, settings_domain, name)
 #define DOMAIN_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "domain", name, dflt, 0, 0, words, "LOR", help, settings_domain, name)
 const struct setting settings_domain_table[] = {
 #include "conf/settings.def"
 };
-#undef DOMAIN
-#undef DOMAIN_CHOICE
-#define DOMAIN(TYPE, name, dflt, least, most, help)
-#define DOMAIN_CHOICE(name, dflt, words, help)
 
-#undef ROUTE
-#undef ROUTE_CHOICE
 #define ROUTE(TYPE, name, dflt, least, most, help)                                                                                         \
     ENTRY(SETTING_##TYPE, "route", name, dflt, least, most, NULL, "OQR", help, settings_route, name)
 #define ROUTE_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "route", name, dflt, 0, 0, words, "OQR", help, settings_route, name)
 const struct setting settings_route_table[] = {
 #include "conf/settings.def"
 };
-#undef ROUTE
-#undef ROUTE_CHOICE
-#define ROUTE(TYPE, name, dflt, least, most, help)
-#define ROUTE_CHOICE(name, dflt, words, help)
 
-#undef SITE
 #define SITE(TYPE, name, dflt, least, most, help)                                                                                          \
     ENTRY(SETTING_##TYPE, "site", name, dflt, least, most, NULL, "Q", help, settings_site, name)
 const struct setting settings_site_table[] = {
 #include "conf/settings.def"
 };
-#undef SITE
-#define SITE(TYPE, name, dflt, least, most, help)
 
-#undef LOGIN
 #define LOGIN(TYPE, name, dflt, least, most, help)                                                                                         \
     ENTRY(SETTING_##TYPE, "login", name, dflt, least, most, NULL, "C", help, settings_login, name)
 const struct setting settings_login_table[] = {
 #include "conf/settings.def"
 };
-#undef LOGIN
-#define LOGIN(TYPE, name, dflt, least, most, help)
 
-#undef REPLY
-#undef REPLY_CHOICE
 #define REPLY(TYPE, name, dflt, least, most, help)                                                                                         \
     ENTRY(SETTING_##TYPE, "reply", name, dflt, least, most, NULL, "Q", help, settings_reply, name)
 #define REPLY_CHOICE(name, dflt, words, help) ENTRY(SETTING_CHOICE, "reply", name, dflt, 0, 0, words, "Q", help, settings_reply, name)
 const struct setting settings_reply_table[] = {
 #include "conf/settings.def"
 };
-#undef REPLY
-#undef REPLY_CHOICE
-#define REPLY(TYPE, name, dflt, least, most, help)
-#define REPLY_CHOICE(name, dflt, words, help)
 
-#undef SOURCE
 #define SOURCE(TYPE, name, dflt, least, most, help)                                                                                        \
     ENTRY(SETTING_##TYPE, "source", name, dflt, least, most, NULL, "QR", help, settings_source, name)
 const struct setting settings_source_table[] = {

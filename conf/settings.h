@@ -42,121 +42,71 @@ enum { AUTH_BACKEND_FILE, AUTH_BACKEND_PAM, AUTH_BACKEND_DOVECOT };
 enum { OFFER_NONE, OFFER_TRUSTED, OFFER_ALL };
 enum { REPLY_SLOW, REPLY_PAUSE };
 
-#define SETTING_CHOICE(section, name, dflt, words, programs, help)
-#define SETTING(TYPE, section, name, dflt, least, most, programs, help)
-#define LISTENER(TYPE, name, dflt, least, most, help)
-#define LISTENER_CHOICE(name, dflt, words, help)
-#define DOMAIN(TYPE, name, dflt, least, most, help)
-#define DOMAIN_CHOICE(name, dflt, words, help)
-#define ROUTE(TYPE, name, dflt, least, most, help)
-#define ROUTE_CHOICE(name, dflt, words, help)
-#define SITE(TYPE, name, dflt, least, most, help)
-#define LOGIN(TYPE, name, dflt, least, most, help)
-#define REPLY(TYPE, name, dflt, least, most, help)
-#define REPLY_CHOICE(name, dflt, words, help)
-#define SOURCE(TYPE, name, dflt, least, most, help)
-
-#undef LISTENER
-#undef LISTENER_CHOICE
 #define LISTENER(TYPE, name, dflt, least, most, help) setting_##TYPE name;
-#define LISTENER_CHOICE(name, dflt, words, help) int name;
+#define LISTENER_CHOICE(name, dflt, words, help)      int name;
 struct settings_listener {
     char *title;
 #include "conf/settings.def"
 };
-#undef LISTENER
-#undef LISTENER_CHOICE
-#define LISTENER(TYPE, name, dflt, least, most, help)
-#define LISTENER_CHOICE(name, dflt, words, help)
 
-#undef DOMAIN
-#undef DOMAIN_CHOICE
 #define DOMAIN(TYPE, name, dflt, least, most, help) setting_##TYPE name;
-#define DOMAIN_CHOICE(name, dflt, words, help) int name;
+#define DOMAIN_CHOICE(name, dflt, words, help)      int name;
 struct settings_domain {
     char *title; /* the domain, lower case */
 #include "conf/settings.def"
 };
-#undef DOMAIN
-#undef DOMAIN_CHOICE
-#define DOMAIN(TYPE, name, dflt, least, most, help)
-#define DOMAIN_CHOICE(name, dflt, words, help)
 
-#undef ROUTE
-#undef ROUTE_CHOICE
 #define ROUTE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
-#define ROUTE_CHOICE(name, dflt, words, help) int name;
+#define ROUTE_CHOICE(name, dflt, words, help)      int name;
 struct settings_route {
     char *title; /* "example.net", ".example.net", "*" */
 #include "conf/settings.def"
 };
-#undef ROUTE
-#undef ROUTE_CHOICE
-#define ROUTE(TYPE, name, dflt, least, most, help)
-#define ROUTE_CHOICE(name, dflt, words, help)
 
-#undef SITE
 #define SITE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
 struct settings_site {
     char *title; /* a domain name, lower case, or an address */
 #include "conf/settings.def"
 };
-#undef SITE
-#define SITE(TYPE, name, dflt, least, most, help)
-#define SOURCE(TYPE, name, dflt, least, most, help)
 
-#undef SOURCE
 #define SOURCE(TYPE, name, dflt, least, most, help) setting_##TYPE name;
 struct settings_source {
     char *title;
 #include "conf/settings.def"
 };
-#undef SOURCE
-#define SOURCE(TYPE, name, dflt, least, most, help)
 
-#undef LOGIN
 #define LOGIN(TYPE, name, dflt, least, most, help) setting_##TYPE name;
 struct settings_login {
     char *title;
 #include "conf/settings.def"
 };
-#undef LOGIN
-#define LOGIN(TYPE, name, dflt, least, most, help)
 
-#undef REPLY
-#undef REPLY_CHOICE
 #define REPLY(TYPE, name, dflt, least, most, help) setting_##TYPE name;
-#define REPLY_CHOICE(name, dflt, words, help) int name;
+#define REPLY_CHOICE(name, dflt, words, help)      int name;
 struct settings_reply {
     char *title;
 #include "conf/settings.def"
 };
-#undef REPLY
-#undef REPLY_CHOICE
-#define REPLY(TYPE, name, dflt, least, most, help)
-#define REPLY_CHOICE(name, dflt, words, help)
 
-#undef SETTING
-#undef SETTING_CHOICE
 /* An empty section leaves the bare name: "SETTINGS_NAME(, hostname)" is hostname. */
 #define SETTING(TYPE, section, name, dflt, least, most, programs, help) setting_##TYPE SETTINGS_NAME(section, name);
-#define SETTING_CHOICE(section, name, dflt, words, programs, help) int SETTINGS_NAME(section, name);
-#define SETTINGS_NAME(section, name) SETTINGS_IN_##section(name)
-#define SETTINGS_IN_(name) name
-#define SETTINGS_IN_directory(name) directory_##name
-#define SETTINGS_IN_log(name) log_##name
-#define SETTINGS_IN_tls(name) tls_##name
-#define SETTINGS_IN_dns(name) dns_##name
-#define SETTINGS_IN_sts(name) sts_##name
-#define SETTINGS_IN_tlsrpt(name) tlsrpt_##name
-#define SETTINGS_IN_dnsbl(name) dnsbl_##name
-#define SETTINGS_IN_policy(name) policy_##name
-#define SETTINGS_IN_limit(name) limit_##name
-#define SETTINGS_IN_smtpd(name) smtpd_##name
-#define SETTINGS_IN_client(name) client_##name
-#define SETTINGS_IN_auth(name) auth_##name
-#define SETTINGS_IN_remote(name) remote_##name
-#define SETTINGS_IN_queue(name) queue_##name
+#define SETTING_CHOICE(section, name, dflt, words, programs, help)      int SETTINGS_NAME(section, name);
+#define SETTINGS_NAME(section, name)                                    SETTINGS_IN_##section(name)
+#define SETTINGS_IN_(name)                                              name
+#define SETTINGS_IN_directory(name)                                     directory_##name
+#define SETTINGS_IN_log(name)                                           log_##name
+#define SETTINGS_IN_tls(name)                                           tls_##name
+#define SETTINGS_IN_dns(name)                                           dns_##name
+#define SETTINGS_IN_sts(name)                                           sts_##name
+#define SETTINGS_IN_tlsrpt(name)                                        tlsrpt_##name
+#define SETTINGS_IN_dnsbl(name)                                         dnsbl_##name
+#define SETTINGS_IN_policy(name)                                        policy_##name
+#define SETTINGS_IN_limit(name)                                         limit_##name
+#define SETTINGS_IN_smtpd(name)                                         smtpd_##name
+#define SETTINGS_IN_client(name)                                        client_##name
+#define SETTINGS_IN_auth(name)                                          auth_##name
+#define SETTINGS_IN_remote(name)                                        remote_##name
+#define SETTINGS_IN_queue(name)                                         queue_##name
 struct settings {
 #include "conf/settings.def"
     struct settings_listener *listeners;
@@ -174,19 +124,6 @@ struct settings {
     struct settings_source *sources;
     size_t source_count;
 };
-#undef SETTING
-#undef SETTING_CHOICE
-#undef LISTENER
-#undef LISTENER_CHOICE
-#undef DOMAIN
-#undef DOMAIN_CHOICE
-#undef ROUTE
-#undef ROUTE_CHOICE
-#undef SITE
-#undef LOGIN
-#undef REPLY
-#undef REPLY_CHOICE
-#undef SOURCE
 
 /* All settings at their defaults, without titled sections (NULL: no memory). */
 struct settings *settings_new(void);
@@ -211,7 +148,7 @@ void settings_encode(const struct settings *, char letter, struct buf *out);
 struct settings *settings_decode(struct span slice, struct error *);
 
 const struct settings_listener *settings_listener(const struct settings *, struct span title);
-const struct settings_domain *settings_domain(const struct settings *, struct span domain); /* ASCII case-insensitive */
+const struct settings_domain *settings_domain(const struct settings *, struct span domain);     /* ASCII case-insensitive */
 const struct settings_route *settings_route_titled(const struct settings *, struct span title); /* ASCII case-insensitive */
 const struct settings_source *settings_source(const struct settings *, struct span title);
 /* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
@@ -235,10 +172,10 @@ struct setting {
     const char *help;
     size_t offset; /* of the member in its struct */
 };
-extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[], settings_site_table[], settings_login_table[],
-    settings_reply_table[], settings_source_table[];
-extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings, settings_login_settings,
-    settings_reply_settings, settings_source_settings;
+extern const struct setting settings_table[], settings_listener_table[], settings_domain_table[], settings_route_table[],
+    settings_site_table[], settings_login_table[], settings_reply_table[], settings_source_table[];
+extern const size_t settings_count, settings_listener_settings, settings_domain_settings, settings_route_settings, settings_site_settings,
+    settings_login_settings, settings_reply_settings, settings_source_settings;
 
 /* The titled sections: their tables, and where they are in struct settings. */
 struct settings_section {
@@ -262,11 +199,11 @@ bool setting_is_given(const struct setting *, const void *object); /* false: a N
 /* Appends the value as it would stand in the file: 5m, 50M, yes, may, "text", { "a", "b" }. */
 void setting_format(const struct setting *, const void *object, struct buf *out);
 void setting_format_number(enum setting_type, uint64_t value, struct buf *out);
-size_t setting_words(const char *words);                            /* of a CHOICE: how many */
-struct span setting_word(const struct setting *, uint64_t index);   /* of a CHOICE; empty past the last */
+size_t setting_words(const char *words);                          /* of a CHOICE: how many */
+struct span setting_word(const struct setting *, uint64_t index); /* of a CHOICE; empty past the last */
 
 #define SETTING_NOT_GIVEN UINT64_MAX /* the value of a NUMBER without a default that the file does not give */
-#define SETTING_TEXT_MOST 4096  /* octets of a TEXT, PATH or item of a LIST without a limit of its own */
-#define SETTING_LIST_MOST 65536 /* items */
+#define SETTING_TEXT_MOST 4096       /* octets of a TEXT, PATH or item of a LIST without a limit of its own */
+#define SETTING_LIST_MOST 65536      /* items */
 
 #endif
