@@ -12,16 +12,19 @@ test_command_SRC := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
 
+session_client_SRC := tests/unit/session_world.c tests/unit/session_client.c
+session_script_SRC := $(session_client_SRC) tests/unit/session_script.c tests/unit/fake_clock.c
+
 TESTS += test_session
-test_session_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c
+test_session_SRC  := $(smtpd_session_SRC) $(session_client_SRC)
 test_session_LIBS := $(smtpd_LIBS)
 
 TESTS += test_bdat
-test_bdat_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_client.c
+test_bdat_SRC  := $(smtpd_session_SRC) $(session_client_SRC) tests/unit/session_hear.c
 test_bdat_LIBS := $(smtpd_LIBS)
 
 TESTS += test_session_times
-test_session_times_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_client.c tests/unit/fake_clock.c
+test_session_times_SRC  := $(smtpd_session_SRC) $(session_client_SRC) tests/unit/session_hear.c tests/unit/fake_clock.c
 test_session_times_LIBS := $(smtpd_LIBS)
 
 FUZZERS += fuzz_command fuzz_data fuzz_bdat fuzz_session
@@ -40,7 +43,7 @@ TESTS += test_smuggling
 test_smuggling_SRC := smtpd/data.c delivery/stuff.c
 
 TESTS += test_session_time
-test_session_time_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_session_time_SRC  := $(smtpd_session_SRC) $(session_script_SRC)
 test_session_time_LIBS := $(smtpd_LIBS)
 
 TESTS += test_shed
@@ -48,14 +51,14 @@ test_shed_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/fak
 test_shed_LIBS := $(smtpd_LIBS)
 
 TESTS += test_strangers
-test_strangers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_strangers_SRC  := $(smtpd_session_SRC) $(session_script_SRC) tests/unit/logged.c
 test_strangers_LIBS := $(smtpd_LIBS)
 
 TESTS += test_envelope
 test_envelope_SRC := smtpd/envelope.c smtpd/clients.c
 
 TESTS += test_session_answers
-test_session_answers_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c
+test_session_answers_SRC  := $(smtpd_session_SRC) $(session_script_SRC)
 test_session_answers_LIBS := $(smtpd_LIBS)
 
 FUZZERS += fuzz_answers
@@ -77,11 +80,11 @@ fuzz_xclient_SRC  := smtpd/xclient.c
 fuzz_xclient_LIBS := -ldb-5.3 $(smtpd_LIBS)
 
 TESTS += test_proxy_door
-test_proxy_door_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_proxy_door_SRC  := $(smtpd_session_SRC) $(session_script_SRC) tests/unit/logged.c
 test_proxy_door_LIBS := $(smtpd_LIBS)
 
 TESTS += test_session_xclient
-test_session_xclient_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_session_xclient_SRC  := $(smtpd_session_SRC) $(session_script_SRC) tests/unit/logged.c
 test_session_xclient_LIBS := $(smtpd_LIBS)
 
 TESTS += test_tls
@@ -89,5 +92,5 @@ test_tls_SRC  := $(smtpd_tls_SRC) smtpd/tls_client.c smtpd/tls_binding.c tlsmgr/
 test_tls_LIBS := $(smtpd_LIBS)
 
 TESTS += test_session_envelope
-test_session_envelope_SRC  := $(smtpd_session_SRC) tests/unit/session_world.c tests/unit/session_script.c tests/unit/fake_clock.c tests/unit/logged.c
+test_session_envelope_SRC  := $(smtpd_session_SRC) $(session_script_SRC) tests/unit/logged.c
 test_session_envelope_LIBS := $(smtpd_LIBS)

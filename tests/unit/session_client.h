@@ -1,18 +1,22 @@
-/* session_client: a client of a session in session_world: says, and hears. */
+/* session_client: a client of a session in session_world, and the setup and teardown of a test that has one. Scripts for it are in session_script, words that
+ * are waited for in session_hear. */
 #ifndef POSTINO_TEST_SESSION_CLIENT_H
 #define POSTINO_TEST_SESSION_CLIENT_H
 
 #include "tests/unit/session_world.h"
 
-void client_connect(struct world *, const char *address);
-void client_say(const char *text);
-void client_say_span(struct span);
-/* Waits until exactly this is heard, as replies' first words: "250 2.0.0 ", "503 " for two of them. A line that goes on ("250-") is skipped.
- * Fails the test if something else comes. */
-void client_hear(const char *const *replies);
-#define HEAR(...) client_hear((const char *const[]){__VA_ARGS__, NULL})
-void client_hear_end(void); /* the connection ends, and the session with it */
-void client_hang_up(void);
-const char *client_heard(void); /* what was not waited for yet */
+extern struct world w;
+extern struct stream *client; /* NULL: there is none */
+extern struct buf heard;      /* what has come and was not looked at */
+extern bool ended, secured;   /* the connection is; TLS is there */
+
+int open_world(void **state);
+int close_world(void **state); /* hangs up */
+
+void connect_from(const char *address);
+void connect_client(void); /* from 192.0.2.7 */
+int connect_pair(void);    /* the other end, which is no session yet */
+void hang_up(void);
+void turns(int n);
 
 #endif

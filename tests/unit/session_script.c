@@ -8,68 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include <cmocka.h>
-
-struct world w;
-struct stream *client;
-static struct buf heard;
-static bool ended;
-
-/* ---- the client ------------------------------------------------------------------------------------------------------------------ */
-
-static void on_secured(struct stream *s, void *arg)
-{
-    (void)s, (void)arg;
-}
-
-static void on_readable(struct stream *s, void *arg)
-{
-    (void)arg;
-    buf_add_span(&heard, stream_input(s));
-    stream_consume(s, stream_input(s).n);
-}
-
-static void on_ended(struct stream *s, enum stream_end how, const char *why, void *arg)
-{
-    (void)s, (void)how, (void)why, (void)arg;
-    ended = true;
-}
-
-static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .ended = on_ended};
-
-void connect_from(const char *address)
-{
-    int fd[2];
-    struct sockaddr_storage from;
-    socklen_t len;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    assert_true(address_to_socket(span_of(address), 1000, &from, &len));
-    client = stream_accepted(w.base, fd[1], 64 << 10, &handler, NULL);
-    session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
-}
-
-void connect_client(void)
-{
-    connect_from("192.0.2.7");
-}
-
-void hang_up(void)
-{
-    stream_free(client);
-    client = NULL;
-    ended = false;
-    buf_free(&heard);
-}
-
-/* ---- scripts --------------------------------------------------------------------------------------------------------------------- */
-
-void turns(int n)
-{
-    for (int i = 0; i < n; i++)
-        world_turn(&w, 0);
-}
 
 static bool is_there(const char *text)
 {

@@ -6,18 +6,11 @@
 #ifndef POSTINO_TEST_SESSION_SCRIPT_H
 #define POSTINO_TEST_SESSION_SCRIPT_H
 
-#include "tests/unit/session_world.h"
+#include "tests/unit/session_client.h"
 
 #define TURNS 300
 #define QUIET 25
 
-extern struct world w;        /* the test opens and closes it */
-extern struct stream *client; /* NULL: there is none */
-
-void connect_from(const char *address);
-void connect_client(void); /* from 192.0.2.7 */
-void hang_up(void);
-void turns(int n);
 void say(const char *text, const char *end);
 const char *heard_so_far(void);
 void forget_heard(void);

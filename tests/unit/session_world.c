@@ -2,6 +2,7 @@
 
 #include "common/stream.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -338,8 +339,20 @@ void world_turn(struct world *w, int milliseconds)
     channels_flush();
 }
 
+void world_lend(struct world *w, struct strings *setting, size_t n, char **list)
+{
+    assert(w->lent_count < sizeof w->lent / sizeof w->lent[0]);
+    w->lent[w->lent_count].setting = setting;
+    w->lent[w->lent_count++].own = *setting;
+    *setting = (struct strings){n, list};
+}
+
 void world_close(struct world *w)
 {
+    while (w->lent_count > 0) {
+        w->lent_count--;
+        *w->lent[w->lent_count].setting = w->lent[w->lent_count].own;
+    }
     struct server *s = &w->server;
     server_free(s);
     ids_free(s->ids);

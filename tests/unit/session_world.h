@@ -21,6 +21,10 @@ struct world {
     uint16_t beyond;                                                                 /* USED: enum used */
     bool door_silent;                                                                /* ADMIT, COUNT */
     const char *hostile_words, *hostile_status;                                      /* of a refusal at the door */
+    struct {
+        struct strings *setting, own;
+    } lent[8];
+    unsigned lent_count;
     /* what they saw */
     struct buf body, sender, recipients, flow, client, pieces; /* recipients: "address<original> " each */
     struct buf wishes;                                         /* "ret envid" of the message, " address: notify orcpt" of each recipient */
@@ -38,6 +42,8 @@ struct world {
  *   qmgr    FLUSH of soon.example: too soon; of silent.example: no answer; empty.example: nothing waits; any other: seven, eight with all below */
 void world_open(struct world *);
 void world_close(struct world *);
+/* A list of the test in the place of a setting, until world_close(): it is not freed. */
+void world_lend(struct world *, struct strings *setting, size_t n, char **list);
 void world_turn(struct world *, int milliseconds); /* one turn of the loop */
 void world_kill_auth(struct world *);              /* closes its end, and gives smtpd a new one */
 void world_kill_qmgr(struct world *);

@@ -1,5 +1,5 @@
 /* BDAT (RFC 3030): messages in chunks, and everything a client may do between, before and instead of them. */
-#include "tests/unit/session_client.h"
+#include "tests/unit/session_hear.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,28 +9,15 @@
 
 #include <cmocka.h>
 
-static struct world w;
-
 #define TO_B "MAIL FROM:<a@example.net>\r\nRCPT TO:<b@example.org>\r\n"
 
-static int open_world(void **state)
+static int open_session(void **state)
 {
-    (void)state;
-    world_open(&w);
-    client_connect(&w, "192.0.2.7");
+    open_world(state);
+    connect_client();
     HEAR("220 ");
     client_say("EHLO me.example\r\n");
     HEAR("250 8BITMIME");
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    client_hang_up();
-    for (int i = 0; i < 10; i++)
-        world_turn(&w, 1);
-    world_close(&w);
     return 0;
 }
 
@@ -62,7 +49,7 @@ static void one_chunk(void **state)
     HEAR("250 2.1.0 ", "250 2.1.5 ");
     client_say("BDAT 21 LAST\r\nSubject: x\r\n\r\nhallo\r");
     world_turn(&w, 1);
-    assert_string_equal(client_heard(), "");
+    assert_string_equal(buf_text(&heard), "");
     client_say("\nNOOP\r\n");
     HEAR("250 2.0.0 Ok: queued as ", "250 2.0.0 Ok");
     STORED("Subject: x\r\n\r\nhallo\r\n");
@@ -200,7 +187,7 @@ static void sizes_that_are_none_end_the_session(void **state)
         client_say("MAIL FROM:<evil@example.net>\r\nQUIT\r\n");
         HEAR(i == 7 ? "500 5.5.2 a line ends with CR LF" : "501 5.5.4 BDAT takes");
         client_hear_end();
-        client_connect(&w, "192.0.2.7");
+        connect_client();
         HEAR("220 ");
         client_say("EHLO x\r\n");
         HEAR("250 8BITMIME");
@@ -220,7 +207,7 @@ static void sizes_beyond_every_message_end_the_session(void **state)
     client_say("BDAT 4294967297\r\nxMAIL FROM:<evil@example.net>\r\n");
     HEAR("503 5.5.1 send MAIL first");
     client_hear_end();
-    client_connect(&w, "192.0.2.7");
+    connect_client();
     HEAR("220 ");
     client_say("EHLO x\r\n" TO_B "BDAT 18446744073709551615 LAST\r\nx");
     HEAR("250 ", "250 ", "250 ", "552 5.3.4 ");
@@ -379,7 +366,7 @@ static void what_a_listener_hides_is_not_there(void **state)
     w.listener.hide = (struct strings){0, NULL};
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_session, close_world)
 
 int main(void)
 {

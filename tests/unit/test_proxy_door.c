@@ -25,25 +25,13 @@ static char proxies[] = "192.0.2.0/24", own_proxy[] = "2001:db8::/32", ours[] = 
 static char *proxy_list[] = {proxies, own_proxy}, *our_list[] = {ours};
 static unsigned emptied;
 
-static int open_world(void **state)
+static int open_proxied(void **state)
 {
-    (void)state;
-    world_open(&w);
+    open_world(state);
     w.listener.proxy = true;
     w.listener.proxy_from = (struct strings){2, proxy_list};
     emptied = 0;
     logged_forget();
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    if (client)
-        hang_up();
-    turns(10);
-    w.settings->xclient_from = (struct strings){0, NULL};
-    world_close(&w);
     return 0;
 }
 
@@ -156,7 +144,7 @@ static void the_proxy_s_own_connection_sends_no_mail(void **state)
 {
     (void)state;
     static const char local[] = "\r\n\r\n\0\r\nQUIT\n\x20\0\0";
-    w.settings->xclient_from = (struct strings){2, proxy_list};
+    world_lend(&w, &w.settings->xclient_from, 2, proxy_list);
     proxy_connects();
     PLAY("> PROXY UNKNOWN", "< 220 ", "> EHLO x", "< 250 8BITMIME", "> MAIL FROM:<>", "< 550 5.7.0 the proxy has not told");
     PLAY("> XCLIENT ADDR=198.51.100.7", "< 550 5.7.0 ", "> NOOP", "< 250 ", "> QUIT", "< 221 ", ".");
@@ -332,7 +320,7 @@ static void a_stop_does_not_wait_for_a_header(void **state)
     w.server.emptied = NULL;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_proxied, close_world)
 
 int main(void)
 {

@@ -1,5 +1,5 @@
 /* Whole SMTP sessions against fake route, auth and qmgr: what a client says, and what it hears and what is stored. */
-#include "tests/unit/session_world.h"
+#include "tests/unit/session_client.h"
 
 #include "common/stream.h"
 
@@ -17,86 +17,38 @@
 
 #define TURNS 400
 
-static struct world w;
-
-struct client {
-    struct stream *stream;
-    struct buf heard;
-    bool ended, secured;
-};
-
-static struct client c;
-
-static void on_secured(struct stream *s, void *arg)
-{
-    (void)s, (void)arg;
-    c.secured = true;
-}
-
-static void on_readable(struct stream *s, void *arg)
-{
-    (void)arg;
-    buf_add_span(&c.heard, stream_input(s));
-    stream_consume(s, stream_input(s).n);
-}
-
-static void on_ended(struct stream *s, enum stream_end how, const char *why, void *arg)
-{
-    (void)s, (void)how, (void)why, (void)arg;
-    c.ended = true;
-}
-
-static const struct stream_handler handler = {.secured = on_secured, .readable = on_readable, .ended = on_ended};
-
-static int pair(void)
-{
-    int fd[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    c = (struct client){0};
-    c.stream = stream_accepted(w.base, fd[1], 64 << 10, &handler, NULL);
-    return fd[0];
-}
-
-static void connect_from(const char *address)
-{
-    struct sockaddr_storage from;
-    socklen_t len;
-    assert_true(address_to_socket(span_of(address), 1000, &from, &len));
-    session_accept(&w.server, &w.listener, pair(), (struct sockaddr *)&from);
-}
-
 static void say(const char *text)
 {
-    stream_write_span(c.stream, span_of(text));
+    stream_write_span(client, span_of(text));
 }
 
 /* Waits for a reply with `text` in it, as the end of what was heard; forgets what was heard. */
 static void hear(const char *text)
 {
     for (int i = 0; i < TURNS; i++) {
-        const char *all = buf_text(&c.heard);
+        const char *all = buf_text(&heard);
         size_t n = strlen(all);
         const char *at = strstr(all, text);
         if (at && n && all[n - 1] == '\n' && !strchr(at, '\r')[2]) {
-            buf_clear(&c.heard);
+            buf_clear(&heard);
             return;
         }
         world_turn(&w, 5);
     }
-    fail_msg("heard instead of %s: %s", text, buf_text(&c.heard));
+    fail_msg("heard instead of %s: %s", text, buf_text(&heard));
 }
 
-static void exchange(const char *said, const char *heard)
+static void exchange(const char *said, const char *reply)
 {
     say(said);
-    hear(heard);
+    hear(reply);
 }
 
 static void hear_end(void)
 {
-    for (int i = 0; i < TURNS && !c.ended; i++)
+    for (int i = 0; i < TURNS && !ended; i++)
         world_turn(&w, 5);
-    assert_true(c.ended);
+    assert_true(ended);
 }
 
 static void settle(void)
@@ -104,13 +56,6 @@ static void settle(void)
     for (int i = 0; i < TURNS && w.server.session_count; i++)
         world_turn(&w, 5);
     assert_int_equal(w.server.session_count, 0);
-}
-
-static void hang_up(void)
-{
-    stream_free(c.stream);
-    c.stream = NULL;
-    buf_free(&c.heard);
 }
 
 static void expect_buf(struct buf *b, const char *text)
@@ -133,23 +78,6 @@ static void begin(void)
     connect_from("192.0.2.7");
     hear("220 mx.example ESMTP Postino\r\n");
     exchange("EHLO me.example\r\n", "250 8BITMIME\r\n");
-}
-
-static int open_world(void **state)
-{
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    hang_up();
-    for (int i = 0; i < 10; i++)
-        world_turn(&w, 1);
-    world_close(&w);
-    return 0;
 }
 
 /* ---- mail ------------------------------------------------------------------------------------------------------------------------ */
@@ -203,13 +131,13 @@ static void pipelined_commands_are_answered_in_order_and_together(void **state)
     begin();
     int before = (int)w.questions;
     say("MAIL FROM:<>\r\nRCPT TO:<alias@example.org>\r\nRCPT TO:<nouser@example.org>\r\nRCPT TO:<a@example.org>\r\nNOOP\r\nDATA\r\n");
-    for (int i = 0; i < TURNS && !c.heard.len; i++)
+    for (int i = 0; i < TURNS && !heard.len; i++)
         world_turn(&w, 5);
-    assert_non_null(strstr(buf_text(&c.heard),
+    assert_non_null(strstr(buf_text(&heard),
                            "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n550 5.1.1 <nouser@example.org>: no such user\r\n250 2.1.5 Ok\r\n250 2.0.0 "
                            "Ok\r\n354 "));
     assert_int_equal((int)w.questions - before, 3);
-    buf_clear(&c.heard);
+    buf_clear(&heard);
     exchange("x\r\n.\r\nMAIL FROM:<a@example.net>\r\n", "250 2.1.0 Ok\r\n");
     expect_buf(&w.recipients, "a@example.org<alias@example.org> b@example.org<alias@example.org> "); /* the second a@ is no other */
     expect_buf(&w.sender, "");
@@ -224,7 +152,7 @@ static void a_large_message_goes_in_pieces(void **state)
     struct buf text = {0};
     for (int i = 0; i < 40000; i++)
         buf_printf(&text, "line %06d of a long message\r\n", i);
-    stream_write_span(c.stream, buf_span(&text));
+    stream_write_span(client, buf_span(&text));
     exchange(".\r\n", "250 2.0.0 Ok: queued");
     assert_true(w.appends >= 3);
     assert_int_equal(w.drops, 0);
@@ -453,7 +381,7 @@ static void too_many_sessions(void **state)
     w.settings->limit_sessions_client = 1;
     connect_from("192.0.2.7");
     hear("220 ");
-    struct client first = c;
+    struct stream *first = client;
     connect_from("192.0.2.7");
     hear("421 4.7.0 mx.example too many sessions from your address\r\n");
     hang_up();
@@ -466,17 +394,17 @@ static void too_many_sessions(void **state)
     connect_from("127.0.0.1");
     hear("220 ");
     hang_up();
-    c = first;
+    client = first;
     hang_up();
     settle();
     connect_from("192.0.2.7");
     hear("220 ");
     w.settings->limit_sessions = 1;
-    first = c;
+    first = client;
     connect_from("192.0.2.9");
     hear("421 4.7.0 mx.example too many sessions, try again later\r\n");
     hang_up();
-    c = first;
+    client = first;
 }
 
 static void a_drain_ends_sessions_between_messages(void **state)
@@ -536,10 +464,10 @@ static int close_tls_world(void **state)
 
 static void secure(void)
 {
-    stream_start_tls_client(c.stream, stream_tls_client(client_tls, NULL, false, NULL));
-    for (int i = 0; i < TURNS && !c.secured; i++)
+    stream_start_tls_client(client, stream_tls_client(client_tls, NULL, false, NULL));
+    for (int i = 0; i < TURNS && !secured; i++)
         world_turn(&w, 5);
-    assert_true(c.secured);
+    assert_true(secured);
 }
 
 static void starttls_forgets_what_was_before(void **state)
@@ -618,7 +546,7 @@ static void guessing_is_slow_and_short(void **state)
     say("AUTH PLAIN AGFubgB3cm9uZw==\r\nNOOP\r\n");
     for (int i = 0; i < 100; i++)
         world_turn(&w, 5);
-    assert_int_equal(c.heard.len, 0);
+    assert_int_equal(heard.len, 0);
     hear("250 2.0.0 Ok\r\n");
     say("AUTH PLAIN AGFubgB3cm9uZw==\r\n");
     hear("421 4.7.0 mx.example too many failed authentications\r\n");
@@ -663,7 +591,7 @@ static void responses_have_a_length_of_their_own(void **state)
 static void a_local_user_submits(void **state)
 {
     (void)state;
-    session_accept_local(&w.server, NULL, pair(), 1000);
+    session_accept_local(&w.server, NULL, connect_pair(), 1000);
     hear("220 ");
     exchange("EHLO localhost\r\n", "250 8BITMIME\r\n");
     exchange("MAIL FROM:<root>\r\n", "250 ");
@@ -682,7 +610,7 @@ static void a_local_user_submits(void **state)
 static void a_local_flood_ends(void **state)
 {
     (void)state;
-    session_accept_local(&w.server, NULL, pair(), 1000);
+    session_accept_local(&w.server, NULL, connect_pair(), 1000);
     hear("220 ");
     exchange("EHLO localhost\r\n", "250 8BITMIME\r\n");
     for (int i = 2; i < 120; i++)

@@ -23,10 +23,9 @@
 static char requiretls[] = "REQUIRETLS", chunking[] = "CHUNKING", ours[] = "192.0.2.0/24";
 static char *hidden[] = {requiretls, chunking}, *let_in[] = {ours};
 
-static int open_world(void **state)
+static int open_logged(void **state)
 {
-    (void)state;
-    world_open(&w);
+    open_world(state);
     logged_forget();
     return 0;
 }
@@ -34,19 +33,8 @@ static int open_world(void **state)
 /* No ids have come yet. */
 static int open_without_ids(void **state)
 {
-    open_world(state);
+    open_logged(state);
     w.lease_silent = true;
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    if (client)
-        hang_up();
-    turns(10);
-    w.listener.hide = w.listener.clients = (struct strings){0, NULL};
-    world_close(&w);
     return 0;
 }
 
@@ -294,7 +282,7 @@ static void who_is_gone_before_he_is_told(void **state)
     PLAY("< 220 ");
 }
 
-#define TEST(name)    cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name)    cmocka_unit_test_setup_teardown(name, open_logged, close_world)
 #define ID_TEST(name) cmocka_unit_test_setup_teardown(name, open_without_ids, close_world)
 
 int main(void)

@@ -14,23 +14,6 @@
 
 #include <cmocka.h>
 
-static int open_world(void **state)
-{
-    (void)state;
-    world_open(&w);
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    if (client)
-        hang_up();
-    turns(10);
-    world_close(&w);
-    return 0;
-}
-
 /* ---- BDAT ------------------------------------------------------------------------------------------------------------------------ */
 
 #define TIMEOUT "< 421 4.4.2 mx.example timeout exceeded"

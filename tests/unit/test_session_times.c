@@ -1,6 +1,6 @@
 /* FUTURERELEASE, DELIVERBY, MT-PRIORITY, ETRN and HELP in whole sessions: who is offered what, what is refused, and what reaches qmgr. */
 #include "tests/unit/fake_clock.h"
-#include "tests/unit/session_client.h"
+#include "tests/unit/session_hear.h"
 
 #include "common/date.h"
 
@@ -12,44 +12,27 @@
 
 #include <cmocka.h>
 
-static struct world w;
 static char ours[] = "192.0.2.0/24", relayed[] = "backup.example", below[] = ".many.example", silent[] = "silent.example",
             soon[] = "soon.example", empty[] = "empty.example";
 static char *networks[] = {ours}, *domains[] = {relayed, below, silent, soon, empty};
-static struct strings own_networks, own_domains; /* the settings', given back to be freed */
 
 #define MAIL "MAIL FROM:<a@example.net> "
 
-static int open_world(void **state)
+static int open_limited(void **state)
 {
-    (void)state;
-    world_open(&w);
+    open_world(state);
     server_free(&w.server);
-    own_networks = w.settings->relay_from;
-    own_domains = w.settings->relay_to;
-    w.settings->relay_from = (struct strings){1, networks};
-    w.settings->relay_to = (struct strings){5, domains};
+    world_lend(&w, &w.settings->relay_from, 1, networks);
+    world_lend(&w, &w.settings->relay_to, 5, domains);
     w.settings->smtpd_future_release = 1000;
     w.settings->smtpd_deliver_by_least = 60;
     server_init(&w.server);
     return 0;
 }
 
-static int close_world(void **state)
-{
-    (void)state;
-    client_hang_up();
-    for (int i = 0; i < 10; i++)
-        world_turn(&w, 1);
-    w.settings->relay_from = own_networks;
-    w.settings->relay_to = own_domains;
-    world_close(&w);
-    return 0;
-}
-
 static void trusted(void)
 {
-    client_connect(&w, "192.0.2.7");
+    connect_client();
     HEAR("220 ");
     client_say("EHLO me.example\r\n");
     HEAR("250 8BITMIME");
@@ -57,7 +40,7 @@ static void trusted(void)
 
 static void stranger(void)
 {
-    client_connect(&w, "198.51.100.7");
+    connect_from("198.51.100.7");
     HEAR("220 ");
     client_say("EHLO me.example\r\n");
     HEAR("250 8BITMIME");
@@ -235,7 +218,7 @@ static void etrn_does_not_wait_for_ever(void **state)
     client_say("ETRN silent.example\r\nNOOP\r\n");
     for (int i = 0; i < 10; i++)
         world_turn(&w, 1);
-    assert_string_equal(client_heard(), "");
+    assert_string_equal(buf_text(&heard), "");
     clock_pass(31);
     HEAR("458 4.3.0 ", "250 ");
     client_say("ETRN silent.example\r\n");
@@ -256,7 +239,7 @@ static void help_names_what_is_there(void **state)
     HEAR("214 2.0.0 HELO EHLO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP are commands");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_limited, close_world)
 
 int main(void)
 {

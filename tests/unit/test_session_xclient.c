@@ -16,8 +16,6 @@
 static char filters[] = "192.0.2.0/24", trusted[] = "203.0.113.0/24", strangers[] = "198.51.100.0/24";
 static char *filter_list[] = {filters}, *trusted_list[] = {trusted}, *let_in[] = {filters, trusted}, *ours[] = {filters, strangers};
 
-static struct strings relay_from; /* the default, which is the world's to free */
-
 /* server_init() looks at the settings. */
 static void settle(void)
 {
@@ -25,28 +23,15 @@ static void settle(void)
     server_init(&w.server);
 }
 
-static int open_world(void **state)
+static int open_trusting(void **state)
 {
-    (void)state;
-    world_open(&w);
-    w.settings->xclient_from = w.settings->xforward_from = (struct strings){1, filter_list};
-    relay_from = w.settings->relay_from;
-    w.settings->relay_from = (struct strings){1, trusted_list};
+    open_world(state);
+    world_lend(&w, &w.settings->xclient_from, 1, filter_list);
+    world_lend(&w, &w.settings->xforward_from, 1, filter_list);
+    world_lend(&w, &w.settings->relay_from, 1, trusted_list);
     w.settings->smtpd_future_release = 1000;
     settle();
     logged_forget();
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    if (client)
-        hang_up();
-    turns(10);
-    w.settings->xclient_from = w.settings->xforward_from = (struct strings){0, NULL};
-    w.settings->relay_from = relay_from;
-    world_close(&w);
     return 0;
 }
 
@@ -304,7 +289,7 @@ static void what_nobody_knows_is_not_logged(void **state)
     has_logged("orig_client=unknown[unknown] orig_helo=spike");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_trusting, close_world)
 
 int main(void)
 {

@@ -20,22 +20,11 @@ static void settle(void)
     server_init(&w.server);
 }
 
-static int open_world(void **state)
+static int open_slow_door(void **state)
 {
-    (void)state;
-    world_open(&w);
+    open_world(state);
     w.settings->smtpd_greet_delay = 6;
     settle();
-    return 0;
-}
-
-static int close_world(void **state)
-{
-    (void)state;
-    if (client)
-        hang_up();
-    turns(10);
-    world_close(&w);
     return 0;
 }
 
@@ -338,7 +327,7 @@ static void hostile_answers_break_no_reply(void **state)
     PLAY(".");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_slow_door, close_world)
 
 int main(void)
 {
