@@ -18,8 +18,9 @@ void check_settings(const struct check *); /* outside of the titled sections */
 void check_sources(const struct check *);  /* source sections, and what names them */
 void check_sections(const struct check *); /* listeners, domains, routes, sites, replies, sources; then adds those that every host has */
 void check_peers(const struct check *);    /* xclient_from, xforward_from */
-void check_lmtp(const struct check *, size_t listener);
-void check_proxy(const struct check *, size_t listener);
+void check_listener(const struct check *, size_t listener);
+void check_lmtp(const struct check *, size_t listener);  /* of check_listener() */
+void check_proxy(const struct check *, size_t listener); /* of check_listener() */
 void check_login(const struct check *, size_t login);
 void check_route_login(const struct check *, size_t route); /* and tls = verify, where it has a login and says nothing of tls */
 void check_login_files(const struct check *);
