@@ -1,4 +1,4 @@
-/* stream_internal: what stream.c (buffers, events, life) and stream_tls.c (OpenSSL) share. Nobody else includes it. */
+/* stream_internal: what stream.c (life, events), stream_input.c, stream_output.c, stream_tls.c (OpenSSL) and stream_wait.c share. Nobody else includes it. */
 #ifndef POSTINO_STREAM_INTERNAL_H
 #define POSTINO_STREAM_INTERNAL_H
 
@@ -7,6 +7,9 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <sys/queue.h>
+
+#define STREAM_READ_SIZE   ((size_t)128 << 10) /* the shared buffer, and so the largest input limit */
+#define STREAM_OUTPUT_MOST ((size_t)8 << 20)
 
 enum stream_state {
     STREAM_CONNECTING,
@@ -59,13 +62,25 @@ struct stream {
     struct stream_waiter *waiter; /* what the handshake waits for; NULL: its peer */
 };
 
-void stream_fail(struct stream *, const char *why); /* ended(STREAM_ERROR); only from an event or a flush */
+/* stream.c */
+void stream_fail(struct stream *, const char *why);                        /* ended(STREAM_ERROR); only from an event or a flush */
+bool stream_call_ended(struct stream *, enum stream_end, const char *why); /* false: the handler freed the stream */
+void stream_finish_close(struct stream *);                                 /* all is said */
+void stream_destroy(struct stream *);                                      /* not from within a handler call */
+
+/* stream_input.c */
+void stream_on_read(evutil_socket_t, short what, void *stream);
 void stream_update_reading(struct stream *);
-void stream_begin_handshake(struct stream *);
-void stream_wait_writable(struct stream *);
 void stream_stop_reading(struct stream *); /* until stream_begin_handshake() */
-void stream_enter(struct stream *);        /* around a handler call */
-bool stream_leave(struct stream *);        /* false: the handler freed it, and it is gone */
+void stream_begin_handshake(struct stream *);
+void stream_forget_input(struct stream *);
+
+/* stream_output.c */
+void stream_flush(struct stream *);
+enum stream_io stream_send(struct stream *); /* what the socket takes at once */
+void stream_wait_writable(struct stream *);
+void stream_unqueue(struct stream *);
+void stream_release_output(struct stream *);
 
 /* stream_wait.c */
 int stream_wait_handshake(struct stream *); /* SSL_do_handshake(), or -1 and stream_waits(): there is nothing to do now */
@@ -76,8 +91,41 @@ void stream_wait_cancel(struct stream *);   /* before its SSL is freed */
 /* stream_tls.c */
 enum stream_io stream_tls_read(struct stream *, char *to, size_t room, size_t *got);
 enum stream_io stream_tls_write(struct stream *, const char *p, size_t n, size_t *sent);
-enum stream_io stream_tls_handshake(struct stream *);
+void stream_handshake(struct stream *); /* a step of it, when its peer has said something or can take more */
 const char *stream_tls_error(struct stream *, const char *what, char *text, size_t size);
 void stream_tls_close(struct stream *, bool notify);
+
+/* ---- on the way of each command ---- */
+
+/* Around a handler call. */
+static inline void stream_enter(struct stream *s)
+{
+    s->depth++;
+}
+
+/* False: the handler freed it, and it is gone. */
+static inline bool stream_leave(struct stream *s)
+{
+    if (--s->depth > 0 || !s->freed)
+        return true;
+    stream_destroy(s);
+    return false;
+}
+
+static inline bool stream_wants_more(const struct stream *s)
+{
+    return s->state == STREAM_OPEN && s->want_input && !s->eof && s->in_len < s->input_limit;
+}
+
+static inline void stream_set_reading(struct stream *s, bool on)
+{
+    if (s->reading == on)
+        return;
+    s->reading = on;
+    if (on)
+        event_add(&s->read_event, NULL);
+    else
+        event_del(&s->read_event);
+}
 
 #endif

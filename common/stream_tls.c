@@ -76,7 +76,7 @@ enum stream_io stream_tls_write(struct stream *s, const char *p, size_t n, size_
     return how;
 }
 
-enum stream_io stream_tls_handshake(struct stream *s)
+static enum stream_io shake_hands(struct stream *s)
 {
     if (!s->ssl)
         return STREAM_IO_ERROR;
@@ -109,6 +109,31 @@ const char *stream_tls_error(struct stream *s, const char *what, char *text, siz
     else
         snprintf(text, size, "%s failed: %s", what, reason ? reason : strerror(saved));
     return text;
+}
+
+void stream_handshake(struct stream *s)
+{
+    char text[300];
+    if (s->plain_left) { /* it must not go ahead of our 220 */
+        stream_set_reading(s, false);
+        return;
+    }
+    enum stream_io how = shake_hands(s);
+    if (how == STREAM_IO_AGAIN)
+        return;
+    if (how != STREAM_IO_DONE) {
+        s->tls_broken = true;
+        stream_fail(s, stream_tls_error(s, "TLS handshake", text, sizeof text));
+        return;
+    }
+    s->state = STREAM_OPEN;
+    if (stream_backlog(s))
+        stream_flush_later(s);
+    stream_enter(s);
+    if (s->handler->secured)
+        s->handler->secured(s, s->arg);
+    if (stream_leave(s) && s->state == STREAM_OPEN)
+        stream_update_reading(s);
 }
 
 /* A session that is not shut down properly would be lost for resumption. */
