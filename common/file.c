@@ -16,6 +16,15 @@ bool file_read(int fd, struct buf *out)
     return n == 0 && !out->failed;
 }
 
+bool file_read_at(int directory, const char *name, struct buf *out)
+{
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool good = fd >= 0 && file_read(fd, out);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
 static int write_all(int fd, struct span text)
 {
     while (text.n > 0) {

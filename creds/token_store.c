@@ -67,16 +67,12 @@ void token_store_read(const char *login, struct span original, struct buf *out)
     char name[TITLE_MOST];
     struct buf front = BUF_EMPTY(1024), file = {.limit = 2 * TOKEN_MOST, .secret = true};
     name_of(login, name);
-    int fd = directory >= 0 ? openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return;
     add_front(original, &front);
-    if (file_read(fd, &file) && file.len > front.len && memcmp(file.data, front.data, front.len) == 0)
+    if (directory >= 0 && file_read_at(directory, name, &file) && file.len > front.len && memcmp(file.data, front.data, front.len) == 0)
         buf_add(out, file.data + front.len, file.len - front.len);
     for (size_t i = 0; i < out->len; i++)
         if (out->data[i] <= ' ' || out->data[i] > '~')
             buf_clear(out);
-    close(fd);
     buf_free(&front);
     buf_free(&file);
 }

@@ -1,10 +1,10 @@
 #include "sts/days.h"
 
-#include "common/crc32c.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "sts/alive.h"
+#include "sts/told.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,9 +17,9 @@
 
 #define FRONT      ".tlsrpt."
 #define NEW        ".new.tlsrpt."
-#define TOLD       "told"
-#define DAYS_KEPT  3  /* days that are over */
-#define FILES_MOST 16 /* of today, by processes that are gone */
+#define TOLD       "told" /* sts/told.h */
+#define DAYS_KEPT  3      /* days that are over */
+#define FILES_MOST 16     /* of today, by processes that are gone */
 #define GONE_MOST  1024
 #define NAME       80
 
@@ -85,20 +85,11 @@ static void list(void (*each)(const char *file, const struct name *, void *arg),
     closedir(d);
 }
 
-static bool read_all(const char *file, struct buf *out)
-{
-    int fd = openat(self.directory, file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool good = fd >= 0 && file_read(fd, out);
-    if (fd >= 0)
-        close(fd);
-    return good;
-}
-
 /* Adds a file's counts to the tally of its day. */
 static void add_file(const char *file, struct tally *t)
 {
     struct buf text = BUF_EMPTY(TALLY_FILE);
-    struct tally *kept = read_all(file, &text) ? tally_read(buf_span(&text)) : NULL;
+    struct tally *kept = file_read_at(self.directory, file, &text) ? tally_read(buf_span(&text)) : NULL;
     if (kept && tally_day(kept) == tally_day(t))
         tally_merge(t, kept);
     else
@@ -240,6 +231,7 @@ void days_setup(int directory)
     self.directory = directory;
     self.start = program_now_us();
     alive_setup(directory);
+    told_setup(directory);
 }
 
 /* ---- days that are over ---------------------------------------------------------------------------------------------------------- */
@@ -331,73 +323,4 @@ void days_unlock(void)
     if (self.lock >= 0)
         close(self.lock);
     self.lock = -1;
-}
-
-/* ---- who was told ---------------------------------------------------------------------------------------------------------------- */
-
-static uint32_t sum_of(const char *place)
-{
-    return crc32c(0, place, strlen(place));
-}
-
-static void mark(struct tally_domain *d, uint32_t sum)
-{
-    if (d->told_count < TALLY_TOLD)
-        d->told[d->told_count++] = sum;
-}
-
-static void recall_line(struct tally *t, struct span line)
-{
-    struct span name;
-    bool one_place = span_cut(&line, ' ', &name);
-    struct tally_domain *d = tally_find(t, name);
-    if (!d)
-        return;
-    if (one_place)
-        mark(d, crc32c(0, line.p, line.n));
-    else
-        d->over = true;
-}
-
-static void told_name(uint64_t day, char name[NAME])
-{
-    snprintf(name, NAME, FRONT "%" PRIu64 "." TOLD, day);
-}
-
-void days_recall(struct tally *t)
-{
-    char name[NAME];
-    struct buf text = BUF_EMPTY(TALLY_FILE);
-    told_name(tally_day(t), name);
-    read_all(name, &text);
-    struct span rest = buf_span(&text), line;
-    while (span_cut(&rest, '\n', &line)) /* the last line of a process that was killed has no end */
-        recall_line(t, line);
-    buf_free(&text);
-}
-
-void days_told(uint64_t day, struct tally_domain *d, const char *place)
-{
-    char name[NAME];
-    struct buf line = BUF_EMPTY(2048);
-    if (place)
-        mark(d, sum_of(place));
-    else
-        d->over = true;
-    told_name(day, name);
-    buf_printf(&line, "%s%s%s\n", d->name, place ? " " : "", place ? place : "");
-    int fd = openat(self.directory, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0 || write(fd, line.data, line.len) != (ssize_t)line.len)
-        log_warning("%s in directory { sts } can't be written: %s; after a restart a report may go out twice", name, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    buf_free(&line);
-}
-
-bool days_was_told(const struct tally_domain *d, const char *place)
-{
-    for (size_t i = 0; i < d->told_count; i++)
-        if (d->told[i] == sum_of(place))
-            return true;
-    return false;
 }

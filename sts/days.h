@@ -2,7 +2,7 @@
  *
  * Each process counts for itself, from nothing, and keeps its counts of a day in a file of its own, ".tlsrpt.DAY.START", replaced as a whole: so two that
  * are there at a time (a reload) don't disturb each other, and one that is killed loses what it has not written. All files of a day that is over
- * are added up. A day that can't be written at its end stays in memory, goes into its reports from there, and is tried again each minute. ".tlsrpt.DAY.told" says who has got a report of it already: a line "domain", or "domain place" while others of its places are open.
+ * are added up. A day that can't be written at its end stays in memory, goes into its reports from there, and is tried again each minute.
  * What is in these files is looked at as at a stranger's. */
 #ifndef POSTINO_STS_DAYS_H
 #define POSTINO_STS_DAYS_H
@@ -23,10 +23,5 @@ void days_forget(uint64_t day);        /* these */
 /* One process sends; -1: another one does. The lock ends with the process, or by days_unlock(). */
 int days_lock(void);
 void days_unlock(void);
-
-/* Marks in the tally who has been told: ->told, ->over. */
-void days_recall(struct tally *);
-void days_told(uint64_t day, struct tally_domain *, const char *place); /* NULL: all of its places */
-bool days_was_told(const struct tally_domain *, const char *place);
 
 #endif

@@ -1,6 +1,6 @@
 PROGRAMS += postino-sts
 tlsrpt_PARTS := sts/tally.c sts/tally_file.c sts/rua.c sts/report_json.c sts/report_mail.c sts/public.c sts/mail_count.c
-postino-sts_SRC := sts/sts.c sts/domains.c sts/refresh.c sts/fetch.c sts/store.c sts/policy.c sts/sessions.c sts/days.c sts/alive.c sts/reports.c sts/mail.c $(tlsrpt_PARTS)
+postino-sts_SRC := sts/sts.c sts/domains.c sts/refresh.c sts/fetch.c sts/store.c sts/policy.c sts/sessions.c sts/days.c sts/alive.c sts/told.c sts/reports.c sts/mail.c $(tlsrpt_PARTS)
 postino-sts_LIBS = $(COMMON_LIBS) -lcurl -lz
 MANUALS += sts/postino-sts.8
 TESTS += test_tlsrpt

@@ -11,6 +11,7 @@
 #include "sts/public.h"
 #include "sts/report_mail.h"
 #include "sts/rua.h"
+#include "sts/told.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
@@ -75,7 +76,7 @@ static void report_end(struct report *r)
     if (r->failed)
         self.failed++;
     else
-        days_told(tally_day(self.day), r->domain, NULL);
+        told_add(tally_day(self.day), r->domain, NULL);
     buf_free(&r->gzip);
     free(r);
     self.under_way--;
@@ -89,7 +90,7 @@ static void place_done(struct report *r, const char *why)
     if (why)
         r->failed = true;
     else
-        days_told(tally_day(self.day), r->domain, r->places[r->at].text);
+        told_add(tally_day(self.day), r->domain, r->places[r->at].text);
     r->at++;
     next_place(r);
 }
@@ -143,7 +144,7 @@ static void mail(struct report *r)
 static bool is_wanted(const struct report *r)
 {
     const struct rua *to = &r->places[r->at];
-    if (days_was_told(r->domain, to->text))
+    if (told_has(r->domain, to->text))
         return false;
     if (to->kind == RUA_HTTPS)
         return true;
@@ -283,7 +284,7 @@ static void look_for_day(void)
     if (!days_oldest(&day) || program_now() < begins(day) || days_lock() != 0)
         return;
     self.day = days_read(day);
-    days_recall(self.day);
+    told_recall(self.day);
     mail_count_clear();
     self.passes = 0;
     self.ends = program_now() + DAY_MOST;

@@ -61,12 +61,8 @@ static bool parse(struct span file, struct stored *out)
 bool store_read(const char *domain, struct stored *out)
 {
     *out = (struct stored){.text = BUF_EMPTY(STS_TEXT_MOST)};
-    int fd = is_name(domain) ? openat(directory, domain, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return false;
     struct buf file = BUF_EMPTY(FILE_MOST);
-    bool good = file_read(fd, &file) && parse(buf_span(&file), out);
-    close(fd);
+    bool good = is_name(domain) && file_read_at(directory, domain, &file) && parse(buf_span(&file), out);
     buf_free(&file);
     if (!good)
         buf_free(&out->text);

@@ -44,7 +44,7 @@ struct tally_domain {
     char *name;                            /* lower case */
     size_t kinds;
     STAILQ_HEAD(, tally_policy) policies;
-    bool over; /* its report went out, or nobody wants one (sts/days.h) */
+    bool over; /* its report went out, or nobody wants one (sts/told.h) */
     uint32_t told[TALLY_TOLD];
     size_t told_count;
 };

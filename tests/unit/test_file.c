@@ -85,9 +85,39 @@ static void a_part_of_a_file_does_not_stay(void **state)
     has("former", 100, true);
 }
 
+static void reads(const char *name, bool good)
+{
+    struct buf out = BUF_EMPTY(100);
+    assert_int_equal(file_read_at(directory, name, &out), good);
+    assert_true(!good || span_equal(buf_span(&out), SPAN_LITERAL("text")));
+    buf_free(&out);
+}
+
+/* A pipe that nobody writes to would be waited for. */
+static void what_somebody_else_put_there_is_not_followed(void **state)
+{
+    (void)state;
+    assert_int_equal(file_replace(directory, "name", "new", SPAN_LITERAL("text")), 0);
+    reads("name", true);
+    reads("other", false);
+    assert_int_equal(symlinkat("name", directory, "other"), 0);
+    reads("other", false);
+    assert_int_equal(unlinkat(directory, "other", 0), 0);
+    assert_int_equal(mkdirat(directory, "other", 0700), 0);
+    reads("other", false);
+    assert_int_equal(unlinkat(directory, "other", AT_REMOVEDIR), 0);
+    struct buf out = BUF_EMPTY(100);
+    assert_int_equal(mkfifoat(directory, "other", 0600), 0);
+    file_read_at(directory, "other", &out);
+    assert_int_equal(out.len, 0);
+    buf_free(&out);
+    assert_int_equal(unlinkat(directory, "other", 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(a_file_is_replaced_as_a_whole), cmocka_unit_test(or_is_as_it_was),
-                                       cmocka_unit_test(a_part_of_a_file_does_not_stay)};
+                                       cmocka_unit_test(a_part_of_a_file_does_not_stay),
+                                       cmocka_unit_test(what_somebody_else_put_there_is_not_followed)};
     return cmocka_run_group_tests(tests, begin, end);
 }
