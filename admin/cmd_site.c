@@ -32,6 +32,7 @@ static struct {
     struct nexthop hop;
     enum tlspolicy tls;
     const char *lmtp;                   /* its next hop; NULL: SMTP */
+    bool implicit;                      /* smtps: */
     const struct settings_login *login; /* NULL: none */
     bool located;                       /* which hosts these are is proved, or the route says it */
     bool done;                          /* what is waited for has come */
@@ -83,10 +84,13 @@ static const char *lmtp_of(const char *via)
 
 static bool take_hop(const char *text)
 {
-    bool is = nexthop_parse(span_of(text), self.settings, &self.hop);
+    char tls[100];
+    struct span hop = span_of(text);
+    bool is = self.implicit ? nexthop_parse_smtps(hop, self.settings, &self.hop) : nexthop_parse(hop, self.settings, &self.hop);
     if (is && self.hop.kind == NEXTHOP_SOCKET)
         self.tls = TLSPOLICY_NONE;
-    line("tls", tlspolicy_word(self.tls));
+    snprintf(tls, sizeof tls, "%s%s", tlspolicy_word(self.tls), self.implicit ? ", from the first byte" : "");
+    line("tls", tls);
     return is;
 }
 
@@ -105,10 +109,11 @@ static bool take_route(const char *domain)
     const char *via = "";
     self.route = settings_route(self.settings, span_of(domain));
     self.tls = self.route ? (enum tlspolicy)self.route->tls : TLSPOLICY_DANE;
-    if (self.route)
-        via = strncmp(self.route->via, "smtp:", 5) == 0 ? self.route->via + 5 : self.route->via;
-    if (self.route && (self.lmtp = lmtp_of(via)))
-        via = self.lmtp;
+    if (self.route) {
+        via = settings_nexthop(self.route->via).p;
+        self.lmtp = lmtp_of(self.route->via);
+        self.implicit = span_equal(settings_transport(self.route->via), SPAN_LITERAL("smtps"));
+    }
     snprintf(text, sizeof text, "%s%s", *via && *via != ':' ? "" : domain, via);
     if (self.route)
         printf("  %-9s \"%s\" { via = \"%s\" }\n", "route", self.route->title, self.route->via);
@@ -253,6 +258,12 @@ static const char *meaning(enum security level)
     return words[level];
 }
 
+static enum security level_of(const struct host *h, const char **why)
+{
+    enum security level = security_of(self.tls, h, &self.sts, why);
+    return self.implicit ? security_implicit(level) : level;
+}
+
 static void show_login(enum security level)
 {
     if (self.login && !self.login->insecure && !(security_proves(level) && (level != SECURITY_VERIFY || self.located)))
@@ -275,7 +286,7 @@ static void show_host(const struct record_host *h)
     putchar('\n');
     if (h->dane == DANE_RECORDS)
         show_tlsa(h);
-    enum security level = hosts.n ? security_of(self.tls, &hosts.v[0], &self.sts, &why) : SECURITY_UNUSABLE;
+    enum security level = hosts.n ? level_of(&hosts.v[0], &why) : SECURITY_UNUSABLE;
     if (level == SECURITY_UNUSABLE)
         printf("      mail does not go there: %s\n", hosts.n ? why : hosts.left_out[0] ? hosts.left_out : "it has no address");
     else
@@ -311,7 +322,7 @@ static void show_address(void)
     const char *why = "";
     struct hosts hosts;
     hosts_of_address(&hosts, &self.hop, self.settings);
-    enum security level = hosts.n ? security_of(self.tls, &hosts.v[0], &self.sts, &why) : SECURITY_UNUSABLE;
+    enum security level = hosts.n ? level_of(&hosts.v[0], &why) : SECURITY_UNUSABLE;
     line("host", self.hop.name);
     if (level == SECURITY_UNUSABLE)
         printf("      mail does not go there: %s\n", hosts.n ? why : hosts.left_out);

@@ -13,6 +13,11 @@ const char *tlspolicy_word(enum tlspolicy policy)
     return words[policy];
 }
 
+bool tlspolicy_fits_smtps(enum tlspolicy policy)
+{
+    return policy != TLSPOLICY_NONE && policy != TLSPOLICY_MAY;
+}
+
 static int nibble(char c)
 {
     if (c >= '0' && c <= '9')
@@ -24,7 +29,8 @@ static int nibble(char c)
 bool tlspolicy_fingerprint(struct span *list, unsigned char sum[32])
 {
     bool more = list->n > TLSPOLICY_FINGERPRINT_HEX;
-    if (list->n < TLSPOLICY_FINGERPRINT_HEX || list->n == TLSPOLICY_FINGERPRINT_HEX + 1 || (more && list->p[TLSPOLICY_FINGERPRINT_HEX] != ','))
+    if (list->n < TLSPOLICY_FINGERPRINT_HEX || list->n == TLSPOLICY_FINGERPRINT_HEX + 1 ||
+        (more && list->p[TLSPOLICY_FINGERPRINT_HEX] != ','))
         return false;
     for (size_t i = 0; i < 32; i++) {
         int high = nibble(list->p[2 * i]), low = nibble(list->p[2 * i + 1]);

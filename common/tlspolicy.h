@@ -31,6 +31,8 @@ enum tlspolicy {
 /* False: it is none. `fingerprints`, if it is not NULL: the part behind "fingerprint:", else "". */
 bool tlspolicy_parse(struct span text, enum tlspolicy *, struct span *fingerprints);
 const char *tlspolicy_word(enum tlspolicy); /* without fingerprints */
+/* Whether it can be asked of a route with TLS from the first byte (RFC 8314 3.3): all but none and may, which would do without. */
+bool tlspolicy_fits_smtps(enum tlspolicy);
 /* Takes the next one of a comma-separated list; false when there is none left, or it is malformed (then `list` is not empty). */
 bool tlspolicy_fingerprint(struct span *list, unsigned char sum[32]);
 

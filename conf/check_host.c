@@ -156,7 +156,7 @@ static void check_authorities(const struct check *c)
     const struct settings *s = c->settings;
     const char *verifying = NULL;
     size_t i = 0;
-    while (i < s->route_count && s->routes[i].tls != TLSPOLICY_VERIFY)
+    while (i < s->route_count && !settings_route_verifies(&s->routes[i]))
         i++;
     if (i < s->route_count)
         verifying = s->routes[i].title;

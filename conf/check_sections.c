@@ -136,8 +136,24 @@ static bool is_lmtp(const char *via)
     return rest.n > 0 && rest.p[0] == '[' && take_bracketed(&rest) && is_colon_and_port(rest);
 }
 
+static const char smtps[] = "smtps:";
+
+static bool is_smtps(const char *via)
+{
+    return strncmp(via, smtps, sizeof smtps - 1) == 0;
+}
+
+/* A host with TLS from the first byte is named itself: MX records lead to port 25 (RFC 8314 5.1). */
+static bool is_smtps_host(const char *via)
+{
+    struct span rest = settings_nexthop(via);
+    return rest.n > 0 && rest.p[0] == '[' && take_bracketed(&rest) && (rest.n == 0 || is_colon_and_port(rest));
+}
+
 static bool is_via(const char *via)
 {
+    if (is_smtps(via))
+        return is_smtps_host(via);
     if (strncmp(via, "smtp:", 5) != 0)
         return is_lmtp(via);
     struct span rest = span_of(via + 5);
@@ -204,8 +220,44 @@ static bool names_localhost(const char *via)
     return strncasecmp(host, name, sizeof name - 1) == 0 && (!host[sizeof name - 1] || strchr("]:", host[sizeof name - 1]));
 }
 
+static bool has_port(const char *via, const char *colon_port)
+{
+    size_t n = strlen(via), tail = strlen(colon_port);
+    return n > tail && strcmp(via + n - tail, colon_port) == 0;
+}
+
+/* RFC 8314 3.3, 7.3 */
+static void check_port_of_tls(const struct check *c, size_t i, unsigned line)
+{
+    const struct settings_route *r = &c->settings->routes[i];
+    if (strncmp(r->via, "smtp:[", 6) == 0 && has_port(r->via, "]:465"))
+        report_warning(c->report, line, "route \"%s\": hosts begin with TLS on port 465, and smtp: waits for a greeting; write smtps:%s",
+                       r->title, settings_nexthop(r->via).p);
+    if (is_smtps(r->via) && (has_port(r->via, "]:25") || has_port(r->via, "]:587")))
+        report_warning(c->report, line,
+                       "route \"%s\": hosts begin without TLS on ports 25 and 587, and smtps: with it; write smtp:%s, or port 465",
+                       r->title, settings_nexthop(r->via).p);
+}
+
+/* Nothing goes to such a host in plain text: what would be content with that is refused, and never silently raised. */
+static void check_smtps(const struct check *c, size_t i)
+{
+    struct settings_route *r = &c->settings->routes[i];
+    if (!is_smtps(r->via))
+        return;
+    if (!places_given_in(c->places, SETTINGS_ROUTES, i, "tls"))
+        r->tls = TLSPOLICY_VERIFY;
+    if (!tlspolicy_fits_smtps((enum tlspolicy)r->tls))
+        report_error(
+            c->report, places_line_in(c->places, SETTINGS_ROUTES, i, "tls"),
+            "route \"%s\": tls = %s would do without the TLS that smtps: begins with; write verify, dane, dane-only, fingerprint or "
+            "encrypt, or take tls out (verify)",
+            r->title, tlspolicy_word((enum tlspolicy)r->tls));
+}
+
 static void check_route(const struct check *c, size_t i)
 {
+    check_smtps(c, i);
     check_fingerprints(c, i);
     const struct settings_route *r = &c->settings->routes[i];
     unsigned line = places_line_in(c->places, SETTINGS_ROUTES, i, "via");
@@ -213,12 +265,18 @@ static void check_route(const struct check *c, size_t i)
         return;
     if (!*r->via)
         report_error(c->report, line, "route \"%s\" leads nowhere; add via = \"smtp:[host]:port\"", r->title);
+    else if (is_smtps(r->via) && !is_via(r->via))
+        report_error(
+            c->report, line,
+            "route \"%s\": via \"%s\" is no next hop; write smtps:[host] or smtps:[host]:port: no domain's MX hosts begin with TLS",
+            r->title, r->via);
     else if (!is_via(r->via))
         report_error(c->report, line,
-                     "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port, smtp:, lmtp:unix:/path or "
-                     "lmtp:[host]:port",
+                     "route \"%s\": via \"%s\" is no next hop; write smtp:domain, smtp:[host], smtp:[host]:port, smtp:, smtps:[host], "
+                     "smtps:[host]:port, lmtp:unix:/path or lmtp:[host]:port",
                      r->title, r->via);
     check_lmtp_port(c, line, r->via);
+    check_port_of_tls(c, i, line);
     if (names_localhost(r->via) && !c->settings->remote_loopback && !*r->proxy)
         report_warning(
             c->report, line,

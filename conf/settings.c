@@ -230,10 +230,29 @@ const struct settings_route *settings_route(const struct settings *s, struct spa
     return route != NULL ? route : settings_route_titled(s, SPAN_LITERAL("*"));
 }
 
-bool settings_route_leads_to(const struct settings_route *r, struct span nexthop)
+struct span settings_transport(const char *via)
 {
-    const char *colon = strchr(r->via, ':');
-    struct span host = span_of(colon ? colon + 1 : "");
+    const char *colon = strchr(via, ':');
+    return span_make(via, colon ? (size_t)(colon - via) : 0);
+}
+
+struct span settings_nexthop(const char *via)
+{
+    const char *colon = strchr(via, ':');
+    return span_of(colon ? colon + 1 : "");
+}
+
+bool settings_route_verifies(const struct settings_route *r)
+{
+    bool implicit = span_equal(settings_transport(r->via), SPAN_LITERAL("smtps"));
+    return r->tls == TLSPOLICY_VERIFY || (implicit && r->tls == TLSPOLICY_DANE);
+}
+
+bool settings_route_leads_to(const struct settings_route *r, struct span transport, struct span nexthop)
+{
+    struct span host = settings_nexthop(r->via);
+    if (!span_equal(settings_transport(r->via), transport))
+        return false;
     if (host.n > 0 && host.p[0] != ':')
         return span_equal(host, nexthop);
     return nexthop.n > host.n && nexthop.p[0] != '[' && span_equal(host, span_make(nexthop.p + nexthop.n - host.n, host.n));

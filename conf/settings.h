@@ -154,10 +154,16 @@ const struct settings_source *settings_source(const struct settings *, struct sp
 /* The route that holds for a domain: exact name first, then its parents (".example.net"), longest first, then "*"; NULL: none. */
 const struct settings_route *settings_route(const struct settings *, struct span domain);
 
+/* The parts of a `via` or `deliver`: "smtps:[host]:4650" is the transport "smtps" and the next hop "[host]:4650". Both empty: it has none. */
+struct span settings_transport(const char *via);
+struct span settings_nexthop(const char *via);
+
 /* Appends what a route demands of TLS, in the words of common/tlspolicy.h. NULL: what holds where there is none. */
 void settings_route_tls(const struct settings_route *, struct buf *out);
+/* Whether authorities' certificates are needed for it: tls = verify, and smtps: with dane, which is verify where there are no TLSA records. */
+bool settings_route_verifies(const struct settings_route *);
 /* Whether that next hop is where the route leads today, as route makes it of `via`: mail keeps the next hop that it got at the door. */
-bool settings_route_leads_to(const struct settings_route *, struct span nexthop);
+bool settings_route_leads_to(const struct settings_route *, struct span transport, struct span nexthop);
 
 /* The table itself, for the parser, `postino check` and the manual page. */
 enum setting_type { SETTING_NUMBER, SETTING_SIZE, SETTING_TIME, SETTING_FLAG, SETTING_TEXT, SETTING_PATH, SETTING_LIST, SETTING_CHOICE };

@@ -1,10 +1,12 @@
-/* The start of a conversation: greeting, EHLO, HELO or (RFC 2033) LHLO, and TLS. */
+/* The start of a conversation: greeting, EHLO, HELO or (RFC 2033) LHLO, and TLS: by STARTTLS, or (smtps, RFC 8314 3.3) before the greeting. */
 #include "delivery/session_internal.h"
 
 #include "delivery/blame.h"
 #include "delivery/remote.h"
 #include "delivery/source.h"
 
+#include <openssl/err.h>
+#include <openssl/sslerr.h>
 #include <stdio.h>
 
 /* The server refused, in a way that says nothing of the message. Its 5xx is a "not now" here: another of its hosts may know better. */
@@ -149,12 +151,21 @@ static const char *advice(const struct session *s)
     }
 }
 
+static const char not_tls[] = "it doesn't speak TLS from the first byte; smtp: is for STARTTLS";
+
+/* A greeting where TLS should be: OpenSSL takes its octets for a version. */
+static bool is_plain(const struct session *s, const char *why)
+{
+    const char *words = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER));
+    return s->site->implicit && words && strstr(why, words);
+}
+
 /* Opportunistic TLS that does not work is no reason to hold mail back; half-done TLS is no connection to go on with. */
 void hello_tls_failed(struct session *s, const char *why)
 {
     tlsreport_failed(s, why);
     if (!security_allows_plain(s->level)) {
-        session_troublef(s, "4.7.5", "TLS with host %s: %s%s", s->peer, why, advice(s));
+        session_troublef(s, "4.7.5", "TLS with host %s: %s%s", s->peer, is_plain(s, why) ? not_tls : why, advice(s));
         return;
     }
     struct buf words = BUF_EMPTY(SESSION_WORDS);
@@ -167,7 +178,7 @@ void hello_tls_failed(struct session *s, const char *why)
     session_connect(s);
 }
 
-static void start_tls(struct session *s)
+void hello_start_tls(struct session *s)
 {
     struct buf key = BUF_EMPTY(64 << 10);
     add_tls_key(s, &key);
@@ -178,14 +189,14 @@ static void start_tls(struct session *s)
         stream_start_tls_client(s->stream, client_tls_start(remote.tls, s->level, session_host(s), s->site->nexthop.name, resume));
     SSL_SESSION_free(resume);
     if (dropped)
-        hello_tls_failed(s, "something was sent in plain behind the reply to STARTTLS");
+        hello_tls_failed(s, s->site->implicit ? not_tls : "something was sent in plain behind the reply to STARTTLS");
 }
 
 static void starttls_reply(struct session *s)
 {
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     if (s->reply.code / 100 == 2) {
-        start_tls(s);
+        hello_start_tls(s);
         return;
     }
     reply_text(&s->reply, &words);
@@ -217,7 +228,10 @@ void hello_secured(struct session *s)
     tlsreport_secured(s);
     s->extensions = (struct extensions){0};
     reply_begin(&s->reply);
-    say_hello(s, SESSION_EHLO);
+    if (s->site->implicit)
+        session_await(s, SESSION_GREETING, remote.settings->remote_greeting_timeout);
+    else
+        say_hello(s, SESSION_EHLO);
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
@@ -235,6 +249,12 @@ void hello_reply(struct session *s)
         after_hello(s);
     else
         say_hello(s, SESSION_EHLO);
+}
+
+const char *hello_silence(const struct session *s)
+{
+    bool by_mx = s->site->nexthop.kind == NEXTHOP_DOMAIN;
+    return by_mx || s->site->lmtp || s->site->implicit ? "" : "; a host that waits for TLS from the first byte takes smtps: in via";
 }
 
 void hello_lost(struct session *s, const char *how, const char *why)

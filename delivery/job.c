@@ -20,6 +20,16 @@ static struct span keep(struct job *j, size_t *at, struct span s)
     return copy;
 }
 
+/* Lasts as long as the job. */
+static struct span transport_of(struct span text)
+{
+    static const struct span ours[] = {SPAN_LITERAL("smtp"), SPAN_LITERAL("smtps"), SPAN_LITERAL("lmtp")};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+        if (span_equal(text, ours[i]))
+            return ours[i];
+    return SPAN_LITERAL("");
+}
+
 static void add_recipient(struct job *j, const struct record_recipient *from, size_t *at)
 {
     struct address address;
@@ -28,9 +38,9 @@ static void add_recipient(struct job *j, const struct record_recipient *from, si
     j->recipients[i].address = keep(j, at, from->address);
     j->recipients[i].orcpt = keep(j, at, from->orcpt);
     j->recipients[i].notify = from->notify;
-    bool lmtp = span_equal(from->transport, SPAN_LITERAL("lmtp"));
-    j->lmtp = i == 0 ? lmtp : j->lmtp;
-    if ((!lmtp && !span_equal(from->transport, SPAN_LITERAL("smtp"))) || lmtp != j->lmtp) {
+    struct span transport = transport_of(from->transport);
+    j->transport = i == 0 ? transport : j->transport;
+    if (!transport.n || !span_equal(transport, j->transport)) {
         log_error("%s: a recipient of another transport came", queueid_format(j->id).text);
         job_decide(j, i, VERDICT_DEFERRED, "4.3.5", SPAN_LITERAL("wrong transport for this recipient (internal error, see the log)"));
     } else if (!address_parse(from->address, ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_BARE, &address)) {

@@ -31,7 +31,7 @@ struct job {
     struct channel *channel; /* NULL: the asker is gone, nobody wants the result */
     uint32_t request;
     uint64_t id;
-    bool lmtp; /* the transport of its recipients, instead of smtp */
+    struct span transport; /* of its recipients: "smtp", "smtps" or "lmtp"; empty: the first has another one */
     bool has_8bit;
     bool binary;       /* BODY=BINARYMIME: not of lines, and for BDAT alone (RFC 3030) */
     bool require_tls;  /* RFC 8689: it goes to no host that was not proved, and does not keep the same promise */
@@ -59,7 +59,7 @@ struct job {
 };
 
 /* Copies the question; takes m->fd. NULL: out of memory, or more recipients than a RESULT can have (the descriptor is closed). Recipients
- * with another transport than "smtp" and "lmtp", or another than the first one's, and addresses that are none, are decided at once. */
+ * with another transport than these, or another than the first one's, and addresses that are none, are decided at once. */
 struct job *job_new(struct channel *, const struct message *, uint32_t session_messages /* unless the question has a number that can be */);
 
 /* `words` are cut and made printable. */

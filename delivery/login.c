@@ -23,8 +23,8 @@ static bool is_chosen_here(const struct site *site)
     if (hop->kind != NEXTHOP_DOMAIN)
         return true;
     for (size_t i = 0; i < remote.settings->route_count; i++) {
-        const char *colon = strchr(remote.settings->routes[i].via, ':');
-        if (colon && colon[1] && colon[1] != ':' && span_equal(span_of(colon + 1), site_name(site)))
+        struct span nexthop = settings_nexthop(remote.settings->routes[i].via);
+        if (nexthop.n > 0 && nexthop.p[0] != ':' && span_equal(nexthop, site_name(site)))
             return true;
     }
     return false;

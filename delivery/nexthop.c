@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <sys/un.h>
 
+#define SMTPS_PORT 465
+
 static bool parse_port(struct span text, unsigned *port)
 {
     unsigned value = 0;
@@ -87,9 +89,7 @@ static bool parse(struct span text, unsigned default_port, struct nexthop *out)
 static bool is_written_as(const struct nexthop *hop, const char *text)
 {
     struct nexthop written;
-    struct span via = span_of(text);
-    if (via.n > 5 && (strncasecmp(via.p, "smtp:", 5) == 0 || strncasecmp(via.p, "lmtp:", 5) == 0))
-        via = span_make(via.p + 5, via.n - 5);
+    struct span via = settings_nexthop(text);
     return via.n && parse(via, hop->port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
            strcasecmp(written.name, hop->name) == 0;
 }
@@ -105,11 +105,24 @@ static bool is_in_file(const struct nexthop *hop, const struct settings *setting
     return false;
 }
 
-bool nexthop_parse(struct span text, const struct settings *settings, struct nexthop *out)
+static bool parse_in(struct span text, unsigned default_port, const struct settings *settings, struct nexthop *out)
 {
-    if (!parse(text, (unsigned)settings->remote_port, out))
+    if (!parse(text, default_port, out))
         return false;
     out->configured = out->kind == NEXTHOP_ADDRESS && is_in_file(out, settings);
+    return true;
+}
+
+bool nexthop_parse(struct span text, const struct settings *settings, struct nexthop *out)
+{
+    return parse_in(text, (unsigned)settings->remote_port, settings, out);
+}
+
+bool nexthop_parse_smtps(struct span text, const struct settings *settings, struct nexthop *out)
+{
+    if (!parse_in(text, SMTPS_PORT, settings, out) || (out->kind != NEXTHOP_HOST && out->kind != NEXTHOP_ADDRESS))
+        return false;
+    out->port_given = true;
     return true;
 }
 

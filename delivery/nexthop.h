@@ -16,7 +16,7 @@ struct nexthop {
     enum nexthop_kind kind;
     char name[256]; /* without brackets and port; of a socket the path */
     unsigned port;
-    bool port_given;
+    bool port_given;                 /* there, or by the transport: it is not remote { port } */
     bool proxied;                    /* by the route's proxy: its loopback is not ours */
     bool configured;                 /* an address that stands in the file (the `via` of a route, the `deliver` of a domain) */
     struct sockaddr_storage address; /* NEXTHOP_ADDRESS: with the port; NEXTHOP_SOCKET */
@@ -25,6 +25,8 @@ struct nexthop {
 
 /* False: it has no form of these. `routes` decide on `configured`. */
 bool nexthop_parse(struct span text, const struct settings *, struct nexthop *out);
+/* The same for transport smtps: a host or an address alone, and port 465 (RFC 8314 7.3) where none is given. */
+bool nexthop_parse_smtps(struct span text, const struct settings *, struct nexthop *out);
 
 /* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are
  * nobody's address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */

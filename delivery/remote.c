@@ -102,7 +102,7 @@ static void sandbox_of_lmtp(const struct settings *settings, struct sandbox *s)
 static bool verifies(const struct settings *settings)
 {
     for (size_t i = 0; i < settings->route_count; i++)
-        if (settings->routes[i].tls == TLSPOLICY_VERIFY)
+        if (settings_route_verifies(&settings->routes[i]))
             return true;
     return false;
 }

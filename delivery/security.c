@@ -83,6 +83,11 @@ enum security security_required(enum security level, bool located, const char **
     return located ? SECURITY_VERIFY : SECURITY_UNUSABLE;
 }
 
+enum security security_implicit(enum security level)
+{
+    return security_allows_plain(level) ? SECURITY_VERIFY : level;
+}
+
 bool security_allows_plain(enum security level)
 {
     return level == SECURITY_NONE || level == SECURITY_MAY || level == SECURITY_TESTING;

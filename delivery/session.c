@@ -276,6 +276,10 @@ void session_connected(struct session *s, struct stream *stream)
 {
     s->stream = stream;
     stream_own(stream, &handler, s);
+    if (s->site->implicit) {
+        hello_start_tls(s);
+        return;
+    }
     session_await(s, SESSION_GREETING, remote.settings->remote_greeting_timeout);
     if (stream_input(stream).n)
         on_readable(stream, s);
@@ -376,7 +380,7 @@ static void broken(struct session *s, enum stream_end end, const char *why)
     if (s->phase >= SESSION_MAIL)
         transaction_lost(s, how, buf_text(&reason));
     else
-        hello_lost(s, how, buf_text(&reason));
+        hello_lost(s, how, end == STREAM_TIMEOUT && s->phase == SESSION_GREETING ? hello_silence(s) : buf_text(&reason));
     buf_free(&reason);
 }
 

@@ -9,6 +9,7 @@
  *                     `--- tls = may:   HANDSHAKE                 QUIT <----------------+----- enough messages ------'
  *                        again in plain
  *
+ * HANDSHAKE    stands before GREETING instead where TLS is from the first byte (smtps); EHLO is said once then, and there is no plain again.
  * LOGIN, AUTH  stand before the first IDLE, where the route has a login (login.h).
  *
  * IDLE      waits for a job of the site, remote.idle_timeout long.

@@ -159,6 +159,8 @@ void hello_reply(struct session *); /* GREETING, EHLO, HELO, STARTTLS: a reply i
 void hello_lost(struct session *, const char *how, const char *why);
 void hello_tls_failed(struct session *, const char *why); /* STARTTLS, HANDSHAKE */
 void hello_secured(struct session *);
+void hello_start_tls(struct session *);             /* smtps: the connection is there; TLS comes before the greeting */
+const char *hello_silence(const struct session *s); /* GREETING: what it may be that none comes */
 
 /* transaction.c */
 void transaction_begin(struct session *);

@@ -21,7 +21,7 @@ static struct site **bucket_of(const char *key, size_t n)
 struct way {
     struct span nexthop, tls;
     bool require_tls;
-    bool lmtp;
+    struct span transport; /* outlives the site */
     struct span route_title, source_title, hosts;
     const struct settings_route *route;
     const struct settings_source *source;
@@ -40,14 +40,28 @@ static void stay_here(struct site *s)
     s->require_tls = false;
 }
 
+static bool is(const struct way *w, const char *transport)
+{
+    return span_equal(w->transport, span_of(transport));
+}
+
+/* TLS that is there from the first byte is never waived, and never less than a route can say (conf/check_sections.c). */
+static bool parse_way(const struct way *w, struct site *s)
+{
+    bool parsed = s->implicit ? nexthop_parse_smtps(w->nexthop, remote.settings, &s->nexthop)
+                              : nexthop_parse(w->nexthop, remote.settings, &s->nexthop);
+    return parsed && tlspolicy_parse(w->tls, &s->tls, &s->fingerprints) && (!s->implicit || tlspolicy_fits_smtps(s->tls)) && is_ours(s) &&
+           proxy_spec_parse(span_of(w->route ? w->route->proxy : ""), &s->proxy);
+}
+
 static struct site *new_site(const struct way *w, struct buf *key)
 {
     struct site *s = calloc(1, sizeof *s);
     if (!s)
         log_die("out of memory for a site");
-    s->lmtp = w->lmtp;
-    if (!nexthop_parse(w->nexthop, remote.settings, &s->nexthop) || !tlspolicy_parse(w->tls, &s->tls, &s->fingerprints) || !is_ours(s) ||
-        !proxy_spec_parse(span_of(w->route ? w->route->proxy : ""), &s->proxy)) {
+    s->lmtp = is(w, "lmtp");
+    s->implicit = is(w, "smtps");
+    if (!parse_way(w, s)) {
         free(s);
         return NULL;
     }
@@ -72,8 +86,8 @@ static struct site *new_site(const struct way *w, struct buf *key)
 static struct site *find(const struct way *w)
 {
     struct buf key = BUF_EMPTY(32 << 10);
-    if (w->lmtp)
-        buf_add_text(&key, "lmtp:");
+    if (!is(w, "smtp"))
+        buf_printf(&key, "%.*s:", SPAN_ARG(w->transport));
     buf_add_span(&key, w->nexthop);
     buf_add_char(&key, 0);
     if (w->require_tls)
@@ -127,7 +141,7 @@ static void dequeue(struct site *s, struct job **at)
  * what the route demands today, also for mail that was taken when it had no login. */
 static void add_policy(const struct job *j, const struct way *w, struct span tls, struct buf *out)
 {
-    bool waived = j->tls_optional && span_equal(tls, span_of(tlspolicy_word(TLSPOLICY_DANE)));
+    bool waived = j->tls_optional && !is(w, "smtps") && span_equal(tls, span_of(tlspolicy_word(TLSPOLICY_DANE)));
     if (w->route && *w->route->login)
         settings_route_tls(w->route, out);
     else if (waived)
@@ -148,15 +162,17 @@ static void refuse(struct job *j, enum verdict verdict, const char *status, cons
 }
 
 /* A login is for the host that its route names today, and nobody else hears of it: mail that was taken when the route led elsewhere, or was not there yet,
- * goes there, too. What came of it counts in the line of the route, whoever qmgr took the hosts for. False: it can't go there. */
+ * goes there, too, and by the transport of today. What came of it counts in the line of the route, whoever qmgr took the hosts for. False: it can't go
+ * there. */
 static bool follow_login(struct way *w)
 {
     const char *via = w->route ? w->route->via : "";
-    if (!w->route || !*w->route->login || settings_route_leads_to(w->route, w->nexthop))
+    if (!w->route || !*w->route->login || settings_route_leads_to(w->route, w->transport, w->nexthop))
         return true;
-    if (strncmp(via, w->lmtp ? "lmtp:" : "smtp:", 5) != 0)
+    if (span_equal(settings_transport(via), SPAN_LITERAL("lmtp")) != is(w, "lmtp"))
         return false;
-    w->nexthop = span_of(via + 5);
+    w->transport = settings_transport(via);
+    w->nexthop = settings_nexthop(via);
     w->hosts = SPAN_LITERAL("");
     return true;
 }
@@ -164,7 +180,7 @@ static bool follow_login(struct way *w)
 /* A proxy is for what the route leads to behind it. */
 static bool belongs(struct way *w)
 {
-    return follow_login(w) && (!w->route || !*w->route->proxy || settings_route_leads_to(w->route, w->nexthop));
+    return follow_login(w) && (!w->route || !*w->route->proxy || settings_route_leads_to(w->route, w->transport, w->nexthop));
 }
 
 /* False: a title is not of our slice; the job is over. */
@@ -192,7 +208,7 @@ void site_deliver(struct job *j, const struct message_deliver *d)
     struct buf tls = BUF_EMPTY(TLSPOLICY_TEXT);
     struct way w = {.nexthop = d->nexthop,
                     .require_tls = j->require_tls,
-                    .lmtp = j->lmtp,
+                    .transport = j->transport,
                     .route_title = d->route,
                     .source_title = d->source,
                     .hosts = d->hosts};

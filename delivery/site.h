@@ -17,7 +17,8 @@ struct session;
 
 struct site {
     struct site *next; /* in its bucket */
-    char *key;         /* "nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "hosts", NUL, "tls" */
+    /* "nexthop", "smtps:nexthop" or "lmtp:nexthop", NUL, "!" where TLS is required, "route", NUL, "source", NUL, "hosts", NUL, "tls" */
+    char *key;
     size_t key_length;
     struct nexthop nexthop;
     const struct settings_route *route;   /* whose settings hold for its sessions, of remote.settings; NULL: none */
@@ -25,6 +26,7 @@ struct site {
     struct proxy_spec proxy;              /* the route's */
     enum tlspolicy tls;
     bool lmtp;
+    bool implicit;            /* smtps: TLS from the first byte (RFC 8314 3.3), before the greeting; nothing goes there without */
     bool require_tls;         /* for jobs with REQUIRETLS alone: its sessions are proved, and their servers offer it */
     struct span fingerprints; /* in key, as is */
     struct span hosts;        /* as in DELIVER */

@@ -158,6 +158,12 @@ static bool is_lmtp(const struct record_recipient *rcpt)
     return span_equal(rcpt->transport, SPAN_LITERAL("lmtp"));
 }
 
+/* The next hop is the site, as it stands there. */
+static bool is_named(const struct record_recipient *rcpt)
+{
+    return is_lmtp(rcpt) || span_equal(rcpt->transport, SPAN_LITERAL("smtps"));
+}
+
 static bool is_socket(struct span nexthop)
 {
     return nexthop.n > 5 && memcmp(nexthop.p, "unix:", 5) == 0;
@@ -181,8 +187,8 @@ bool delivery_place(struct job *job, const struct record_recipient *rcpt, struct
         buf_add_span(&name, LIMITS_RELEASE);
     } else if (is_local(rcpt)) {
         buf_add_text(&name, "local");
-    } else if (is_lmtp(rcpt)) {
-        buf_printf(&name, "lmtp:%.*s %.*s", SPAN_ARG(rcpt->nexthop), SPAN_ARG(rcpt->tls));
+    } else if (is_named(rcpt)) {
+        buf_printf(&name, "%.*s:%.*s %.*s", SPAN_ARG(rcpt->transport), SPAN_ARG(rcpt->nexthop), SPAN_ARG(rcpt->tls));
         limits_add_route(queue.settings, rcpt, &name);
     } else if (rcpt->nexthop.n > 0 && rcpt->nexthop.p[0] == '[') {
         site_known(rcpt->nexthop, rcpt->tls, &name);

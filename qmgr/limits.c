@@ -8,18 +8,25 @@
 
 /* ---- a site's name ----------------------------------------------------------------------------------------------- */
 
-static const struct span SMTP = SPAN_LITERAL("smtp:"), LMTP = SPAN_LITERAL("lmtp:"), ROUTE = SPAN_LITERAL(" route "),
-                         SOURCE = SPAN_LITERAL(" source ");
+static const struct span SMTP = SPAN_LITERAL("smtp:"), SMTPS = SPAN_LITERAL("smtps:"), LMTP = SPAN_LITERAL("lmtp:"),
+                         ROUTE = SPAN_LITERAL(" route "), SOURCE = SPAN_LITERAL(" source ");
 
 static bool begins(struct span s, struct span with)
 {
     return with.n > 0 && s.n >= with.n && memcmp(s.p, with.p, with.n) == 0;
 }
 
-/* Of hosts, or of a socket. */
+/* Octets of the transport in front of hosts, or of a socket; 0: it is of neither. */
+static size_t transport_in(struct span name)
+{
+    if (begins(name, SMTP) || begins(name, LMTP))
+        return SMTP.n;
+    return begins(name, SMTPS) ? SMTPS.n : 0;
+}
+
 static bool is_of_hosts(struct span name)
 {
-    return begins(name, SMTP) || begins(name, LMTP);
+    return transport_in(name) > 0;
 }
 
 bool limits_is_socket(struct span name)
@@ -38,7 +45,7 @@ struct span limits_hosts(struct span name)
     static const struct span ipv6 = SPAN_LITERAL("IPv6:");
     if (!is_of_hosts(name) || limits_is_socket(name))
         return (struct span){0};
-    struct span hosts = until(span_make(name.p + SMTP.n, name.n - SMTP.n), ' ');
+    struct span hosts = until(span_make(name.p + transport_in(name), name.n - transport_in(name)), ' ');
     if (hosts.n == 0 || hosts.p[0] != '[')
         return until(hosts, ':');
     hosts = until(span_make(hosts.p + 1, hosts.n - 1), ']');
@@ -146,17 +153,18 @@ struct span limits_nexthop(const struct settings *s, struct span domain, bool us
     struct span via = span_of(r ? r->via : "");
     if (!r || (!usual && strcmp(r->title, "*") == 0) || !is_of_hosts(via))
         return domain;
-    struct span host = span_make(via.p + SMTP.n, via.n - SMTP.n);
+    struct span host = settings_nexthop(r->via);
     return host.n == 0 || host.p[0] == ':' ? domain : host;
 }
 
-/* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. */
+/* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. From smtp: to smtps: a route may
+ * change while mail waits: it is the same line. */
 static bool leads_to(const struct settings_route *r, const struct record_recipient *rcpt)
 {
     bool lmtp = span_equal(rcpt->transport, SPAN_LITERAL("lmtp"));
     if (lmtp != begins(span_of(r->via), LMTP))
         return false;
-    return !lmtp || settings_route_leads_to(r, rcpt->nexthop);
+    return !lmtp || settings_route_leads_to(r, rcpt->transport, rcpt->nexthop);
 }
 
 const struct settings_route *limits_route(const struct settings *s, const struct record_recipient *rcpt)

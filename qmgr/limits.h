@@ -16,8 +16,8 @@ struct limits {
     const struct settings_site *share; /* the section whose receivers have sessions and rate together, the longest name's; NULL: none */
 };
 
-/* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS", "smtp:[HOST]:PORT TLS", "lmtp:[HOST]:PORT TLS" or
- * "lmtp:unix:PATH none", all but the first two with or without a route. */
+/* Of a site by its name: "local", "dns:DOMAIN", "smtp:HOST,HOST:PORT TLS", "smtp:[HOST]:PORT TLS", "smtps:[HOST]:PORT TLS",
+ * "lmtp:[HOST]:PORT TLS" or "lmtp:unix:PATH none", all but the first two with or without a route. */
 struct limits limits_of_site(const struct settings *, struct span name);
 /* Messages a day to a site whose name is of the line of a source in warm-up; 0: of none, or the site's own rate is lower. */
 unsigned limits_a_day(const struct settings *, struct span name, uint64_t now);

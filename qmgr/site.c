@@ -287,6 +287,8 @@ static bool is_nexthop(struct span name, struct span text)
 {
     struct span rest = after(name, SPAN_LITERAL("smtp:"));
     if (!rest.n)
+        rest = after(name, SPAN_LITERAL("smtps:"));
+    if (!rest.n)
         rest = after(name, SPAN_LITERAL("lmtp:"));
     return begins_with(name, text) || begins_with(rest, text) || is_without_brackets(rest, text);
 }

@@ -27,7 +27,7 @@ static bool could_be_user(struct span name)
 static enum outcome add_target(struct decision *d, const struct settings_domain *domain, struct span address, struct span mailbox)
 {
     struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("local")};
-    if (!nexthop_lmtp(domain->deliver, span_of(tlspolicy_word(TLSPOLICY_DANE)), &target)) {
+    if (!nexthop_named(domain->deliver, span_of(tlspolicy_word(TLSPOLICY_DANE)), &target)) {
         target.nexthop = span_of(domain->title);
         target.mailbox = mailbox;
     }

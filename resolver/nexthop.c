@@ -17,13 +17,14 @@ static bool read_via(const char *via, struct span domain, struct buf *nexthop)
     return true;
 }
 
-bool nexthop_lmtp(const char *via, struct span tls, struct record_recipient *target)
+bool nexthop_named(const char *via, struct span tls, struct record_recipient *target)
 {
-    static const char lmtp[] = "lmtp:", socket[] = "lmtp:unix:";
-    if (strncmp(via, lmtp, sizeof lmtp - 1) != 0)
+    static const char socket[] = "lmtp:unix:";
+    struct span transport = settings_transport(via);
+    if (!span_equal(transport, SPAN_LITERAL("lmtp")) && !span_equal(transport, SPAN_LITERAL("smtps")))
         return false;
-    target->transport = SPAN_LITERAL("lmtp");
-    target->nexthop = span_of(via + sizeof lmtp - 1);
+    target->transport = transport;
+    target->nexthop = settings_nexthop(via);
     target->tls = strncmp(via, socket, sizeof socket - 1) == 0 ? SPAN_LITERAL("none") : tls;
     return true;
 }
@@ -35,7 +36,7 @@ enum outcome nexthop_add(struct decision *d, struct span address, struct span do
     struct record_recipient target = {.address = address, .transport = SPAN_LITERAL("smtp")};
     enum outcome outcome;
     settings_route_tls(route, &tls);
-    if (route != NULL && nexthop_lmtp(route->via, buf_span(&tls), &target)) {
+    if (route != NULL && nexthop_named(route->via, buf_span(&tls), &target)) {
         outcome = decision_add(d, &target);
     } else if (route == NULL || read_via(route->via, domain, &nexthop)) {
         if (route == NULL)
@@ -44,7 +45,8 @@ enum outcome nexthop_add(struct decision *d, struct span address, struct span do
         target.tls = buf_span(&tls);
         outcome = decision_add(d, &target);
     } else {
-        log_error("route \"%s\" { via = \"%s\" } is not understood; write smtp:host, smtp:[host]:port, lmtp:[host]:port or lmtp:unix:/path",
+        log_error("route \"%s\" { via = \"%s\" } is not understood; write smtp:host, smtp:[host]:port, smtps:[host], lmtp:[host]:port or "
+                  "lmtp:unix:/path",
                   route->title, route->via);
         outcome = decision_fail(d, 451, "4.3.5", "Server configuration error");
     }

@@ -70,8 +70,9 @@ enum outcome clientcerts_look(struct decision *);
 enum outcome senders_check(struct decision *);
 
 /* nexthop.c */
-/* "lmtp:[host]:port" or "lmtp:unix:/path": sets transport, next hop and TLS; false: `via` is of another kind. */
-bool nexthop_lmtp(const char *via, struct span tls, struct record_recipient *target);
+/* "smtps:[host]:port", "lmtp:[host]:port" or "lmtp:unix:/path", which stand for themselves: sets transport, next hop and TLS; false: `via` is of
+ * another kind. */
+bool nexthop_named(const char *via, struct span tls, struct record_recipient *target);
 enum outcome nexthop_add(struct decision *, struct span address, struct span domain);
 
 /* routing.c: an address of an alias, in whatever domain. */

@@ -254,6 +254,8 @@ class Session:
 
     def run(self):
         try:
+            if self.server.implicit:
+                self.start_tls()
             code = self.play(self.action("GREETING", self.server.times) or "220 %s ESMTP" % self.server.name)
             if code == 421:
                 raise Over()
@@ -268,13 +270,13 @@ class Session:
 
 
 class Server:
-    def __init__(self, address="127.0.0.1", port=0, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, window=None, **script):
-        """Without a port it takes a free one. `certificate`: (certificate file, key file): STARTTLS is offered. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`.
+    def __init__(self, address="127.0.0.1", port=0, name="mx.hostile.example", extensions=EXTENSIONS, certificate=None, context=None, window=None, implicit=False, **script):
+        """Without a port it takes a free one. `certificate`: (certificate file, key file): STARTTLS is offered; or, if `implicit`, TLS comes before the greeting. Steps with a blank in their name come as {"RCPT bob": ...} in `steps`.
         `window`: octets that may be under way to it, so that a client which is not read from notices soon."""
         self.script = dict(script.pop("steps", {}), **script)
         self.name, self.extensions, self.times = name, extensions, {}
         self.sessions, self.messages, self.received, self.cut_off = [], [], [], []
-        self.context = context
+        self.context, self.implicit = context, implicit
         if certificate and not context:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*certificate)

@@ -135,7 +135,7 @@ class TokenServer:
 class Base(unittest.TestCase):
     route, login, more, credential = "", "", "", "secret = \"%s\""
     secret = SECRET
-    via = "[%s]" % NAME
+    via, transport = "[%s]" % NAME, "smtp"
     login_of_route = "login = smart"
 
     @classmethod
@@ -163,8 +163,8 @@ class Base(unittest.TestCase):
         """remote and creds, with an edge between them; each test has its own, as a refused login is remembered."""
         self.port = host.free_port()
         path = self.write_secret(self.secret if secret is None else secret, mode)
-        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"smtp:%s:%d\" %s %s }\n"
-                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], self.via, self.port, self.login_of_route, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
+        self.text = text = self.more + ("remote { loopback = yes %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"%s:%s:%d\" %s %s }\n"
+                "login smart { user = \"%s\" %s %s }" % (TIMES, self.made.authority[0], self.transport, self.via, self.port, self.login_of_route, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
         self.creds = Driven("creds", text, edges=("dns",))
         self.addCleanup(self.creds.close)
         self.creds_names = Names(self.creds.edges["dns"])
@@ -180,10 +180,10 @@ class Base(unittest.TestCase):
         for one in (self.remote, self.creds):
             self.assertTrue(one.running(), one.log())
 
-    def send(self, nexthop=None, tls="verify", flags=0, transport="smtp", route="*", **more):
+    def send(self, nexthop=None, tls="verify", flags=0, transport=None, route="*", **more):
         nexthop = nexthop or "%s:%d" % (self.via, self.port)
         return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(BODY), body=BODY, route=route, **more,
-                              recipients=[dict(address="bob@a.example", transport=transport, nexthop=nexthop, tls=tls)])
+                              recipients=[dict(address="bob@a.example", transport=transport or self.transport, nexthop=nexthop, tls=tls)])
 
     def deliver(self, **more):
         self.send(**more)
@@ -240,12 +240,6 @@ class Mechanisms(Base):
                 self.assertEqual(self.outcome(self.deliver()), (RELAYED, "2.0.0"))
             self.assertEqual((len(server.sessions), len(server.said("AUTH")), len(server.messages)), (1, 1, 3))
 
-    def test_lmtp(self):
-        with self.smart() as server:
-            self.assertEqual(self.outcome(self.deliver(transport="lmtp"))[1], "2.0.0")
-            self.assertEqual([s.commands[0][:4] for s in server.sessions], ["LHLO"])
-            self.assertEqual((len(server.said("AUTH PLAIN ")), len(server.messages)), (1, 1))
-
     def test_a_host_that_the_route_does_not_lead_to_hears_nothing(self):
         """Mail that was taken when there was no route, or another one, keeps its next hop in the queue; it goes where the secret belongs."""
         with SmartHost("127.0.0.3", self.port, certificate=self.good) as former:
@@ -255,6 +249,21 @@ class Mechanisms(Base):
                     self.assertEqual(self.outcome(self.deliver(nexthop=nexthop, hosts="" if nexthop[0] == "[" else NAME)), (RELAYED, "2.0.0"))
                     self.assertLessEqual(len(smart.messages), 1)
             self.assertEqual(former.sessions, [])
+
+
+class Lmtp(Base):
+    transport = "lmtp"
+
+    def test_lmtp(self):
+        with self.smart() as server:
+            self.assertEqual(self.outcome(self.deliver())[1], "2.0.0")
+            self.assertEqual([s.commands[0][:4] for s in server.sessions], ["LHLO"])
+            self.assertEqual((len(server.said("AUTH PLAIN ")), len(server.messages)), (1, 1))
+
+    def test_mail_of_another_protocol_is_not_told_the_login(self):
+        with self.smart() as server:
+            self.assertEqual(self.outcome(self.deliver(transport="smtp")), (DEFERRED, "4.3.5"))
+            self.assertEqual(server.sessions, [])
 
 
 class NearAndVerified(Base):

@@ -81,11 +81,11 @@ class Remote(Driven):
         self.qmgr = self.edges["qmgr"]
 
     def send(self, *recipients, body=BODY, nexthop="a.example", tls="none", sender="s@from.example", flags=0, fd=None, offset=0, size=None,
-             session_messages=0, **more):
+             session_messages=0, transport="smtp", **more):
         recipients = recipients or ("bob@a.example",)
         return self.qmgr.send("DELIVER", fd=fd, id=77, nexthop=nexthop, tls=tls, sender=sender, flags=flags, offset=offset,
                               size=len(body) if size is None else size, body=b"" if fd is not None else body, session_messages=session_messages, **more,
-                              recipients=[dict(address=r, transport="smtp", nexthop=nexthop, tls=tls) for r in recipients])
+                              recipients=[dict(address=r, transport=transport, nexthop=nexthop, tls=tls) for r in recipients])
 
     def result(self, count=1, timeout=15):
         answer = self.qmgr.receive(timeout)

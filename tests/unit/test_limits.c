@@ -202,17 +202,42 @@ static void a_domain_s_mail_goes_where_its_route_leads(void **state)
                 {"x.b.example", "unix:/run/l", "unix:/run/l"},
                 {"b.example", "b.example", "smart.example"},
                 {"own.example", "own.example", "own.example"},
+                {"first.example", "[smart]:4650", "[smart]:4650"},
                 {"[hub]:26", "[hub]:26", "smart.example"}};
     struct settings *s = settings_new();
     assert_true(span_equal(limits_nexthop(s, SPAN_LITERAL("a.example"), true), SPAN_LITERAL("a.example")));
     add(s, SETTINGS_ROUTES, "a.example", "via", "smtp:[hub]:26");
     add(s, SETTINGS_ROUTES, ".b.example", "via", "lmtp:unix:/run/l");
+    add(s, SETTINGS_ROUTES, "first.example", "via", "smtps:[smart]:4650");
     add(s, SETTINGS_ROUTES, "own.example", "via", "smtp::26");
     add(s, SETTINGS_ROUTES, "*", "via", "smtp:smart.example");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         assert_true(span_equal(limits_nexthop(s, span_of(rows[i].domain), false), span_of(rows[i].named)));
         assert_true(span_equal(limits_nexthop(s, span_of(rows[i].domain), true), span_of(rows[i].any)));
     }
+    settings_free(s);
+}
+
+static void a_host_with_tls_from_the_first_byte_is_a_host(void **state)
+{
+    (void)state;
+    struct settings *s = settings_new();
+    struct record_recipient r = to("x@a.example");
+    add(s, SETTINGS_SITES, "b.example", "sessions", "2");
+    add(s, SETTINGS_ROUTES, "*", "via", "smtps:[mail.b.example]");
+    give(SETTINGS_ROUTES, &s->routes[0], "rate", "7");
+    assert_int_equal(of(s, "smtps:[mail.b.example]:4650 verify").sessions, 2);
+    assert_int_equal(of(s, "smtps:[mail.b.example] verify route *").sessions, 2);
+    assert_int_equal(of(s, "smtps:[mail.b.example] verify route *").rate, 7);
+    assert_true(span_equal(limits_hosts(SPAN_LITERAL("smtps:[IPv6:2001:db8::1]:4650 verify")), SPAN_LITERAL("2001:db8::1")));
+    assert_true(span_equal(limits_hosts(SPAN_LITERAL("smtps:[mail.b.example] verify")), SPAN_LITERAL("mail.b.example")));
+    r.transport = SPAN_LITERAL("smtps");
+    r.nexthop = SPAN_LITERAL("[mail.b.example]");
+    assert_non_null(limits_route(s, &r));
+    r.transport = SPAN_LITERAL("smtp"); /* taken before the route had smtps: */
+    assert_non_null(limits_route(s, &r));
+    r.transport = SPAN_LITERAL("lmtp");
+    assert_null(limits_route(s, &r));
     settings_free(s);
 }
 
@@ -264,6 +289,7 @@ int main(void)
         cmocka_unit_test(a_source_in_warm_up_has_a_line_of_its_own),
         cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
         cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),
+        cmocka_unit_test(a_host_with_tls_from_the_first_byte_is_a_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,30 @@ static void a_socket(void **state)
     assert_false(nexthop_parse(span_of(text), settings, &hop));
 }
 
+static void with_tls_from_the_first_byte(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum nexthop_kind kind;
+        unsigned port;
+    } good[] = {{"[mx.example.org]", NEXTHOP_HOST, 465},
+                {"[mx.example.org]:4650", NEXTHOP_HOST, 4650},
+                {"[192.0.2.1]", NEXTHOP_ADDRESS, 465},
+                {"[2001:db8::1]", NEXTHOP_ADDRESS, 465},
+                {"[IPv6:2001:db8::1]:25", NEXTHOP_ADDRESS, 25}};
+    static const char *const bad[] = {"example.org", "example.org:465", "unix:/run/x", "", ":465", "[]", "[a.example]:", "[a.example]465"};
+    struct nexthop hop;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(nexthop_parse_smtps(span_of(good[i].text), settings, &hop));
+        assert_int_equal(hop.kind, good[i].kind);
+        assert_int_equal(hop.port, good[i].port);
+        assert_true(hop.port_given);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(nexthop_parse_smtps(span_of(bad[i]), settings, &hop));
+}
+
 static void what_is_none(void **state)
 {
     (void)state;
@@ -155,6 +179,7 @@ int main(void)
         cmocka_unit_test(forms),
         cmocka_unit_test(a_socket),
 
+        cmocka_unit_test(with_tls_from_the_first_byte),
         cmocka_unit_test(what_is_none),
         cmocka_unit_test(loopback_needs_leave),
         cmocka_unit_test(nobodys_addresses_never_get_mail),

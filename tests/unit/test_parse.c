@@ -181,6 +181,11 @@ static void every_via_form_is_taken(void **state)
                                         "smtp:[192.0.2.1]:25",
                                         "smtp:[IPv6:2001:db8::1]",
                                         "smtp:[2001:db8::1]:65535",
+                                        "smtps:[mail.example.net]",
+                                        "smtps:[mail.example.net]:4650",
+                                        "smtps:[192.0.2.1]",
+                                        "smtps:[IPv6:2001:db8::1]:465",
+                                        "smtps:[2001:db8::1]",
                                         "lmtp:unix:/run/dovecot/lmtp",
                                         "lmtp:[127.0.0.1]:24",
                                         "lmtp:[mail.example.net]:2424",
@@ -404,6 +409,22 @@ static const struct wrong wrongs[] = {
     {H "domain a.org { deliver = mbox }\n", 2, "neither maildir nor an LMTP server|lmtp:unix:/path", 0},
     {H "domain a.org { deliver = \"lmtp:[127.0.0.1]:25\" }\n", 2, "LMTP must not be on port 25", 0},
     {H "domain a.org { deliver = \"lmtp:unix:/lmtp\"\n mailboxes = \"ldap:/x\" }\n", 3, "neither system nor a map", 0},
+    {H "route \"*\" { via = \"smtps:\" }\n", 2, "no next hop|smtps:[host]:port|no domain's MX hosts", 0},
+    {H "route \"*\" { via = \"smtps::465\" }\n", 2, "no domain's MX hosts", 0},
+    {H "route \"*\" { via = \"smtps:relay.example\" }\n", 2, "no domain's MX hosts", 0},
+    {H "route \"*\" { via = \"smtps:relay.example:465\" }\n", 2, "no domain's MX hosts", 0},
+    {H "route \"*\" { via = \"smtps:unix:/run/x\" }\n", 2, "no domain's MX hosts", 0},
+    {H "route \"*\" { via = \"smtps:[]\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example]465\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example]:\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example]:65536\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"SMTPS:[relay.example]\" }\n", 2, "no next hop", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example]\"\n tls = may }\n", 3, "tls = may would do without|take tls out", 0},
+    {H "route \"*\" { tls = none\n via = \"smtps:[127.0.0.1]:4650\" }\n", 2, "tls = none would do without", 0},
+    {H "route \"*\" { via = \"smtps:[relay.example]\"\n tls = fingerprint }\n", 3, "demands a fingerprint", 0},
+    {H LOGIN_A "route \"*\" { via = \"smtps:[relay.example]\" tls = encrypt\n login = a }\n", 4, "logs in where TLS proves nothing", 0},
+    {H "domain a.org { deliver = \"smtps:[a.example]\" }\n", 2, "neither maildir nor an LMTP server", 0},
     {H "route \"*\" { via = \"smtp:[relay.example\" }\n", 2, "no next hop", 0},
     {H "route \"*\" { via = \"smtp:[relay.example]25\" }\n", 2, "no next hop", 0},
     {H "route \"*\" { via = \"smtp:[relay.example]:0\" }\n", 2, "no next hop", 0},
@@ -549,6 +570,10 @@ static void warnings_do_not_refuse(void **state)
         {H TLS "listener a { port = 465 tls = required }\n", ":3: listener \"a\": clients of port 465"},
         {H TLS "listener a { tls = required auth = required }\n", ":3: listener \"a\" takes no mail from other hosts"},
         {H "domain a.org {\n owner = vmail }\n", ":3: domain \"a.org\": owner is for maps"},
+        {H "route \"*\" { via = \"smtp:[a.example]:465\" }\n", ":2: route \"*\": hosts begin with TLS on port 465, and smtp: waits for a "
+                                                               "greeting; write smtps:[a.example]:465"},
+        {H "route \"*\" { via = \"smtps:[a.example]:587\" }\n", ":2: route \"*\": hosts begin without TLS on ports 25 and 587"},
+        {H "route \"*\" { via = \"smtps:[a.example]:25\" }\n", ":2: route \"*\": hosts begin without TLS on ports 25 and 587"},
         {H LOGIN_A, ":2: login \"a\" is used by no route"},
     };
     for (size_t i = 0; i < sizeof warned / sizeof warned[0]; i++) {
@@ -587,6 +612,17 @@ static void a_route_with_a_login_verifies(void **state)
         tls_of_route(
             H "login a { user = u secret = /s insecure = yes }\nroute \"*\" { login = a tls = may via = \"smtp:[relay.example]\" }\n"),
         TLSPOLICY_MAY);
+}
+
+static void tls_from_the_first_byte_is_verified(void **state)
+{
+    (void)state;
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtps:[relay.example]\" }\n"), TLSPOLICY_VERIFY);
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtps:[127.0.0.1]:4650\" }\n"), TLSPOLICY_VERIFY);
+    assert_int_equal(tls_of_route(H LOGIN_A "route \"*\" { login = a via = \"smtps:[127.0.0.1]:4650\" }\n"), TLSPOLICY_VERIFY);
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtps:[relay.example]\" tls = dane }\n"), TLSPOLICY_DANE);
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtps:[relay.example]\" tls = dane-only }\n"), TLSPOLICY_DANE_ONLY);
+    assert_int_equal(tls_of_route(H "route \"*\" { via = \"smtps:[relay.example]\" tls = encrypt }\n"), TLSPOLICY_ENCRYPT);
 }
 
 static void many_errors_are_bounded(void **state)
@@ -760,6 +796,8 @@ static void what_is_missing_or_wrong_is_told(void **state)
         {"domain b.example { mailboxes = \"hash:@/m\" directory = @\n owner = no-such-user }",
          ":3: domain \"b.example\": there is no user"},
         {"route x.example { via = \"smtp:\" tls = verify }\ntls { authorities = /none }", ":2: route \"x.example\" verifies"},
+        {"route x.example { via = \"smtps:[a.example]\" }\ntls { authorities = /none }", ": route \"x.example\" verifies"},
+        {"route x.example { via = \"smtps:[a.example]\"\n tls = dane }\ntls { authorities = /none }", ":3: route \"x.example\" verifies"},
         {"route x.example { via = \"smtp:[a.example]\" login = l tls = dane-only }\ntls { authorities = /none }\n"
          "login l { user = u secret = @/closed client_id = x\n token_url = \"https://a.example/\" }",
          ":5: login \"l\" fetches tokens"},
@@ -817,6 +855,7 @@ int main(void)
         cmocka_unit_test(all_errors_are_told_in_order),
         cmocka_unit_test(warnings_do_not_refuse),
         cmocka_unit_test(a_route_with_a_login_verifies),
+        cmocka_unit_test(tls_from_the_first_byte_is_verified),
         cmocka_unit_test(many_errors_are_bounded),
         cmocka_unit_test(unset_hostname_is_the_systems_or_an_error),
         cmocka_unit_test(a_file_that_others_can_write_is_refused),

@@ -479,6 +479,8 @@ static void an_lmtp_server_gets_mail_by_address(void **state)
            "lmtp:unix:/run/lmtp"); /* local.example */
     add_route("gate.lmtp.example", "lmtp:[mail.example]:2424", "verify");
     add_route("socket.lmtp.example", "lmtp:unix:/run/a/b", "dane");
+    add_route("first.example", "smtps:[smart.example]", "verify");
+    add_route("port.first.example", "smtps:[192.0.2.8]:4650", "encrypt");
     routing = routing_new(settings, user, &error);
     assert_string_equal(stranger("info+tag@stored.example"), "250 2.1.5; info+tag@stored.example lmtp unix:/run/lmtp||none");
     assert_string_equal(stranger("no@stored.example"), "550 5.1.1 Recipient address rejected: User unknown in virtual mailbox table");
@@ -488,6 +490,8 @@ static void an_lmtp_server_gets_mail_by_address(void **state)
     assert_string_equal(insider("x@gate.lmtp.example"), "250 2.1.5; x@gate.lmtp.example lmtp [mail.example]:2424||verify");
     assert_string_equal(insider("x@socket.lmtp.example"), "250 2.1.5; x@socket.lmtp.example lmtp unix:/run/a/b||none");
     assert_string_equal(stranger("x@socket.lmtp.example"), "554 5.7.1 Relay access denied");
+    assert_string_equal(insider("x@first.example"), "250 2.1.5; x@first.example smtps [smart.example]||verify");
+    assert_string_equal(insider("x@port.first.example"), "250 2.1.5; x@port.first.example smtps [192.0.2.8]:4650||encrypt");
     assign(settings_domain_table, settings_domain_settings, NULL, "deliver", &settings->domains[1], "maildir");
 }
 
