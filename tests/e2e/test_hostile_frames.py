@@ -136,19 +136,22 @@ class Qmgr(unittest.TestCase):
         lmtp = dict(REMOTE, transport="lmtp", nexthop="unix:/run/lmtp", tls="none")
         lies += [dict(recipients=[dict(lmtp, nexthop=n)]) for n in ("a.example", "a.example:24", "unix:", "unix:/", "unix:run/lmtp", "unix:/a b", "")]
         lies += [dict(recipients=[dict(lmtp, tls=t)]) for t in ("", "x")] + [dict(recipients=[dict(lmtp, transport="LMTP")])]
+        smtps = dict(REMOTE, transport="smtps", tls="verify")
+        lies += [dict(recipients=[dict(smtps, tls=t)]) for t in ("none", "may", "", "x")]  # TLS from the first byte is never waived
+        lies += [dict(recipients=[dict(smtps, nexthop=n)]) for n in ("a.example", "a.example:465", "unix:/run/lmtp", "[a b]", "")] + [dict(recipients=[dict(smtps, transport="SMTPS")])]
         for n, lie in enumerate(lies):
             self.assertEqual(self.put(id=self.id + n, **lie), 451, lie.keys())
         self.fine()
 
     def test_who_delivers(self):
-        """A socket is lmtp's, all other hosts are remote's; at one address SMTP and LMTP are two sites."""
+        """A socket is lmtp's, all other hosts are remote's; at one address SMTP, SMTP with TLS from the first byte and LMTP are three sites."""
         lmtp = dict(REMOTE, transport="lmtp")
-        recipients = [REMOTE, dict(lmtp, address="a@away.example"), dict(lmtp, address="b@away.example", nexthop="unix:/run/lmtp", tls="none"),
+        recipients = [REMOTE, dict(REMOTE, transport="smtps", tls="encrypt"), dict(lmtp, address="a@away.example"), dict(lmtp, address="b@away.example", nexthop="unix:/run/lmtp", tls="none"),
                       dict(lmtp, address="c@away.example", nexthop="unix:/run/lmtp", tls="none")]
         self.assertEqual(self.put(recipients=recipients), 250)
-        jobs = [self.remote.receive(), self.remote.receive(), self.qmgr.edges["lmtp"].receive()]
+        jobs = [self.remote.receive(), self.remote.receive(), self.remote.receive(), self.qmgr.edges["lmtp"].receive()]
         self.assertEqual({(j.nexthop, j.recipients[0].transport, len(j.recipients)) for j in jobs},
-                         {("[192.0.2.1]", "smtp", 1), ("[192.0.2.1]", "lmtp", 1), ("unix:/run/lmtp", "lmtp", 2)})
+                         {("[192.0.2.1]", "smtp", 1), ("[192.0.2.1]", "smtps", 1), ("[192.0.2.1]", "lmtp", 1), ("unix:/run/lmtp", "lmtp", 2)})
 
     def test_recipients_that_fill_a_frame_go_in_several_jobs(self):
         """a PUT as large as a frame may be would make a DELIVER that is larger"""

@@ -28,6 +28,9 @@ login "smart" { user = "office@example.org" secret = "/nowhere" }
 login "tokens" { user = "office@example.org" secret = "/nowhere" token_url = "https://oauth.example/t" client_id = "x" mechanisms = "XOAUTH2" }
 route "login.example" { via = "smtp:[mx1.good.example]:587" login = smart }
 route "loose.example" { via = "smtp:good.example" login = tokens }
+route "first.example" { via = "smtps:[mx1.good.example]" login = smart }
+route "dane-first.example" { via = "smtps:[mx1.good.example]:4650" tls = dane }
+route "near-first.example" { via = "smtps:[127.0.0.1]:4650" tls = encrypt }
 route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
 """ % (cls.server.port, cls.server.anchor))
 
@@ -77,6 +80,17 @@ route "plain.example" { via = "smtp:[mx1.good.example]" tls = none }
         self.assertEqual(self.site("relayed.example")[1:5], ["  route     \"relayed.example\" { via = \"smtp:[127.0.0.1]:2525\" }", "  tls       encrypt", "  host      127.0.0.1",
                                                             "      mail goes by encrypt: TLS with any certificate, or not at all"])
         self.assertIn("mail goes by none: plain, without TLS", self.host(self.site("plain.example"), "mx1.good.example"))
+
+    def test_tls_from_the_first_byte(self):
+        text = self.site("first.example")
+        self.assertEqual(text[:4], ["first.example", '  route     "first.example" { via = "smtps:[mx1.good.example]" }', "  tls       verify, from the first byte",
+                                    '  login     "smart": office@example.org by the strongest mechanism that the host offers too'])
+        self.assertEqual(self.host(text, "mx1.good.example")[-1], "mail goes by verify: TLS with a certificate for the host's name that an authority signed, or not at all")
+        text = self.site("dane-first.example")  # it has no TLSA records
+        self.assertIn("  tls       dane, from the first byte", text)
+        self.assertIn("mail goes by verify: ", self.host(text, "mx1.good.example")[-1])
+        text = self.site("near-first.example")
+        self.assertIn("      mail goes by encrypt: TLS with any certificate, or not at all", text)
 
     def test_an_unsigned_domain(self):
         text = self.site("good.example")

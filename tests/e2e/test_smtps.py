@@ -1,18 +1,30 @@
 """Smarthosts with TLS from the first byte (RFC 8314 3.3): postino-remote alone against scripted hosts, and whole Postinos against real servers."""
+import collections
+import contextlib
 import hashlib
+import os
+import pathlib
+import re
 import socket
 import ssl
+import struct
+import sys
 import time
 import unittest
 
 import frames
 import host
+import mtas
+import test_login
 import test_remote
 from hostile import DROP, HANG, Raw, Server
+from host import wait_for
+from test_login import NAME, SECRET, USER
 from test_remote import BODY, DEFERRED, FAILED, RELAYED, TIMES
 from test_remote_security import Certificates
 
-NAME = "smart.example"
+sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
+import servers  # noqa: E402
 
 
 def sum_of(certificate):
@@ -102,7 +114,7 @@ class FirstByte(Smarthost):
             self.assertEqual((len(server.sessions), len(server.messages)), (1, 3))
 
     def test_the_next_address_where_one_is_not_the_host(self):
-        self.remote.names.table["two.smart.example"] = [(NAME, "127.0.0.2 127.0.0.3")]
+        self.remote.names.table["two.smart.example"] = [(NAME, "127.0.0.4 127.0.0.2 127.0.0.3")]
         with self.smart(self.bad) as bad, self.smart(address="127.0.0.3") as good:
             self.check(self.send(nexthop="[two.smart.example]:%d" % self.remote.port), (RELAYED, "2.0.0", ""))
             self.assertEqual((bad.received, len(good.messages)), ([], 1))
@@ -212,6 +224,283 @@ class Trouble(Smarthost):
             self.remote.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls="verify", sender="s@a.example", size=len(BODY), body=BODY, recipients=recipients)
             self.check(self.remote.result(2), (RELAYED, "2.0.0", ""), (DEFERRED, "4.3.5", "wrong transport"))
             self.assertEqual([m.recipients for m in server.messages], [["smtps@a.example"]])
+
+
+# ---- by a proxy, from a source ---------------------------------------------------------------------------------------------------------
+
+
+def exactly(sock, n):
+    octets = b""
+    while len(octets) < n:
+        more = sock.recv(n - len(octets))
+        if not more:
+            raise OSError("it hung up")
+        octets += more
+    return octets
+
+
+class BehindSocks(Server):
+    """A SOCKS proxy, and the host behind it in one."""
+
+    def session(self, sock):
+        exactly(sock, exactly(sock, 2)[1])
+        sock.sendall(b"\5\0")
+        self.asked = exactly(sock, 10)
+        sock.sendall(b"\5\0\0\1" + bytes(6))
+        return super().session(sock)
+
+
+class BehindHaproxy(Server):
+    def session(self, sock):
+        self.asked = exactly(sock, 16)
+        self.asked += exactly(sock, struct.unpack("!H", self.asked[14:])[0])
+        return super().session(sock)
+
+
+class Seen(Server):
+    def session(self, sock):
+        self.peer = sock.getpeername()[0]
+        return super().session(sock)
+
+
+class Ways(Smarthost):
+    """What stands between is told what it must be told in plain, and then the first octet is TLS's."""
+    address = "192.0.2.7"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.socks_port, cls.haproxy_port = host.free_port(), host.free_port()
+        cls.routes = """source "out" { address = "127.0.0.11" hostname = "out.example" }
+route "socks.example" { via = "smtps:[smart.example]" proxy = "socks5:127.0.0.1:%d" }
+route "ha.example" { via = "smtps:[smart.example]" proxy = "haproxy:127.0.0.1:%d" sources = { out } }
+route "from.example" { via = "smtps:[smart.example]" sources = { out } }""" % (cls.socks_port, cls.haproxy_port)
+        super().setUpClass()
+
+    def through(self, kind, **more):
+        port, route, source = (self.socks_port, "socks.example", "") if kind is BehindSocks else (self.haproxy_port, "ha.example", "out")
+        self.remote.names.table[NAME] = [(NAME, self.address)]
+        self.addCleanup(self.remote.names.table.update, {NAME: [(NAME, "127.0.0.2")]})
+        more.setdefault("implicit", True)
+        with kind("127.0.0.1", port, certificate=more.pop("certificate", self.good), **more) as server:
+            result = self.send(nexthop="[%s]" % NAME, route=route, source=source)
+            return server, result
+
+    def test_socks(self):
+        server, result = self.through(BehindSocks)
+        self.check(result, (RELAYED, "2.0.0", ""))
+        self.assertEqual(server.asked, b"\5\1\0\1" + socket.inet_aton(self.address) + struct.pack("!H", 465))
+        self.assertEqual([m.secured for m in server.messages], ["TLSv1.3"])
+
+    def test_haproxy(self):
+        server, result = self.through(BehindHaproxy)
+        self.check(result, (RELAYED, "2.0.0", ""))
+        self.assertEqual(server.asked[16:], socket.inet_aton("127.0.0.11") + socket.inet_aton(self.address) + struct.pack("!HH", 0, 465))
+        self.assertEqual([(m.secured, server.sessions[0].commands[0]) for m in server.messages], [("TLSv1.3", "EHLO out.example")])
+
+    def test_a_certificate_of_another_and_plain_text_behind_a_proxy(self):
+        for kind in (BehindSocks, BehindHaproxy):
+            server, result = self.through(kind, certificate=self.bad)
+            self.check(result, (DEFERRED, "4.7.5", "certificate: hostname mismatch"), site_failed=1)
+            server, result = self.through(kind, implicit=False)
+            self.check(result, (DEFERRED, "4.7.5", Trouble.NOT_TLS), site_failed=1)
+            self.assertEqual(server.received, [])
+
+    def test_from_a_source(self):
+        with Seen("127.0.0.2", 465, certificate=self.good, implicit=True) as server:
+            self.check(self.send(nexthop="[%s]" % NAME, route="from.example", source="out"), (RELAYED, "2.0.0", ""))
+            self.assertEqual((server.peer, server.sessions[0].commands[0]), ("127.0.0.11", "EHLO out.example"))
+
+
+# ---- logins ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Login(test_login.Base):
+    transport = "smtps"
+
+    def smart(self, **more):
+        more.setdefault("implicit", True)
+        return super().smart(**more)
+
+    def test_a_password_is_said_within_tls(self):
+        server = self.delivered("PLAIN")
+        self.assertEqual(len(server.said("AUTH PLAIN ")), 1)
+        self.assertNotIn("STARTTLS", server.sessions[0].commands)
+
+    def test_nothing_is_said_to_another(self):
+        self.waits("4.7.5", "TLS with host", certificate=self.bad)
+        self.waits("4.7.5", Trouble.NOT_TLS, implicit=False)
+
+    def test_a_wrong_password(self):
+        self.waits("4.7.8", "with 535", secret="another")
+
+    def test_mail_that_was_taken_when_the_route_said_smtp_goes_where_the_login_is(self):
+        """In whatever way the queue has it: by TLS from the first byte, and to nobody else."""
+        with Server("127.0.0.3", self.port, certificate=self.good) as former:
+            self.names.table["a.example"] = [(NAME, "127.0.0.3")]
+            for nexthop, tls in ((None, "verify"), (None, "may"), ("[127.0.0.3]:%d" % self.port, "none"), ("a.example:%d" % self.port, "dane")):
+                with self.smart() as server:
+                    self.assertEqual(self.outcome(self.deliver(transport="smtp", nexthop=nexthop, tls=tls)), (RELAYED, "2.0.0"))
+                    self.assertEqual([m.secured for m in server.messages], ["TLSv1.3"])
+            self.assertEqual(former.sessions, [])
+
+
+class LoginBack(test_login.Base):
+    """The other way round: the route says smtp: now, and some mail in the queue is of smtps:."""
+
+    def test_it_goes_by_starttls(self):
+        with self.smart() as server:
+            self.assertEqual(self.outcome(self.deliver(transport="smtps")), (RELAYED, "2.0.0"))
+            self.assertEqual(server.sessions[0].commands[1], "STARTTLS")
+
+
+class LoginNear(test_login.Base):
+    transport, via, route = "smtps", "[127.0.0.2]", "tls = encrypt"
+
+    def test_an_address_of_this_host_has_tls_as_well(self):
+        self.good = self.made.sign("other.example")
+        with self.smart(implicit=True) as server:
+            self.assertEqual(self.outcome(self.deliver(tls="encrypt")), (RELAYED, "2.0.0"))
+            self.assertEqual([m.secured for m in server.messages], ["TLSv1.3"])
+
+
+# ---- whole hosts -----------------------------------------------------------------------------------------------------------------------
+
+
+class Postfix(servers.Postfix):
+    """smtps of its master.cf."""
+
+    def _configure(self, more):
+        super()._configure(more)
+        self.first_byte = host.free_port()
+        with open(self.path("etc", "master.cf"), "a", encoding="ascii") as f:
+            f.write("127.0.0.1:%d inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n" % self.first_byte)
+
+
+class Exim(mtas.Exim):
+    def configure(self):
+        super().configure()
+        self.first_byte = host.free_port()
+        path = self.path("etc", "exim4", "exim4.conf")
+        with open(path, encoding="ascii") as f:
+            text = f.read()
+        both = "daemon_smtp_ports = %d : %d\ntls_on_connect_ports = %d\n" % (self.port, self.first_byte, self.first_byte)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text.replace("daemon_smtp_ports = %d\n" % self.port, both))
+
+
+def same(test, got, wanted):
+    got, wanted = collections.Counter(got), collections.Counter(wanted)
+    test.assertEqual([text[:300] for text in got - wanted], [])
+    test.assertEqual([text[:300] for text in wanted - got], [])
+
+
+BEFORE = {b"received", b"return-path", b"delivered-to", b"x-original-to", b"envelope-to", b"delivery-date"}
+
+
+def handed_over(raw):
+    """What the sender was given: behind what the receiver has put in front, and behind the sender's own trace line. LF line ends."""
+    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
+    while lines:
+        field = lines.pop(0)
+        while lines[0][:1] in (b" ", b"\t"):
+            field += lines.pop(0)
+        if field.split(b":")[0].lower() not in BEFORE:
+            raise AssertionError("put in front: %r" % field)
+        if field.startswith(b"Received:") and b"by sender.example" in field:
+            return b"\n".join(lines)
+    raise AssertionError("no trace line of the sender's")
+
+
+@unittest.skipUnless(os.geteuid() == 0, "takes root: the servers' own users")
+class Whole(unittest.TestCase):
+    def directory(self):
+        made = test_login.tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
+        os.chmod(made, 0o755)
+        self.addCleanup(test_login.shutil.rmtree, made)
+        return made
+
+    def sender(self, routes, authorities, more=""):
+        bundle = os.path.join(self.directory(), "authorities")
+        with open(bundle, "w", encoding="ascii") as out:
+            for path in authorities:
+                with open(path, encoding="ascii") as f:
+                    out.write(f.read())
+        return host.Host(hostname="sender.example", domains={}, tls=False, routes=routes, settings=(
+            "tls { authorities = \"%s\" }\nremote { loopback = yes address_family = ipv4 }\nqueue { retry_first = 2s retry_most = 2s }\nlimit { bare_newline = normalize }\n%s" % (bundle, more)))
+
+    def submit(self, sender, recipients, texts):
+        with sender.smtp() as client:
+            for text in texts:
+                client.ehlo_or_helo_if_needed()
+                self.assertEqual(client.mail("s@sender.example", ["BODY=8BITMIME"])[0], 250)
+                for recipient in recipients:
+                    self.assertEqual(client.rcpt(recipient)[0], 250)
+                self.assertEqual(client.data(text)[0], 250)
+
+    def test_real_servers_keep_every_message_byte_for_byte(self):
+        """Postfix, Exim, and Postino behind a login that is bound to the TLS."""
+        texts = [text for _, text in host.corpus()]
+        with contextlib.ExitStack() as stack:
+            postfix = stack.enter_context(Postfix(virtual_mailbox_domains="postfix.example", virtual_mailbox_maps="inline:{alice@postfix.example=alice/}", message_drop_headers=""))
+            made = self.directory()
+            exim = stack.enter_context(Exim(certificate=host.certificate(made), domain="exim.example"))
+            receiver = stack.enter_context(test_login.Real.postino(["SCRAM-SHA-256-PLUS"]))
+            secret = os.path.join(made, "secret")
+            with open(secret, "w", encoding="ascii") as f:
+                f.write(SECRET + "\n")
+            os.chmod(secret, 0o600)
+            own = test_login.Sender.domain("SCRAM-SHA-256-PLUS")
+            routes = {"postfix.example": "smtps:[localhost]:%d" % postfix.first_byte, "exim.example": "smtps:[localhost]:%d" % exim.first_byte,
+                      own: "via = \"smtps:[localhost]:%d\" login = plus" % receiver.submissions_port}
+            login = 'login "plus" { user = "%s" secret = "%s" mechanisms = "SCRAM-SHA-256-PLUS" }' % (USER, secret)
+            sender = stack.enter_context(self.sender(routes, [postfix.path("localhost.crt"), exim.certificate[0], receiver.cert], login))
+            boxes = {"alice@postfix.example": postfix.messages, "alice@exim.example": exim.messages, "alice@" + own: lambda: receiver.messages("alice")}
+            self.submit(sender, list(boxes), texts)
+            wait_for(sender.queue_is_empty, 90)
+            for recipient, messages in boxes.items():
+                with self.subTest(recipient):
+                    wait_for(lambda: len(messages()) >= len(texts), 60)
+                    same(self, map(handed_over, messages()), [text.replace(b"\r\n", b"\n") for text in texts])
+                    sent = re.findall(r'to=<%s> .*tls="TLSv1\.3 [^"]*, verify, verified[^"]*".* status=sent' % re.escape(recipient), sender.log())
+                    self.assertEqual(len(sent), len(texts))
+            self.assertEqual(len(re.findall(r"login plus by SCRAM-SHA-256-PLUS\".* status=sent", sender.log())), len(texts))
+            self.assertNotRegex(sender.log(), "status=(bounced|expired|deferred)")
+
+    def test_the_queue_keeps_it(self):
+        """Over a restart, and when the route is gone: it goes by TLS from the first byte, or not at all."""
+        port, made = host.free_port(), self.directory()
+        certificate = host.certificate(made)
+        name = "[localhost]:%d" % port
+        with self.sender({"*": "smtps:" + name}, [certificate[0]]) as sender:
+            self.submit(sender, ["x@a.example"], [b"Subject: kept\r\n\r\nx\r\n"])
+            sender.wait_log(r"site=.?smtps:\[localhost\]:%d.* error=.*Connection refused" % port)
+            self.assertIn("smtps:%s verify" % name, sender.tool("postino", "sites").stdout)
+            why = sender.tool("postino", "why", "--client", "127.0.0.1", "--from", "s@sender.example", "--to", "x@a.example")
+            self.assertIn("by smtps " + name, why.stdout + why.stderr)
+            with Server("127.0.0.1", port) as plain:
+                sender.tool("postino", "queue", "flush", name)
+                sender.wait_log(re.escape(Trouble.NOT_TLS))
+                self.assertEqual(plain.received, [])
+            sender.stop()
+            sender.configure(domains={}, routes={}, settings="tls { authorities = \"%s\" }\nremote { loopback = yes address_family = ipv4 }\nqueue { retry_first = 2s retry_most = 2s }" % certificate[0])
+            dump = sender.path("dump")
+            done = sender.tool("postino", "spool", "dump", "--to", dump)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            said = "".join(f.read_text(errors="replace") for f in pathlib.Path(dump).glob("*.envelope"))
+            self.assertRegex(said, r"transport\W+smtps\b")
+            with Server("127.0.0.1", port, certificate=certificate, implicit=True) as server:
+                sender.start()
+                wait_for(lambda: server.messages, 20)
+                wait_for(sender.queue_is_empty)
+                self.assertEqual([(m.recipients, m.secured) for m in server.messages], [(["x@a.example"], "TLSv1.3")])
+
+    def test_a_file_that_would_do_without_tls_is_refused(self):
+        for tls in ("none", "may"):
+            sender = self.sender({"*": 'via = "smtps:[localhost]" tls = %s' % tls}, [])
+            self.addCleanup(sender.close)
+            done = sender.tool("postino", "check")
+            self.assertEqual(done.returncode, 78, done.stdout + done.stderr)
+            self.assertIn("tls = %s would do without the TLS that smtps: begins with" % tls, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
