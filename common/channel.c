@@ -85,7 +85,8 @@ static void release(struct channel *c)
     for (size_t i = c->outgoing_first; i < c->outgoing_count; i++)
         close(c->outgoing[i].fd);
     for (size_t i = 0; i < c->held_count; i++)
-        close(c->held[i]);
+        if (c->held[i] >= 0)
+            close(c->held[i]);
     event_free(c->readable);
     event_free(c->writable);
     close(c->fd);
@@ -306,27 +307,47 @@ static void channel_writable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- in ------------------------------------------------------------------------------------------------------------------------ */
 
+static bool hold(struct channel *c, const int *fds, size_t n)
+{
+    int *held = c->held_count + n <= DESCRIPTORS_HELD ? realloc(c->held, (c->held_count + n) * sizeof(int)) : NULL;
+    if (held)
+        c->held = held;
+    for (size_t i = 0; i < n; i++) {
+        if (held)
+            c->held[c->held_count++] = fds[i];
+        else if (fds[i] >= 0)
+            close(fds[i]);
+    }
+    return held != NULL;
+}
+
+/* The other side sends one at a time, and no read goes beyond one: where there is room for it in the message and nothing came, it is this one. */
+static bool hold_lost(struct channel *c)
+{
+    static const int lost = -1;
+    if (!c->handler->takes_loss)
+        log_error("channel to %s: no room for a descriptor (too many open files); closing it", c->name);
+    return c->handler->takes_loss && hold(c, &lost, 1);
+}
+
 static bool hold_descriptors(struct channel *c, struct msghdr *msg)
 {
-    bool ok = !(msg->msg_flags & MSG_CTRUNC);
+    bool cut = msg->msg_flags & MSG_CTRUNC, ok = true;
+    size_t count = 0;
     for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
         if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
             continue;
         size_t n = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         int fds[DESCRIPTORS_READ];
         memcpy(fds, CMSG_DATA(h), n * sizeof(int));
-        int *held = c->held_count + n <= DESCRIPTORS_HELD ? realloc(c->held, (c->held_count + n) * sizeof(int)) : NULL;
-        if (held)
-            c->held = held;
-        for (size_t i = 0; i < n; i++) {
-            if (held)
-                c->held[c->held_count++] = fds[i];
-            else
-                close(fds[i]);
-        }
-        ok = ok && held;
+        ok = hold(c, fds, n) && ok;
+        count += n;
     }
-    return ok;
+    if (cut && count == 0)
+        return hold_lost(c);
+    if (cut || !ok)
+        log_error("channel to %s: more descriptors than are allowed; closing it", c->name);
+    return ok && !cut;
 }
 
 /* Reads once. 1: something came; 0: nothing now; -1: the end. */
@@ -346,10 +367,8 @@ static int read_once(struct channel *c)
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
     if (n == 0)
         return -1;
-    if (!hold_descriptors(c, &msg)) {
-        log_error("channel to %s: more descriptors than are allowed; closing it", c->name);
+    if (!hold_descriptors(c, &msg))
         return -1;
-    }
     c->in.len += (size_t)n;
     return 1;
 }
@@ -361,6 +380,7 @@ static bool take_descriptor(struct channel *c, struct message *m, bool wanted)
     if (c->held_count == 0)
         return false;
     m->fd = c->held[0];
+    m->fd_lost = m->fd < 0;
     c->held_count--;
     memmove(c->held, c->held + 1, c->held_count * sizeof(int));
     return true;

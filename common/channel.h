@@ -15,6 +15,7 @@ struct channel_handler {
     /* A well-formed message from the other side. Spans are valid during the call. m->fd, if not -1, belongs to the receiver. */
     void (*message)(struct channel *, const struct message *m, void *arg);
     void (*closed)(struct channel *, void *arg);
+    bool takes_loss; /* m->fd_lost is looked at; else a descriptor that there is no room for ends the channel */
 };
 
 /* `name` is for the log ("qmgr"); `side` is ours. Takes the descriptor. */

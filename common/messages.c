@@ -293,6 +293,7 @@ int message_decode(struct span in, unsigned protocols, enum side from, struct me
     out->type = d->type;
     out->id = id;
     out->fd = -1;
+    out->fd_lost = false;
     if (!get_fields(span_make(rest.p, length), out))
         return error_set(error, "malformed %s of %" PRIu32 " bytes", d->name, length);
     *used = FRAME_HEADER + length;

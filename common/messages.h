@@ -162,8 +162,9 @@ typedef struct span field_bytes;
 
 struct message {
     enum message_type type;
-    uint32_t id; /* of the question; an answer has the same */
-    int fd;      /* -1 without one. A receiver owns it; a sender's is closed once it is sent. */
+    uint32_t id;  /* of the question; an answer has the same */
+    int fd;       /* -1 without one. A receiver owns it; a sender's is closed once it is sent. */
+    bool fd_lost; /* received: there was one, and this process had no room for it */
     union {
 #define MESSAGE(NAME, name, number, protocol, side, flags) struct message_##name name;
 #include "common/messages.def"

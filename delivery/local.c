@@ -39,7 +39,7 @@ static void closed(struct channel *c, void *arg)
 
 static void open_edge(int fd)
 {
-    static const struct channel_handler handler = {.message = message, .closed = closed};
+    static const struct channel_handler handler = {.message = message, .closed = closed, .takes_loss = true};
     for (size_t i = 0; i < EDGES; i++) {
         if (self.edges[i])
             continue;

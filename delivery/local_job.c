@@ -24,6 +24,7 @@ struct job {
     char *sender, *domain, *body;
     size_t body_size;
     int fd;
+    bool fd_lost;
     uint64_t offset, size;
     bool binary;
     size_t open; /* tasks without an outcome */
@@ -76,6 +77,7 @@ static struct job *job_new(struct channel *c, const struct message *m)
                       .request = m->id,
                       .id = d->id,
                       .fd = m->fd,
+                      .fd_lost = m->fd_lost,
                       .offset = d->offset,
                       .size = d->size,
                       .binary = d->flags & ENVELOPE_BINARY};
@@ -158,6 +160,11 @@ static void start(struct task *t)
     t->delivery.letter.sender = span_of(j->sender);
     t->delivery.letter.body = span_make(j->body, j->body_size);
     t->delivery.told = told;
+    if (j->fd_lost) {
+        (void)local_deferred(&t->delivery.outcome, "4.3.0", "no descriptor for the message: too many open files");
+        task_done(t);
+        return;
+    }
     if (mailbox_find(self.settings, span_of(j->domain), span_of(t->mailbox), self.unprivileged, &m, &t->delivery.outcome) < 0) {
         task_done(t);
         return;

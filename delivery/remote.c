@@ -42,6 +42,8 @@ static void deliver(struct channel *c, const struct message *m, void *arg)
     if (m->type != MESSAGE_DELIVER)
         return;
     struct job *j = job_new(c, m, (uint32_t)remote.settings->remote_session_messages);
+    if (j && m->fd_lost)
+        job_decide_rest(j, VERDICT_DEFERRED, "4.3.0", SPAN_LITERAL("no descriptor for the message: too many open files"));
     if (j) {
         site_deliver(j, &m->deliver);
         return;
@@ -58,7 +60,7 @@ static void closed(struct channel *c, void *arg)
 
 static void connect_qmgr(int fd)
 {
-    static const struct channel_handler handler = {.message = deliver, .closed = closed};
+    static const struct channel_handler handler = {.message = deliver, .closed = closed, .takes_loss = true};
     for (size_t i = 0; i < QMGRS; i++) {
         if (qmgrs[i])
             continue;

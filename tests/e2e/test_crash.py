@@ -325,6 +325,7 @@ class Shortage(unittest.TestCase):
                 time.sleep(0.3 + world.random.random() / 2)
                 world.kill(*names)
             self.assertIn("Too many open files", world.host.log())
+            self.assertEqual(world.host.logged("closing it") + world.host.logged("was not replaced"), "")  # who has no room brings nobody down
             time.sleep(1)
             world.load.stop()
             world.strike(*PROGRAMS)

@@ -589,6 +589,20 @@ class Large(Base):
             if host.VARIANT != "asan":  # which keeps freed memory for a while
                 self.assertLess(self.memory() - before, 4096)
 
+    def test_a_body_whose_descriptor_there_is_no_room_for_waits(self):
+        """and what came with it, and after it, does not"""
+        body = b"x" * 998 + b"\r\n"
+        fd = self.file(body)
+        limit = ["prlimit", "--pid", str(self.remote.process.pid)]
+        with self.remote.server() as server:
+            self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+            subprocess.run(limit + ["--nofile=0:"], check=True)  # what is open stays
+            for _ in range(3):
+                self.check(self.remote.deliver(fd=fd, size=len(body)), (DEFERRED, "4.3.0", "no descriptor for the message"))
+            subprocess.run(limit + ["--nofile=200:"], check=True)
+            self.check(self.remote.deliver(fd=fd, size=len(body)), (RELAYED, "2.0.0", ""))
+            self.assertEqual([m.body for m in server.messages], [BODY, body])
+
     def test_a_file_that_is_cut_off_is_no_message(self):
         body = b"x" * 998 + b"\r\n"
         for size in (0, 1, 100 * 1000, 99 * 1000 + 500):

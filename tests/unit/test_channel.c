@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,7 +20,7 @@ static struct event_base *base;
 
 /* What one end saw. */
 struct seen {
-    unsigned messages, closed, nulls, answers;
+    unsigned messages, closed, nulls, answers, lost;
     uint32_t last_id;
     int last_fd;
     uint64_t last_value;
@@ -40,6 +41,7 @@ static void server_message(struct channel *c, const struct message *m, void *arg
     s->messages++;
     s->last_id = m->id;
     s->last_fd = m->fd;
+    s->lost += m->fd_lost;
     if (s->reply_on == NULL)
         return;
     if (m->type == MESSAGE_LEASE)
@@ -139,6 +141,44 @@ static void descriptors_come_with_their_own_frame(void **state)
     assert_true(S_ISCHR(st.st_mode));
     peer_free(p);
     turn(4);
+}
+
+/* The soft limit, so that it can be raised again. */
+static void limit_descriptors(rlim_t most)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = most;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void a_descriptor_without_room_is_lost_and_the_channel_lives_if_its_owner_looks(void **state)
+{
+    (void)state;
+    static const struct channel_handler takes_loss = {.message = server_message, .closed = closed, .takes_loss = true};
+    for (int takes = 0; takes < 2; takes++) {
+        struct seen server = {0};
+        int fds[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        channel_new(base, fds[0], "client", SPEAKS, SIDE_SERVER, takes ? &takes_loss : &server_handler, &server);
+        struct peer *p = peer_new(base, "remote", SPEAKS);
+        peer_connect(p, fds[1]);
+        for (int i = 0; i < 6; i++) {
+            struct message m = {.type = MESSAGE_DELIVER, .fd = i % 2 ? -1 : open("/dev/null", O_RDONLY)};
+            struct rlimit before;
+            assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+            peer_ask(p, &m, answer, &server);
+            limit_descriptors(i == 2 ? 3 : before.rlim_cur);
+            turn(4);
+            limit_descriptors(before.rlim_cur);
+            assert_int_equal(server.closed, !takes && i >= 2);
+            assert_int_equal(server.lost, takes && i >= 2);
+            assert_int_equal(server.last_fd >= 0, i % 2 == 0 && i != 2 && server.messages == (unsigned)i + 1);
+        }
+        assert_int_equal(server.messages, takes ? 6 : 2);
+        peer_free(p);
+        turn(4);
+    }
 }
 
 static void when_a_server_dies_repeatable_questions_go_to_the_next_and_others_fail(void **state)
@@ -305,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_question_is_answered),
         cmocka_unit_test(thousands_of_questions_each_get_their_own_answer),
         cmocka_unit_test(descriptors_come_with_their_own_frame),
+        cmocka_unit_test(a_descriptor_without_room_is_lost_and_the_channel_lives_if_its_owner_looks),
         cmocka_unit_test(when_a_server_dies_repeatable_questions_go_to_the_next_and_others_fail),
         cmocka_unit_test(a_question_that_kills_its_servers_is_given_up),
         cmocka_unit_test(a_question_without_a_server_waits_for_it),
