@@ -24,16 +24,13 @@ def build(*names):
 
 
 def settings_slice(text, letter, hostname="mx.local.example"):
-    # Files, not pipes: with threads of other tests about, the end of a pipe was seen to be missed now and then, and the test hung.
-    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write('hostname = "%s"\n%s\n' % (hostname, text))
         file.flush()
-        done = subprocess.run([program("settings-slice"), file.name, letter], stdout=out, stderr=errors, check=False)
-        out.seek(0)
-        errors.seek(0)
-        if done.returncode != 0:
-            raise AssertionError("configuration: " + errors.read().decode())
-        return out.read()
+        done = subprocess.run([program("settings-slice"), file.name, letter], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError("configuration: " + done.stderr.decode())
+    return done.stdout
 
 
 class Driven:
@@ -82,7 +79,7 @@ class Driven:
         ours, theirs = frames.pair()
         server.control.send("PEER", fd=theirs.fileno(), role=self.name)
         self.control.send("PEER", fd=ours.fileno(), role=server.name)
-        ours.close()
+        ours.sock.close()  # and not the conversation
         theirs.close()
 
     def log(self):

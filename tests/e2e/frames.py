@@ -9,11 +9,13 @@ list of Records. The enums of common/messages.h are constants of this module (RE
 """
 
 import array
+import contextlib
 import os
 import re
 import select
 import socket
 import struct
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -175,12 +177,33 @@ class Channel:
 
     def __init__(self, sock):
         self.sock, self.pending, self.descriptors, self.last = sock, bytearray(), [], 0
+        self.readers, self.left, self.closing = 0, threading.Condition(), False
 
     def fileno(self):
         return self.sock.fileno()
 
     def close(self):
-        self.sock.close()
+        """Not before a thread that waits in receive() has left: its select() would hold what gets the descriptor's number next. If that is the end of a pipe, who waits
+        for the pipe's end (subprocess does, at each start) waits for ever."""
+        with self.left:
+            self.closing = True
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+            self.left.wait_for(lambda: self.readers == 0)
+            self.sock.close()
+
+    @contextlib.contextmanager
+    def _reading(self):
+        with self.left:
+            if self.closing:
+                raise Closed()
+            self.readers += 1
+        try:
+            yield
+        finally:
+            with self.left:
+                self.readers -= 1
+                self.left.notify_all()
 
     def send(self, type_name, /, request=None, fd=None, **fields):
         """Sends one message, with a descriptor if `fd` is given (the caller keeps its own). Returns the request id, a new one if none is given."""
@@ -221,7 +244,8 @@ class Channel:
                 del self.pending[:used]
                 message.fd = self.descriptors.pop(0) if message.fd else None
                 return message
-            self._fill(deadline)
+            with self._reading():
+                self._fill(deadline)
 
     def ask(self, type_name, /, timeout=10, **fields):
         """Sends a question and waits for its answer. Other answers that come meanwhile are an error."""
