@@ -341,7 +341,8 @@ class Counts(Hostile):
             channel.send("RESOLVE", name="d%d.example" % i, want=BOTH)
         self.assertEqual({channel.receive(20).verdict for _ in range(1000)}, {RESOLVE_OK})
         self.assertEqual(self.server.different(), 1000 + 2 * 2)
-        self.assertLess(self.server.total(), 2 * 1004)  # some once more, on a busy machine; not shared, it would be 5,000
+        # A busy machine answers a thousand questions late, so that some of them are asked again; of those that are shared there are four, or a thousand each.
+        self.assertLess(sum(count for (_, kind), count in self.server.counts.items() if kind != MX), 100)
 
     def asked_again(self, name, seconds, want=BOTH):
         """How many questions go out: at first, at once again, after so many seconds."""
