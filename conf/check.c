@@ -112,14 +112,20 @@ static void check_rule(const struct check *c, unsigned line, const char *text)
         report_error(c->report, line, "access \"%s\": %s", text, error.text);
 }
 
-static void check_access(const struct check *c)
+void check_each_rule(const struct check *c, void (*call)(const struct check *, unsigned line, const char *rule))
 {
     const struct settings *s = c->settings;
     for (size_t i = 0; i < s->access.n; i++)
-        check_rule(c, places_line_item(c->places, "", "access", i, s->access.n), s->access.v[i]);
+        call(c, places_line_item(c->places, "", "access", i, s->access.n), s->access.v[i]);
     for (size_t k = 0; k < s->listener_count; k++)
         for (size_t i = 0; i < s->listeners[k].access.n; i++)
-            check_rule(c, places_line_in(c->places, SETTINGS_LISTENERS, k, "access"), s->listeners[k].access.v[i]);
+            call(c, places_line_in(c->places, SETTINGS_LISTENERS, k, "access"), s->listeners[k].access.v[i]);
+}
+
+static void check_access(const struct check *c)
+{
+    const struct settings *s = c->settings;
+    check_each_rule(c, check_rule);
     struct access_zone zone;
     struct error error;
     for (size_t i = 0; i < s->dnsbl_zones.n; i++)

@@ -30,6 +30,9 @@ void check_host(const struct check *); /* files, certificates, users of this hos
 
 void check_reach(const struct check *); /* of check_host(): whether each program may read what it is to read */
 
+/* Calls for each rule of access, and of the listeners' own. */
+void check_each_rule(const struct check *, void (*call)(const struct check *, unsigned line, const char *rule));
+
 bool check_is_map(struct span spec);  /* hash:/path or btree:/path */
 bool check_is_user(struct span name); /* a user name, or a uid */
 bool check_is_site(struct span name); /* a host, a domain, or an address without brackets */

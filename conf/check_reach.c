@@ -97,16 +97,6 @@ static void check_rule(const struct check *c, unsigned line, const char *rule)
         check_table(c, line, words.argument.p, words.argument.n);
 }
 
-static void check_rules(const struct check *c)
-{
-    const struct settings *s = c->settings;
-    for (size_t i = 0; i < s->access.n; i++)
-        check_rule(c, places_line_item(c->places, "", "access", i, s->access.n), s->access.v[i]);
-    for (size_t k = 0; k < s->listener_count; k++)
-        for (size_t i = 0; i < s->listeners[k].access.n; i++)
-            check_rule(c, places_line_in(c->places, SETTINGS_LISTENERS, k, "access"), s->listeners[k].access.v[i]);
-}
-
 static void check_maps(const struct check *c)
 {
     const struct settings *s = c->settings;
@@ -237,7 +227,7 @@ void check_reach(const struct check *c)
     check_spool(c);
     check_anchor(c);
     check_maps(c);
-    check_rules(c);
+    check_each_rule(c, check_rule);
     check_sockets(c);
     for (size_t i = 0; i < s->listener_count; i++)
         for (size_t k = 0; k < s->listeners[i].address.n; k++)
