@@ -266,9 +266,9 @@ static struct channel *fake(struct world *w, struct peer *peer, const char *name
 #define AUTH_SPEAKS  (1u << PROTOCOL_SMTPD_AUTH)
 #define QMGR_SPEAKS  (1u << PROTOCOL_SMTPD_QMGR)
 
-static const struct channel_handler route_handler = {on_route, on_closed};
-static const struct channel_handler auth_handler = {on_auth_unless_silent, on_closed};
-static const struct channel_handler qmgr_handler = {on_qmgr, on_closed};
+static const struct channel_handler route_handler = {.message = on_route, .closed = on_closed};
+static const struct channel_handler auth_handler = {.message = on_auth_unless_silent, .closed = on_closed};
+static const struct channel_handler qmgr_handler = {.message = on_qmgr, .closed = on_closed};
 
 /* A test has its context in the place of what makes contexts. */
 SSL_CTX *tls_context(struct tls *tls, const struct settings_listener *listener)

@@ -152,7 +152,7 @@ static void on_closed(struct channel *c, void *arg)
     abort();
 }
 
-static const struct channel_handler tlsmgr_handler = {on_question, on_closed};
+static const struct channel_handler tlsmgr_handler = {.message = on_question, .closed = on_closed};
 
 /* ---- handshakes ------------------------------------------------------------------------------------------------------------------ */
 
