@@ -297,6 +297,12 @@ static bool is_success(unsigned verdict)
     return verdict == VERDICT_DELIVERED || verdict == VERDICT_RELAYED || verdict == VERDICT_PASSED_ON || verdict == VERDICT_TRACED;
 }
 
+/* Our own side failed, not what a domain says of itself. */
+static bool is_ours(const struct message_result *r)
+{
+    return r->own == OWN_SOURCE || r->own == OWN_PROXY;
+}
+
 /* Applies what there is. `worst` gets an outcome that stands for the site. */
 static enum job_end apply_result(struct delivery *d, const struct message_result *r, uint64_t due, struct outcome *worst)
 {
@@ -309,8 +315,13 @@ static enum job_end apply_result(struct delivery *d, const struct message_result
                       d->count, o.verdict);
             continue;
         }
-        struct outcome out = {
-            .verdict = o.verdict, .status = o.status, .reply = o.reply, .peer = r->peer, .security = r->security, .source = r->source};
+        struct outcome out = {.verdict = o.verdict,
+                              .no_attempt = is_ours(r),
+                              .status = o.status,
+                              .reply = o.reply,
+                              .peer = r->peer,
+                              .security = r->security,
+                              .source = r->source};
         if (is_success(o.verdict) && !r->site_failed)
             end = JOB_SUCCESS;
         if (o.verdict == VERDICT_DEFERRED || o.verdict == VERDICT_IN_DOUBT)
@@ -350,7 +361,7 @@ static void over(struct delivery *d, const struct message_result *r)
         due = now + SOON < due ? now + SOON : due;
     else if (r->own == OWN_DOMAIN)
         look_again(d);
-    else if (r->own != OWN_NONE)
+    else if (is_ours(r))
         due = grant_own_failure(site, r, now);
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
         due = now + SCHEDULE_NEAR;

@@ -133,7 +133,7 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     if (r->state == RECIPIENT_ACTIVE)
         m->active--;
     r->state = RECIPIENT_WAITING;
-    r->attempts++;
+    r->attempts += !o->no_attempt;
     free(r->reason);
     r->reason = copy(o->reply);
     mail_check(m);

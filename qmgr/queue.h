@@ -220,6 +220,7 @@ bool site_moved(struct span name, const struct record_recipient *);
 /* outcome.c */
 struct outcome {
     uint16_t verdict;
+    bool no_attempt; /* it is not counted as one: the next host had no part in it */
     struct span status, reply, peer, security, source;
 };
 /* What became of one recipient of a delivery. A deferred one waits until `due`, or has failed if it is too old. */

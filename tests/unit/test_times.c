@@ -63,10 +63,10 @@ static struct asked take_asked_at(uint16_t type, int line)
 
 #define take_asked(type) take_asked_at(type, __LINE__)
 
-static void answer_delivery(struct asked a, uint16_t verdict, bool site_failed)
+static void answer_own(struct asked a, uint16_t verdict, bool site_failed, enum own_failure own)
 {
     struct buf outcomes = BUF_EMPTY(0);
-    struct message m = {.type = MESSAGE_RESULT, .fd = -1, .result = {.site_failed = site_failed}};
+    struct message m = {.type = MESSAGE_RESULT, .fd = -1, .result = {.site_failed = site_failed, .own = own}};
     bool deferred = verdict == VERDICT_DEFERRED;
     for (uint32_t i = 0; i < a.recipients; i++) {
         struct record_outcome o = {.index = (uint16_t)i,
@@ -78,6 +78,11 @@ static void answer_delivery(struct asked a, uint16_t verdict, bool site_failed)
     m.result.outcomes = (struct list){.count = a.recipients, .bytes = buf_span(&outcomes)};
     a.answer(&m, a.arg);
     buf_free(&outcomes);
+}
+
+static void answer_delivery(struct asked a, uint16_t verdict, bool site_failed)
+{
+    answer_own(a, verdict, site_failed, OWN_NONE);
 }
 
 static void answer_route(struct asked a)
@@ -741,10 +746,51 @@ static void the_last_attempt_of_what_is_not_held_back_is_made(void **state)
     assert_int_equal(asked_count, 0);
 }
 
+/* ---- retries ----------------------------------------------------------------------------------------------------- */
+
+static uint32_t attempts_of(uint64_t id)
+{
+    return mail_find(id)->rcpt[0].attempts;
+}
+
+static void fail_for(enum own_failure own, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        answer_own(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false, own);
+        pass(2);
+    }
+}
+
+static void what_fails_on_our_own_side_is_no_attempt(void **state)
+{
+    (void)state;
+    settings->limit_queue_memory = (uint64_t)1 << 30;
+    settings->queue_retry_most = 100000;
+    uint64_t id = put((struct spool_times){0}, 1, 0, 0);
+    fail_for(OWN_SOURCE, 4);
+    fail_for(OWN_PROXY, 4);
+    assert_int_equal(attempts_of(id), 0);
+    answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false);
+    turns();
+    assert_int_equal(attempts_of(id), 1);
+    pass(890);
+    assert_int_equal(asked_count, 0);
+    pass(220);
+    answer_own(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false, OWN_DOMAIN); /* that is the domain's failure */
+    turns();
+    assert_int_equal(attempts_of(id), 2);
+    pass(1790);
+    assert_int_equal(asked_count, 0);
+    pass(420);
+    answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_RELAYED, false);
+    settled();
+}
+
 int main(void)
 {
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
     const struct CMUnitTest tests[] = {
+        T(what_fails_on_our_own_side_is_no_attempt),
         T(mail_is_released_at_its_time_also_after_a_restart_and_once),
         T(what_was_due_while_nobody_looked_goes_at_once),
         T(neither_a_retry_nor_a_flush_nor_an_order_is_earlier),
