@@ -295,7 +295,7 @@ class Orders(Case):
 
     def test_a_flush_is_of_one_site_alone(self):
         sink, other = self.sink(RCPT="450 4.2.1 later"), self.sink(RCPT="450 4.2.1 later")
-        host = self.host({"a.example": sink, "*": other}, self.LATER)
+        host = self.host({"a.example": sink, "b.example": other}, self.LATER)
         ids = self.send(host, *["x@a.example", "x@b.example"] * 3)
         self.deferred(host, *ids)
         name = "smtp:[127.0.0.1]:%d dane" % sink.port
