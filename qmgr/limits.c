@@ -147,9 +147,18 @@ static const struct settings_route *route_of_domain(const struct settings *s, st
     return r;
 }
 
+/* Not a host in brackets, a port, a site's name or a path. */
+static bool looks_like_domain(struct span text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (strchr("[]:/ ", text.p[i]))
+            return false;
+    return text.n > 0;
+}
+
 struct span limits_nexthop(const struct settings *s, struct span domain, bool usual)
 {
-    const struct settings_route *r = route_of_domain(s, domain);
+    const struct settings_route *r = looks_like_domain(domain) ? route_of_domain(s, domain) : NULL;
     struct span via = span_of(r ? r->via : "");
     if (!r || (!usual && strcmp(r->title, "*") == 0) || !is_of_hosts(via))
         return domain;

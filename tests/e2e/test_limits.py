@@ -301,7 +301,7 @@ class Orders(Case):
         name = "smtp:[127.0.0.1]:%d dane" % sink.port
         self.assertEqual([self.sites(host)[name][n] for n in ("jobs", "waiting", "ready", "held", "active")], [3, 3, 0, 0, 0])
         sink.script["RCPT"] = other.script["RCPT"] = "250 ok"
-        self.assertIn("no site of that name", self.queue(host, "flush", "nowhere.example", status=66))
+        self.assertIn("no site of that name", self.queue(host, "flush", "[nowhere.example]", status=66))
         self.assertIn("(3)", self.queue(host, "flush", "[127.0.0.1]:%d" % sink.port))
         self.taken(3, sink)
         time.sleep(1)

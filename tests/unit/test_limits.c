@@ -203,7 +203,8 @@ static void a_domain_s_mail_goes_where_its_route_leads(void **state)
                 {"b.example", "b.example", "smart.example"},
                 {"own.example", "own.example", "own.example"},
                 {"first.example", "[smart]:4650", "[smart]:4650"},
-                {"[hub]:26", "[hub]:26", "smart.example"}};
+                {"[hub]:26", "[hub]:26", "[hub]:26"},
+                {"smtp:[x]:25 may", "smtp:[x]:25 may", "smtp:[x]:25 may"}};
     struct settings *s = settings_new();
     assert_true(span_equal(limits_nexthop(s, SPAN_LITERAL("a.example"), true), SPAN_LITERAL("a.example")));
     add(s, SETTINGS_ROUTES, "a.example", "via", "smtp:[hub]:26");
