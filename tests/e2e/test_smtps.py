@@ -1,5 +1,4 @@
 """Smarthosts with TLS from the first byte (RFC 8314 3.3): postino-remote alone against scripted hosts, and whole Postinos against real servers."""
-import collections
 import contextlib
 import hashlib
 import os
@@ -16,6 +15,7 @@ import frames
 import host
 import mtas
 import test_login
+import test_next_hosts
 import test_remote
 from hostile import DROP, HANG, Raw, Server
 from host import wait_for
@@ -388,29 +388,6 @@ class Exim(mtas.Exim):
             f.write(text.replace("daemon_smtp_ports = %d\n" % self.port, both))
 
 
-def same(test, got, wanted):
-    got, wanted = collections.Counter(got), collections.Counter(wanted)
-    test.assertEqual([text[:300] for text in got - wanted], [])
-    test.assertEqual([text[:300] for text in wanted - got], [])
-
-
-BEFORE = {b"received", b"return-path", b"delivered-to", b"x-original-to", b"envelope-to", b"delivery-date"}
-
-
-def handed_over(raw):
-    """What the sender was given: behind what the receiver has put in front, and behind the sender's own trace line. LF line ends."""
-    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
-    while lines:
-        field = lines.pop(0)
-        while lines[0][:1] in (b" ", b"\t"):
-            field += lines.pop(0)
-        if field.split(b":")[0].lower() not in BEFORE:
-            raise AssertionError("put in front: %r" % field)
-        if field.startswith(b"Received:") and b"by sender.example" in field:
-            return b"\n".join(lines)
-    raise AssertionError("no trace line of the sender's")
-
-
 @unittest.skipUnless(os.geteuid() == 0, "takes root: the servers' own users")
 class Whole(unittest.TestCase):
     def directory(self):
@@ -460,7 +437,8 @@ class Whole(unittest.TestCase):
             for recipient, messages in boxes.items():
                 with self.subTest(recipient):
                     wait_for(lambda: len(messages()) >= len(texts), 60)
-                    same(self, map(handed_over, messages()), [text.replace(b"\r\n", b"\n") for text in texts])
+                    got = [test_next_hosts.handed_over(message, b"sender.example") for message in messages()]
+                    test_next_hosts.NextHosts.same(self, got, [text.replace(b"\r\n", b"\n") for text in texts])
                     sent = re.findall(r'to=<%s> .*tls="TLSv1\.3 [^"]*, verify, verified[^"]*".* status=sent' % re.escape(recipient), sender.log())
                     self.assertEqual(len(sent), len(texts))
             self.assertEqual(len(re.findall(r"login plus by SCRAM-SHA-256-PLUS\".* status=sent", sender.log())), len(texts))
