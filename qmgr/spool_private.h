@@ -1,4 +1,4 @@
-/* What spool.c and spool_recover.c share. */
+/* What the files of the spool share. */
 #ifndef POSTINO_SPOOL_PRIVATE_H
 #define POSTINO_SPOOL_PRIVATE_H
 
@@ -66,7 +66,7 @@ struct spool {
 struct spool_entry *spool_entry_find(const struct spool *, uint64_t id);
 void spool_entry_add(struct spool *, uint64_t id, uint64_t tail, uint64_t size, uint32_t body_crc);
 void spool_entry_forget(struct spool *, uint64_t id);
-/* Moves msg/XX/ID to bad/, with an error line. */
+/* spool_read.c: moves msg/XX/ID to bad/, with an error line. */
 void spool_set_aside(struct spool *, uint64_t id, const char *why);
 
 static inline bool spool_entry_in_log(const struct spool_entry *e)
