@@ -15,7 +15,7 @@ import host
 from exim import Exim
 from host import Host, corpus, free_port, wait_for
 from hostile import DROP, HANG, RESET, Early, Raw, Server
-from test_remote import DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
+from remote import DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "conformance"))
 import servers  # noqa: E402

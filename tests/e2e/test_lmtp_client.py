@@ -12,18 +12,15 @@ import unittest
 
 import frames
 import host
-from driven import Driven
 from hostile import DROP, HANG, RESET, Late, Raw
 from hostile_lmtp import FEWER, LmtpServer, More
-from test_remote import TIMES
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, TIMES, Deliveries, Delivering
 
-BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n..two\r\n"
-DELIVERED, DEFERRED, FAILED, PASSED_ON = frames.VERDICT_DELIVERED, frames.VERDICT_DEFERRED, frames.VERDICT_FAILED, frames.VERDICT_PASSED_ON
-IN_DOUBT = frames.VERDICT_IN_DOUBT
+DELIVERED, PASSED_ON = frames.VERDICT_DELIVERED, frames.VERDICT_PASSED_ON
 THREE = ("a@x.example", "b@x.example", "c@x.example")
 
 
-class Client(Driven):
+class Client(Delivering):
     """The program, and where its LMTP server is."""
 
     def __init__(self, on_socket, settings=""):
@@ -46,41 +43,14 @@ class Client(Driven):
         return self.qmgr.send("DELIVER", id=77, nexthop=nexthop, tls=tls, sender="s@from.example", flags=flags, size=len(body) if size is None else size, body=body,
                               recipients=[dict(address=r, transport=transport, nexthop=nexthop, tls=tls) for r in recipients], **more)
 
-    def result(self, count, timeout=20):
-        answer = self.qmgr.receive(timeout)
-        assert answer.type == "RESULT", answer
-        assert [o.index for o in answer.outcomes] == list(range(count)), answer
-        return answer
 
-    def deliver(self, *recipients, **more):
-        request = self.send(*recipients, **more)
-        answer = self.result(len(recipients))
-        assert answer.request == request
-        return answer
-
-
-class Base(unittest.TestCase):
+class Base(Deliveries):
     on_socket, settings = False, ""
 
     @classmethod
     def setUpClass(cls):
         cls.client = Client(cls.on_socket, cls.settings)
-
-    @classmethod
-    def tearDownClass(cls):
-        log, running = cls.client.log(), cls.client.running()
-        cls.client.close()
-        if not running:
-            raise AssertionError("the program ended:\n" + log)
-
-    def tearDown(self):
-        self.assertTrue(self.client.running(), self.client.log())
-
-    def check(self, result, *outcomes, site_failed=0):
-        self.assertEqual([(o.verdict, o.status) for o in result.outcomes], [o[:2] for o in outcomes], result)
-        for got, wanted in zip(result.outcomes, outcomes):
-            self.assertIn(wanted[2], got.reply)
-        self.assertEqual(result.site_failed, site_failed, result)
+        cls.keep(cls.client)
 
 
 class Replies:

@@ -19,13 +19,13 @@ import urllib.parse
 import frames
 import host
 import mtas
+from certificates import Certificates
 from dovecot import Dovecot, token
 from driven import Driven
 from hostile import DROP, HANG, Raw, Server, Session
 from host import wait_for
 from listening import Listener
-from test_remote import BODY, DEFERRED, FAILED, RELAYED, TIMES, Names, Policies
-from test_remote_security import Certificates
+from remote import BODY, DEFERRED, FAILED, RELAYED, TIMES, Names, Policies
 
 sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
 from servers import Postfix  # noqa: E402
@@ -140,12 +140,8 @@ class Base(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.made = Certificates()
+        cls.made = cls.enterClassContext(Certificates())
         cls.good, cls.bad = cls.made.sign(NAME), cls.made.sign("other.example")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.made.close()
 
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix="postino-test-")

@@ -10,16 +10,12 @@ HOSTS is all that is expected. Each line is a domain with a host of its own: wha
     unasked      deferred, and the host was not even called
 """
 import collections
-import os
 import re
-import subprocess
-import sys
 import unittest
 
+from certificates import Certificates
 from hostile import DROP, Raw
 from netns import needs_root
-from test_remote_security import Certificates
-from test_sts import SERVER
 from world import World
 from zones import Zone, forged, replaced, spki
 
@@ -129,8 +125,7 @@ class Promises(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.domains = [Domain(i + 1, *line.split()) for i, line in enumerate(HOSTS.strip().splitlines()[1:])]
-        cls.made = Certificates()
-        cls.addClassCleanup(cls.made.close)
+        cls.made = cls.enterClassContext(Certificates())
         cls.world = cls.enterClassContext(World())
         cls.world.route("198.51.100.0/24")
         cls.serve()
@@ -155,13 +150,9 @@ class Promises(unittest.TestCase):
     @classmethod
     def publish_policies(cls):
         those = [d for d in cls.domains if d.promise.startswith("sts")]
-        pair = cls.made.sign("mta-sts." + those[0].name, more=["mta-sts." + d.name for d in those[1:]])
+        https = cls.world.https(cls.made.sign("mta-sts." + those[0].name, more=["mta-sts." + d.name for d in those[1:]]))
         for d in those:
-            with open(os.path.join(cls.world.directory, "answer.mta-sts." + d.name), "w", encoding="ascii") as f:
-                f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(d.policy()), d.policy()))
-        server = cls.world.start(sys.executable, "-c", SERVER, cls.world.directory, *pair, stdout=subprocess.PIPE)
-        server.stdout.readline()
-        cls.addClassCleanup(server.stdout.close)
+            https.policy(d.name, d.policy())
 
     def expect(self, d, line):
         server = self.servers[d]

@@ -15,7 +15,7 @@ import frames
 import host
 from hostile import DROP, HANG, Late, Server
 from netns import NAME_SERVER, Attempts, inside, needs_root, within
-from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, Base, Remote
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, Deliveries, Remote
 from world import World
 
 V6, V4 = "2001:db8::2", "192.0.2.2"
@@ -25,7 +25,7 @@ NOBODY6 = ["2001:db8::%x" % n for n in range(0x20, 0x30)]
 NOBODY4 = ["192.0.2.%d" % n for n in range(100, 116)]
 
 
-class Away(Base):
+class Away(Deliveries):
     """Each test has a postino-remote of its own, as it remembers."""
     settings = 'connect_timeout = "20s" idle_timeout = "0" greeting_timeout = "1s" helo_timeout = "2s" end_timeout = "1s"'
 

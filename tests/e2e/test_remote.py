@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
@@ -15,127 +14,7 @@ import frames
 import host
 from driven import Driven
 from hostile import DROP, HANG, RESET, Late, Raw, Server
-
-BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n..two\r\n"
-# Short, so that each can be waited for; in the tests' own words below.
-TIMES = " ".join('%s = "1s"' % name for name in ("connect_timeout", "greeting_timeout", "helo_timeout", "tls_timeout", "mail_timeout", "rcpt_timeout",
-                                                "data_timeout", "block_timeout", "end_timeout", "quit_timeout"))
-
-
-class Names:
-    """The dns program: answers RESOLVE from a table of {name: addresses, hosts, or a verdict}."""
-
-    def __init__(self, channel, **table):
-        self.channel, self.table, self.asked = channel, dict(table), []
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def answer(self, name):
-        found = self.table.get(name)
-        if found is None:
-            return dict(verdict=frames.RESOLVE_FAILED, status="5.4.4", reason="Host or domain name not found: " + name)
-        if isinstance(found, tuple):
-            return dict(zip(("verdict", "status", "reason"), found))
-        if isinstance(found, str):
-            found = [("mx%d.%s" % (i, name), address) for i, address in enumerate(found.split())]
-        return dict(verdict=frames.RESOLVE_OK, hosts=[dict(preference=10 * i, name=n, addresses=a) for i, (n, a) in enumerate(found)])
-
-    def run(self):
-        with contextlib.suppress(frames.Closed, OSError, ValueError):
-            while True:
-                question = self.channel.receive(None)
-                self.asked.append((question.name, question.want))
-                self.channel.send("RESOLVED", request=question.request, **self.answer(question.name))
-
-
-class Policies:
-    """The sts program: answers STS from a table of {domain: (mode, hosts)}."""
-
-    def __init__(self, channel):
-        self.channel, self.table, self.asked = channel, {}, []
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def end(self):
-        self.channel.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(5)
-        self.channel.close()
-
-    def run(self):
-        with contextlib.suppress(frames.Closed, OSError, ValueError):
-            while True:
-                question = self.channel.receive(None)
-                self.asked.append(question.domain)
-                mode, mx = self.table.get(question.domain, (frames.STS_NONE, ""))
-                self.channel.send("STS_IS", request=question.request, mode=mode, mx=mx, id="1" if mode else "")
-
-
-class Remote(Driven):
-    def __init__(self, settings="", rest="", where=()):
-        self.port = host.free_port()
-        text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, TIMES if "_timeout" not in settings else "", settings, rest)
-        super().__init__("remote", text, edges=("qmgr", "dns", "sts"), where=where)
-        self.policies = Policies(self.edges["sts"])
-        self.names = Names(self.edges["dns"])
-        self.names.table["a.example"] = "127.0.0.2"
-        self.names.table["two.example"] = "127.0.0.2 127.0.0.3"
-        self.qmgr = self.edges["qmgr"]
-
-    def send(self, *recipients, body=BODY, nexthop="a.example", tls="none", sender="s@from.example", flags=0, fd=None, offset=0, size=None,
-             session_messages=0, transport="smtp", **more):
-        recipients = recipients or ("bob@a.example",)
-        return self.qmgr.send("DELIVER", fd=fd, id=77, nexthop=nexthop, tls=tls, sender=sender, flags=flags, offset=offset,
-                              size=len(body) if size is None else size, body=b"" if fd is not None else body, session_messages=session_messages, **more,
-                              recipients=[dict(address=r, transport=transport, nexthop=nexthop, tls=tls) for r in recipients])
-
-    def result(self, count=1, timeout=15):
-        answer = self.qmgr.receive(timeout)
-        assert answer.type == "RESULT", answer
-        assert [o.index for o in answer.outcomes] == list(range(count)), answer
-        return answer
-
-    def deliver(self, *recipients, **more):
-        request = self.send(*recipients, **more)
-        answer = self.result(max(1, len(recipients)))
-        assert answer.request == request
-        return answer
-
-    def server(self, address="127.0.0.2", **more):
-        return Server(address, self.port, **more)
-
-
-RELAYED, DEFERRED, FAILED, IN_DOUBT = frames.VERDICT_RELAYED, frames.VERDICT_DEFERRED, frames.VERDICT_FAILED, frames.VERDICT_IN_DOUBT
-
-
-class Base(unittest.TestCase):
-    settings, rest = "", ""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.remote = Remote(cls.settings, cls.rest)
-        cls.addClassCleanup(cls.end)
-
-    @classmethod
-    def end(cls):
-        log, running = cls.remote.log(), cls.remote.running()
-        cls.remote.close()
-        if not running:
-            raise AssertionError("postino-remote ended:\n" + log)
-
-    def tearDown(self):
-        self.assertTrue(self.remote.running(), self.remote.log())
-
-    def check(self, result, *outcomes, site_failed=0):
-        """Each outcome: (verdict, status, a part of the words)."""
-        self.assertEqual([(o.verdict, o.status) for o in result.outcomes], [o[:2] for o in outcomes], result)
-        for got, wanted in zip(result.outcomes, outcomes):
-            self.assertIn(wanted[2], got.reply)
-        self.assertEqual(result.site_failed, site_failed, result)
-
-    def check_one(self, script, verdict, status, words, site_failed=0, **more):
-        with self.remote.server(**script) as server:
-            result = self.remote.deliver(**more)
-            self.check(result, (verdict, status, words), site_failed=site_failed)
-        return server
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Deliveries, Names, Policies, Remote
 
 
 class Delivery(Base):
@@ -460,7 +339,7 @@ class Hosts(Base):
             self.assertEqual(len(server.messages), 1)
 
 
-class Loopback(Base):
+class Loopback(Deliveries):
     def setUp(self):
         self.port = host.free_port()
 
@@ -468,6 +347,7 @@ class Loopback(Base):
     def setUpClass(cls):
         cls.smarthost = host.free_port()
         cls.remote = Driven("remote", 'remote { %s }\nroute "*" { via = "smtp:[127.0.0.1]:%d" }' % (TIMES, cls.smarthost), edges=("qmgr", "dns", "sts"))
+        cls.keep(cls.remote)
         cls.policies = Policies(cls.remote.edges["sts"])
         cls.remote.names = Names(cls.remote.edges["dns"])
         cls.remote.names.table["lo.example"] = "127.0.0.2 ::1"

@@ -22,7 +22,7 @@ import unittest
 
 import host
 from hostile import DROP, HANG, Late, Raw, Server
-from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
 
 MATRIX = """
                   4xx    421    5xx    hang   drop   half   huge   wrong  junk   endless  nul

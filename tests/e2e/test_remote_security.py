@@ -1,113 +1,11 @@
 """What postino-remote demands of a next host's TLS: DANE (RFC 7672), fingerprints. qmgr and dns are played by the test; dns' own part is in test_dns.Dane."""
-import hashlib
-import os
-import shutil
 import ssl
-import subprocess
-import tempfile
 import unittest
 
 import frames
-import host
+from certificates import BASE, sum_of
 from hostile import DROP, Raw
-from test_remote import BODY, DEFERRED, RELAYED, TIMES, Base, Policies
-
-BASE = "mx0.a.example"
-
-
-def openssl(*arguments, data=None):
-    return subprocess.run(["openssl", *arguments], input=data, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-
-
-def sum_of(data, bits=256):
-    return hashlib.new("sha%d" % bits, data).hexdigest()
-
-
-OWN_DOMAIN = 3  # enum own_failure
-
-
-class Certificates:
-    """An authority that nobody trusts, and what it signed; and a self-signed one."""
-
-    def __init__(self):
-        self.directory = tempfile.mkdtemp(prefix="postino-test-")
-        os.chmod(self.directory, 0o755)
-        self.alone = host.certificate(self.directory, "alone.example")
-        self.authority = self.path("authority.crt"), self.path("authority.key")
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=authority", "-keyout", self.authority[1],
-                "-out", self.authority[0])
-        self.signed, self.elsewhere = self.sign(BASE), self.sign("elsewhere.example")
-        self.of_domain, self.expired = self.sign("a.example"), self.sign("old." + BASE, days="-1")
-
-    def path(self, name):
-        return os.path.join(self.directory, name)
-
-    def sign(self, name, days="30", more=()):
-        key, request, leaf, chain = (self.path(name + end) for end in (".key", ".csr", ".leaf", ".crt"))
-        with open(self.path("extensions"), "w", encoding="ascii") as out:
-            out.write("subjectAltName=%s\n" % ",".join("DNS:" + n for n in (name, *more)))
-        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=" + name, "-keyout", key, "-out", request)
-        openssl("x509", "-req", "-in", request, "-CA", self.authority[0], "-CAkey", self.authority[1], "-CAcreateserial", "-days", days, "-extfile", self.path("extensions"),
-                "-out", leaf)
-        with open(chain, "wb") as out:
-            for part in (leaf, self.authority[0]):
-                with open(part, "rb") as f:
-                    out.write(f.read())
-        return chain, key
-
-    @staticmethod
-    def der(pair):
-        return openssl("x509", "-in", pair[0], "-outform", "DER")
-
-    @staticmethod
-    def key(pair):
-        return openssl("pkey", "-pubin", "-outform", "DER", data=openssl("x509", "-in", pair[0], "-noout", "-pubkey"))
-
-    def close(self):
-        shutil.rmtree(self.directory)
-
-
-class Security(Base):
-    settings = 'idle_timeout = "0" ' + TIMES
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.made = Certificates()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.made.close()
-
-    def publish(self, *records, dane=frames.DANE_RECORDS, base=BASE, address="127.0.0.2"):
-        """What dns says of the one host of a.example."""
-        def answer(name, plain=type(self.remote.names).answer):
-            found = plain(self.remote.names, name)
-            for h in found.get("hosts", ()):
-                h.update(dane=dane, base=base if dane == frames.DANE_RECORDS else "", tlsa=", ".join(records))
-            return found
-        self.remote.names.answer = answer
-        self.addCleanup(self.remote.names.__dict__.pop, "answer", None)
-
-    def delivered(self, certificate, *proof, tls="dane", **more):
-        with self.remote.server(certificate=certificate, **more) as server:
-            result = self.remote.deliver(tls=tls)
-            self.check(result, (RELAYED, "2.0.0", ""))
-            self.assertEqual([(m.body, m.secured) for m in server.messages], [(BODY, "TLSv1.3")])
-            for words in proof:
-                self.assertIn(words, result.security)
-        return result
-
-    def deferred(self, certificate, words, status="4.7.5", tls="dane", own=0, **more):
-        """`own`: what was published is the fault, and the site is told nothing of it."""
-        with self.remote.server(certificate=certificate, **more) as server:
-            result = self.remote.deliver(tls=tls)
-            self.check(result, (DEFERRED, status, words), site_failed=0 if own else 1)
-            self.assertEqual(result.own, own)
-            self.assertEqual(server.received, [])
-            self.assertNotIn("MAIL", " ".join(c for s in server.sessions for c in s.commands))
-        return server
+from remote import DEFERRED, OWN_DOMAIN, RELAYED, Policies, Security
 
 
 class Dane(Security):
@@ -235,13 +133,7 @@ class Dane(Security):
 class Sts(Security):
     """RFC 8461: what postino-remote makes of a policy. postino-sts, which fetches it, is tested in test_sts."""
 
-    @classmethod
-    def setUpClass(cls):
-        made = Certificates()
-        cls.rest = 'tls { authorities = "%s" }' % made.authority[0]
-        super().setUpClass()
-        cls.made.close()
-        cls.made = made
+    rest = 'tls { authorities = "AUTHORITY" }'
 
     def policy(self, mode, mx, dane=frames.DANE_NONE):
         self.remote.policies.table["a.example"] = mode, mx

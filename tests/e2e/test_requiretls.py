@@ -3,30 +3,25 @@ import unittest
 
 import frames
 import host
+from certificates import BASE, Certificates
 from hostile import Server
 from host import DOMAIN, Host, wait_for
-from test_remote import DEFERRED, FAILED, RELAYED, TIMES, Base, Remote
-from test_remote_security import BASE, Certificates
+from remote import DEFERRED, FAILED, RELAYED, Remote, Security
 
 TEXT = b"From: alice@local.example\r\nSubject: secret\r\n\r\nthe body of it\r\n"
 
 
-class ToAHost(Base):
+class ToAHost(Security):
     """postino-remote alone."""
+    rest = 'tls { authorities = "AUTHORITY" }'
 
     @classmethod
     def setUpClass(cls):
-        cls.made = Certificates()
-        cls.remote = Remote('idle_timeout = "0" ' + TIMES, 'tls { authorities = "%s" }' % cls.made.authority[0])
+        super().setUpClass()
         cls.remote.names.table["b.example"] = [("mx0.a.example", "127.0.0.2"), (BASE, "127.0.0.3")]
         plain = cls.remote.names.answer
         cls.secure = 1
         cls.remote.names.answer = lambda name: dict(plain(name), secure=cls.secure)
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.made.close()
 
     def serve(self, *extensions, certificate="signed", address="127.0.0.2", **script):
         server = self.remote.server(address, extensions=("PIPELINING",) + extensions, certificate=certificate and getattr(self.made, certificate), **script)
@@ -137,8 +132,7 @@ class BetweenHosts(unittest.TestCase):
             self.assertEqual(client.data(text)[0], 250)
 
     def test_a_promise_is_kept_from_host_to_host(self):
-        made = Certificates()
-        self.addCleanup(made.close)
+        made = self.enterContext(Certificates())
         pair = made.sign("localhost")
         second = Host(hostname="second.example")
         self.addCleanup(second.close)
@@ -160,8 +154,7 @@ class BetweenHosts(unittest.TestCase):
         wait_for(first.queue_is_empty)
 
     def test_what_can_not_be_kept_comes_back_without_its_body(self):
-        made = Certificates()
-        self.addCleanup(made.close)
+        made = self.enterContext(Certificates())
         port = host.free_port()
         first = self.first(port, made.authority[0])
         with Server("127.0.0.1", port, certificate=made.sign("localhost")) as server:
@@ -175,8 +168,7 @@ class BetweenHosts(unittest.TestCase):
         self.assertNotIn(b"the body of it", report)
 
     def test_its_report_asks_for_the_same(self):
-        made = Certificates()
-        self.addCleanup(made.close)
+        made = self.enterContext(Certificates())
         port = host.free_port()
         first = self.first(port, made.authority[0])
         with Server("127.0.0.1", port, certificate=made.sign("localhost"), extensions=("PIPELINING", "REQUIRETLS"), steps={"RCPT bad": "550 5.1.1 no"}) as server:

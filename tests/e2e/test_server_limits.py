@@ -4,7 +4,7 @@ import unittest
 
 import host
 from hostile import DROP
-from test_remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote
 
 NAMES = ["r%d@a.example" % i for i in range(10)]
 

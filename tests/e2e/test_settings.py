@@ -15,7 +15,7 @@ import frames
 from driven import Driven
 from host import DOMAIN, Host, certificate, free_port, program, wait_for
 from hostile import HANG, Late, Raw, Server
-from test_remote import Remote
+from remote import Remote
 from test_smtpd import PASSWORD, Client, Smtpd, plain
 
 BODY = b"Subject: x\r\n\r\nhello\r\n"

@@ -16,12 +16,11 @@ import host
 import mtas
 import test_login
 import test_next_hosts
-import test_remote
+from certificates import Certificates
 from hostile import DROP, HANG, Raw, Server
 from host import wait_for
+from remote import BODY, DEFERRED, FAILED, RELAYED, TIMES, Base, Remote
 from test_login import NAME, SECRET, USER
-from test_remote import BODY, DEFERRED, FAILED, RELAYED, TIMES
-from test_remote_security import Certificates
 
 sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
 import servers  # noqa: E402
@@ -33,7 +32,7 @@ def sum_of(certificate):
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(text[:text.index("-----END") + 25])).hexdigest()
 
 
-class Smarthost(test_remote.Base):
+class Smarthost(Base):
     """remote alone; the smarthost is 127.0.0.2, on a port of its own."""
     settings = 'idle_timeout = "0" ' + TIMES
     routes = ""
@@ -106,7 +105,7 @@ class FirstByte(Smarthost):
             self.assertEqual([s.resumed for s in server.sessions], [False, True, True])
 
     def test_one_session_for_more_than_one_message(self):
-        remote = test_remote.Remote(TIMES, self.rest)
+        remote = Remote(TIMES, self.rest)
         self.addCleanup(remote.close)
         with remote.server(certificate=self.good, implicit=True) as server:
             for _ in range(3):

@@ -8,15 +8,14 @@ import time
 import unittest
 
 import frames
-import test_remote
 from host import DOMAIN, wait_for
 from listening import Listener
 from netns import needs_root
-from test_remote import DEFERRED, RELAYED
+from remote import DEFERRED, FAILED, RELAYED, Base, Remote
 from world import World
 
 
-class OwnLines(test_remote.Base):
+class OwnLines(Base):
     rest = 'route "a.example" { via = "smtp:" sessions = 3 } route "b.example" { via = "smtp:" rate = 60 }'
 
     def setUp(self):
@@ -56,7 +55,7 @@ source "six" { address = "::1" hostname = "six.example" }
 """
 
 
-class Sources(test_remote.Base):
+class Sources(Base):
     """remote alone, on loopback addresses."""
     rest = SOURCES + """remote { sources = { one, two } }
 route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { via = "smtp:" sources = { six, two } } route "alone.example" { via = "smtp:" sources = { six } }"""
@@ -133,7 +132,7 @@ class Proxies(unittest.TestCase):
 
     def deliver(self, proxy, address="192.0.2.7 192.0.2.8", kind="socks5"):
         rest = 'route "p.example" { via = "smtp:" proxy = "%s:127.0.0.1:%d" }' % (kind, proxy.port)
-        with test_remote.Remote(rest=rest) as remote:
+        with Remote(rest=rest) as remote:
             remote.names.table["p.example"] = address
             result = remote.deliver("x@p.example", nexthop="p.example", route="p.example")
             self.assertTrue(remote.running(), remote.log())
@@ -162,12 +161,12 @@ class Proxies(unittest.TestCase):
         proxy = Socks()
         self.addCleanup(proxy.close)
         result, outcome = self.deliver(proxy, "127.0.0.1")
-        self.assertEqual((outcome.verdict, outcome.status), (test_remote.FAILED, "5.4.4"))
+        self.assertEqual((outcome.verdict, outcome.status), (FAILED, "5.4.4"))
         self.assertIn("behind the route's proxy a loopback address is the proxy's own", outcome.reply)
 
     def test_mail_that_was_taken_before_the_route_led_elsewhere(self):
         rest = 'route "p.example" { via = "smtp:[new.example]" proxy = "socks5:127.0.0.1:9" } route "q.example" { via = "smtp::26" proxy = "socks5:127.0.0.1:9" }'
-        with test_remote.Remote(rest=rest) as remote:
+        with Remote(rest=rest) as remote:
             for route, nexthop, gone in (("p.example", "[old.example]", True), ("p.example", "[new.example]", False), ("q.example", "q.example", True),
                                          ("q.example", "[q.example]:26", True), ("q.example", "q.example:26", False)):
                 remote.names.table.update({"q.example": "192.0.2.7", "new.example": "192.0.2.7"})

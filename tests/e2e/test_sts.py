@@ -1,51 +1,22 @@
-"""postino-sts: MTA-STS policies of other domains (RFC 8461), from a real HTTPS server on port 443 of a network namespace. dns is played by the test."""
+"""postino-sts: MTA-STS policies of other domains (RFC 8461), from a real HTTPS server on port 443 in a network namespace. dns is played by the test."""
 import contextlib
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 import unittest
 
 import frames
+from certificates import Certificates
 from driven import Driven
 from frames import RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_OK, STS_ENFORCE, STS_NONE, STS_TESTING
 from host import wait_for
-from test_remote_security import Certificates
+from https import HANG
+from netns import needs_root, within
+from world import World
 
 POLICY = "version: STSv1\r\nmode: enforce\r\nmax_age: 604800\r\nmx: mx1.%s\r\nmx: *.%s\r\n"
-SERVER = """
-import socket, ssl, sys, threading
-directory, chain, key = sys.argv[1:4]
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(chain, key)
-def serve(plain):
-    try:
-        sock = context.wrap_socket(plain, server_side=True)
-        request = b""
-        while b"\\r\\n\\r\\n" not in request:
-            more = sock.recv(4096)
-            if not more:
-                return
-            request += more
-        name = [l for l in request.decode().split("\\r\\n") if l.lower().startswith("host:")][0].split(":")[1].strip()
-        with open(directory + "/asked", "a") as log:
-            log.write(name + " " + request.decode().split("\\r\\n")[0] + "\\n")
-        with open(directory + "/answer." + name, "rb") as f:
-            answer = f.read()
-        if answer == b"hang":
-            sock.recv(1)
-        sock.sendall(answer)
-        sock.close()
-    except OSError as e:
-        print(e, file=sys.stderr, flush=True)
-listener = socket.create_server(("::", 443), family=socket.AF_INET6, dualstack_ipv6=True)
-print("ready", flush=True)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
 
 
 class Dns:
@@ -71,40 +42,24 @@ class Dns:
                     self.channel.send("RESOLVED", request=q.request, verdict=RESOLVE_OK if hosts else RESOLVE_FAILED, status="" if hosts else "5.4.4", hosts=hosts)
 
 
-@unittest.skipUnless(os.geteuid() == 0, "takes root: a network namespace")
+@needs_root
 class Sts(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.made = Certificates()
-        cls.namespace = "postino-%d-sts" % os.getpid()
-        cls.directory = tempfile.mkdtemp(prefix="postino-sts-", dir="/var/tmp")
-        subprocess.run(["ip", "netns", "add", cls.namespace], check=True)
-        subprocess.run(["ip", "-n", cls.namespace, "link", "set", "lo", "up"], check=True)
-        subprocess.run(["ip", "-n", cls.namespace, "addr", "add", "192.0.2.80/32", "dev", "lo"], check=True)
-        subprocess.run(["ip", "-n", cls.namespace, "addr", "add", "2001:db8::80/128", "dev", "lo"], check=True)
-        cls.wild = cls.made.sign("mta-sts.good.example", more=["mta-sts.%s.example" % n for n in cls.names])
-        cls.server = subprocess.Popen(["ip", "netns", "exec", cls.namespace, sys.executable, "-c", SERVER, cls.directory, *cls.wild], stdout=subprocess.PIPE)
-        cls.server.stdout.readline()
-
     names = ["other", "html", "moved", "gone", "long", "broken", "slow", "none", "tests", "old", "new", "six", "kept", "empty", "type"]
 
     @classmethod
-    def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.wait(5)
-        cls.server.stdout.close()
-        subprocess.run(["ip", "netns", "delete", cls.namespace])
-        subprocess.run(["rm", "-rf", cls.directory])
-        cls.made.close()
+    def setUpClass(cls):
+        cls.made = cls.enterClassContext(Certificates())
+        cls.world = cls.enterClassContext(World())
+        cls.https = cls.world.https(cls.made.sign("mta-sts.good.example", more=["mta-sts.%s.example" % n for n in cls.names]))
 
     def setUp(self):
-        self.store = tempfile.mkdtemp(prefix="store-", dir=self.directory)
-        open(os.path.join(self.directory, "asked"), "w").close()
+        self.store = tempfile.mkdtemp(prefix="store-", dir=self.world.directory)
+        self.https.forget()
         self.begin()
 
     def begin(self, timeout=3, records=None, addresses=None):
         self.sts = Driven("sts", "directory { sts = \"%s\" }\nsts { timeout = %ds }\ntls { authorities = \"%s\" }" % (self.store, timeout, self.made.authority[0]),
-                          edges=("remote", "dns"), where=["ip", "netns", "exec", self.namespace])
+                          edges=("remote", "dns"), where=within(self.world.near))
         self.dns = Dns(self.sts.edges["dns"], records, addresses)
         self.addCleanup(self.sts.close)
 
@@ -114,20 +69,21 @@ class Sts(unittest.TestCase):
         self.sts.close()
         self.begin(records=records, addresses=addresses)
 
-    def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="192.0.2.80"):
+    def publish(self, domain, policy=None, record=b"v=STSv1; id=1;", answer=None, address="192.0.2.2"):
         self.dns.records["_mta-sts." + domain] = [record]
         self.dns.addresses["mta-sts." + domain] = address
-        policy = (policy if policy is not None else POLICY % (domain, domain)).encode()
-        with open(os.path.join(self.directory, "answer.mta-sts." + domain), "wb") as f:
-            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
+        if answer is None:
+            self.https.policy(domain, POLICY % (domain, domain) if policy is None else policy)
+        else:
+            self.https.answers("mta-sts." + domain, answer)
 
     def ask(self, domain, timeout=15):
         m = self.sts.edges["remote"].ask("STS", timeout=timeout, domain=domain)
         return m.mode, m.mx, m.id
 
     def asked(self):
-        with open(os.path.join(self.directory, "asked")) as f:
-            return f.read().split("\n")[:-1]
+        """The host and the first line of each request."""
+        return [re.search(r"(?im)^host: *([^\s:]+)", head).group(1) + " " + head.split("\r\n")[0] for head, _ in self.https.requests()]
 
     def refused(self, domain, words):
         self.assertEqual(self.ask(domain), (STS_NONE, "", ""))
@@ -142,7 +98,7 @@ class Sts(unittest.TestCase):
         self.assertEqual(self.dns.asked, ["_mta-sts.good.example", "mta-sts.good.example"])
 
     def test_over_ipv6_and_past_an_address_where_nobody_is(self):
-        self.publish("six.example", address="192.0.2.81 2001:db8::80")
+        self.publish("six.example", address="198.51.100.81 2001:db8::2")
         self.assertEqual(self.ask("six.example")[0], STS_ENFORCE)
 
     def test_a_domain_can_not_have_our_own_networks_asked(self):
@@ -188,7 +144,7 @@ class Sts(unittest.TestCase):
         self.assertEqual(self.asked(), [])
 
     def test_a_server_that_hangs_is_given_up_in_time_and_holds_up_nobody_else(self):
-        self.publish("slow.example", answer=b"hang")
+        self.publish("slow.example", answer=HANG)
         self.publish("good.example")
         began = time.monotonic()
         self.sts.edges["remote"].send("STS", domain="slow.example")

@@ -9,7 +9,6 @@ import resource
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,11 +17,12 @@ import unittest
 import frames
 import host
 import test_sts
+from certificates import BASE, Certificates, sum_of
 from driven import Driven
 from hostile import DROP, Raw
-from netns import needs_root
-from test_remote import DEFERRED, RELAYED, TIMES, Policies
-from test_remote_security import BASE, Certificates, Security, sum_of
+from https import HANG
+from netns import needs_root, within
+from remote import DEFERRED, RELAYED, Policies, Security
 from world import World
 
 FAILURE = ("host", "address", "source", "reason")
@@ -49,15 +49,11 @@ class Listener(Policies):
 class Notices(Security):
     """postino-remote: one for each session, from what came of it."""
 
-    settings = 'idle_timeout = "0" ' + TIMES
+    rest = 'tlsrpt { from = "reports@local.example" }\ntls { authorities = "AUTHORITY" }'
 
     @classmethod
     def setUpClass(cls):
-        made = Certificates()
-        cls.rest = 'tlsrpt { from = "reports@local.example" }\ntls { authorities = "%s" }' % made.authority[0]
         super().setUpClass()
-        cls.made.close()
-        cls.made = made
         cls.remote.policies.end()
         cls.remote.policies = Listener(cls.remote.connect("sts"))
 
@@ -214,41 +210,6 @@ class Silent(Security):
 # ---- the reports --------------------------------------------------------------------------------------------------------------------------
 
 DAY = 86400
-SERVER = """
-import os, socket, ssl, sys, threading
-directory, chain, key = sys.argv[1:4]
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(chain, key)
-lock, count = threading.Lock(), 0
-def serve(plain):
-    global count
-    try:
-        sock = context.wrap_socket(plain, server_side=True)
-        data = b""
-        while b"\\r\\n\\r\\n" not in data:
-            data += sock.recv(65536) or sys.exit()
-        head, body = data.split(b"\\r\\n\\r\\n", 1)
-        lines = head.decode().split("\\r\\n")
-        fields = {l.split(":")[0].lower(): l.split(":", 1)[1].strip() for l in lines[1:]}
-        while len(body) < int(fields.get("content-length", 0)):
-            body += sock.recv(65536) or sys.exit()
-        answer = directory + "/answer." + fields["host"]
-        with lock:
-            count += 1
-            with open("%s/%04d.new" % (directory, count), "wb") as f:
-                f.write(head + b"\\r\\n\\r\\n" + body)
-            os.rename("%s/%04d.new" % (directory, count), "%s/%04d.posted" % (directory, count))
-        if os.path.exists(answer) and open(answer, "rb").read() == b"hang":
-            sock.recv(1)
-        sock.sendall(open(answer, "rb").read() if os.path.exists(answer) else b"HTTP/1.1 201 Created\\r\\nContent-Length: 0\\r\\n\\r\\n")
-        sock.close()
-    except OSError as e:
-        print(e, file=sys.stderr, flush=True)
-listener = socket.create_server(("::", 443), family=socket.AF_INET6, dualstack_ipv6=True)
-print("ready", flush=True)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
 
 
 class Route:
@@ -305,38 +266,21 @@ class Clock:
         return ["env", "LD_PRELOAD=" + self.library, "CLOCK_FILE=" + self.file, "ASAN_OPTIONS=verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")]
 
 
-@unittest.skipUnless(os.geteuid() == 0, "takes root: a network namespace")
+@needs_root
 class Alone(unittest.TestCase):
     """postino-sts, with a real HTTPS server; remote, dns, route and qmgr are the test."""
 
     @classmethod
     def setUpClass(cls):
-        cls.made = Certificates()
-        cls.namespace = "postino-%d-tlsrpt" % os.getpid()
-        cls.directory = tempfile.mkdtemp(prefix="postino-tlsrpt-", dir="/var/tmp")
-        subprocess.run(["ip", "netns", "add", cls.namespace], check=True)
-        for words in (["link", "set", "lo", "up"], ["addr", "add", "203.0.113.5/32", "dev", "lo"]):
-            subprocess.run(["ip", "-n", cls.namespace] + words, check=True)
-        chain = cls.made.sign("rua.example", more=["mta-sts.b.example"])
-        cls.server = subprocess.Popen(["ip", "netns", "exec", cls.namespace, sys.executable, "-c", SERVER, cls.directory, *chain], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        cls.server.stdout.readline()
-        cls.clock = Clock(cls.directory)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.terminate()
-        cls.server.wait(5)
-        cls.server.stdout.close()
-        subprocess.run(["ip", "netns", "delete", cls.namespace])
-        subprocess.run(["rm", "-rf", cls.directory])
-        cls.made.close()
+        cls.made = cls.enterClassContext(Certificates())
+        cls.world = cls.enterClassContext(World())
+        cls.https = cls.world.https(cls.made.sign("rua.example", more=["mta-sts.b.example"]))
+        cls.clock = Clock(cls.world.directory)
 
     def setUp(self):
-        self.store = tempfile.mkdtemp(prefix="store-", dir=self.directory)
-        for name in os.listdir(self.directory):
-            if name.startswith("answer.") or name.endswith(".posted"):
-                os.unlink(os.path.join(self.directory, name))
-        self.records, self.addresses = {}, {"rua.example": "203.0.113.5"}
+        self.store = tempfile.mkdtemp(prefix="store-", dir=self.world.directory)
+        self.https.forget()
+        self.records, self.addresses = {}, {"rua.example": "192.0.2.5"}
         # Noon of a day far off: nothing here depends on when it runs.
         self.clock.set((int(time.time()) // DAY + 2) * DAY + DAY // 2 - int(time.time()))
         self.day = int(self.clock.now()) // DAY
@@ -349,7 +293,7 @@ class Alone(unittest.TestCase):
 
     def process(self):
         sts = Driven("sts", 'directory { sts = "%s" }\nsts { timeout = 3s }\ntls { authorities = "%s" }\ntlsrpt { %s }' % (self.store, self.made.authority[0], self.settings),
-                     edges=("remote", "dns", "route", "qmgr"), where=["ip", "netns", "exec", self.namespace] + self.clock.words())
+                     edges=("remote", "dns", "route", "qmgr"), where=within(self.world.near) + self.clock.words())
         self.dns, self.route, self.queue = test_sts.Dns(sts.edges["dns"], self.records, self.addresses), Route(sts.edges["route"]), Queue(sts.edges["qmgr"])
         return sts
 
@@ -385,24 +329,23 @@ class Alone(unittest.TestCase):
         """The (headers, report) of POSTs, as many as are waited for."""
         def there():
             """POSTs"""
-            names = sorted(n for n in os.listdir(self.directory) if n.endswith(".posted"))
-            return names if len(names) >= count else None
-        found = []
-        for name in host.wait_for(there, seconds) if count else there() or []:
-            with open(os.path.join(self.directory, name), "rb") as f:
-                head, body = f.read().split(b"\r\n\r\n", 1)
-            found.append((head.decode(), json.loads(gzip.decompress(body))))
+            requests = self.https.requests()
+            return requests if len(requests) >= count else None
+        requests = host.wait_for(there, seconds) if count else there()
+        found = [(head, json.loads(gzip.decompress(body))) for head, body in requests]
         self.assertEqual(len(found), count)
         return found
 
     def over(self):
         host.wait_for(lambda: not [n for n in self.files() if ".%d." % self.day in n], 10)
 
-    def publish(self, record=b"v=STSv1; id=1;", answer=None, address="203.0.113.5", policy=b"version: STSv1\nmode: testing\nmx: *.b.example\nmx: mx.c.example\nmax_age: 604800\n"):
+    def publish(self, record=b"v=STSv1; id=1;", answer=None, address="192.0.2.5", policy="version: STSv1\nmode: testing\nmx: *.b.example\nmx: mx.c.example\nmax_age: 604800\n"):
         self.records["_mta-sts.b.example"] = [record]
         self.addresses["mta-sts.b.example"] = address
-        with open(os.path.join(self.directory, "answer.mta-sts.b.example"), "wb") as f:
-            f.write(answer if answer is not None else b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(policy), policy))
+        if answer is None:
+            self.https.policy("b.example", policy)
+        else:
+            self.https.answers("mta-sts.b.example", answer)
 
 
 class Reports(Alone):
@@ -496,7 +439,7 @@ class Reports(Alone):
         self.posted(0)
 
     def test_its_certificate_must_prove_the_host(self):
-        self.addresses["other.example"] = "203.0.113.5"
+        self.addresses["other.example"] = "192.0.2.5"
         self.want("b.example", "https://other.example/")
         self.tell()
         self.midnight()
@@ -516,8 +459,7 @@ class Reports(Alone):
     # ---- failures, and the end of a process
 
     def test_what_fails_is_tried_again_and_no_more_than_that(self):
-        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
-            f.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        self.https.answers("rua.example", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
         self.settings += " mail = yes"
         self.again()
         self.want("b.example", "mailto:r@b.example", "https://rua.example/")
@@ -528,7 +470,7 @@ class Reports(Alone):
         self.posted(1)
         self.later(200)
         self.posted(1)
-        os.unlink(os.path.join(self.directory, "answer.rua.example"))
+        self.https.answers("rua.example")
         self.later(161)
         self.posted(2)
         self.over()
@@ -574,8 +516,7 @@ class Reports(Alone):
         self.over()
 
     def test_kill_9_amid_the_reports_sends_none_twice(self):
-        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
-            f.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+        self.https.answers("rua.example", b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
         self.settings += " mail = yes"
         self.again()
         for i in range(20):
@@ -588,7 +529,7 @@ class Reports(Alone):
         host.wait_for(lambda: len(self.queue.mails) == 21)
         first = [m.recipients[0].address for m in self.queue.mails]
         time.sleep(0.2)
-        os.unlink(os.path.join(self.directory, "answer.rua.example"))
+        self.https.answers("rua.example")
         self.again(kill=True)
         self.posted(2)
         self.over()
@@ -655,8 +596,7 @@ class Reports(Alone):
         self.assertEqual(self.files(), [])
 
     def test_hosts_that_hang_do_not_hold_up_the_next_day(self):
-        with open(os.path.join(self.directory, "answer.rua.example"), "wb") as f:
-            f.write(b"hang")
+        self.https.answers("rua.example", HANG)
         for i in range(30):
             self.want("h%d.example" % i, "https://rua.example/")
             self.tell("h%d.example" % i)
@@ -780,12 +720,7 @@ class Reports(Alone):
 
         def there():
             """the report"""
-            for name in sorted(n for n in os.listdir(self.directory) if n.endswith(".posted")):
-                with open(os.path.join(self.directory, name), "rb") as f:
-                    head, body = f.read().split(b"\r\n\r\n", 1)
-                if head.startswith(b"POST"):
-                    return json.loads(gzip.decompress(body))
-            return None
+            return next((json.loads(gzip.decompress(body)) for head, body in self.https.requests() if head.startswith("POST")), None)
         return host.wait_for(there)["policies"]
 
     def test_the_text_of_a_policy(self):
@@ -815,7 +750,7 @@ class Reports(Alone):
     def test_a_policy_whose_host_is_not_proved(self):
         self.publish()
         self.records["_mta-sts.b.example"], self.records["_mta-sts.wrong.example"] = [], self.records["_mta-sts.b.example"]
-        self.addresses["mta-sts.wrong.example"] = "203.0.113.5"
+        self.addresses["mta-sts.wrong.example"] = "192.0.2.5"
         self.policy("wrong.example")
         self.tell("wrong.example")
         self.want("wrong.example", "https://rua.example/")
@@ -845,7 +780,7 @@ class Prefetched(Alone):
         self.assertEqual(self.dns.asked.count("_mta-sts.b.example"), wanted)
 
     def fetches(self):
-        return len([n for n in os.listdir(self.directory) if n.endswith(".posted")])
+        return len(self.https.requests())
 
     def kept(self):
         with open(os.path.join(self.store, "b.example")) as f:
@@ -869,7 +804,7 @@ class Prefetched(Alone):
         self.assertGreaterEqual(self.fetches(), 2)  # half of max_age was over
 
     def test_a_short_one_twice_in_its_life(self):
-        self.publish(policy=b"version: STSv1\nmode: enforce\nmx: *.b.example\nmax_age: 7200\n", record=b"v=STSv1; id=2;")
+        self.publish(policy="version: STSv1\nmode: enforce\nmx: *.b.example\nmax_age: 7200\n", record=b"v=STSv1; id=2;")
         self.fetched_after(DAY + 61, 2)
         for n in range(3, 8):
             self.fetched_after(3700, n)
@@ -954,16 +889,11 @@ mx.silent            A 192.0.2.2
 
     @classmethod
     def setUpClass(cls):
-        cls.made = Certificates()
-        cls.addClassCleanup(cls.made.close)
+        cls.made = cls.enterClassContext(Certificates())
         cls.world = world = cls.enterClassContext(World())
         world.name_server({"example": cls.ZONE})
-        chain = cls.made.sign("mta-sts.local.example", more=["rua.local.example"])
-        with open(os.path.join(world.directory, "answer.mta-sts.local.example"), "w") as f:
-            f.write("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(cls.POLICY), cls.POLICY))
-        https = world.start(sys.executable, "-c", SERVER, world.directory, *chain, stdout=subprocess.PIPE)
-        https.stdout.readline()
-        cls.addClassCleanup(https.stdout.close)
+        cls.https = world.https(cls.made.sign("mta-sts.local.example", more=["rua.local.example"]))
+        cls.https.policy("local.example", cls.POLICY)
         cls.clock = Clock(world.directory)
         cls.clock.set((int(time.time()) // DAY + 2) * DAY + DAY // 2 - int(time.time()))
         cls.day = int(cls.clock.now()) // DAY
@@ -1002,13 +932,7 @@ mx.silent            A 192.0.2.2
 
     def posted(self):
         """the report by HTTPS"""
-        for name in os.listdir(self.world.directory):
-            if name.endswith(".posted"):
-                with open(os.path.join(self.world.directory, name), "rb") as f:
-                    head, body = f.read().split(b"\r\n\r\n", 1)
-                if head.startswith(b"POST / "):
-                    return json.loads(gzip.decompress(body))
-        return None
+        return next((json.loads(gzip.decompress(body)) for head, body in self.https.requests() if head.startswith("POST / ")), None)
 
     def later(self, seconds):
         """... and a session with another domain, by which postino-sts wakes up."""

@@ -25,6 +25,7 @@ import subprocess
 import hostile
 from driven import Driven
 from host import Host
+from https import Https
 from nameserver import NameServer
 from netns import NAME_SERVER, Network, inside, within
 from zones import Tree
@@ -83,6 +84,10 @@ class World(Network):
         target = "inet:[%s]:25" % address if ":" in address else "inet:%s:25" % address
         self.start("smtp-sink", "-u", "nobody", "-d", str(path / "m."), target, "100", stdout=subprocess.DEVNULL)
         return lambda: [file.read_bytes() for file in sorted(path.iterdir())]
+
+    def https(self, certificate):
+        """An HTTPS server at each address of far, for policies and reports (https.py)."""
+        return self.rest.enter_context(Https(certificate, within(self.far)))
 
     # ---- clients
 
