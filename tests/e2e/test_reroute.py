@@ -1,4 +1,5 @@
 """What waits while routes change: found by its domain, told where it goes, and moved to where routes lead today."""
+import unittest
 
 from host import free_port
 from test_limits import Case
