@@ -14,7 +14,7 @@ static int usage(void)
 {
     (void)fprintf(stderr, "usage: postino queue [list [--json] [ID]]\n"
                           "       postino queue show ID...\n"
-                          "       postino queue hold|release|retry|delete WHICH\n"
+                          "       postino queue hold|release|retry|reroute|delete WHICH\n"
                           "       postino queue priority high|normal|low WHICH\n"
                           "       postino queue flush SITE|DOMAIN...\n"
                           "WHICH is ID..., all, or [--site SITE] [--sender ADDRESS] [--recipient ADDRESS]; an ADDRESS may be @domain\n");
@@ -157,6 +157,7 @@ static const struct order {
     {"hold", ORDER_HOLD, "held"},
     {"release", ORDER_RELEASE, "released"},
     {"priority", ORDER_PRIORITY, "that priority was given"},
+    {"reroute", ORDER_REROUTE, "go another way now"},
     {"flush", ORDER_FLUSH, "deliveries that waited are tried now"},
 };
 

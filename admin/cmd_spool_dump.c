@@ -95,9 +95,11 @@ static const char *priority(const struct spool_file *f)
     return queue_print_priority((uint16_t)orders_priority(orders_of(f), f->envelope.flags, f->envelope.times.mt_priority));
 }
 
-static void recipient(FILE *out, const struct record_recipient *r, const struct spool_state *s)
+static void recipient(FILE *out, const struct record_recipient *as_it_came, const struct spool_state *s)
 {
     char due[40];
+    struct record_recipient way = *as_it_came, *r = &way;
+    spool_state_way(s, r);
     path_line(out, "recipient", r->address);
     (void)fprintf(out, "  state: %s\n  attempts: %" PRIu32 "\n", state_of(s), s->attempts);
     if (waits(s) && s->due > 0) {

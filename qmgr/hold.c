@@ -45,6 +45,7 @@ static struct spool_state state_on_disk(const struct mail *m, uint32_t index)
     if (m->rcpt[index].untold == BOUNCE_FAILURE) {
         s.state = RECIPIENT_WAITING;
         s.verdict = 0;
+        way_to_state(m, index, &s);
     }
     return s;
 }

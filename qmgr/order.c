@@ -5,6 +5,7 @@
 #include "common/program.h"
 #include "qmgr/admin.h"
 #include "qmgr/memory.h"
+#include "qmgr/reroute.h"
 
 #include <event2/event.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #define SLICE         5000  /* messages changed, and not on disk yet */
 #define SETTLED_AFTER 20000 /* microseconds between looks whether it is on disk */
 #define SETTLED_MOST  5     /* seconds to wait for that */
+#define ASKING_MOST   100   /* messages that route is asked about at a time */
 #define NO_SITE       "There is no such site"
 
 struct order {
@@ -28,6 +30,8 @@ struct order {
     size_t done, left;
     size_t changed;   /* the front of `ids`: those whose change is to be on disk */
     size_t settled;   /* the front of these, which are there */
+    size_t asking;    /* ORDER_REROUTE: messages that route is asked about */
+    bool refused;     /* ... and it knew no way, or some was being delivered */
     uint64_t give_up; /* waiting for the disk, seconds since 1970; 0: not yet */
     struct event *next;
 };
@@ -139,6 +143,7 @@ static bool apply(struct order *o, struct mail *m)
         mail_set_priority(m, o->priority);
         return true;
     case ORDER_FLUSH:
+    case ORDER_REROUTE:
         break;
     }
     return false;
@@ -150,7 +155,10 @@ static const char *words_of(const struct order *o)
 {
     static const char *const none[] = {[ORDER_RETRY] = "It is held: release it first; or its sender wants it to wait",
                                        [ORDER_HOLD] = "It is held already",
-                                       [ORDER_RELEASE] = "It is not held"};
+                                       [ORDER_RELEASE] = "It is not held",
+                                       [ORDER_REROUTE] = "It goes where routes lead today"};
+    if (o->refused)
+        return "Of some the way is the one they had: what is being delivered, and what has no other now; the log says why";
     if (o->count == 1 && o->done == 0)
         return o->kind < sizeof none / sizeof none[0] && none[o->kind] ? none[o->kind] : "It is left as it is";
     if (o->give_up && queue_now() >= o->give_up)
@@ -228,11 +236,47 @@ static void hurry(struct order *o, uint64_t id)
         o->left++;
 }
 
+static void rerouted(uint64_t id, const struct reroute_result *r, void *arg)
+{
+    struct order *o = arg;
+    o->asking--;
+    o->refused = o->refused || r->stayed > 0;
+    if (r->moved > 0) {
+        o->done++;
+        o->ids[o->changed++] = id;
+    } else {
+        o->left++;
+    }
+    go_on(o, 0);
+}
+
+static void leave_delivered(struct order *o)
+{
+    o->left++;
+    o->refused = true;
+}
+
+/* What is parked is read back when it has another way. */
+static void reroute(struct order *o, uint64_t id)
+{
+    const struct mail *m = mail_look(id);
+    if (m && reroute_start(m, rerouted, o))
+        o->asking++;
+    else if (m && m->active > 0)
+        leave_delivered(o);
+    if (m)
+        mail_looked(m);
+}
+
 static void one(struct order *o, uint64_t id)
 {
     struct fits f = look(o, id);
     if (!f.any)
         return;
+    if (o->kind == ORDER_REROUTE) {
+        reroute(o, id);
+        return;
+    }
     if (o->kind == ORDER_RETRY && !selects(o) && park_has(id)) { /* needs not be read back */
         hurry(o, id);
         return;
@@ -265,8 +309,10 @@ static void piece(evutil_socket_t fd, short what, void *arg)
         go_on(o, SETTLED_AFTER);
         return;
     }
-    for (size_t n = 0; o->at < o->count && n < PIECE && queue_now_us() < end; n++)
+    for (size_t n = 0; o->at < o->count && n < PIECE && o->asking < ASKING_MOST && queue_now_us() < end; n++)
         one(o, o->ids[o->at++]);
+    if (o->asking >= ASKING_MOST || (o->at == o->count && o->asking > 0))
+        return; /* an answer goes on */
     if (o->at < o->count) {
         o->give_up = 0;
         go_on(o, 0);
@@ -313,7 +359,7 @@ static void flush(struct client *c, const struct message *m)
 
 static const char *fault(const struct client *c, const struct message_order *q)
 {
-    if (q->kind < ORDER_RETRY || q->kind > ORDER_FLUSH || (q->kind == ORDER_FLUSH && q->site.n == 0))
+    if (q->kind < ORDER_RETRY || q->kind > ORDER_REROUTE || (q->kind == ORDER_FLUSH && q->site.n == 0))
         return "There is no such order";
     if (q->kind == ORDER_PRIORITY && (q->priority < PRIORITY_HIGH || q->priority > PRIORITY_LOW))
         return "There is no such priority";

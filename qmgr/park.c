@@ -178,7 +178,10 @@ bool park_recovered(const struct spool_envelope *e, const struct spool_state *st
     struct list rest = e->recipients;
     struct record_recipient rcpt;
     if (rest.count != 1 || state->state != RECIPIENT_WAITING || state->verdict == VERDICT_DELIVERED || state->verdict == VERDICT_RELAYED ||
-        !record_recipient_next(&rest, &rcpt) || span_equal(rcpt.transport, SPAN_LITERAL("error")))
+        !record_recipient_next(&rest, &rcpt))
+        return false;
+    spool_state_way(state, &rcpt);
+    if (span_equal(rcpt.transport, SPAN_LITERAL("error")))
         return false;
     bool held = orders_hold(state->orders, e->flags);
     struct parked *p = memory_must(pool_new(&pool));

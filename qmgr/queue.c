@@ -94,28 +94,10 @@ static struct span keep(char **at, struct span s)
 
 #define BESIDE 128 /* octets of a recipient: its share of a delivery, its reason */
 
-/* NULL: no memory. */
-static struct mail *mail_new(const struct spool_envelope *e)
+/* `texts` has room for all of them, and stays the mail's. */
+static void set_texts(struct mail *m, char *texts, const struct spool_envelope *e)
 {
-    size_t size = sizeof(struct mail) + e->recipients.count * sizeof(struct recipient);
-    size_t text_size = e->flow.n + e->sender.n + e->envid.n + e->recipients.bytes.n + 1;
-    struct mail *m = calloc(1, size);
-    char *texts = malloc(text_size);
-    if (!m || !texts) {
-        free(m);
-        free(texts);
-        return NULL;
-    }
-    queue.octets += m->octets = size + text_size + e->recipients.count * BESIDE;
     m->texts = texts;
-    m->node.key = e->id;
-    m->arrived = e->arrived;
-    m->size = e->size;
-    m->parent = e->parent;
-    m->ret = e->ret;
-    m->flags = e->flags;
-    m->times = e->times;
-    m->count = e->recipients.count;
     m->flow = keep(&texts, e->flow);
     m->sender = keep(&texts, e->sender);
     m->envid = keep(&texts, e->envid);
@@ -124,9 +106,52 @@ static struct mail *mail_new(const struct spool_envelope *e)
     struct record_recipient ignored;
     for (uint32_t i = 0; i < m->count; i++) {
         m->rcpt[i].offset = (uint32_t)(rest.bytes.p - m->recipients.bytes.p);
+        record_recipient_next(&rest, &ignored);
+    }
+}
+
+static size_t texts_size(const struct spool_envelope *e)
+{
+    return e->flow.n + e->sender.n + e->envid.n + e->recipients.bytes.n + 1;
+}
+
+void mail_set_recipients(struct mail *m, struct span records)
+{
+    struct spool_envelope e = {
+        .flow = m->flow, .sender = m->sender, .envid = m->envid, .recipients = {.count = m->count, .bytes = records}};
+    char *old = m->texts;
+    size_t before = m->recipients.bytes.n;
+    set_texts(m, memory_new(1, texts_size(&e)), &e);
+    m->octets = m->octets - before + records.n;
+    queue.octets = queue.octets - before + records.n;
+    free(old);
+}
+
+/* NULL: no memory. */
+static struct mail *mail_new(const struct spool_envelope *e)
+{
+    size_t size = sizeof(struct mail) + e->recipients.count * sizeof(struct recipient);
+    size_t text_size = texts_size(e);
+    struct mail *m = calloc(1, size);
+    char *texts = malloc(text_size);
+    if (!m || !texts) {
+        free(m);
+        free(texts);
+        return NULL;
+    }
+    queue.octets += m->octets = size + text_size + e->recipients.count * BESIDE;
+    m->node.key = e->id;
+    m->arrived = e->arrived;
+    m->size = e->size;
+    m->parent = e->parent;
+    m->ret = e->ret;
+    m->flags = e->flags;
+    m->times = e->times;
+    m->count = e->recipients.count;
+    set_texts(m, texts, e);
+    for (uint32_t i = 0; i < m->count; i++) {
         m->rcpt[i].state = RECIPIENT_WAITING;
         m->rcpt[i].due = e->times.release;
-        record_recipient_next(&rest, &ignored);
     }
     return m;
 }
@@ -166,14 +191,16 @@ struct spool_state mail_state(const struct mail *m, uint32_t index, bool is_told
 {
     const struct recipient *r = &m->rcpt[index];
     bool over = r->state == RECIPIENT_DONE && (is_told || r->untold != BOUNCE_SUCCESS);
-    return (struct spool_state){.index = index,
-                                .state = over ? RECIPIENT_DONE : RECIPIENT_WAITING,
-                                .verdict = r->verdict,
-                                .attempts = r->attempts,
-                                .due = r->due,
-                                .status = span_of(r->status),
-                                .reason = r->reason ? span_of(r->reason) : (struct span){0},
-                                .orders = mail_orders(m)};
+    struct spool_state s = {.index = index,
+                            .state = over ? RECIPIENT_DONE : RECIPIENT_WAITING,
+                            .verdict = r->verdict,
+                            .attempts = r->attempts,
+                            .due = r->due,
+                            .status = span_of(r->status),
+                            .reason = r->reason ? span_of(r->reason) : (struct span){0},
+                            .orders = mail_orders(m)};
+    way_to_state(m, index, &s);
+    return s;
 }
 
 void mail_settle(struct mail *m, uint32_t index)
@@ -230,9 +257,16 @@ static void restore_verdict(struct mail *m, uint32_t index)
 
 struct mail *mail_restore(const struct spool_envelope *e, const struct spool_state *states)
 {
-    struct mail *m = memory_must(mail_new(e));
+    struct spool_envelope now = *e;
+    struct buf ways = BUF_EMPTY(SIZE_MAX);
+    if (ways_of_states(e->recipients, states, &ways))
+        now.recipients.bytes = buf_span(&ways);
+    memory_must_hold(&ways);
+    struct mail *m = memory_must(mail_new(&now));
+    buf_free(&ways);
     uint64_t most = due_most();
     for (uint32_t i = 0; i < m->count; i++) {
+        m->rcpt[i].rerouted = states[i].transport.n > 0;
         restore_state(&m->rcpt[i], &states[i], most);
         mail_restore_orders(m, &states[i]);
         restore_verdict(m, i);

@@ -38,6 +38,7 @@ struct recipient {
     uint8_t state;    /* enum recipient_state */
     uint8_t untold;   /* enum bounce_kind: what the sender does not know yet; 0: nothing */
     uint8_t telling;  /* what the report that is being made says */
+    bool rerouted;    /* its way is another than its envelope's on disk */
     char status[12];
     char *reason; /* NULL: none yet */
     char *peer;   /* who said so, until it is told */
@@ -120,8 +121,9 @@ const struct mail *mail_look(uint64_t id);
 void mail_looked(const struct mail *);
 struct mail *mail_restore(const struct spool_envelope *, const struct spool_state *); /* in no table; without deliveries */
 void mail_recipient(const struct mail *, uint32_t index, struct record_recipient *);
-uint64_t mail_expires(const struct mail *); /* seconds since 1970 */
-uint64_t mail_began(const struct mail *);   /* the same: when it came, or was to be released: from then on it is late */
+void mail_set_recipients(struct mail *, struct span records); /* instead of its own, as many */
+uint64_t mail_expires(const struct mail *);                   /* seconds since 1970 */
+uint64_t mail_began(const struct mail *);                     /* the same: when it came, or was to be released: from then on it is late */
 uint64_t queue_began(uint64_t arrived /* microseconds */, const struct spool_times *);
 uint64_t queue_expires(uint64_t began, bool null_sender);
 void mail_check(struct mail *);  /* look at the end of this turn whether it is finished, or a report is due */
@@ -189,6 +191,12 @@ uint16_t mail_orders(const struct mail *);
 void mail_restore_orders(struct mail *, const struct spool_state *);
 void delivery_prioritize(struct delivery *); /* before it is added to the schedule */
 void delivery_hold(struct delivery *);       /* if its mail is; after it was added */
+
+/* ways.c */
+/* Gives recipients that wait other ways: `ways` are their records. They are due now. How many: who is no longer waiting stays as he is. */
+uint32_t mail_set_ways(struct mail *, const uint32_t *indexes /* growing */, struct list ways);
+bool ways_of_states(struct list recipients, const struct spool_state *, struct buf *out); /* false: no state has one; nothing is added */
+void way_to_state(const struct mail *, uint32_t index, struct spool_state *);             /* if it has another than its envelope's */
 
 /* site.c */
 bool site_known(struct span nexthop, struct span tls, struct buf *name); /* false: the resolver must be asked */

@@ -43,10 +43,14 @@ struct spool_state {
     uint32_t attempts;
     uint64_t due; /* seconds since 1970 */
     struct span status, reason;
-    uint16_t orders; /* what an administrator said: hold.c's */
+    uint16_t orders;                              /* what an administrator said: hold.c's */
+    struct span transport, nexthop, mailbox, tls; /* of one that waits, instead of its record's; transport empty: none of them */
 };
 
 typedef void spool_done_fn(int status /* 0 or an errno */, void *arg);
+
+/* The way that the recipient has by its state, if that has one. */
+void spool_state_way(const struct spool_state *, struct record_recipient *);
 
 /* Opens the spool in `directory` (which stays the caller's), makes what is missing, refuses a version that is newer. New mail gets ENOSPC
  * when less than free_least octets are free. spool_fd() gets readable when spool_turn() should be called. */

@@ -220,8 +220,10 @@ bool spool_envelope_decode(struct span in, uint64_t id, struct spool_envelope *e
 
 void spool_state_encode(const struct spool_state *s, struct buf *out)
 {
-    size_t orders = s->orders ? 2 : 0;
-    buf_add_u32(out, (uint32_t)(4 + 2 + 2 + 4 + 8 + 4 + s->status.n + 4 + s->reason.n + orders));
+    bool rerouted = s->transport.n > 0;
+    size_t orders = s->orders || rerouted ? 2 : 0;
+    size_t way = rerouted ? 4 + s->transport.n + 4 + s->nexthop.n + 4 + s->mailbox.n + 4 + s->tls.n : 0;
+    buf_add_u32(out, (uint32_t)(4 + 2 + 2 + 4 + 8 + 4 + s->status.n + 4 + s->reason.n + orders + way));
     buf_add_u32(out, s->index);
     buf_add_u16(out, s->state);
     buf_add_u16(out, s->verdict);
@@ -231,6 +233,23 @@ void spool_state_encode(const struct spool_state *s, struct buf *out)
     add_text(out, s->reason);
     if (orders)
         buf_add_u16(out, s->orders);
+    if (!rerouted)
+        return;
+    add_text(out, s->transport);
+    add_text(out, s->nexthop);
+    add_text(out, s->mailbox);
+    add_text(out, s->tls);
+}
+
+#define WAY_LEAST 16 /* octets: what is less is no field of ours */
+
+static void take_way(struct reader *r, struct spool_state *s)
+{
+    s->transport = take_text(r);
+    s->nexthop = take_text(r);
+    s->mailbox = take_text(r);
+    s->tls = take_text(r);
+    r->bad |= s->transport.n == 0 || s->nexthop.n == 0;
 }
 
 static bool state_decode(struct span in, struct spool_state *states, size_t count)
@@ -244,6 +263,8 @@ static bool state_decode(struct span in, struct spool_state *states, size_t coun
     s.status = take_text(&r);
     s.reason = take_text(&r);
     s.orders = r.in.n >= 2 ? (uint16_t)take_number(&r, 2) : 0;
+    if (r.in.n >= WAY_LEAST)
+        take_way(&r, &s);
     if (r.short_of || r.bad || s.index >= count || (s.state != RECIPIENT_WAITING && s.state != RECIPIENT_DONE))
         return false;
     states[s.index] = s;
@@ -261,9 +282,19 @@ bool spool_states_decode(struct span in, struct spool_state *states, size_t coun
     return true;
 }
 
+void spool_state_way(const struct spool_state *s, struct record_recipient *r)
+{
+    if (s->transport.n == 0)
+        return;
+    r->transport = s->transport;
+    r->nexthop = s->nexthop;
+    r->mailbox = s->mailbox;
+    r->tls = s->tls;
+}
+
 bool spool_state_says(const struct spool_state *s)
 {
-    return s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0 || s->orders > 0;
+    return s->state == RECIPIENT_DONE || s->attempts > 0 || s->due > 0 || s->verdict > 0 || s->orders > 0 || s->transport.n > 0;
 }
 
 /* Indexes stand behind the length. */

@@ -401,7 +401,7 @@ class User(Case):
         user = frames.Channel(sock)
         id = user.ask("LIST").entries[0].id
         self.assertEqual(user.ask("SHOW", id=id).code, 550)
-        for kind in range(0, frames.ORDER_FLUSH + 2):
+        for kind in range(0, frames.ORDER_REROUTE + 2):
             self.assertEqual(user.ask("ORDER", kind=kind, id=id, priority=frames.PRIORITY_HIGH).code, 550)
             self.assertEqual(user.ask("ORDER", kind=kind, site="127.0.0.1").code, 550)
         self.assertEqual({e.held for e in user.ask("LIST").entries}, {0})

@@ -1,7 +1,10 @@
 """What waits while routes change: found by its domain, told where it goes, and moved to where routes lead today."""
+import os
+import signal
+import threading
 import unittest
 
-from host import free_port
+from host import MAIL_UID, free_port, wait_for
 from test_limits import Case
 
 LATER = "queue { retry_first = 1h retry_most = 1h lifetime = 5d }"
@@ -21,7 +24,7 @@ class Base(Case):
         return ids
 
     def reloaded(self, host, routes, settings=LATER):
-        host.configure(routes=routes, settings=settings)
+        host.configure(routes={n: v if isinstance(v, str) else "smtp:[127.0.0.1]:%d" % v.port for n, v in routes.items()}, settings=settings)
         done = host.tool("postino", "reload")
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout + done.stderr
@@ -52,3 +55,102 @@ class Sites(Base):
         host.wait_log(queue_id + r": .*dsn=4\.4\.3 status=deferred reply=\"no address of next hop 127\.0\.0\.1 may get mail: .*is not set; correct that, or "
                       "postino queue reroute")
         self.assertIn("postino queue reroute", host.queue())
+
+
+class Reroute(Base):
+    def moved(self, host, *which, count, **more):
+        self.assertIn("go another way now (%d)" % count, self.queue(host, "reroute", *which, **more))
+
+    def test_a_dead_smarthost_is_replaced(self):
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % free_port()}, LATER)
+        ids = self.deferred(host, "x@a.example", "y@b.example", "z@a.example")
+        living = self.sink()
+        self.reloaded(host, {"*": living})
+        self.moved(host, ids[0], count=1)
+        self.taken(1, living)
+        host.wait_log(ids[0] + r': to=<x@a\.example> goes another way now: an administrator asked for it way="?smtp:\[127\.0\.0\.1\]:\d+"? now="?smtp:\[127\.0\.0\.1\]:%d'
+                      % living.port)
+        self.moved(host, "--recipient", "@b.example", count=1)
+        self.taken(2, living)
+        self.moved(host, "all", count=1)
+        self.taken(3, living)
+        host.wait(host.queue_is_empty)
+        self.assertEqual(sorted(r for _, (r,), _ in living.taken), ["x@a.example", "y@b.example", "z@a.example"])
+
+    def test_held_mail_stays_held_and_goes_the_new_way_when_it_is_released(self):
+        """of several recipients one, by a route that has moved away from an address of loopback"""
+        loopback = " remote { loopback = no }"
+        living, dead = self.sink(), free_port()
+        host = self.host({"a.example": "smtp:[127.0.0.1]:%d" % dead, "*": living}, LATER + loopback)
+        queue_id, = self.deferred(host, "x@a.example")
+        self.queue(host, "hold", queue_id)
+        self.reloaded(host, {"*": living}, LATER + loopback)
+        self.moved(host, "all", count=1)
+        self.assertRegex(host.queue(), queue_id + "!")
+        host.stop()
+        host.start()
+        self.assertEqual(living.taken, [])
+        self.queue(host, "release", queue_id)
+        self.taken(1, living)
+
+    def test_what_has_no_other_way_stays_and_is_told_so(self):
+        dead = free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % dead}, LATER)
+        first, second = self.deferred(host, "x@a.example", "bob@b.example")
+        self.assertIn("It goes where routes lead today", self.queue(host, "reroute", first, status=69))
+        self.assertIn("2 left as they were", self.queue(host, "reroute", "all"))
+        self.reloaded(host, {"*": "smtp:[127.0.0.1]:%d" % dead}, LATER + ' relay_to = { "a.example" } relay_recipients = { "hash:%s" }' % host.path("mailboxes"))
+        self.assertIn("the log says why", self.queue(host, "reroute", first, status=69))
+        host.wait_log(first + r": to=<x@a\.example> keeps its way way=.* reply=")
+        self.assertIn("there is no such message", self.queue(host, "reroute", "000000000001", status=66))
+        self.assertNotIn("bounced", host.log())
+
+    def test_a_domain_that_is_ours_now(self):
+        """and a host that was ours: what waits for its mailboxes goes to its new host"""
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % free_port()}, LATER)
+        self.deferred(host, "alice@new.example", "nobody@new.example")
+        with open(host.path("mailboxes"), "a") as f:
+            f.write("alice@new.example alice/\n")
+        host.tool("postino", "map", "hash:" + host.path("mailboxes"), check=True)
+        ours = 'mailboxes = "hash:%s" directory = "%s" owner = "%d"' % (host.path("mailboxes"), host.path("mail"), MAIL_UID)
+        host.configure(routes={}, domains={"local.example": ours, "new.example": ours}, settings=LATER)
+        self.assertEqual(host.tool("postino", "reload").returncode, 0)
+        said = self.queue(host, "reroute", "--recipient", "@new.example")
+        self.assertIn("go another way now (1)", said)
+        self.assertIn("1 left as they were", said)
+        host.wait(lambda: len(host.messages("alice")) == 1)
+        self.assertIn("nobody@new.example", host.queue())
+
+    def test_the_books_balance_when_qmgr_is_killed_in_the_midst(self):
+        """Of 1,500 held messages all go the new way in the end, each once; some of them are parked."""
+        count = 1500
+        living = self.sink()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % free_port()}, LATER + " limit { queue_memory = 256k }")
+        ids = self.send(host, *["x%d@a.example" % i for i in range(count)])
+        self.queue(host, "hold", "all")
+        self.reloaded(host, {"*": living}, LATER + " limit { queue_memory = 256k }")
+        cut = []
+
+        def order_all():
+            cut.append(host.tool("postino", "queue", "reroute", "all").returncode != 0)
+        for starts in range(1, 4):
+            before, order, log = host.pid_of("qmgr"), threading.Thread(target=order_all), len(host.log())
+            order.start()
+            wait_for(lambda: host.log().count("goes another way now", log) > 30 or not order.is_alive(), pause=0.005)
+            os.kill(before, signal.SIGKILL)
+            order.join()
+            host.wait(lambda: host.pid_of("qmgr") not in (None, before))
+            host.wait(lambda: host.log().count("%d messages are in the queue" % count) == starts)
+        self.assertTrue(all(cut), cut)
+        self.assertRegex(self.queue(host, "reroute", "all"), r"go another way now \([1-9]")
+        self.assertIn("(0)", self.queue(host, "reroute", "all"))
+        self.assertEqual(living.taken, [])
+        self.queue(host, "release", "all")
+        self.taken(count, living, seconds=90)
+        host.wait(host.queue_is_empty, 30)
+        self.assertEqual(sorted(r for _, (r,), _ in living.taken), sorted("x%d@a.example" % i for i in range(count)))
+        self.assertEqual(len(set(ids)), count)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -4,6 +4,7 @@
 #include "qmgr/disk.h"
 #include "qmgr/queue.h"
 #include "qmgr/recipients.h"
+#include "qmgr/reroute.h"
 #include "qmgr/spool_file.h"
 
 #include <dirent.h>
@@ -912,6 +913,146 @@ static void a_retry_of_all_leaves_what_is_held(void **state)
     assert_int_equal(held, 1);
 }
 
+/* ---- another way ------------------------------------------------------------------------------------------------- */
+
+static struct reroute_result rerouted;
+
+static void on_rerouted(uint64_t id, const struct reroute_result *r, void *arg)
+{
+    (void)id, (void)arg;
+    rerouted = *r;
+}
+
+static void say_way(unsigned code, const char *address, const char *nexthop)
+{
+    struct buf ways = BUF_EMPTY(0);
+    struct asked a = take_asked(MESSAGE_RCPT);
+    struct message m = {.type = MESSAGE_ROUTED, .fd = -1, .routed = {.code = (uint16_t)code, .reply = SPAN_LITERAL("Relay access denied")}};
+    struct record_recipient r = {
+        .address = span_of(address), .transport = SPAN_LITERAL("smtp"), .nexthop = span_of(nexthop), .tls = SPAN_LITERAL("verify")};
+    record_recipient_add(&ways, &r);
+    m.routed.recipients = (struct list){.count = code == 250, .bytes = buf_span(&ways)};
+    a.answer(&m, a.arg);
+    buf_free(&ways);
+}
+
+static void assert_way(uint64_t id, uint32_t index, const char *nexthop)
+{
+    struct record_recipient r;
+    const struct mail *m = mail_look(id);
+    assert_non_null(m);
+    mail_recipient(m, index, &r);
+    assert_true(span_equal(r.nexthop, span_of(nexthop)));
+    mail_looked(m);
+}
+
+static bool start(uint64_t id)
+{
+    const struct mail *m = mail_look(id);
+    bool any = reroute_start(m, on_rerouted, NULL);
+    mail_looked(m);
+    return any;
+}
+
+static void a_new_way_outlives_the_move_to_a_file(void **state)
+{
+    (void)state;
+    with_log();
+    uint64_t id = put_to("alice@example.com", "[192.0.2.1]", 2, 0);
+    mail_hold(mail_find(id));
+    forget_asked();
+    assert_true(start(id));
+    say_way(250, "R0@example.org", "[192.0.2.3]");
+    say_way(250, "r1@example.org", "[192.0.2.4]");
+    assert_int_equal(rerouted.moved, 2);
+    assert_int_equal(asked_count, 0); /* it is still held */
+    settled();
+    move_to_file(id);
+    start_anew();
+    assert_way(id, 0, "[192.0.2.3]");
+    assert_way(id, 1, "[192.0.2.4]");
+    assert_true(mail_find(id)->held);
+    mail_set_priority(mail_find(id), PRIORITY_HIGH); /* settles it once more */
+    settled();
+    start_anew();
+    assert_way(id, 1, "[192.0.2.4]");
+}
+
+static void what_is_parked_goes_the_new_way_after_a_start(void **state)
+{
+    (void)state;
+    uint64_t id = parked(1);
+    assert_true(start(id));
+    assert_true(park_has(id));
+    say_way(250, "r0@example.org", "[192.0.2.3]");
+    turns(); /* it is due now */
+    answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_DEFERRED}, false);
+    settled();
+    start_anew();
+    assert_true(park_has(id));
+    assert_non_null(schedule_find_site(queue.schedule, SPAN_LITERAL("smtp:[192.0.2.3] verify")));
+    assert_way(id, 0, "[192.0.2.3]");
+    deliver_rest(id);
+}
+
+static void who_has_no_other_way_stays(void **state)
+{
+    (void)state;
+    uint64_t id = parked(3);
+    assert_true(start(id));
+    say_way(554, "r0@example.org", "[192.0.2.3]");
+    say_way(250, "another@example.org", "[192.0.2.3]"); /* an alias */
+    struct asked a = take_asked(MESSAGE_RCPT);
+    a.answer(NULL, a.arg);
+    assert_true(rerouted.moved == 0 && rerouted.stayed == 3);
+    assert_true(park_has(id));
+    deliver_rest(id);
+}
+
+static void what_is_being_delivered_is_not_touched(void **state)
+{
+    (void)state;
+    uint64_t id = put(2);
+    struct asked a = take_asked(MESSAGE_DELIVER);
+    assert_false(start(id));
+    answer_delivery(a, (uint16_t[]){VERDICT_DEFERRED, VERDICT_DEFERRED}, false);
+    settled();
+    assert_true(start(id));
+    say_way(250, "r0@example.org", "[192.0.2.3]");
+    hurry_all(queue_now(), &(size_t){0});
+    if (mail_find(id)->deliveries)
+        delivery_hurry(mail_find(id)->deliveries, queue_now());
+    turns(); /* granted while route is asked */
+    assert_int_equal(asked_count, 2);
+    struct asked swap = asked[0];
+    asked[0] = asked[1];
+    asked[1] = swap;
+    a = take_asked(MESSAGE_DELIVER);
+    say_way(250, "r1@example.org", "[192.0.2.3]");
+    assert_true(rerouted.moved == 0 && rerouted.stayed == 2);
+    assert_way(id, 1, "[192.0.2.1]");
+    answer_delivery(a, (uint16_t[]){VERDICT_RELAYED, VERDICT_RELAYED}, false);
+    settled();
+    assert_false(spool_has(queue.spool, id));
+}
+
+static void what_is_gone_meanwhile_is_gone(void **state)
+{
+    (void)state;
+    uint64_t id = parked(1);
+    assert_true(start(id));
+    hurry_all(queue_now(), &(size_t){0});
+    turns();
+    struct asked swap = asked[0];
+    asked[0] = asked[1];
+    asked[1] = swap;
+    answer_delivery(take_asked(MESSAGE_DELIVER), (uint16_t[]){VERDICT_RELAYED}, false);
+    settled();
+    say_way(250, "r0@example.org", "[192.0.2.3]");
+    assert_int_equal(rerouted.moved, 0);
+    assert_int_equal(asked_count + queue.mails.count + park_count(), 0);
+}
+
 int main(void)
 {
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
@@ -938,6 +1079,11 @@ int main(void)
         T(a_release_and_a_priority_outlive_the_move_to_a_file),
         T(a_release_counts_though_a_report_is_owed),
         T(a_retry_of_all_leaves_what_is_held),
+        T(a_new_way_outlives_the_move_to_a_file),
+        T(what_is_parked_goes_the_new_way_after_a_start),
+        T(who_has_no_other_way_stays),
+        T(what_is_being_delivered_is_not_touched),
+        T(what_is_gone_meanwhile_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1000,6 +1000,31 @@ static void orders_stand_behind_what_older_readers_know(void **state)
     buf_free(&ordered);
 }
 
+/* The same of a way; and a way that is none is refused, as any state is. */
+static void a_way_stands_behind_the_orders(void **state)
+{
+    (void)state;
+    struct spool_state s = {.index = 1, .state = RECIPIENT_WAITING}, got[2] = {0};
+    struct buf b = BUF_EMPTY(0);
+    s.transport = SPAN_LITERAL("smtp");
+    s.nexthop = SPAN_LITERAL("[192.0.2.3]:26");
+    s.tls = SPAN_LITERAL("may");
+    assert_true(spool_state_says(&s));
+    spool_state_encode(&s, &b);
+    assert_true(spool_states_decode(buf_span(&b), got, 2));
+    struct record_recipient r = {.address = SPAN_LITERAL("a@b"), .nexthop = SPAN_LITERAL("b"), .mailbox = SPAN_LITERAL("x")};
+    spool_state_way(&got[1], &r);
+    assert_true(span_equal(r.transport, s.transport) && span_equal(r.nexthop, s.nexthop) && r.mailbox.n == 0 && span_equal(r.tls, s.tls));
+    assert_true(span_equal(r.address, SPAN_LITERAL("a@b")));
+    spool_states_compact(&b);
+    assert_true(spool_states_decode(buf_span(&b), got, 2) && span_equal(got[1].nexthop, s.nexthop));
+    buf_clear(&b);
+    s.nexthop = (struct span){0};
+    spool_state_encode(&s, &b);
+    assert_false(spool_states_decode(buf_span(&b), got, 2));
+    buf_free(&b);
+}
+
 int main(void)
 {
     spool_log_size(0); /* the log has its own test; here everything is a file */
@@ -1027,6 +1052,7 @@ int main(void)
         T(foreign_files_are_left_alone),
         T(version_is_checked),
         T(orders_stand_behind_what_older_readers_know),
+        T(a_way_stands_behind_the_orders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
