@@ -96,6 +96,8 @@ static bool print_envelope(const struct record_entry *e, void *arg)
     (void)printf("  state: %s\n  attempts: %" PRIu32 "\n", e->state < 4 ? states[e->state] : "?", e->attempts);
     if (e->state == RECIPIENT_WAITING)
         print_time("  next-attempt", e->due);
+    if (e->way.n)
+        print_line("  way", e->way);
     if (e->reason.n)
         print_line("  reason", e->reason);
     return true;

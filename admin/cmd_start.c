@@ -4,6 +4,7 @@
  * else's by now, deceive nobody. */
 #include "admin/admin.h"
 #include "admin/place.h"
+#include "admin/strays.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -214,7 +215,11 @@ int cmd_reload(struct admin *a, int argc, char **argv)
     unsigned long before = master_status(a, text);
     if (status == EX_OK)
         status = signal_master(pid, SIGHUP, "reload");
-    return status == EX_OK ? reload_outcome(a, pid, before) : status;
+    if (status == EX_OK)
+        status = reload_outcome(a, pid, before);
+    if (status == EX_OK)
+        strays_tell(a->settings);
+    return status;
 }
 
 int cmd_status(struct admin *a, int argc, char **argv)

@@ -8,7 +8,7 @@ fuzz_headers_LIBS = -ldb-5.3 -lssl -lcrypto -levent_core -lseccomp
 # postino: a subcommand is a file, admin/cmd_NAME.c
 PROGRAMS += postino
 postino_SRC = admin/postino.c $(wildcard admin/cmd_*.c) auth/secret.c $(conf_parse_SRC)
-postino_SRC += admin/site_limits.c qmgr/limits.c
+postino_SRC += admin/site_limits.c admin/strays.c qmgr/limits.c
 postino_SRC += admin/why_door.c resolver/fairtable.c resolver/users.c resolver/nameservers.c resolver/anchor.c resolver/context.c $(routing_SRC) $(filter-out conf/access_words.c,$(access_SRC))
 postino_SRC += resolver/question.c resolver/stub.c resolver/wire.c resolver/resolve.c resolver/dane.c delivery/security.c delivery/tlsa.c delivery/hosts.c delivery/reach.c delivery/nexthop.c \
                sts/fetch.c sts/policy.c sts/rua.c

@@ -126,6 +126,8 @@ static void json_recipient(struct queue_printer *p, const struct record_entry *e
         (void)fprintf(p->out, ", \"delay_reason\": ");
         queue_print_json(p->out, e->reason);
     }
+    (void)fprintf(p->out, ", \"way\": ");
+    queue_print_json(p->out, e->way);
     (void)fprintf(p->out, ", \"state\": \"%s\", \"attempts\": %lu, \"next_attempt\": %llu}",
                   e->state == RECIPIENT_ACTIVE ? "active" : "waiting", (unsigned long)e->attempts, (unsigned long long)e->due);
     p->any_recipient = true;

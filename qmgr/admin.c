@@ -24,6 +24,7 @@
 #define PAGE_TIME     10000 /* microseconds for a page, as mail that is parked is read for it */
 #define SHOW_MOST     ((size_t)256 << 10)
 #define LISTED_REASON 256
+#define WAY_MOST      2048
 
 static uid_t admins[ADMINS_MOST];
 static size_t admin_count;
@@ -130,6 +131,7 @@ static struct span reason_of(const struct mail *m, uint32_t recipient, char text
 static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
 {
     char text[REASON_TEXT];
+    struct buf way = BUF_EMPTY(WAY_MOST);
     for (uint32_t i = 0; i < m->count && out->len < PAGE_MOST; i++) {
         const struct recipient *r = &m->rcpt[i];
         struct record_recipient rcpt;
@@ -137,6 +139,8 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
             continue;
         mail_recipient(m, i, &rcpt);
         struct span reason = reason_of(m, i, text);
+        buf_clear(&way);
+        buf_printf(&way, "%.*s:%.*s", SPAN_ARG(rcpt.transport), SPAN_ARG(rcpt.nexthop));
         struct record_entry e = {.id = mail_id(m),
                                  .arrived = m->arrived / 1000000,
                                  .size = m->size,
@@ -151,10 +155,12 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
                                  .release = m->times.release,
                                  .deliver_by = m->times.deliver_by,
                                  .by_mode = m->times.by_mode,
-                                 .mt_priority = m->times.mt_priority};
+                                 .mt_priority = m->times.mt_priority,
+                                 .way = r->state == RECIPIENT_DONE ? (struct span){0} : buf_span(&way)};
         record_entry_add(out, &e);
         (*count)++;
     }
+    buf_free(&way);
 }
 
 static void list_one(uint64_t id, struct buf *entries, uint32_t *count)

@@ -166,6 +166,29 @@ struct span limits_nexthop(const struct settings *s, struct span domain, bool us
     return host.n == 0 || host.p[0] == ':' ? domain : host;
 }
 
+/* "[192.0.2.1]", without a port. */
+static bool is_literal(struct span nexthop)
+{
+    if (nexthop.n < 3 || nexthop.p[nexthop.n - 1] != ']')
+        return false;
+    return (nexthop.p[1] >= '0' && nexthop.p[1] <= '9') || memchr(nexthop.p, ':', nexthop.n);
+}
+
+bool limits_is_stray(const struct settings *s, struct span name)
+{
+    struct span whole = until(name, ' '), transport = until(name, ':');
+    bool smtp = span_equal(transport, SPAN_LITERAL("smtp")) || span_equal(transport, SPAN_LITERAL("smtps"));
+    if (!smtp || whole.n < transport.n + 2 || whole.p[transport.n + 1] != '[')
+        return false;
+    if (is_literal(span_make(whole.p + transport.n + 1, whole.n - transport.n - 1)))
+        return false;
+    for (size_t i = 0; i < s->route_count; i++) {
+        if (span_equal_nocase(span_of(s->routes[i].via), whole))
+            return false;
+    }
+    return true;
+}
+
 /* Mail of a domain of ours may go by LMTP without any route, and what went by one may wait for where that led to before. From smtp: to smtps: a route may
  * change while mail waits: it is the same line. */
 static bool leads_to(const struct settings_route *r, const struct record_recipient *rcpt)

@@ -26,6 +26,10 @@ unsigned limits_a_day(const struct settings *, struct span name, uint64_t now);
 const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
 /* Where the domain's route leads; the domain itself if it has none, or one that leads to its own hosts. `usual`: the route "*" counts, too. */
 struct span limits_nexthop(const struct settings *, struct span domain, bool usual);
+/* The site is a host in brackets that gets mail by SMTP, which no route names; nor does the address user@[192.0.2.1] of the mail itself. */
+bool limits_is_stray(const struct settings *, struct span name);
+#define LIMITS_STRAYS                                                                                                                      \
+    "messages that wait for hosts which no route names any more: %lu; postino queue reroute all sends them where routes lead now"
 /* Appends " route TITLE" to a site's name, if limits_route() is one. */
 void limits_add_route(const struct settings *, const struct record_recipient *, struct buf *name);
 /* Whether the recipient belongs to the line of that name: a reload may have given its route a line, or taken it. */

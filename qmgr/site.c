@@ -188,6 +188,21 @@ void site_turn(uint64_t now)
     day = now / 86400;
 }
 
+static void count_stray(const struct site *site, void *arg)
+{
+    unsigned long *jobs = arg;
+    if (limits_is_stray(queue.settings, schedule_site_name(site)))
+        *jobs += schedule_view(site).jobs;
+}
+
+static void log_strays(void)
+{
+    unsigned long jobs = 0;
+    schedule_each_site(queue.schedule, count_stray, &jobs);
+    if (jobs > 0)
+        log_warning(LIMITS_STRAYS, jobs);
+}
+
 void site_reconfigure(void)
 {
     site_forget_all();
@@ -195,6 +210,7 @@ void site_reconfigure(void)
     schedule_each_site(queue.schedule, limit_again, NULL);
     logins_again = queue_now() + LOGINS_AGAIN;
     reconfigured = true;
+    log_strays();
 }
 
 bool site_moved(struct span name, const struct record_recipient *rcpt)

@@ -1,4 +1,5 @@
 """What waits while routes change: found by its domain, told where it goes, and moved to where routes lead today."""
+import json
 import os
 import signal
 import threading
@@ -62,14 +63,21 @@ class Reroute(Base):
         self.assertIn("go another way now (%d)" % count, self.queue(host, "reroute", *which, **more))
 
     def test_a_dead_smarthost_is_replaced(self):
-        host = self.host({"*": "smtp:[127.0.0.1]:%d" % free_port()}, LATER)
+        dead = free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % dead}, LATER)
         ids = self.deferred(host, "x@a.example", "y@b.example", "z@a.example")
+        self.assertEqual(self.reloaded(host, {"*": "smtp:[127.0.0.1]:%d" % dead, "c.example": "smtp:[127.0.0.1]:9"}), "")
+        self.assertIn("  way: smtp:[127.0.0.1]:%d\n" % dead, self.queue(host, "show", ids[0]))
         living = self.sink()
-        self.reloaded(host, {"*": living})
+        told = "messages that wait for hosts which no route names any more: 3; postino queue reroute all"
+        self.assertIn(told, self.reloaded(host, {"*": living}))
+        host.wait_log(told)
         self.moved(host, ids[0], count=1)
         self.taken(1, living)
         host.wait_log(ids[0] + r': to=<x@a\.example> goes another way now: an administrator asked for it way="?smtp:\[127\.0\.0\.1\]:\d+"? now="?smtp:\[127\.0\.0\.1\]:%d'
                       % living.port)
+        ways = {r["address"]: r["way"] for line in self.queue(host, "list", "--json").splitlines() for r in json.loads(line)["recipients"]}
+        self.assertEqual(ways, {a: "smtp:[127.0.0.1]:%d" % dead for a in ("y@b.example", "z@a.example")})
         self.moved(host, "--recipient", "@b.example", count=1)
         self.taken(2, living)
         self.moved(host, "all", count=1)

@@ -242,6 +242,28 @@ static void a_host_with_tls_from_the_first_byte_is_a_host(void **state)
     settings_free(s);
 }
 
+static void a_host_that_no_route_names_is_a_stray(void **state)
+{
+    (void)state;
+    static const char *const strays[] = {"smtp:[192.0.2.1]:26 may", "smtp:[old.example] dane", "smtp:[old.example]:25 verify route *",
+                                         "smtps:[hub]:26 verify"};
+    static const char *const others[] = {"smtp:[hub]:26 may",
+                                         "smtp:[HUB]:26 may route *",
+                                         "smtp:[192.0.2.1] may",
+                                         "smtp:[IPv6:2001:db8::1] may",
+                                         "smtp:mx.example may",
+                                         "dns:old.example",
+                                         "local",
+                                         "lmtp:[old.example]:24 may"};
+    struct settings *s = settings_new();
+    add(s, SETTINGS_ROUTES, "*", "via", "smtp:[hub]:26");
+    for (size_t i = 0; i < sizeof strays / sizeof strays[0]; i++)
+        assert_true(limits_is_stray(s, span_of(strays[i])));
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_false(limits_is_stray(s, span_of(others[i])));
+    settings_free(s);
+}
+
 static void a_source_in_warm_up_has_a_line_of_its_own(void **state)
 {
     (void)state;
@@ -287,6 +309,7 @@ int main(void)
         cmocka_unit_test(the_more_specific_wins_for_each_limit_by_itself),
         cmocka_unit_test(a_route_with_limits_has_a_line_of_its_own),
         cmocka_unit_test(a_domain_s_mail_goes_where_its_route_leads),
+        cmocka_unit_test(a_host_that_no_route_names_is_a_stray),
         cmocka_unit_test(a_source_in_warm_up_has_a_line_of_its_own),
         cmocka_unit_test(a_route_of_lmtp_is_for_mail_that_goes_there),
         cmocka_unit_test(an_lmtp_server_on_the_network_is_a_host),
