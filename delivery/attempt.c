@@ -61,17 +61,21 @@ void session_give_up(struct session *s, enum verdict verdict, const char *status
     session_release(s);
 }
 
-static void remember(struct session *s, const char *status, struct span words)
+static void remember(struct session *s, const char *status, bool site_failed, struct span words)
 {
     buf_clear(&s->further);
     buf_add_span(&s->further, words);
     snprintf(s->further_status, sizeof s->further_status, "%s", status);
     snprintf(s->further_peer, sizeof s->further_peer, "%s", s->peer);
+    s->further_failed = site_failed;
 }
 
-/* The words of the address that did answer are told, as its own. */
+/* The words of the address that did answer are told, as its own: where the last one failed on our side, that is not what the mail waits for. */
 static void give_up_with_further(struct session *s, bool site_failed)
 {
+    if (s->own != OWN_NONE)
+        site_failed = s->further_failed;
+    s->own = OWN_NONE;
     snprintf(s->peer, sizeof s->peer, "%s", s->further_peer);
     session_give_up(s, VERDICT_DEFERRED, s->further_status, site_failed, buf_span(&s->further));
 }
@@ -95,7 +99,7 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
     s->hopeful |= !s->unfit;
     s->unfit = false;
     if (s->phase > SESSION_CONNECTING)
-        remember(s, status, words);
+        remember(s, status, site_failed, words);
     bool less = s->phase <= SESSION_CONNECTING && s->further.len > 0;
     bool last = decided || !session_has_next(s);
     site_failed &= !decided && !s->strict;

@@ -98,6 +98,7 @@ struct session {
     uint64_t messages_most; /* as the jobs that it had want it, and the server's MAILMAX */
     struct buf further;     /* what was wrong at an address that did answer: it says more than that the last one did not */
     char further_status[STATUS_MAX], further_peer[380];
+    bool further_failed; /* the site, by that */
     struct buf domains; /* of recipients so far, where the server limits them */
     uint32_t domain_count;
     struct job *job;

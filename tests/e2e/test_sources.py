@@ -51,6 +51,7 @@ SOURCES = """
 source "one" { address = { "127.0.0.11", "::1" } hostname = "out1.example" }
 source "two" { address = "127.0.0.12" }
 source "gone" { address = "192.0.2.99" hostname = "gone.example" }
+source "half" { address = { "::1", "192.0.2.99" } }
 source "six" { address = "::1" hostname = "six.example" }
 """
 
@@ -58,7 +59,8 @@ source "six" { address = "::1" hostname = "six.example" }
 class Sources(Base):
     """remote alone, on loopback addresses."""
     rest = SOURCES + """remote { sources = { one, two } }
-route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { via = "smtp:" sources = { six, two } } route "alone.example" { via = "smtp:" sources = { six } }"""
+route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { via = "smtp:" sources = { six, two } } route "alone.example" { via = "smtp:" sources = { six } }
+route "half.example" { via = "smtp:" sources = { half } }"""
 
     def setUp(self):
         super().setUp()
@@ -89,6 +91,17 @@ route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { 
         result, outcome = self.deliver(source="gone", route="gone.example")
         self.assertEqual((outcome.verdict, outcome.status, result.site_failed, result.own, result.source), (DEFERRED, "4.3.5", 0, frames.OWN_SOURCE, "gone"))
         self.assertIn("source gone: its IPv4 address can't be used: Cannot assign requested address", outcome.reply)
+        self.assertEqual(self.server.sessions, [])
+
+    def test_a_host_that_did_answer_is_what_the_mail_waits_for(self):
+        """and not our own address of the other family, which would have it tried as soon as that is there"""
+        self.remote.names.table["both.example"] = "::1 127.0.0.2"
+        for script, failed in ((dict(GREETING="421 4.3.2 not now"), 1), (dict(EHLO="550 5.3.2 no", HELO="550 5.3.2 no"), 1)):
+            with self.remote.server("::1", **script) as six:
+                result, outcome = self.deliver(source="half", route="half.example", nexthop="both.example")
+                self.assertEqual((outcome.verdict, result.site_failed, result.own, len(six.sessions)), (DEFERRED, failed, frames.OWN_NONE, 1), result)
+                self.assertRegex(outcome.reply, "not now|5.3.2 no")
+                self.assertIn("[::1]", result.peer)
         self.assertEqual(self.server.sessions, [])
 
     def test_a_source_of_the_wrong_family_gives_way_to_one_of_its_pool(self):
