@@ -424,6 +424,14 @@ static const struct found *found_id(uint64_t id)
     return NULL;
 }
 
+/* ... which has to be there. */
+static struct found must_find(uint64_t id)
+{
+    const struct found *f = found_id(id);
+    assert_non_null(f);
+    return f ? *f : (struct found){0};
+}
+
 static void assert_body(uint64_t id, const char *body)
 {
     char read[4096];
@@ -533,11 +541,11 @@ static void messages_are_there_after_a_restart(void **state)
     close_spool();
     assert_int_equal(recover(), 2);
     assert_int_equal(spool_last_id(spool), ID(3));
-    assert_int_equal(found_id(ID(1))->states[0], RECIPIENT_DONE);
-    assert_int_equal(found_id(ID(1))->states[1], RECIPIENT_WAITING);
-    assert_int_equal(found_id(ID(1))->attempts[1], 2);
+    assert_int_equal(must_find(ID(1)).states[0], RECIPIENT_DONE);
+    assert_int_equal(must_find(ID(1)).states[1], RECIPIENT_WAITING);
+    assert_int_equal(must_find(ID(1)).attempts[1], 2);
     assert_null(found_id(ID(2)));
-    assert_int_equal(found_id(ID(3))->attempts[0], 0);
+    assert_int_equal(must_find(ID(3)).attempts[0], 0);
     assert_body(ID(1), "first\r\n");
     assert_body(ID(3), "one two three");
     uint64_t offset, size;
@@ -783,8 +791,8 @@ static void a_failed_settlement_is_written_later(void **state)
     assert_true(spool_idle(spool));
     close_spool();
     recover();
-    assert_int_equal(found_id(ID(1))->states[0], RECIPIENT_DONE);
-    assert_int_equal(found_id(ID(1))->attempts[1], 1);
+    assert_int_equal(must_find(ID(1)).states[0], RECIPIENT_DONE);
+    assert_int_equal(must_find(ID(1)).attempts[1], 1);
     close_spool();
 }
 
