@@ -130,7 +130,7 @@ class Limits(Case):
         os.kill(self.host.pid_of("route"), signal.SIGKILL)  # a new one is told what there is
         time.sleep(2)
         self.assertEqual(self.codes(self.held(1)), ["421"])
-        pids = [int(pid) for pid in dict.fromkeys(re.findall(r"postino-smtpd\[(\d+)\]", self.host.log())) if os.path.exists("/proc/" + pid)]
+        pids = [pid for pid, name in self.host.pids().items() if name == "smtpd"]
         self.assertEqual(len(pids), 2)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
