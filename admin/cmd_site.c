@@ -261,7 +261,7 @@ static const char *meaning(enum security level)
 static enum security level_of(const struct host *h, const char **why)
 {
     enum security level = security_of(self.tls, h, &self.sts, why);
-    return self.implicit ? security_implicit(level) : level;
+    return self.implicit ? security_implicit(self.tls, level) : level;
 }
 
 static void show_login(enum security level)

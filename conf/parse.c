@@ -542,15 +542,17 @@ static void count_given(const struct places *places, struct report *r)
     }
 }
 
-/* "run =" outside of a comment. Said too often, it costs a command that could have guessed; it is for a file with errors alone. */
+/* "run =" outside of a comment (behind a quote, a # may be of a string). Said too often, it costs a command that could have guessed; it is for a file
+ * with errors alone. */
 static bool speaks_of_run(struct span text)
 {
-    bool comment = false;
+    bool comment = false, quote = false;
     for (size_t i = 0; i + 3 < text.n; i++) {
-        const char *p = text.p + i;
-        comment = *p != '\n' && (comment || *p == '#');
+        char c = text.p[i];
+        quote = c != '\n' && (quote || c == '"');
+        comment = c != '\n' && (comment || (c == '#' && !quote));
         size_t blanks = i + 3;
-        if (comment || memcmp(p, "run", 3) != 0)
+        if (comment || memcmp(text.p + i, "run", 3) != 0)
             continue;
         while (blanks < text.n && (text.p[blanks] == ' ' || text.p[blanks] == '\t'))
             blanks++;
@@ -560,12 +562,11 @@ static bool speaks_of_run(struct span text)
     return false;
 }
 
-static void doubt_run(const struct settings *s, struct span text, struct report *r)
+/* `whole`: with all that it includes. */
+static void doubt_run(const struct places *places, struct span text, bool whole, struct report *r)
 {
-    const struct settings *usual = settings_new();
-    bool same = s && usual && strcmp(s->directory_run, usual->directory_run) == 0;
-    r->run_in_doubt = r->error_count > 0 && (!usual || (same && speaks_of_run(text)));
-    settings_free((struct settings *)(uintptr_t)usual);
+    bool read = places_line(places, "directory", "run") && !places_refused(places, SETTINGS_KINDS, 0, "directory", "run");
+    r->run_in_doubt = r->error_count > 0 && !read && (!whole || speaks_of_run(text));
 }
 
 struct settings *parse_file(const char *path, enum parse_depth depth, struct report *report)
@@ -577,7 +578,7 @@ struct settings *parse_file(const char *path, enum parse_depth depth, struct rep
     bool whole = include_read(path, &text, report) == 0;
     if ((whole || (depth == PARSE_WHAT_IS_GOOD && text.len)) && !text.failed && all_passes(&text) == 0)
         check_all(depth);
-    doubt_run(this.settings, buf_span(&text), report);
+    doubt_run(&this.places, buf_span(&text), whole, report);
     count_given(&this.places, report);
     report_unmap(report);
     report_sort(report);

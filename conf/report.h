@@ -22,7 +22,7 @@ struct report {
     size_t error_count;
     size_t warning_count;
     size_t given;                /* settings that the file gives a value */
-    bool run_in_doubt;           /* there are errors, directory.run is the default, and the file speaks of another that could not be read */
+    bool run_in_doubt;           /* there are errors, and directory.run was not read where the file, or what could not be included, may set it */
     const char *path;            /* of the file; the caller's, set by parse_file() */
     struct report_piece *pieces; /* of a text that was joined from several files; none: all is of `path` */
     size_t piece_count;

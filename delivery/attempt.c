@@ -71,10 +71,10 @@ static void remember(struct session *s, const char *status, bool site_failed, st
 }
 
 /* The words of the address that did answer are told, as its own: where the last one failed on our side, that is not what the mail waits for. */
-static void give_up_with_further(struct session *s, bool site_failed)
+static void give_up_with_further(struct session *s, bool site_failed, bool decided)
 {
     if (s->own != OWN_NONE)
-        site_failed = s->further_failed;
+        site_failed = s->further_failed && !decided && !s->strict;
     s->own = OWN_NONE;
     snprintf(s->peer, sizeof s->peer, "%s", s->further_peer);
     session_give_up(s, VERDICT_DEFERRED, s->further_status, site_failed, buf_span(&s->further));
@@ -104,7 +104,7 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
     bool last = decided || !session_has_next(s);
     site_failed &= !decided && !s->strict;
     if (last && less)
-        give_up_with_further(s, site_failed);
+        give_up_with_further(s, site_failed, decided);
     else if (last)
         session_give_up(s, VERDICT_DEFERRED, status, site_failed, words);
     else
@@ -216,16 +216,16 @@ void session_change_family(struct session *s)
 
 /* ---- the first one --------------------------------------------------------------------------------------------------------------- */
 
-/* For user@[192.0.2.1] the mail itself says where it goes (RFC 5321 4.1.3). */
-static bool goes_to_literal(const struct session *s, const struct job *j)
+bool session_goes_to_literal(const struct session *s)
 {
-    for (size_t i = 0; i < j->count; i++) {
+    const struct job *j = s->job ? s->job : s->site->first;
+    for (size_t i = 0; j && i < j->count; i++) {
         struct span address = j->recipients[i].address;
         const char *at = address.n ? memrchr(address.p, '@', address.n) : NULL;
-        if (!at || !span_equal_nocase(span_make(at + 1, (size_t)(address.p + address.n - at) - 1), site_name(s->site)))
+        if (!at || !nexthop_is_literal(&s->site->nexthop, span_make(at + 1, (size_t)(address.p + address.n - at) - 1)))
             return false;
     }
-    return true;
+    return j != NULL;
 }
 
 /* A host or address in brackets stands, or stood, in the file: that this host's settings forbid it now is no fault of the mail's. What a name in DNS
@@ -233,9 +233,7 @@ static bool goes_to_literal(const struct session *s, const struct job *j)
 static bool is_ours(const struct session *s)
 {
     const struct nexthop *hop = &s->site->nexthop;
-    const struct job *j = s->job ? s->job : s->site->first;
-    bool written = hop->kind == NEXTHOP_HOST || hop->kind == NEXTHOP_ADDRESS;
-    return written && (hop->port_given || !j || !goes_to_literal(s, j));
+    return hop->kind == NEXTHOP_HOST || (hop->kind == NEXTHOP_ADDRESS && !session_goes_to_literal(s));
 }
 
 static void no_address(struct session *s)

@@ -291,7 +291,7 @@ static bool can_be_secure(struct session *s)
     const char *why;
     s->level = security_of(s->site->tls, session_host(s), &s->sts, &why);
     if (s->site->implicit)
-        s->level = security_implicit(s->level);
+        s->level = security_implicit(s->site->tls, s->level);
     if (s->site->require_tls)
         s->level = security_required(s->level, s->located, &why);
     if (s->level != SECURITY_UNUSABLE)

@@ -15,11 +15,12 @@ static const char *title(const struct session *s)
 }
 
 /* The file leads there, and not the receiver's MX records. */
-static bool is_chosen_here(const struct site *site)
+static bool is_chosen_here(const struct session *s)
 {
+    const struct site *site = s->site;
     const struct nexthop *hop = &site->nexthop;
     if (hop->kind == NEXTHOP_ADDRESS)
-        return hop->port_given || hop->configured;
+        return !session_goes_to_literal(s);
     if (hop->kind != NEXTHOP_DOMAIN)
         return true;
     for (size_t i = 0; i < remote.settings->route_count; i++) {
@@ -35,7 +36,7 @@ bool login_is_missed(const struct session *s)
     unsigned code = s->reply.code;
     if (!s->site || (code != 530 && code != 535 && code != 538))
         return false;
-    return *title(s) || (code == 530 && is_chosen_here(s->site));
+    return *title(s) || (code == 530 && is_chosen_here(s));
 }
 
 const char *login_advice(const struct session *s)

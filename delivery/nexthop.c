@@ -86,21 +86,24 @@ static bool parse(struct span text, unsigned default_port, struct nexthop *out)
     return address_is_domain(name, true);
 }
 
-static bool is_written_as(const struct nexthop *hop, const char *text)
+/* `text`: "smtp:[192.0.2.1]", as a route or a domain has it. */
+static bool is_written_as(const struct nexthop *hop, const char *text, unsigned smtp_port)
 {
     struct nexthop written;
     struct span via = settings_nexthop(text);
-    return via.n && parse(via, hop->port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
+    unsigned default_port = span_equal(settings_transport(text), SPAN_LITERAL("smtps")) ? SMTPS_PORT : smtp_port;
+    return via.n && parse(via, default_port, &written) && written.kind == NEXTHOP_ADDRESS && written.port == hop->port &&
            strcasecmp(written.name, hop->name) == 0;
 }
 
 static bool is_in_file(const struct nexthop *hop, const struct settings *settings)
 {
+    unsigned smtp_port = (unsigned)settings->remote_port;
     for (size_t i = 0; i < settings->route_count; i++)
-        if (is_written_as(hop, settings->routes[i].via))
+        if (is_written_as(hop, settings->routes[i].via, smtp_port))
             return true;
     for (size_t i = 0; i < settings->domain_count; i++)
-        if (is_written_as(hop, settings->domains[i].deliver))
+        if (is_written_as(hop, settings->domains[i].deliver, smtp_port))
             return true;
     return false;
 }
@@ -124,6 +127,19 @@ bool nexthop_parse_smtps(struct span text, const struct settings *settings, stru
         return false;
     out->port_given = true;
     return true;
+}
+
+bool nexthop_is_literal(const struct nexthop *hop, struct span domain)
+{
+    static const struct span v6 = SPAN_LITERAL("IPv6:");
+    struct nexthop literal = {.port = hop->port};
+    if (hop->kind != NEXTHOP_ADDRESS || domain.n < 3 || domain.p[0] != '[' || domain.p[domain.n - 1] != ']')
+        return false;
+    struct span text = span_make(domain.p + 1, domain.n - 2);
+    if (text.n > v6.n && span_equal_nocase(span_make(text.p, v6.n), v6))
+        text = span_make(text.p + v6.n, text.n - v6.n);
+    return address_to_socket(text, hop->port, &literal.address, &literal.address_length) && literal.address_length == hop->address_length &&
+           memcmp(&literal.address, &hop->address, hop->address_length) == 0;
 }
 
 enum range { RANGE_USUAL, RANGE_LOOPBACK, RANGE_NEVER };

@@ -28,6 +28,9 @@ bool nexthop_parse(struct span text, const struct settings *, struct nexthop *ou
 /* The same for transport smtps: a host or an address alone, and port 465 (RFC 8314 7.3) where none is given. */
 bool nexthop_parse_smtps(struct span text, const struct settings *, struct nexthop *out);
 
+/* Whether the domain of an address, "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 4.1.3), is this next hop's address, at whatever port. */
+bool nexthop_is_literal(const struct nexthop *, struct span domain);
+
 /* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are
  * nobody's address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */
 const char *nexthop_forbids(const struct nexthop *, const struct settings *, const struct sockaddr *);

@@ -83,9 +83,10 @@ enum security security_required(enum security level, bool located, const char **
     return located ? SECURITY_VERIFY : SECURITY_UNUSABLE;
 }
 
-enum security security_implicit(enum security level)
+enum security security_implicit(enum tlspolicy policy, enum security level)
 {
-    return security_allows_plain(level) ? SECURITY_VERIFY : level;
+    bool unproved = policy == TLSPOLICY_DANE && level == SECURITY_ENCRYPT;
+    return unproved || security_allows_plain(level) ? SECURITY_VERIFY : level;
 }
 
 bool security_allows_plain(enum security level)

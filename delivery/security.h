@@ -42,8 +42,8 @@ enum security security_of(enum tlspolicy, const struct host *, const struct secu
 /* REQUIRETLS (RFC 8689 4.2.1): who it is must be proved, where the route alone would not ask. `located`: where the host's name is from can be relied on,
  * DNSSEC or the route itself; no authority's word for a name helps where the name is a stranger's. */
 enum security security_required(enum security, bool located, const char **why);
-/* TLS from the first byte (RFC 8314 3.3): what would allow plain text is VERIFY there. So is a route's dane where no TLSA records are. */
-enum security security_implicit(enum security);
+/* TLS from the first byte (RFC 8314 3.3): what would allow plain text is VERIFY there. So is a route's dane where no TLSA records are, or none that can be used. */
+enum security security_implicit(enum tlspolicy, enum security);
 bool security_allows_plain(enum security);
 bool security_proves(enum security); /* TLS at that level proves who the host is, as far as its name can be relied on */
 const char *security_word(enum security);

@@ -144,6 +144,7 @@ void session_trouble(struct session *, const char *status, bool site_failed, str
 __attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* The same, when nothing but another host will help: after the last one, the end of the job, unless one before may do later. */
 void session_unfit(struct session *, const char *status, struct span words);
+bool session_goes_to_literal(const struct session *); /* the mail is for user@[192.0.2.1] and its like: it says itself where it goes (RFC 5321 4.1.3) */
 bool session_has_next(const struct session *); /* another address is left */
 void session_refused_family(struct session *); /* other addresses of this family are the last that are tried, here and in later sessions */
 /* The reply that was just read is a 5xx to a job that has not been tried over both families, it blames the address that we come from, and the next hop has addresses of the

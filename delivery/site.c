@@ -194,9 +194,8 @@ static bool find_route(struct job *j, struct way *w)
         refuse(j, VERDICT_DEFERRED, "4.3.5", "the configuration has changed, or lacks source", w->source_title);
     else if (!belongs(w))
         refuse(j, VERDICT_DEFERRED, "4.3.5",
-               "the next hop is not where its route leads now, and gets neither its proxy nor its login; give the route its former via, or "
-               "delete "
-               "the message: route",
+               "the next hop is not where its route leads now, and gets neither its proxy nor its login; postino queue reroute sends the "
+               "message where routes lead now: route",
                w->route_title);
     else
         return true;

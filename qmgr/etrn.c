@@ -83,7 +83,7 @@ enum flush_code etrn_flush(struct span domain, bool below, size_t *count)
     b.domain = lower_case(domain, text);
     if (!name_may(b.domain))
         return FLUSH_TOO_SOON;
-    b.jobs = site_flush_limited(limits_nexthop(queue.settings, b.domain, true), site_may);
+    b.jobs = site_flush_limited(limits_nexthop(queue.settings, b.domain), site_may);
     if (below)
         site_each_line(flush_below, &b);
     *count = b.jobs;

@@ -156,11 +156,11 @@ static bool looks_like_domain(struct span text)
     return text.n > 0;
 }
 
-struct span limits_nexthop(const struct settings *s, struct span domain, bool usual)
+struct span limits_nexthop(const struct settings *s, struct span domain)
 {
     const struct settings_route *r = looks_like_domain(domain) ? route_of_domain(s, domain) : NULL;
     struct span via = span_of(r ? r->via : "");
-    if (!r || (!usual && strcmp(r->title, "*") == 0) || !is_of_hosts(via))
+    if (!r || !is_of_hosts(via))
         return domain;
     struct span host = settings_nexthop(r->via);
     return host.n == 0 || host.p[0] == ':' ? domain : host;

@@ -24,8 +24,8 @@ unsigned limits_a_day(const struct settings *, struct span name, uint64_t now);
 
 /* The route of a recipient, if it has a line of its own; NULL: none. */
 const struct settings_route *limits_route(const struct settings *, const struct record_recipient *);
-/* Where the domain's route leads; the domain itself if it has none, or one that leads to its own hosts. `usual`: the route "*" counts, too. */
-struct span limits_nexthop(const struct settings *, struct span domain, bool usual);
+/* Where the domain's route leads; the domain itself if it has none, or one that leads to its own hosts. */
+struct span limits_nexthop(const struct settings *, struct span domain);
 /* The site is a host in brackets that gets mail by SMTP, which no route names; nor does the address user@[192.0.2.1] of the mail itself. */
 bool limits_is_stray(const struct settings *, struct span name);
 #define LIMITS_STRAYS                                                                                                                      \

@@ -309,12 +309,13 @@ static void piece(evutil_socket_t fd, short what, void *arg)
         go_on(o, SETTLED_AFTER);
         return;
     }
-    for (size_t n = 0; o->at < o->count && n < PIECE && o->asking < ASKING_MOST && queue_now_us() < end; n++)
+    for (size_t n = 0; o->at < o->count && n < PIECE && o->asking < ASKING_MOST && queue_now_us() < end; n++) {
         one(o, o->ids[o->at++]);
+        o->give_up = 0;
+    }
     if (o->asking >= ASKING_MOST || (o->at == o->count && o->asking > 0))
         return; /* an answer goes on */
     if (o->at < o->count) {
-        o->give_up = 0;
         go_on(o, 0);
     } else if (on_disk(o) || given_up(o)) {
         finish(o);
@@ -336,9 +337,8 @@ static struct order *order_new(struct client *c, const struct message *m)
     const struct message_order *q = &m->order;
     struct order *o = memory_new(1, sizeof *o);
     *o = (struct order){.client = c, .question = m->id, .kind = q->kind, .priority = q->priority};
-    struct span site = q->site.n ? site_meant(q->site) : q->site;
-    o->texts = memory_new(1, site.n + q->sender.n + q->recipient.n + 1);
-    keep(keep(keep(o->texts, site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
+    o->texts = memory_new(1, q->site.n + q->sender.n + q->recipient.n + 1);
+    keep(keep(keep(o->texts, q->site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
     o->next = event_new(program_base(), -1, 0, piece, o);
     if (!o->next)
         log_die("out of memory for an order");
@@ -373,7 +373,7 @@ void order_start(struct client *c, const struct message *m)
         admin_done(c, m->id, 451, why, 0, 0);
     } else if (m->order.kind == ORDER_FLUSH) {
         flush(c, m);
-    } else if (m->order.site.n > 0 && site_meant(m->order.site).n == 0) {
+    } else if (m->order.site.n > 0 && !site_is_there(m->order.site)) {
         admin_done(c, m->id, 551, NO_SITE, 0, 0);
     } else if (m->order.id && !mail_find(m->order.id)) {
         bool here = mail_here(m->order.id);

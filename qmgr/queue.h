@@ -208,9 +208,7 @@ void site_forget(struct span nexthop); /* its hosts are asked for when they are 
 /* Whether an administrator who says `text` means the site (or line) of that name: by the name, a host, a domain above all its hosts, or a domain
  * whose mail goes there, as far as that is known. */
 bool site_is(struct span name, struct span text);
-/* What to ask site_is() for: the text, if a site is it; else where the route of the domain `text` leads (not that of "*", as all else goes there too);
- * empty: there is no such site. It is the settings'. */
-struct span site_meant(struct span text);
+bool site_is_there(struct span text); /* a site that is `text` */
 /* All mail that waits for sites that are `text` (or, if none is, where any route of that domain leads) is due now, and those that are dead get a probe. How
  * many jobs; *sites: how many sites. */
 size_t site_flush(struct span text, size_t *sites);

@@ -403,7 +403,7 @@ static size_t flush(struct span text, site_may_fn *may, size_t *sites)
 size_t site_flush(struct span text, size_t *sites)
 {
     size_t jobs = flush(text, NULL, sites);
-    struct span nexthop = limits_nexthop(queue.settings, text, true);
+    struct span nexthop = limits_nexthop(queue.settings, text);
     return *sites > 0 || span_equal(nexthop, text) ? jobs : flush(nexthop, NULL, sites);
 }
 
@@ -418,15 +418,11 @@ static void find_one(const struct site *site, void *arg)
     f->found = f->found || site_is(schedule_site_name(site), f->text);
 }
 
-struct span site_meant(struct span text)
+bool site_is_there(struct span text)
 {
     struct finding f = {.text = text};
     schedule_each_site(queue.schedule, find_one, &f);
-    if (f.found)
-        return text;
-    f.text = limits_nexthop(queue.settings, text, false);
-    schedule_each_site(queue.schedule, find_one, &f);
-    return f.found ? f.text : (struct span){0};
+    return f.found;
 }
 
 size_t site_flush_limited(struct span nexthop, site_may_fn *may)

@@ -249,7 +249,7 @@ static void take_way(struct reader *r, struct spool_state *s)
     s->nexthop = take_text(r);
     s->mailbox = take_text(r);
     s->tls = take_text(r);
-    r->bad |= s->transport.n == 0 || s->nexthop.n == 0;
+    r->bad |= s->transport.n > 0 && s->nexthop.n == 0;
 }
 
 static bool state_decode(struct span in, struct spool_state *states, size_t count)

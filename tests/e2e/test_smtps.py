@@ -153,6 +153,8 @@ class Proof(Smarthost):
         for flags in (0, frames.ENVELOPE_TLS_OPTIONAL):
             self.relayed(", verify, verified", tls="dane", flags=flags)
             self.waits(self.smart(self.made.alone), "4.7.5", "self-signed certificate", dict(tls="dane", flags=flags))
+        self.publish("3 0 9 " + sum_of(self.made.alone))  # none that can be used
+        self.waits(self.smart(self.made.alone), "4.7.5", "self-signed certificate", dict(tls="dane"))
 
     def test_dane_only(self):
         with self.smart() as server:

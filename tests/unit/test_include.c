@@ -148,6 +148,33 @@ static void names_like_include_are_names(void **state)
     wrong(H "includes = 3\n", "postino.conf", 2, "no setting includes");
 }
 
+/* A command that looks for the running Postino must not be led to another one's. */
+static void where_postino_runs_is_in_doubt_or_not(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool doubt;
+    } rows[] = {{H "directory { run = \"/run/postino\" }\nnonsense = 1\n", false},
+                {H "directory { run = \"/run/b\" }\ninclude \"none.conf\"\n", false},
+                {H "nonsense = 1\n# run = \"/run/b\"\n", false},
+                {H "include \"none.conf\"\n", true},
+                {H "directory { run = \"relative\" }\n", true},
+                {H "directory { spool = \"/var/a#b\" run = \"relative\" }\n", true},
+                {H "directoy { run = \"/run/b\" }\n", true},
+                {H "directory { run = \"/run/b\" }\n", false}};
+    put("postino.conf", "");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct report r = {0};
+        put("postino.conf", rows[i].text);
+        struct settings *s = parse_file(at("postino.conf"), PARSE_WHAT_IS_GOOD, &r);
+        if (r.run_in_doubt != rows[i].doubt)
+            fail_msg("%s", rows[i].text);
+        settings_free(s);
+        report_free(&r);
+    }
+}
+
 static int make_directory(void **state)
 {
     (void)state;
@@ -173,6 +200,7 @@ int main(void)
         cmocka_unit_test(an_included_file_includes_none),
         cmocka_unit_test(an_included_file_that_others_can_write_is_refused),
         cmocka_unit_test(names_like_include_are_names),
+        cmocka_unit_test(where_postino_runs_is_in_doubt_or_not),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

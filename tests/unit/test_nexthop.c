@@ -161,6 +161,48 @@ static void an_address_in_the_file_is_allowed(void **state)
     assert_false(allowed("example.org:2526", "127.0.0.1"));
 }
 
+/* The port is that of the transport: 465 for smtps. */
+static void an_address_in_the_file_is_allowed_at_its_transport_s_port(void **state)
+{
+    (void)state;
+    struct nexthop hop;
+    struct settings *s = settings_new();
+    struct settings_route *route = settings_append(s, SETTINGS_ROUTES, SPAN_LITERAL("*"));
+    assert_non_null(route);
+    for (size_t i = 0; i < settings_route_settings; i++)
+        if (strcmp(settings_route_table[i].name, "via") == 0)
+            assert_int_equal(setting_assign(&settings_route_table[i], route, SPAN_LITERAL("smtps:[127.0.0.1]"), &(struct error){0}), 0);
+    assert_true(nexthop_parse_smtps(SPAN_LITERAL("[127.0.0.1]"), s, &hop) && hop.configured);
+    assert_true(nexthop_parse(SPAN_LITERAL("[127.0.0.1]"), s, &hop) && !hop.configured);
+    assert_true(nexthop_parse(SPAN_LITERAL("[127.0.0.1]:587"), s, &hop) && !hop.configured);
+    settings_free(s);
+}
+
+static void an_address_literal_is_its_next_hop(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *nexthop, *domain;
+        bool is;
+    } rows[] = {{"[192.0.2.1]", "[192.0.2.1]", true},
+                {"[192.0.2.1]:2525", "[192.0.2.1]", true},
+                {"[IPv6:::1]", "[IPv6:0:0::1]", true},
+                {"[::1]:2525", "[ipv6:::1]", true},
+                {"[192.0.2.1]", "[192.0.2.2]", false},
+                {"[192.0.2.1]", "192.0.2.1", false},
+                {"[192.0.2.1]", "[a.example]", false},
+                {"[a.example]", "[a.example]", false},
+                {"[192.0.2.1]", "[]", false},
+                {"[192.0.2.1]", "", false},
+                {"[::1]", "[IPv6:]", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct nexthop hop;
+        assert_true(nexthop_parse(span_of(rows[i].nexthop), settings, &hop));
+        if (nexthop_is_literal(&hop, span_of(rows[i].domain)) != rows[i].is)
+            fail_msg("%s %s", rows[i].nexthop, rows[i].domain);
+    }
+}
+
 static void families(void **state)
 {
     (void)state;
@@ -181,6 +223,8 @@ int main(void)
 
         cmocka_unit_test(with_tls_from_the_first_byte),
         cmocka_unit_test(what_is_none),
+        cmocka_unit_test(an_address_in_the_file_is_allowed_at_its_transport_s_port),
+        cmocka_unit_test(an_address_literal_is_its_next_hop),
         cmocka_unit_test(loopback_needs_leave),
         cmocka_unit_test(nobodys_addresses_never_get_mail),
         cmocka_unit_test(an_address_in_the_file_is_allowed),

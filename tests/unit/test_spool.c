@@ -1008,7 +1008,7 @@ static void orders_stand_behind_what_older_readers_know(void **state)
     buf_free(&ordered);
 }
 
-/* The same of a way; and a way that is none is refused, as any state is. */
+/* The same of a way; half of one is refused, as any state is, and an empty one is none: something newer may stand behind it. */
 static void a_way_stands_behind_the_orders(void **state)
 {
     (void)state;
@@ -1030,6 +1030,14 @@ static void a_way_stands_behind_the_orders(void **state)
     s.nexthop = (struct span){0};
     spool_state_encode(&s, &b);
     assert_false(spool_states_decode(buf_span(&b), got, 2));
+    buf_clear(&b);
+    s.transport = s.tls = (struct span){0};
+    s.orders = 1;
+    spool_state_encode(&s, &b);
+    static const char empty_and_newer[4 * 4 + 6];
+    buf_add(&b, empty_and_newer, sizeof empty_and_newer);
+    b.data[0] = (char)(b.data[0] + (char)sizeof empty_and_newer);
+    assert_true(spool_states_decode(buf_span(&b), got, 2) && got[1].transport.n == 0 && got[1].orders == 1);
     buf_free(&b);
 }
 
