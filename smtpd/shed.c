@@ -10,6 +10,7 @@
 #define SILENT_LEAST   250  /* of who has never said a word: longer than most clients are away */
 #define KNOWN_LEAST    30000
 #define STRESS_LINGER  10000
+#define GIVES_WAY_MOST 10
 #define STRESS_OCTETS  4096 /* of text, that are worth the whole of stress_timeout */
 #define OWN_MEMORY     ((uint64_t)2048)
 #define TLS_MEMORY     ((uint64_t)16 << 10) /* measured: docs/performance.md */
@@ -35,6 +36,24 @@ void shed_init(struct server *server)
 size_t shed_descriptors(uint64_t sessions)
 {
     return (size_t)(sessions + sessions / 4);
+}
+
+/* ---- way ------------------------------------------------------------------------------------------------------------------------- */
+
+/* What is in use beyond half of a limit, in thousandths of that half. */
+static uint64_t beyond_half(uint64_t used, uint64_t limit)
+{
+    uint64_t beyond = 2 * used > limit ? 2 * used - limit : 0;
+    return beyond >= limit ? 1000 : beyond * 1000 / limit;
+}
+
+unsigned shed_gives_way(const struct server *server)
+{
+    const struct settings *settings = settings_of(server);
+    uint64_t sessions = beyond_half(server->session_count, settings->limit_sessions);
+    uint64_t memory = beyond_half(server->shed.memory >> 10, settings->limit_session_memory >> 10);
+    uint64_t fuller = sessions > memory ? sessions : memory;
+    return (unsigned)((fuller * GIVES_WAY_MOST + 999) / 1000);
 }
 
 /* ---- stress ---------------------------------------------------------------------------------------------------------------------- */

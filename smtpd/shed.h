@@ -1,5 +1,7 @@
 /* shed: what a process does when its sessions or their memory come near their limits, so that new clients still get in and it never runs out.
  *
+ *   way       all processes wait at the same listeners. From half of a limit on a process lets the others go first, the longer the fuller it is:
+ *             GIVES_WAY_MOST milliseconds when it is full. So one that has room takes the client, and none sheds while another is empty
  *   stress    from nine tenths of limit.sessions, or three quarters of limit.session_memory, until STRESS_LINGER after it was so the last time:
  *             every wait for a client is smtpd.stress_timeout at most, those that run already included, and the text of a message has to
  *             come at 400 octets a second
@@ -53,9 +55,10 @@ struct shed_place {
 };
 
 void shed_init(struct server *);
-void shed_update(struct session *); /* after each event of it */
-void shed_forget(struct session *); /* it ends */
-void shed_moves(struct session *);  /* its address changes: its network is another */
+void shed_update(struct session *);             /* after each event of it */
+void shed_forget(struct session *);             /* it ends */
+void shed_moves(struct session *);              /* its address changes: its network is another */
+unsigned shed_gives_way(const struct server *); /* milliseconds to wait before a connection is taken; 0: none */
 /* For one more session of a client (NULL: relay_from, or of this host). False: there is none. */
 bool shed_make_room(struct server *, const struct sockaddr *client);
 uint64_t shed_seconds(struct server *, uint64_t seconds); /* how long a wait for a client may be now */

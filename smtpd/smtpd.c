@@ -17,8 +17,9 @@
 
 #define OTHER_FILES    64 /* descriptors beside the sessions' and the listeners' */
 #define ACCEPTS_A_TURN 16
-#define TLS_SECONDS    5 /* for tlsmgr, before the first client */
-#define PAUSE_SECONDS  1 /* without accept(), when it failed for lack of something */
+#define ACCEPTS_LATE   64 /* by a process that has let others go first */
+#define TLS_SECONDS    5  /* for tlsmgr, before the first client */
+#define PAUSE_SECONDS  1  /* without accept(), when it failed for lack of something */
 
 struct listener {
     struct listener *next;
@@ -65,11 +66,11 @@ static void accept_local(const struct settings_listener *settings, int fd)
     session_accept_local(&server, settings, fd, peer.uid);
 }
 
-static void pause_over(evutil_socket_t fd, short what, void *arg)
+static void pause_for(struct listener *l, unsigned ms)
 {
-    (void)fd, (void)what;
-    struct listener *l = arg;
-    event_add(l->event, NULL);
+    struct timeval time = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_del(l->event);
+    evtimer_add(l->pause, &time);
 }
 
 static void accept_failed(struct listener *l)
@@ -77,18 +78,15 @@ static void accept_failed(struct listener *l)
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
         return;
     log_error("listener %s: accept: %s; pausing for %d s", l->title, strerror(errno), PAUSE_SECONDS);
-    event_del(l->event);
-    evtimer_add(l->pause, &(struct timeval){.tv_sec = PAUSE_SECONDS});
+    pause_for(l, PAUSE_SECONDS * 1000);
 }
 
-static void on_connection(evutil_socket_t listening, short what, void *arg)
+static void take_connections(struct listener *l, int most)
 {
-    (void)what;
-    struct listener *l = arg;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+    for (int i = 0; i < most; i++) {
         struct sockaddr_storage client = {0};
         socklen_t size = sizeof client;
-        int fd = accept4(listening, (struct sockaddr *)&client, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(l->fd, (struct sockaddr *)&client, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             accept_failed(l);
             return;
@@ -98,6 +96,25 @@ static void on_connection(evutil_socket_t listening, short what, void *arg)
         else
             session_accept(&server, l->settings, fd, (struct sockaddr *)&client);
     }
+}
+
+static void on_connection(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct listener *l = arg;
+    unsigned ms = shed_gives_way(&server);
+    if (ms > 0)
+        pause_for(l, ms);
+    else
+        take_connections(l, ACCEPTS_A_TURN);
+}
+
+static void pause_over(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct listener *l = arg;
+    event_add(l->event, NULL);
+    take_connections(l, ACCEPTS_LATE);
 }
 
 static int open_listener(struct listener *l, const struct settings *settings, struct error *error)

@@ -86,6 +86,10 @@ class Postino:
         """How many smtpd processes have been, meanwhile."""
         return self.host.log().count("has served long enough: it finishes")
 
+    def stress(self):
+        """What smtpd said when it came near its limits."""
+        return [line for line in self.host.log().splitlines() if " stress " in line]
+
     def close(self):
         self.host.close()
 
@@ -107,6 +111,9 @@ class Postfix:
 
     def replaced(self):
         return 0
+
+    def stress(self):
+        return []
 
     def close(self):
         self.mta.stop()
@@ -254,7 +261,7 @@ def among_hostile(arguments, mta, sessions, rounds):
             run.generator.tell("pace", arguments.interval)
         run.held = run.generator.tell("report")
         run.balance()
-        run.replaced = run.mta.replaced()
+        run.replaced, run.stress = run.mta.replaced(), run.mta.stress()
         return run
 
 
@@ -327,6 +334,7 @@ def print_first(run):
         run.ratio(OFFERED), ", %.3f as fast as they can" % run.ratio(PRESSED) if run.of(PRESSED, "alone") else ""))
     print("books: %(accepted)d accepted, %(lost)d lost, %(twice)d twice, %(refused)d refused, %(unknown)d unknown" % run.books)
     print("smtpd processes replaced meanwhile: %d\n" % run.replaced)
+    print("".join(line + "\n" for line in run.stress))
 
 
 def print_second(run):
@@ -343,6 +351,7 @@ def print_second(run):
 def expect(run, sessions):
     run.check(run.open == sessions, "%d sessions of %d could be held" % (run.open, sessions))
     run.check(run.held["held_lost"] == 0, "%d held sessions ended" % run.held["held_lost"])
+    run.check(not run.stress, "a process of smtpd came near its limit, while others had room")
     run.check(run.kib <= SESSION_MOST, "a held session takes %.1f KiB, more than %d" % (run.kib, SESSION_MOST))
     run.check(run.ratio(OFFERED) >= GOODPUT_LEAST, "good-put falls to %.3f, below %.2f" % (run.ratio(OFFERED), GOODPUT_LEAST))
     grown = max(p.mib for p in run.phases) - run.phases[0].mib

@@ -130,6 +130,36 @@ static void fill(struct client *four[4])
     }
 }
 
+/* ---- who is let in first -------------------------------------------------------------------------------------------------------- */
+
+static void the_fuller_a_process_the_later_it_takes_a_client(void **state)
+{
+    (void)state;
+    struct client *c[4];
+    assert_int_equal(shed_gives_way(&w.server), 0);
+    come("192.0.2.1");
+    come("198.51.100.1");
+    assert_int_equal(shed_gives_way(&w.server), 0); /* half of four */
+    come("203.0.113.1");
+    assert_int_equal(shed_gives_way(&w.server), 5);
+    c[3] = come("2001:db8:1::1");
+    assert_int_equal(shed_gives_way(&w.server), 10);
+    say(c[3], "QUIT\r\n");
+    assert_int_equal(shed_gives_way(&w.server), 5);
+}
+
+static void memory_in_use_makes_it_late_too(void **state)
+{
+    (void)state;
+    come("192.0.2.1");
+    uint64_t limit = w.settings->limit_session_memory;
+    w.settings->limit_session_memory = w.server.shed.memory * 2;
+    assert_int_equal(shed_gives_way(&w.server), 0);
+    w.settings->limit_session_memory = w.server.shed.memory;
+    assert_int_equal(shed_gives_way(&w.server), 10);
+    w.settings->limit_session_memory = limit;
+}
+
 /* ---- who goes -------------------------------------------------------------------------------------------------------------------- */
 
 static void who_has_waited_longest_goes(void **state)
@@ -435,6 +465,8 @@ static void the_count_of_memory_ends_at_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(the_fuller_a_process_the_later_it_takes_a_client),
+        TEST(memory_in_use_makes_it_late_too),
         TEST(who_has_waited_longest_goes),
         TEST(an_octet_or_a_reply_of_ours_is_no_word_of_the_client),
         TEST(who_has_just_come_stays_and_the_new_one_goes),
