@@ -132,21 +132,14 @@ static int refresh(struct passwd_file *f, struct error *error)
 
 /* ---- lines ----------------------------------------------------------------------------------------------------------------------- */
 
-static struct span until(struct span s, char c)
-{
-    const char *at = s.n ? memchr(s.p, c, s.n) : NULL;
-    return at ? span_make(s.p, (size_t)(at - s.p)) : s;
-}
-
 /* name:hash, or false: a comment, an empty or a malformed line. */
 static bool split(struct span line, struct span *name, struct span *hash)
 {
     if (line.n && line.p[line.n - 1] == '\r')
         line.n--;
-    *name = until(line, ':');
-    if (!name->n || *line.p == '#' || name->n == line.n)
+    if (!span_cut(&line, ':', name) || !name->n || *name->p == '#')
         return false;
-    *hash = until(span_make(line.p + name->n + 1, line.n - name->n - 1), ':');
+    *hash = span_before(line, ':');
     return hash->n > 0 && hash->n < HASH_MOST;
 }
 
@@ -154,10 +147,7 @@ static bool split(struct span line, struct span *name, struct span *hash)
 static bool next_entry(struct span *rest, struct span *name, struct span *hash)
 {
     while (rest->n) {
-        struct span line = until(*rest, '\n');
-        size_t step = line.n < rest->n ? line.n + 1 : line.n;
-        *rest = span_make(rest->p + step, rest->n - step);
-        if (split(line, name, hash))
+        if (split(span_until(rest, '\n'), name, hash))
             return true;
     }
     return false;

@@ -72,6 +72,12 @@ static inline struct span span_until(struct span *rest, char end)
     return front;
 }
 
+/* What is before the first `end`, or all. */
+static inline struct span span_before(struct span s, char end)
+{
+    return span_until(&s, end);
+}
+
 /* Without the blanks (space, tab) at its ends. */
 static inline struct span span_trim(struct span s)
 {

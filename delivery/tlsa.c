@@ -9,14 +9,6 @@ static int nibble(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static struct span until(struct span *rest, char end)
-{
-    const char *p = rest->n ? memchr(rest->p, end, rest->n) : NULL;
-    struct span front = span_make(rest->p, p ? (size_t)(p - rest->p) : rest->n);
-    *rest = span_make(p ? p + 1 : rest->p + rest->n, rest->n - front.n - (p ? 1 : 0));
-    return front;
-}
-
 static bool small_number(struct span word, uint8_t most, uint8_t *out)
 {
     if (word.n != 1 || word.p[0] < '0' || word.p[0] > '0' + most)
@@ -48,7 +40,7 @@ static bool parse(struct span text, struct tlsa *r)
 {
     while (text.n && *text.p == ' ')
         text = span_make(text.p + 1, text.n - 1);
-    struct span usage = until(&text, ' '), selector = until(&text, ' '), matching = until(&text, ' ');
+    struct span usage = span_until(&text, ' '), selector = span_until(&text, ' '), matching = span_until(&text, ' ');
     return small_number(usage, 3, &r->usage) && r->usage >= 2 && small_number(selector, 1, &r->selector) &&
            small_number(matching, 2, &r->matching) && hexadecimal(text, r) && length_good(r);
 }
@@ -56,7 +48,7 @@ static bool parse(struct span text, struct tlsa *r)
 bool tlsa_next(struct span *records, struct tlsa *r)
 {
     while (records->n)
-        if (parse(until(records, ','), r))
+        if (parse(span_until(records, ','), r))
             return true;
     return false;
 }

@@ -140,7 +140,7 @@ static void add_entries(const struct mail *m, struct buf *out, uint32_t *count)
         mail_recipient(m, i, &rcpt);
         struct span reason = reason_of(m, i, text);
         buf_clear(&way);
-        buf_printf(&way, "%.*s:%.*s", SPAN_ARG(rcpt.transport), SPAN_ARG(rcpt.nexthop));
+        way_add(&rcpt, &way);
         struct record_entry e = {.id = mail_id(m),
                                  .arrived = m->arrived / 1000000,
                                  .size = m->size,

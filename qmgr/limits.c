@@ -34,21 +34,15 @@ bool limits_is_socket(struct span name)
     return begins(name, SPAN_LITERAL("lmtp:unix:"));
 }
 
-static struct span until(struct span s, char end)
-{
-    const char *p = s.n ? memchr(s.p, end, s.n) : NULL;
-    return p ? span_make(s.p, (size_t)(p - s.p)) : s;
-}
-
 struct span limits_hosts(struct span name)
 {
     static const struct span ipv6 = SPAN_LITERAL("IPv6:");
     if (!is_of_hosts(name) || limits_is_socket(name))
         return (struct span){0};
-    struct span hosts = until(span_make(name.p + transport_in(name), name.n - transport_in(name)), ' ');
+    struct span hosts = span_before(span_make(name.p + transport_in(name), name.n - transport_in(name)), ' ');
     if (hosts.n == 0 || hosts.p[0] != '[')
-        return until(hosts, ':');
-    hosts = until(span_make(hosts.p + 1, hosts.n - 1), ']');
+        return span_before(hosts, ':');
+    hosts = span_before(span_make(hosts.p + 1, hosts.n - 1), ']');
     if (hosts.n > ipv6.n && span_equal_nocase(span_make(hosts.p, ipv6.n), ipv6))
         hosts = span_make(hosts.p + ipv6.n, hosts.n - ipv6.n);
     return hosts;
@@ -61,7 +55,7 @@ static struct span behind(struct span name, struct span word)
     const char *tls = is_of_hosts(name) ? memchr(name.p, ' ', name.n) : NULL;
     const char *rest = tls ? memchr(tls + 1, ' ', (size_t)(end - tls - 1)) : NULL;
     const char *at = rest ? memmem(rest, (size_t)(end - rest), word.p, word.n) : NULL;
-    return at ? until(span_make(at + word.n, (size_t)(end - at) - word.n), ' ') : (struct span){0};
+    return at ? span_before(span_make(at + word.n, (size_t)(end - at) - word.n), ' ') : (struct span){0};
 }
 
 struct span limits_line_of(struct span name)
@@ -99,14 +93,13 @@ bool limits_hosts_within(struct span name, struct span at, const struct strings 
     struct span rest = limits_hosts(name);
     if (rest.n == 0)
         return false;
-    for (;;) {
-        struct span host = until(rest, ',');
+    for (bool more = true; more;) {
+        struct span host;
+        more = span_cut(&rest, ',', &host);
         if (!is_within(host, at, names))
             return false;
-        if (host.n == rest.n)
-            return true;
-        rest = span_make(rest.p + host.n + 1, rest.n - host.n - 1);
     }
+    return true;
 }
 
 bool limits_hosts_below(struct span name, struct span at)
@@ -176,7 +169,7 @@ static bool is_literal(struct span nexthop)
 
 bool limits_is_stray(const struct settings *s, struct span name)
 {
-    struct span whole = until(name, ' '), transport = until(name, ':');
+    struct span whole = span_before(name, ' '), transport = span_before(name, ':');
     bool smtp = span_equal(transport, SPAN_LITERAL("smtp")) || span_equal(transport, SPAN_LITERAL("smtps"));
     if (!smtp || whole.n < transport.n + 2 || whole.p[transport.n + 1] != '[')
         return false;

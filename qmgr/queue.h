@@ -196,6 +196,7 @@ void delivery_hold(struct delivery *);       /* if its mail is; after it was add
 /* Gives recipients that wait other ways: `ways` are their records. They are due now. How many: who is no longer waiting stays as he is. */
 uint32_t mail_set_ways(struct mail *, const uint32_t *indexes /* growing */, struct list ways);
 bool ways_of_states(struct list recipients, const struct spool_state *, struct buf *out); /* false: no state has one; nothing is added */
+void way_add(const struct record_recipient *, struct buf *);                              /* "smtp:[192.0.2.1]:25" */
 void way_to_state(const struct mail *, uint32_t index, struct spool_state *);             /* if it has another than its envelope's */
 
 /* site.c */

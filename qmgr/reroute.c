@@ -19,7 +19,7 @@ struct reroute {
 static struct span way_of(const struct record_recipient *r, struct buf *out)
 {
     buf_clear(out);
-    buf_printf(out, "%.*s:%.*s", SPAN_ARG(r->transport), SPAN_ARG(r->nexthop));
+    way_add(r, out);
     return buf_span(out);
 }
 

@@ -3,6 +3,11 @@
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 
+void way_add(const struct record_recipient *r, struct buf *out)
+{
+    buf_printf(out, "%.*s:%.*s", SPAN_ARG(r->transport), SPAN_ARG(r->nexthop));
+}
+
 bool ways_of_states(struct list recipients, const struct spool_state *states, struct buf *out)
 {
     bool any = false;

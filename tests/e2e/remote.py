@@ -24,10 +24,10 @@ OWN_DOMAIN = 3  # enum own_failure
 
 
 class Names:
-    """The dns program: answers RESOLVE from a table of {name: addresses, hosts, or a verdict}."""
+    """The dns program: answers RESOLVE from a table of {name: addresses, hosts, or a verdict}; `more` stands in each of these hosts."""
 
     def __init__(self, channel, **table):
-        self.channel, self.table, self.asked = channel, dict(table), []
+        self.channel, self.table, self.asked, self.more = channel, dict(table), [], {}
         threading.Thread(target=self.run, daemon=True).start()
 
     def answer(self, name):
@@ -38,7 +38,7 @@ class Names:
             return dict(zip(("verdict", "status", "reason"), found))
         if isinstance(found, str):
             found = [("mx%d.%s" % (i, name), address) for i, address in enumerate(found.split())]
-        return dict(verdict=frames.RESOLVE_OK, hosts=[dict(preference=10 * i, name=n, addresses=a) for i, (n, a) in enumerate(found)])
+        return dict(verdict=frames.RESOLVE_OK, hosts=[dict(preference=10 * i, name=n, addresses=a, **self.more) for i, (n, a) in enumerate(found)])
 
     def run(self):
         with contextlib.suppress(frames.Closed, OSError, ValueError):
@@ -161,15 +161,10 @@ class Security(Base):
         cls.rest = cls.rest.replace("AUTHORITY", cls.made.authority[0])
         super().setUpClass()
 
-    def publish(self, *records, dane=frames.DANE_RECORDS, base=BASE, address="127.0.0.2"):
+    def publish(self, *records, dane=frames.DANE_RECORDS, base=BASE):
         """What dns says of the one host of a.example."""
-        def answer(name, plain=type(self.remote.names).answer):
-            found = plain(self.remote.names, name)
-            for h in found.get("hosts", ()):
-                h.update(dane=dane, base=base if dane == frames.DANE_RECORDS else "", tlsa=", ".join(records))
-            return found
-        self.remote.names.answer = answer
-        self.addCleanup(self.remote.names.__dict__.pop, "answer", None)
+        self.remote.names.more = dict(dane=dane, base=base if dane == frames.DANE_RECORDS else "", tlsa=", ".join(records))
+        self.addCleanup(setattr, self.remote.names, "more", {})
 
     def delivered(self, certificate, *proof, tls="dane", **more):
         with self.remote.server(certificate=certificate, **more) as server:

@@ -134,14 +134,9 @@ class Proof(Smarthost):
         self.relayed(", fingerprint, verified", certificate=self.made.alone, tls="fingerprint:" + sum_of(self.made.alone))
         self.waits(self.smart(), "4.7.5", "is not one of the route's fingerprints", dict(tls="fingerprint:" + sum_of(self.made.alone)))
 
-    def publish(self, *records, dane=frames.DANE_RECORDS):
-        def answer(name, plain=type(self.remote.names).answer):
-            found = plain(self.remote.names, name)
-            for h in found.get("hosts", ()):
-                h.update(dane=dane, base=NAME if dane == frames.DANE_RECORDS else "", tlsa=", ".join(records))
-            return found
-        self.remote.names.answer = answer
-        self.addCleanup(self.remote.names.__dict__.pop, "answer", None)
+    def publish(self, *records):
+        self.remote.names.more = dict(dane=frames.DANE_RECORDS, base=NAME, tlsa=", ".join(records))
+        self.addCleanup(setattr, self.remote.names, "more", {})
 
     def test_dane_where_there_are_records(self):
         self.publish("3 0 1 " + sum_of(self.made.alone))
