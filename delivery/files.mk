@@ -25,7 +25,7 @@ test_mailbox_LIBS := -Wl,--wrap=getpwnam_r,--wrap=getpwuid_r,--wrap=clock_gettim
 
 # postino-remote
 PROGRAMS += postino-remote
-remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/source.c delivery/reach.c delivery/blame.c delivery/hello.c delivery/login.c delivery/transaction.c delivery/fit.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
+remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/source.c delivery/reach.c delivery/blame.c delivery/hello.c delivery/login.c delivery/transaction.c delivery/transaction_command.c delivery/transaction_verdict.c delivery/fit.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
                 $(downgrade_PARTS) delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c delivery/tlsreport.c
 remote_PARTS += delivery/connect_proxy.c delivery/socks.c delivery/proxy_out.c
 remote_PARTS += delivery/said.c

@@ -11,11 +11,6 @@
 
 #define BY_MOST ((int64_t)999999999)
 
-static bool offers(const struct session *s, enum extension extension)
-{
-    return s->extensions.offered & extension;
-}
-
 /* Until the deadline; what is past by more than nine digits can say (RFC 2852 4) is just that. */
 int64_t fit_time_left(const struct job *j)
 {

@@ -1,5 +1,5 @@
 /* session_internal: what life and events (session.c), the choice of an address (attempt.c), the connection to it (connect.c, connect_proxy.c), the
- * greetings (hello.c), the transaction (transaction.c) and the body (body.c) share. Nobody else includes it. */
+ * greetings (hello.c), the transaction (transaction*.c) and the body (body.c) share. Nobody else includes it. */
 #ifndef POSTINO_SESSION_INTERNAL_H
 #define POSTINO_SESSION_INTERNAL_H
 
@@ -99,13 +99,18 @@ struct session {
     struct buf further;     /* what was wrong at an address that did answer: it says more than that the last one did not */
     char further_status[STATUS_MAX], further_peer[380];
     bool further_failed; /* the site, by that */
-    struct buf domains; /* of recipients so far, where the server limits them */
+    struct buf domains;  /* of recipients so far, where the server limits them */
     uint32_t domain_count;
     struct job *job;
     struct transaction transaction;
     struct buf security;
     struct said said; /* before there was a job */
 };
+
+static inline bool offers(const struct session *s, enum extension extension)
+{
+    return s->extensions.offered & extension;
+}
 
 /* session.c */
 void session_await(struct session *, enum session_phase, uint64_t seconds);                     /* the reply to something that was said */
@@ -144,7 +149,8 @@ void session_trouble(struct session *, const char *status, bool site_failed, str
 __attribute__((format(printf, 3, 4))) void session_troublef(struct session *, const char *status, const char *fmt, ...);
 /* The same, when nothing but another host will help: after the last one, the end of the job, unless one before may do later. */
 void session_unfit(struct session *, const char *status, struct span words);
-bool session_goes_to_literal(const struct session *); /* the mail is for user@[192.0.2.1] and its like: it says itself where it goes (RFC 5321 4.1.3) */
+bool session_goes_to_literal(
+    const struct session *); /* the mail is for user@[192.0.2.1] and its like: it says itself where it goes (RFC 5321 4.1.3) */
 bool session_has_next(const struct session *); /* another address is left */
 void session_refused_family(struct session *); /* other addresses of this family are the last that are tried, here and in later sessions */
 /* The reply that was just read is a 5xx to a job that has not been tried over both families, it blames the address that we come from, and the next hop has addresses of the
@@ -168,14 +174,16 @@ const char *hello_silence(const struct session *s); /* GREETING: what it may be 
 void transaction_begin(struct session *);
 void transaction_reply(struct session *);  /* MAIL to RSET: a reply is whole */
 void transaction_broken(struct session *); /* a reply that is none */
-/* The words about a refusal of the last command, and its status: "host X said: ...". True: it is for good. */
-bool transaction_refusal(const struct session *, const char *in_reply_to, char status[STATUS_MAX], struct buf *words);
-/* What a recipient is that the server took responsibility for. */
-enum verdict transaction_verdict(const struct session *);
 /* The connection broke in MAIL to RSET. */
 void transaction_lost(struct session *, const char *how /* "lost connection with" */, const char *why /* ": Connection reset", or "" */);
 /* Has the server decided on a recipient of the job yet? */
 bool transaction_decided(const struct session *);
+
+/* transaction_verdict.c */
+/* The words about a refusal of the last command, and its status: "host X said: ...". True: it is for good. */
+bool transaction_refusal(const struct session *, const char *in_reply_to, char status[STATUS_MAX], struct buf *words);
+/* What a recipient is that the server took responsibility for. */
+enum verdict transaction_verdict(const struct session *);
 
 /* lmtp.c: a reply for each recipient (RFC 2033 4.2) */
 void lmtp_end_reply(struct session *);    /* END */

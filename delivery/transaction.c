@@ -7,108 +7,20 @@
  * that a connection that breaks before is known to have delivered nothing: the next host is tried at once, and nobody gets it twice.
  *
  * LMTP is the same, with DATA alone, and a reply for each recipient behind the dot (lmtp.c). BDAT has no place of its own in RFC 2033, and
- * DATA has a good one: its 354 shows a server that is out of step before the text goes out. */
-#include "delivery/session_internal.h"
+ * DATA has a good one: its 354 shows a server that is out of step before the text goes out.
+ *
+ * Here is the order of commands and replies. The words of MAIL and RCPT are transaction_command.c's, what a reply makes of the recipients is
+ * transaction_verdict.c's. */
+#include "delivery/transaction_internal.h"
 
-#include "common/address.h"
-#include "common/log.h"
-#include "common/queueid.h"
 #include "delivery/remote.h"
-
-#include <inttypes.h>
 
 bool transaction_decided(const struct session *s)
 {
     return s->phase >= SESSION_MAIL && s->job->undecided < s->transaction.open_before;
 }
 
-/* ---- what we say ----------------------------------------------------------------------------------------------------------------- */
-
-static bool offers(const struct session *s, enum extension extension)
-{
-    return s->extensions.offered & extension;
-}
-
-/* Its duty to report goes on to the next host (RFC 3461 5.2.1). */
-static void say_dsn_of_mail(struct buf *out, const struct job *j)
-{
-    if (j->ret == RET_FULL || j->ret == RET_HDRS)
-        buf_add_text(out, j->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
-    if (j->envid.n) {
-        buf_add_text(out, " ENVID=");
-        xtext_encode(j->envid, out);
-    }
-}
-
-/* The extension ends here: the next host is asked to tell of a delay, if its sender has not said that he wants nothing (RFC 2852 4.1.4.2). */
-static unsigned notify_of(const struct session *s, unsigned notify)
-{
-    if (!(s->job->by_mode & BY_NOTIFY) || offers(s, EXTENSION_DELIVERBY) || notify & NOTIFY_NEVER)
-        return notify;
-    return notify ? notify | NOTIFY_DELAY : NOTIFY_FAILURE | NOTIFY_DELAY;
-}
-
-static void say_notify(struct buf *out, unsigned notify)
-{
-    static const struct {
-        unsigned bit;
-        const char *word;
-    } words[] = {{NOTIFY_NEVER, "NEVER"}, {NOTIFY_SUCCESS, "SUCCESS"}, {NOTIFY_FAILURE, "FAILURE"}, {NOTIFY_DELAY, "DELAY"}};
-    const char *before = " NOTIFY=";
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (notify & words[i].bit) {
-            buf_printf(out, "%s%s", before, words[i].word);
-            before = ",";
-        }
-    }
-}
-
-static void say_dsn_of_recipient(struct buf *out, const struct job_recipient *r, unsigned notify)
-{
-    const char *semicolon = r->orcpt.n ? memchr(r->orcpt.p, ';', r->orcpt.n) : NULL;
-    say_notify(out, notify);
-    if (semicolon) {
-        size_t type = (size_t)(semicolon - r->orcpt.p);
-        buf_printf(out, " ORCPT=%.*s;", (int)type, r->orcpt.p);
-        xtext_encode(span_make(semicolon + 1, r->orcpt.n - type - 1), out);
-    }
-}
-
-static void say_mail(struct session *s)
-{
-    struct buf *out = stream_output(s->stream);
-    const struct job *j = s->job;
-    buf_printf(out, "MAIL FROM:<%.*s>", SPAN_ARG(j->sender));
-    if (offers(s, EXTENSION_SIZE) && !s->transaction.converted)
-        buf_printf(out, " SIZE=%" PRIu64, j->size);
-    if (j->binary && !s->transaction.converted)
-        buf_add_text(out, " BODY=BINARYMIME");
-    else if (j->has_8bit && offers(s, EXTENSION_8BITMIME))
-        buf_add_text(out, " BODY=8BITMIME");
-    if (portion_needs_utf8(j))
-        buf_add_text(out, " SMTPUTF8");
-    if (j->require_tls && offers(s, EXTENSION_REQUIRETLS))
-        buf_add_text(out, " REQUIRETLS");
-    if (offers(s, EXTENSION_DSN))
-        say_dsn_of_mail(out, j);
-    if (j->by_mode && offers(s, EXTENSION_DELIVERBY))
-        buf_printf(out, " BY=%" PRId64 ";%c%s", fit_time_left(j), j->by_mode & BY_RETURN ? 'R' : 'N', j->by_mode & BY_TRACE ? "T" : "");
-    if (j->mt_priority && offers(s, EXTENSION_MT_PRIORITY))
-        buf_printf(out, " MT-PRIORITY=%d", (int)j->mt_priority - MT_PRIORITY_ZERO);
-    buf_add_text(out, "\r\n");
-    stream_flush_later(s->stream);
-}
-
-static void say_rcpt(struct session *s, size_t i)
-{
-    struct buf *out = stream_output(s->stream);
-    const struct job_recipient *r = &s->job->recipients[i];
-    buf_printf(out, "RCPT TO:<%.*s>", SPAN_ARG(r->address));
-    if (offers(s, EXTENSION_DSN))
-        say_dsn_of_recipient(out, r, notify_of(s, r->notify));
-    buf_add_text(out, "\r\n");
-    stream_flush_later(s->stream);
-}
+/* ---- how it begins --------------------------------------------------------------------------------------------------------------- */
 
 static void say_data(struct session *s)
 {
@@ -159,24 +71,17 @@ void transaction_begin(struct session *s)
     t->converted = convert && fit_converts(j);
     t->bdat = wants_bdat(s);
     t->recipient = portion_next(j, 0);
-    say_mail(s);
+    transaction_say_mail(s);
     if (t->pipelined) {
         for (size_t i = t->recipient; i < j->count; i = portion_next(j, i + 1))
-            say_rcpt(s, i);
+            transaction_say_rcpt(s, i);
         if (!t->bdat)
             say_data(s);
     }
     session_await(s, SESSION_MAIL, remote.settings->remote_mail_timeout);
 }
 
-/* ---- what the replies mean ------------------------------------------------------------------------------------------------------- */
-
-static unsigned class_of(const struct session *s)
-{
-    if (login_is_missed(s))
-        return 4;
-    return s->reply.code / 100;
-}
+/* ---- what follows a reply --------------------------------------------------------------------------------------------------------- */
 
 static void out_of_protocol(struct session *s, const char *in_reply_to)
 {
@@ -202,41 +107,6 @@ static void hangs_up(struct session *s, const char *in_reply_to)
     buf_free(&words);
 }
 
-bool transaction_refusal(const struct session *s, const char *in_reply_to, char status[STATUS_MAX], struct buf *words)
-{
-    bool final = class_of(s) == 5;
-    session_words(s, in_reply_to, words);
-    buf_add_text(words, login_advice(s));
-    reply_status(&s->reply, final ? '5' : '4', login_is_missed(s), status);
-    return final;
-}
-
-static void log_put_off(const struct session *s, struct span why)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS + 64);
-    buf_add_span(&words, why);
-    buf_add_text(&words, session_host(s)->address.ss_family == AF_INET6 ? "; once more over IPv4" : "; once more over IPv6");
-    session_log(s, buf_span(&words));
-    buf_free(&words);
-}
-
-/* All that are undecided: refused by this reply. False: they are tried at another address now. */
-static bool refuse_rest(struct session *s, const char *in_reply_to)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    char status[STATUS_MAX];
-    bool final = transaction_refusal(s, in_reply_to, status, &words), put_off = session_may_change_family(s);
-    if (put_off) {
-        log_put_off(s, buf_span(&words));
-        portion_put_off_rest(s->job, status, buf_span(&words));
-        session_change_family(s);
-    } else {
-        portion_decide_rest(s->job, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
-    }
-    buf_free(&words);
-    return !put_off && portion_over(s, false);
-}
-
 /* Nobody gets the message, and the server still has our MAIL. */
 static void reset(struct session *s)
 {
@@ -252,7 +122,7 @@ static void mail_reply(struct session *s)
     }
     if (class_of(s) != 2) {
         t->mail_refused = true;
-        if (!refuse_rest(s, "MAIL FROM command"))
+        if (!transaction_refuse_rest(s, "MAIL FROM command"))
             return;
     }
     if (t->pipelined) {
@@ -260,32 +130,9 @@ static void mail_reply(struct session *s)
     } else if (t->mail_refused) {
         session_ready(s);
     } else {
-        say_rcpt(s, t->recipient);
+        transaction_say_rcpt(s, t->recipient);
         await_rcpt(s);
     }
-}
-
-/* 552 to RCPT means "too many recipients" in the words of older servers, and is to be taken as 452 (RFC 5321 4.5.3.1.10). LMTP servers are
- * newer, and mean a full mailbox by it. */
-static void refuse_recipient(struct session *s)
-{
-    bool too_many = s->reply.code == 552 && !s->site->lmtp;
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    char status[STATUS_MAX];
-    struct transaction *t = &s->transaction;
-    bool final = class_of(s) == 5 && !too_many;
-    session_words(s, "RCPT TO command", &words);
-    buf_add_text(&words, login_advice(s));
-    reply_status(&s->reply, final ? '5' : '4', too_many || login_is_missed(s), status);
-    if (final && session_may_change_family(s)) {
-        log_put_off(s, buf_span(&words));
-        job_put_off(s->job, t->recipient, status, buf_span(&words));
-        s->job->recipients[t->recipient].chosen = false;
-        t->put_off = true;
-    } else {
-        job_decide(s->job, t->recipient, final ? VERDICT_FAILED : VERDICT_DEFERRED, status, buf_span(&words));
-    }
-    buf_free(&words);
 }
 
 static void judge_recipient(struct session *s)
@@ -295,7 +142,7 @@ static void judge_recipient(struct session *s)
         s->job->recipients[t->recipient].accepted = true;
         t->accepted++;
     } else {
-        refuse_recipient(s);
+        transaction_refuse_recipient(s);
     }
     t->recipient = portion_next(s->job, t->recipient + 1);
 }
@@ -336,7 +183,7 @@ static void rcpt_reply(struct session *s)
         return;
     }
     if (!t->pipelined && s->job)
-        say_rcpt(s, t->recipient);
+        transaction_say_rcpt(s, t->recipient);
     await_rcpt(s);
 }
 
@@ -358,7 +205,7 @@ static void data_reply(struct session *s)
         else
             session_drop(s);
     } else {
-        if (s->job && !refuse_rest(s, "DATA command"))
+        if (s->job && !transaction_refuse_rest(s, "DATA command"))
             return;
         if (t->mail_refused)
             session_ready(s);
@@ -394,31 +241,8 @@ static void early_reply(struct session *s)
     }
     if (without_bdat(s))
         return;
-    if (refuse_rest(s, s->transaction.bdat ? "BDAT command" : "a part of the message"))
+    if (transaction_refuse_rest(s, s->transaction.bdat ? "BDAT command" : "a part of the message"))
         session_drop(s);
-}
-
-/* An LMTP server that does not report delivers by itself.
- * RFC 2852 4.1.4: its sender is told where a trace is wanted, and where the deadline that he wanted to be told at goes no further. */
-enum verdict transaction_verdict(const struct session *s)
-{
-    const struct job *j = s->job;
-    if (s->site->lmtp && !offers(s, EXTENSION_DSN))
-        return VERDICT_DELIVERED;
-    if (j->by_mode & BY_TRACE || (j->by_mode & BY_NOTIFY && !offers(s, EXTENSION_DELIVERBY)))
-        return VERDICT_TRACED;
-    return offers(s, EXTENSION_DSN) ? VERDICT_PASSED_ON : VERDICT_RELAYED;
-}
-
-static bool relayed(struct session *s)
-{
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
-    char status[STATUS_MAX];
-    reply_text(&s->reply, &words);
-    reply_status(&s->reply, '2', false, status);
-    portion_decide_rest(s->job, transaction_verdict(s), status, buf_span(&words));
-    buf_free(&words);
-    return portion_over(s, false);
 }
 
 static void end_reply(struct session *s)
@@ -426,16 +250,16 @@ static void end_reply(struct session *s)
     if (!s->job) {
         session_ready(s);
     } else if (class_of(s) == 2) {
-        if (relayed(s))
+        if (transaction_relayed(s))
             session_ready(s);
     } else if (class_of(s) == 3) {
         transaction_lost(s, "meaningless reply from", "");
     } else if (s->transaction.bdat) {
         if (without_bdat(s))
             return;
-        if (refuse_rest(s, "BDAT command"))
+        if (transaction_refuse_rest(s, "BDAT command"))
             reset(s); /* RFC 3030 2: what is left of the transaction is not known */
-    } else if (refuse_rest(s, "end of DATA command")) {
+    } else if (transaction_refuse_rest(s, "end of DATA command")) {
         session_ready(s);
     }
 }
@@ -552,7 +376,8 @@ static bool believed(struct session *s)
         return lmtp_cut_reply(s);
     if (without_bdat(s))
         return true;
-    if (class_of(s) == 2 ? relayed(s) : refuse_rest(s, s->transaction.bdat ? "BDAT command" : "end of DATA command"))
+    if (class_of(s) == 2 ? transaction_relayed(s)
+                         : transaction_refuse_rest(s, s->transaction.bdat ? "BDAT command" : "end of DATA command"))
         session_drop(s);
     return true;
 }
