@@ -74,7 +74,7 @@ static void remember(struct session *s, const char *status, bool site_failed, st
 static void give_up_with_further(struct session *s, bool site_failed, bool decided)
 {
     if (s->own != OWN_NONE)
-        site_failed = s->further_failed && !decided && !s->strict;
+        site_failed = s->further_failed && !decided && !s->strict && !s->there;
     s->own = OWN_NONE;
     snprintf(s->peer, sizeof s->peer, "%s", s->further_peer);
     session_give_up(s, VERDICT_DEFERRED, s->further_status, site_failed, buf_span(&s->further));
@@ -102,7 +102,7 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
         remember(s, status, site_failed, words);
     bool less = s->phase <= SESSION_CONNECTING && s->further.len > 0;
     bool last = decided || !session_has_next(s);
-    site_failed &= !decided && !s->strict;
+    site_failed &= !decided && !s->strict && !s->there;
     if (last && less)
         give_up_with_further(s, site_failed, decided);
     else if (last)
@@ -130,6 +130,7 @@ void session_unfit(struct session *s, const char *status, struct span words)
         char later[STATUS_MAX] = "4";
         memccpy(later + 1, status + 1, 0, sizeof later - 2);
         s->unfit = true;
+        s->there |= s->phase > SESSION_CONNECTING;
         session_trouble(s, later, false, words);
         return;
     }

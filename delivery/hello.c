@@ -59,7 +59,7 @@ static void loops_back(struct session *s)
     buf_printf(&words, "mail for %s loops back to myself: host %s has my own name, %s%s", s->site->nexthop.name, s->peer,
                remote.settings->hostname, later ? "; a better host is waited for" : "");
     session_log(s, buf_span(&words));
-    session_give_up(s, later ? VERDICT_DEFERRED : VERDICT_FAILED, later ? "4.4.6" : "5.4.6", later, buf_span(&words));
+    session_give_up(s, later ? VERDICT_DEFERRED : VERDICT_FAILED, later ? "4.4.6" : "5.4.6", later && !s->there, buf_span(&words));
     buf_free(&words);
 }
 

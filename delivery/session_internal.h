@@ -77,6 +77,7 @@ struct session {
     bool located;      /* DNSSEC has proved which hosts are the next hop's, or the route names the host */
     bool unfit;        /* this host is left for good reason, and not for trouble */
     bool hopeful;      /* a host before this one may do later */
+    bool there;        /* a host has answered that this one message can't go to: whatever the others do, the site is not down */
     bool gone;         /* to be freed when its handler returns */
     int depth;         /* of handlers */
     uint32_t question; /* to dns */

@@ -322,6 +322,23 @@ class Hosts(Base):
                 self.check(result, (DEFERRED, "4.7.1", "host mx0.two.example[127.0.0.2] refused to talk to me: 554 5.7.1 no"), site_failed=1)
                 self.assertEqual(result.peer, "mx0.two.example[127.0.0.2]:%d" % self.remote.port)
 
+    def test_a_site_is_there_if_a_host_is_that_one_message_can_not_go_to(self):
+        """whatever the others do: mail that does not need SMTPUTF8 goes to that host, and must not wait for a site that is taken for dead"""
+        self.remote.names.table["three.example"] = "127.0.0.2 127.0.0.3 127.0.0.4"
+        addresses = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+        down, unfit, busy, broken = None, {}, dict(GREETING="421 4.7.1 busy"), dict(EHLO=DROP)
+        ours, breaks = dict(name="mx.local.example"), dict(extensions=("SMTPUTF8",), MAIL=DROP)
+        for hosts, status, failed in (((unfit, down, down), "4.6.7", 0), ((down, unfit, down), "4.6.7", 0), ((down, down, unfit), "4.6.7", 0),
+                                      ((unfit, busy, down), "4.7.1", 0), ((unfit, busy, busy), "4.7.1", 0), ((unfit, down, broken), "4.4.2", 0),
+                                      ((unfit, breaks, down), "4.4.2", 0), ((unfit, down, ours), "4.4.6", 0),
+                                      ((down, down, busy), "4.7.1", 1), ((breaks, down, down), "4.4.2", 1), ((down, down, ours), "4.4.6", 1)):
+            with self.subTest(hosts=hosts), contextlib.ExitStack() as stack:
+                for address, script in zip(addresses, hosts):
+                    if script is not None:
+                        stack.enter_context(self.remote.server(address, **script))
+                result = self.remote.deliver(nexthop="three.example", flags=frames.ENVELOPE_SMTPUTF8)
+                self.check(result, (DEFERRED, status, ""), site_failed=failed)
+
     def test_addresses_of_nobody(self):
         for i, address in enumerate(("0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:0.0.0.0")):
             name = "n%d.example" % i

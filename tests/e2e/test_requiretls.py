@@ -84,6 +84,17 @@ class ToAHost(Security):
         result = self.deliver("x@b.example", nexthop="b.example")
         self.check(result, (DEFERRED, "4.7.30", "REQUIRETLS is required"))
 
+    def test_a_host_that_can_not_have_it_is_no_host_that_is_down(self):
+        """The other is. Mail that does not ask for it still goes to the first."""
+        first = self.serve()
+        for _ in range(4):
+            result = self.deliver("x@b.example", nexthop="b.example")
+            self.check(result, (DEFERRED, "4.7.30", "REQUIRETLS is required"))  # site_failed=0
+        self.check(self.remote.deliver("x@b.example", nexthop="b.example"), (RELAYED, "2.0.0", ""))
+        self.assertEqual(len(first.messages), 1)
+        first.close()
+        self.check(self.deliver("x@b.example", nexthop="b.example"), (DEFERRED, "4.4.1", "refused"), site_failed=1)
+
     def test_sessions_are_not_shared_with_other_mail(self):
         with Remote('idle_timeout = "5s"') as remote, Server("127.0.0.2", remote.port, extensions=("PIPELINING",)) as server:
             remote.deliver()
