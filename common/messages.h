@@ -55,7 +55,8 @@ enum envelope_flags {
 /* What is done at a message's deadline (RFC 2852): one of the first two. */
 enum by_mode { BY_RETURN = 1, BY_NOTIFY = 2, BY_TRACE = 4 };
 enum own_failure { OWN_NONE, OWN_SOURCE /* its address is not to be had */, OWN_PROXY /* of the route */,
-    OWN_DOMAIN /* what a domain says of itself: other hosts than it is known for, none, or more than they hold */ };
+    OWN_DOMAIN /* what a domain says of itself: other hosts than it is known for, none, or more than they hold */,
+    OWN_ROOM /* of the program that delivers: no descriptor for the message */ };
 enum flush_code { FLUSH_DONE = 1, FLUSH_TOO_SOON };
 #define MT_PRIORITY_ZERO 10 /* RFC 6710 has -9 to 9 */
 #define MT_PRIORITY_MOST 19

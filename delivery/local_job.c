@@ -110,6 +110,7 @@ static void answer(struct job *j)
     }
     m.result.peer = span_of(j->count == 1 ? j->tasks[0].shown : j->domain);
     m.result.outcomes = (struct list){(uint32_t)j->count, buf_span(&outcomes)};
+    m.result.own = j->fd_lost ? OWN_ROOM : OWN_NONE;
     channel_send(j->channel, &m);
     buf_free(&outcomes);
 }

@@ -42,8 +42,10 @@ static void deliver(struct channel *c, const struct message *m, void *arg)
     if (m->type != MESSAGE_DELIVER)
         return;
     struct job *j = job_new(c, m, (uint32_t)remote.settings->remote_session_messages);
-    if (j && m->fd_lost)
+    if (j && m->fd_lost) {
         job_decide_rest(j, VERDICT_DEFERRED, "4.3.0", SPAN_LITERAL("no descriptor for the message: too many open files"));
+        j->origin.own = OWN_ROOM;
+    }
     if (j) {
         site_deliver(j, &m->deliver);
         return;

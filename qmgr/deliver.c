@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define SOON       10              /* seconds, after a program died over a delivery */
+#define OWN_AGAIN  60              /* the same, after what there was no room for here, or what could not be read */
 #define JOB_OCTETS (FRAME_MAX / 2) /* of recipients in one DELIVER; body and other texts stand beside them */
 
 static void give_back_body(struct mail *m)
@@ -300,7 +301,12 @@ static bool is_success(unsigned verdict)
 /* Our own side failed, not what a domain says of itself. */
 static bool is_ours(const struct message_result *r)
 {
-    return r->own == OWN_SOURCE || r->own == OWN_PROXY;
+    return r->own == OWN_SOURCE || r->own == OWN_PROXY || r->own == OWN_ROOM;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Applies what there is. `worst` gets an outcome that stands for the site. */
@@ -335,7 +341,7 @@ static enum job_end apply_result(struct delivery *d, const struct message_result
 
 static void defer_missing(struct delivery *d, const char *why, uint64_t due)
 {
-    struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
+    struct outcome o = {.verdict = VERDICT_DEFERRED, .no_attempt = true, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
     uint64_t now = queue_now();
     for (uint32_t i = 0; i < d->count; i++) {
         if (d->mail->rcpt[d->index[i]].state == RECIPIENT_ACTIVE)
@@ -358,13 +364,15 @@ static void over(struct delivery *d, const struct message_result *r)
     struct outcome worst = {.status = SPAN_LITERAL("4.4.1"), .reply = SPAN_LITERAL("the site does not answer")};
     struct site *site = d->job.site;
     if (!r)
-        due = now + SOON < due ? now + SOON : due;
+        due = sooner(now + SOON, due);
     else if (r->own == OWN_DOMAIN)
         look_again(d);
+    else if (r->own == OWN_ROOM)
+        due = sooner(now + OWN_AGAIN, due);
     else if (is_ours(r))
         due = grant_own_failure(site, r, now);
-    if (r && r->site_failed && limits_is_socket(schedule_site_name(site)) && due > now + SCHEDULE_NEAR)
-        due = now + SCHEDULE_NEAR;
+    if (r && r->site_failed && limits_is_socket(schedule_site_name(site)))
+        due = sooner(now + SCHEDULE_NEAR, due);
     bool heard = r && shaping_heard(d, r);
     if (r)
         end = apply_result(d, r, due, &worst);
@@ -442,8 +450,8 @@ static void cannot_read(struct delivery *d, int status)
         return;
     }
     snprintf(why, sizeof why, "the message can't be read from the spool: %s", strerror(status));
-    struct outcome o = {.verdict = VERDICT_DEFERRED, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
-    uint64_t now = queue_now(), due = outcome_due(d);
+    struct outcome o = {.verdict = VERDICT_DEFERRED, .no_attempt = true, .status = SPAN_LITERAL("4.3.0"), .reply = span_of(why)};
+    uint64_t now = queue_now(), due = sooner(now + OWN_AGAIN, outcome_due(d));
     schedule_done(queue.schedule, &d->job, JOB_UNKNOWN, now);
     outcome_apply_all(d, &o, due);
 }

@@ -55,7 +55,7 @@ class LocalCase(unittest.TestCase):
                 os.chown(path, owner, owner)
         self.start()
 
-    def start(self):
+    def start(self, privileged=ROOT):
         self.local = Driven("local", """
             users = "64500"
             domain "map.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(m)s" owner = "%(o)s" }
@@ -63,7 +63,7 @@ class LocalCase(unittest.TestCase):
             domain "missing.example" { mailboxes = "hash:%(d)s/boxes" directory = "%(d)s/missing" owner = "%(o)s" }
             domain "system.example" { mailboxes = system }
             %(s)s""" % {"d": self.directory, "m": self.mail, "o": self.owner, "s": self.settings,
-                           "second": SECOND}, edges=["qmgr"], privileged=ROOT)
+                           "second": SECOND}, edges=["qmgr"], privileged=privileged)
         self.addCleanup(self.local.close)
         self.edge = self.local.edges["qmgr"]
 
@@ -125,6 +125,22 @@ class Delivery(LocalCase):
         for name in ("alice", "bob"):
             with open(self.files(name)[0], "rb") as file:
                 self.assertEqual(file.read(), b"Return-Path: <sender@example.org>\n" + large.replace(b"\r\n", b"\n"))
+
+    def test_a_body_whose_descriptor_there_is_no_room_for_waits(self):
+        body = b"x" * 998 + b"\r\n"
+        self.start(privileged=False)  # the limits of another user's process may not be ours to set
+        limit = ["prlimit", "--pid", str(self.local.process.pid)]
+        self.assertEqual(self.deliver("alice").own, 0)
+        with tempfile.TemporaryFile() as file:
+            file.write(body)
+            file.flush()
+            subprocess.run(limit + ["--nofile=0:"], check=True)  # what is open stays
+            result = self.deliver("alice", "bob", body=body, fd=file.fileno())
+            for outcome in result.outcomes:
+                self.deferred(outcome, "4.3.0", "no descriptor for the message")
+            self.assertEqual(result.own, frames.OWN_ROOM)  # qmgr counts it as no attempt
+            subprocess.run(limit + ["--nofile=200:"], check=True)
+            self.assertEqual(self.deliver("alice", body=body, fd=file.fileno()).own, 0)
 
     def test_a_body_that_is_cut_off_is_no_message(self):
         with tempfile.TemporaryFile() as file:

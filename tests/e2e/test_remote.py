@@ -498,7 +498,9 @@ class Large(Base):
             self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
             subprocess.run(limit + ["--nofile=0:"], check=True)  # what is open stays
             for _ in range(3):
-                self.check(self.remote.deliver(fd=fd, size=len(body)), (DEFERRED, "4.3.0", "no descriptor for the message"))
+                result = self.remote.deliver(fd=fd, size=len(body))
+                self.check(result, (DEFERRED, "4.3.0", "no descriptor for the message"))
+                self.assertEqual(result.own, frames.OWN_ROOM)  # qmgr counts it as no attempt
             subprocess.run(limit + ["--nofile=200:"], check=True)
             self.check(self.remote.deliver(fd=fd, size=len(body)), (RELAYED, "2.0.0", ""))
             self.assertEqual([m.body for m in server.messages], [BODY, body])

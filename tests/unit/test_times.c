@@ -761,6 +761,21 @@ static void fail_for(enum own_failure own, unsigned times)
     }
 }
 
+/* No room for a descriptor: in a minute; the program died: in ten seconds. */
+static void fail_here(bool died, unsigned seconds, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        struct asked a = take_asked(MESSAGE_DELIVER);
+        if (died)
+            a.answer(NULL, a.arg);
+        else
+            answer_own(a, VERDICT_DEFERRED, false, OWN_ROOM);
+        pass(seconds - 2);
+        assert_int_equal(asked_count, 0);
+        pass(4);
+    }
+}
+
 static void what_fails_on_our_own_side_is_no_attempt(void **state)
 {
     (void)state;
@@ -769,6 +784,8 @@ static void what_fails_on_our_own_side_is_no_attempt(void **state)
     uint64_t id = put((struct spool_times){0}, 1, 0, 0);
     fail_for(OWN_SOURCE, 4);
     fail_for(OWN_PROXY, 4);
+    fail_here(false, 60, 4);
+    fail_here(true, 10, 4);
     assert_int_equal(attempts_of(id), 0);
     answer_delivery(take_asked(MESSAGE_DELIVER), VERDICT_DEFERRED, false);
     turns();
