@@ -32,13 +32,13 @@
 
 struct recipient {
     uint64_t due;
-    uint32_t offset; /* of its record in the envelope */
-    uint32_t attempts;
-    uint16_t verdict; /* when DONE; before that VERDICT_DEFERRED once the sender was told of the delay */
-    uint8_t state;    /* enum recipient_state */
-    uint8_t untold;   /* enum bounce_kind: what the sender does not know yet; 0: nothing */
-    uint8_t telling;  /* what the report that is being made says */
-    bool rerouted;    /* its way is another than its envelope's on disk */
+    uint32_t offset;   /* of its record in the envelope */
+    uint32_t attempts; /* by its present way */
+    uint16_t verdict;  /* when DONE; before that VERDICT_DEFERRED once the sender was told of the delay */
+    uint8_t state;     /* enum recipient_state */
+    uint8_t untold;    /* enum bounce_kind: what the sender does not know yet; 0: nothing */
+    uint8_t telling;   /* what the report that is being made says */
+    bool rerouted;     /* its way is another than its envelope's on disk */
     char status[12];
     char *reason; /* NULL: none yet */
     char *peer;   /* who said so, until it is told */

@@ -58,10 +58,13 @@ static void deliver_anew(struct mail *m)
     mail_check(m);
 }
 
+/* The attempts were made at hosts that it does not go to any more, and how long it waits behind a failure at the new ones is not for these to say. Its life
+ * is that of the message, and does not begin anew. */
 static void move(struct mail *m, uint32_t index)
 {
     uint64_t now = queue_now();
     m->rcpt[index].rerouted = true;
+    m->rcpt[index].attempts = 0;
     m->rcpt[index].due = now > m->times.release ? now : m->times.release;
 }
 

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import threading
+import time
 import unittest
 
 from host import MAIL_UID, free_port, wait_for
@@ -85,6 +86,32 @@ class Reroute(Base):
         self.taken(3, living)
         host.wait(host.queue_is_empty)
         self.assertEqual(sorted(m.recipients[0] for m in living.messages), ["x@a.example", "y@b.example", "z@a.example"])
+
+    def test_attempts_are_those_of_the_new_way(self):
+        """The back-off that it had at the old one says nothing of the new one; how old the message is stays true."""
+        settings = "queue { retry_first = 10m retry_most = 10h lifetime = %s }"
+        old, new = free_port(), free_port()
+        host = self.host({"*": "smtp:[127.0.0.1]:%d" % old}, settings % "5d")
+        queue_id, = self.deferred(host, "x@a.example")
+
+        def attempts():
+            message = json.loads(self.queue(host, "list", "--json"))
+            return message["recipients"][0]["attempts"], message["recipients"][0]["next_attempt"] - time.time()
+        for count in range(2, 6):
+            self.queue(host, "retry", queue_id)
+            host.wait(lambda: attempts()[0] == count)
+        self.assertGreater(attempts()[1], 8000)
+        self.reloaded(host, {"*": "smtp:[127.0.0.1]:%d" % new}, settings % "5d")
+        self.moved(host, queue_id, count=1)
+        host.wait_log(queue_id + r": .*relay=\"?127\.0\.0\.1\[127\.0\.0\.1\]:%d.*status=deferred" % new)
+        host.stop()  # what is on disk says the same
+        host.start()
+        count, wait = attempts()
+        self.assertEqual(count, 1)
+        self.assertTrue(500 < wait < 700, wait)
+        self.reloaded(host, {"*": "smtp:[127.0.0.1]:%d" % old}, settings % "1s")
+        self.moved(host, queue_id, count=1)
+        host.wait_log(queue_id + r": .*status=expired")
 
     def test_held_mail_stays_held_and_goes_the_new_way_when_it_is_released(self):
         """of several recipients one, by a route that has moved away from an address of loopback"""
