@@ -10,18 +10,21 @@ from hostile import Server, Session
 
 
 class Meter:
-    """How many transactions are open at a time, in all the servers that share it."""
+    """How many transactions are open at a time, in all the servers that share it. `gather`: the first ones stay open until there are so many, ten seconds at most: a busy
+    machine has them too."""
 
-    def __init__(self):
-        self.lock, self.now, self.most = threading.Lock(), 0, 0
+    def __init__(self, gather=0):
+        self.changed, self.gather, self.now, self.most = threading.Condition(), gather, 0, 0
 
     def __enter__(self):
-        with self.lock:
+        with self.changed:
             self.now += 1
             self.most = max(self.most, self.now)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.gather, 10)
 
     def __exit__(self, *exception):
-        with self.lock:
+        with self.changed:
             self.now -= 1
 
 

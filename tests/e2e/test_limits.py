@@ -49,7 +49,7 @@ class Limits(Case):
     def test_all_deliveries_at_once(self):
         for most in (2, 4):
             with self.subTest(most):
-                meter = Meter()
+                meter = Meter(gather=most)
                 sinks = [self.sink(pause=0.2, meter=meter) for _ in range(4)]
                 host = self.host({"%d.example" % i: s for i, s in enumerate(sinks)}, "queue { active = %d }" % most)
                 self.send(host, *["x@%d.example" % (i % 4) for i in range(16)])
@@ -57,7 +57,7 @@ class Limits(Case):
                 self.assertEqual(meter.most, most)
 
     def test_deliveries_to_a_site_at_a_time(self):
-        sink, other = self.sink(pause=0.3), self.sink(pause=0.3)
+        sink, other = (self.sink(pause=0.3, meter=Meter(gather=2)) for _ in range(2))
         host = self.host({"a.example": sink, "*": other}, "queue { site_sessions = 2 }")
         self.send(host, *["x@a.example", "x@b.example"] * 6)
         self.taken(12, sink, other)
@@ -67,22 +67,21 @@ class Limits(Case):
         sink, free = self.sink(), self.sink()
         host = self.host({"a.example": sink, "*": self.via(free, "rate = 0")}, "queue { site_rate = 60 }")
         self.send(host, *["x@a.example"] * 5 + ["x@b.example"] * 10)
-        self.taken(10, free, seconds=3)
+        self.taken(10, free, seconds=6)  # by that rate it would be nine
         self.taken(5, sink)
-        times = sorted(m.began for m in sink.messages)  # one in each second of the clock, so the first two may be close
-        self.assertTrue(all(b - a > 0.7 for a, b in zip(times[1:], times[2:])), times)
-        self.assertTrue(3 < times[-1] - times[0] < 8, times)
+        times = sorted(m.began for m in sink.messages)  # one in each second of the clock, so the first two may be close; and one that comes late is soon followed
+        self.assertTrue(all(b - a > 0.3 for a, b in zip(times[1:], times[2:])), times)
+        self.assertTrue(2.5 < times[-1] - times[0] < 8, times)
 
     def test_a_route_s_limits_are_for_its_own_mail(self):
         """the same next hop, in two lines"""
-        sink = self.sink(pause=0.3)
+        sink = self.sink(pause=0.3, meter=Meter(gather=4))
         host = self.host({"a.example": self.via(sink, "sessions = 1"), "*": sink}, "queue { site_sessions = 3 }")
         self.send(host, *["x@a.example", "x@b.example"] * 4)
         self.taken(8, sink)
         mine = sorted(m.began for m in sink.messages if m.recipients == ["x@a.example"])
         self.assertTrue(all(b - a > 0.25 for a, b in zip(mine, mine[1:])), mine)
-        rest = sorted(m.began for m in sink.messages if m.recipients == ["x@b.example"])
-        self.assertLess(rest[2] - rest[0], 0.25, rest)
+        self.assertEqual(sink.meter.most, 1 + 3)
 
     def test_messages_in_a_session(self):
         sites = self.sink(), self.sink()
@@ -94,7 +93,7 @@ class Limits(Case):
         self.assertEqual([s.carried for s in sites[1].sessions], [3, 3])
 
     def test_a_site_s_limits_and_a_route_s_before_them(self):
-        sink, other = self.sink(pause=0.3), self.sink(pause=0.3)
+        sink, other = self.sink(pause=0.3, meter=Meter(gather=2)), self.sink(pause=0.3)
         host = self.host({"a.example": self.via(sink, "sessions = 2"), "*": other}, 'site "127.0.0.1" { sessions = 1 }')
         self.send(host, *["x@a.example", "x@b.example"] * 4)
         self.taken(8, sink, other)
@@ -111,19 +110,22 @@ class Limits(Case):
         wait_for(reloaded, 20)
 
     def test_a_reload_changes_the_limits_of_mail_that_waits(self):
-        sink = self.sink(pause=0.5)
+        count = 40
+        sink = self.sink(pause=0.5, meter=Meter(gather=5))
         host = self.host({"*": sink}, "queue { site_sessions = 5 }")
-        self.send(host, *["x@a.example", "x@b.example"] * 12)
+        self.send(host, *["x@a.example", "x@b.example"] * (count // 2))
         wait_for(lambda: sink.meter.most == 5)
         self.reloaded(host, routes={"a.example": self.via(sink, "sessions = 1"), "*": self.via(sink, "sessions = 1")}, settings="")
-        time.sleep(1)
-        before, sink.meter.most = len(sink.messages), sink.meter.now
-        self.assertLess(before, 22)
-        self.taken(24, sink)
+        wait_for(lambda: sink.meter.now <= 2, 5)
+        time.sleep(0.2)
+        before, sink.meter.most, sink.meter.gather = len(sink.messages), sink.meter.now, 0
+        self.assertLess(before, count - 2)
+        self.taken(count, sink)
         self.assertLessEqual(sink.meter.most, 2)
         self.reloaded(host, routes={"*": self.via(sink, "")}, settings='queue { site_sessions = 1 } site "127.0.0.1" { sessions = 4 }')
+        sink.meter.gather = 4
         self.send(host, *["x@a.example"] * 16)
-        self.taken(40, sink)
+        self.taken(count + 16, sink)
         self.assertEqual(sink.meter.most, 4)
 
 
