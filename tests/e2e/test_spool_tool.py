@@ -140,12 +140,13 @@ class SpoolTool(unittest.TestCase):
         wait_for(settled, 20)
         time.sleep(1.5)  # settlements gather for a second
         cls.send("last", 1000)
-        pid = host.process.pid
-        os.kill(host.pid_of("qmgr"), signal.SIGKILL)
-        os.kill(pid, signal.SIGKILL)
+        pids = host.pids()
+        os.kill(host.process.pid, signal.SIGSTOP)  # it starts no other qmgr
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         host.process.wait()
         host.process = None
-        time.sleep(0.5)
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids))
         cls.pristine = host.path("pristine")
         os.rename(host.path("spool"), cls.pristine)
 
