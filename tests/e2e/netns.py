@@ -24,6 +24,7 @@ def run(*command):
 
 
 CLONE_NEWNET = 0x40000000
+SO_TIMESTAMPNS = 35  # <asm-generic/socket.h>
 ETHERTYPES = {0x0800: socket.AF_INET, 0x86DD: socket.AF_INET6}
 
 
@@ -66,11 +67,13 @@ def first_segment(frame):
 
 
 class Attempts:
-    """The TCP connections that are asked for on a cable, as they come by: (address, seconds since clear()). A segment that is sent again is no new one."""
+    """The TCP connections that are asked for on a cable, as they come by: (address, seconds since clear()). A segment that is sent again is no new one. The time is the
+    kernel's: this thread may come late."""
 
     def __init__(self, where):
         with inside(where):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.sock.bind(("cable", 3))
         self.sock.settimeout(0.1)
         self.closing = False
@@ -84,13 +87,15 @@ class Attempts:
     def run(self):
         while not self.closing:
             try:
-                frame, link = self.sock.recvfrom(2048)
+                frame, more, _, link = self.sock.recvmsg(2048, 64)
             except TimeoutError:
                 continue
+            seconds, nanoseconds = struct.unpack("ll", next(octets for level, kind, octets in more if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS)))
+            at = time.monotonic() - (time.time() - seconds - nanoseconds / 1e9)
             found = first_segment(frame) if link[2] != socket.PACKET_OUTGOING else None
             if found and found not in self.seen:
                 self.seen.add(found)
-                self.list.append((found[0], time.monotonic() - self.began))
+                self.list.append((found[0], at - self.began))
 
     def close(self):
         self.closing = True
