@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 from host import wait_for
+from mtas import download
 
 UID = 64533
 
@@ -28,11 +29,7 @@ class Exim:
         return os.path.join(self.top, *names)
 
     def _unpack(self):
-        got = subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "exim4-daemon-light"], cwd=self.top, capture_output=True, text=True)
-        packages = glob.glob(self.path("*.deb"))
-        if got.returncode != 0 or not packages:
-            raise RuntimeError("apt-get download exim4-daemon-light failed: " + got.stderr.strip()[-200:])
-        subprocess.run(["dpkg", "-x", packages[0], self.path("x")], check=True)
+        download(["exim4-daemon-light"], self.top)
 
     def _configure(self, next_port):
         for name in ("etc", "spool", "mail", "log"):

@@ -17,7 +17,8 @@ class Missing(unittest.SkipTest):
 
 def download(packages, directory):
     for name in packages:
-        got = subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name], cwd=directory, capture_output=True, text=True, timeout=120)
+        got = subprocess.run(["timeout", "120", "apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3", "download", name], cwd=directory, capture_output=True,
+                             text=True)
         files = [f for f in os.listdir(directory) if f.startswith(name + "_") and f.endswith(".deb")]
         if got.returncode != 0 or not files:
             raise Missing("apt-get download %s: %s" % (name, got.stderr.strip()[-200:]))
