@@ -9,7 +9,7 @@ fuzz_downgrade_LIBS = $(COMMON_LIBS) -lssl -lcrypto -ldb-5.3
 # postino-local
 PROGRAMS += postino-local
 maildir_PARTS := delivery/maildir.c delivery/maildir_file.c delivery/maildir_name.c delivery/flush.c delivery/local_outcome.c $(downgrade_PARTS)
-local_PARTS := delivery/workers.c delivery/spawner.c delivery/spawner_run.c delivery/worker.c delivery/mailbox.c $(maildir_PARTS)
+local_PARTS := delivery/workers.c delivery/workers_life.c delivery/workers_slow.c delivery/spawner.c delivery/spawner_run.c delivery/worker.c delivery/mailbox.c $(maildir_PARTS)
 postino-local_SRC := delivery/local.c delivery/local_job.c $(local_PARTS)
 postino-local_LIBS = $(COMMON_LIBS)
 MANUALS += delivery/postino-local.8
