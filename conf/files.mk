@@ -1,5 +1,5 @@
 # Reading postino.conf: only what links $(conf_parse_SRC) needs libConfuse.
-conf_parse_SRC  := conf/parse.c conf/source.c conf/report.c conf/places.c conf/nearest.c conf/check.c conf/check_sections.c conf/check_listeners.c conf/check_peers.c conf/check_lmtp.c conf/check_login.c conf/check_host.c conf/check_reach.c conf/alabels.c conf/access_words.c
+conf_parse_SRC  := conf/parse.c conf/parse_confuse.c conf/parse_assign.c conf/parse_error.c conf/source.c conf/report.c conf/places.c conf/nearest.c conf/check.c conf/check_sections.c conf/check_listeners.c conf/check_peers.c conf/check_lmtp.c conf/check_login.c conf/check_host.c conf/check_reach.c conf/alabels.c conf/access_words.c
 conf_parse_SRC  += conf/include.c conf/check_sources.c
 conf_parse_SRC  += conf/check_shaping.c
 conf_parse_LIBS := $(IDN_LIBS) -lconfuse -lssl -lcrypto $(COMMON_LIBS)

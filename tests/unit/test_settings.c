@@ -60,7 +60,7 @@ static void every_default_is_what_its_table_says(void **state)
     settings_free(s);
 }
 
-static void lists_in_titled_sections_are_empty_by_default(void **state) /* parse.c relies on it */
+static void lists_in_titled_sections_are_empty_by_default(void **state) /* parse_confuse.c relies on it */
 {
     (void)state;
     for (enum settings_kind kind = 0; kind < SETTINGS_KINDS; kind++)
