@@ -229,6 +229,8 @@ class AddressesOfTheHost(unittest.TestCase):
     """The whole of it: a host with several addresses."""
     @classmethod
     def setUpClass(cls):
+        left = 86400 - time.time() % 86400
+        time.sleep(left if left < 150 else 0)  # what a source in warm-up has sent is of one day (UTC)
         cls.world = cls.enterClassContext(World())
         cls.world.name_server({"example": ZONE})
         for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):

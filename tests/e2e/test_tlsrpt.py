@@ -507,6 +507,7 @@ class Reports(Alone):
         self.again(kill=True)
         self.tell(count=20)
         self.later(61)
+        host.wait_for(lambda: len(self.files()) == 2)
         self.again(kill=True)
         self.assertEqual(len(self.files()), 2)
         self.tell(count=4)  # until midnight, which puts it down
