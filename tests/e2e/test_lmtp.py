@@ -382,8 +382,8 @@ class Servers(Base):
         with self.host() as host:
             for name in ("submit", "queue"):
                 for uid, served in ((LMTP_UID, False), (FIRST_UID + 3, False), (65534, True)):
-                    code = "import socket,sys,os\nos.setgroups([]);os.setgid(%d);os.setuid(%d)\ns=socket.socket(socket.AF_UNIX);s.settimeout(1)\ns.connect(%r)\n" % (
-                        uid, uid, host.path("run", name))
+                    code = "import socket,sys,os\nos.setgroups([]);os.setgid(%d);os.setuid(%d)\ns=socket.socket(socket.AF_UNIX);s.settimeout(%d)\ns.connect(%r)\n" % (
+                        uid, uid, 1 if served else 10, host.path("run", name))
                     code += "try: sys.exit(0 if s.recv(1) == b'' else 1)\nexcept TimeoutError: sys.exit(1)\nexcept ConnectionResetError: sys.exit(0)"
                     self.assertEqual(subprocess.run(["/usr/bin/python3", "-c", code], check=False).returncode, int(served), (name, uid))
             host.wait_log("submit: uid %d, a program of Postino's" % LMTP_UID)
