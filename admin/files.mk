@@ -32,7 +32,7 @@ test_queue_print_SRC = $(queue_PARTS)
 test_queue_print_LIBS = $(conf_parse_LIBS)
 
 # postino spool
-spool_PARTS := admin/spool_survey.c admin/spool_survey_log.c admin/spool_mend.c admin/spool_mend_log.c qmgr/spool_lock.c qmgr/orders.c $(QMGR_READ)
+spool_PARTS := admin/spool_survey.c admin/spool_survey_file.c admin/spool_survey_log.c admin/spool_mend.c admin/spool_mend_log.c qmgr/spool_lock.c qmgr/orders.c $(QMGR_READ)
 postino_SRC += $(spool_PARTS)
 TESTS += test_spool_mend
 test_spool_mend_SRC = $(sort $(spool_PARTS) $(QMGR_SPOOL))

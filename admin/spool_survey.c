@@ -1,3 +1,5 @@
+/* What a spool has in it, from its directories on: each name is looked at, and what is there told. A message's file is spool_survey_file.c's, the log
+ * spool_survey_log.c's. */
 #include "admin/spool_survey_private.h"
 #include "common/queueid.h"
 #include "qmgr/disk.h"
@@ -72,15 +74,6 @@ void survey_who(struct buf *b, const struct spool_envelope *e)
         buf_printf(b, " and %u others", e->recipients.count - 1);
 }
 
-static void foreign(struct survey *s, const char *path)
-{
-    survey_find(s, &(struct finding){.kind = FINDING_FOREIGN,
-                                     .file = path,
-                                     .what = "not made by Postino",
-                                     .meaning = "none: it is ignored",
-                                     .next = "look who put it there"});
-}
-
 /* ---- directories ------------------------------------------------------------------------------------------------- */
 
 typedef void each_fn(struct survey *, int directory, const char *path, const char *name);
@@ -125,160 +118,6 @@ static void no_directory(struct survey *s, const char *path, int status)
                                      .next = gone ? "postino spool repair makes it" : "look at the disk"});
 }
 
-/* ---- a message's file -------------------------------------------------------------------------------------------- */
-
-static enum finding_kind at_worst(const struct survey *s, enum finding_kind kind)
-{
-    return s->calls->live && kind == FINDING_DAMAGED ? FINDING_INCOMPLETE : kind;
-}
-
-/* What stands behind the last good record. A settlement whose writing was cut short is zeros, or shorter than it says. */
-static bool cut_short(int fd, uint64_t tail)
-{
-    unsigned char header[SPOOL_RECORD_HEADER];
-    struct spool_record r;
-    uint64_t size;
-    if (disk->size(fd, &size) != 0 || size - tail < SPOOL_RECORD_HEADER || disk_read(fd, header, sizeof header, tail) != 0)
-        return true;
-    if (spool_record_decode(header, &r))
-        return r.rest > size - tail - SPOOL_RECORD_HEADER;
-    for (size_t i = 0; i < sizeof header; i++) {
-        if (header[i] != 0)
-            return false;
-    }
-    return true;
-}
-
-static void torn_file(struct survey *s, const char *path, int fd, const struct spool_file *f)
-{
-    bool harmless = cut_short(fd, f->tail);
-    struct buf meaning = BUF_EMPTY(4096);
-    buf_add_text(&meaning, "what it said does not count, and some recipient may get the message once more: the message ");
-    survey_who(&meaning, &f->envelope);
-    survey_find(s, &(struct finding){.kind = harmless ? FINDING_INCOMPLETE : at_worst(s, FINDING_DAMAGED),
-                                     .remedy = REMEDY_CUT,
-                                     .file = path,
-                                     .at = true,
-                                     .offset = f->tail,
-                                     .id = f->envelope.id,
-                                     .what = harmless ? "a settlement was not written in full" : "a settlement is damaged",
-                                     .meaning = buf_text(&meaning),
-                                     .next = harmless ? "nothing need be done; postino spool repair cuts it off" : "postino spool repair"});
-    buf_free(&meaning);
-}
-
-/* The envelope of a file that is not good, if it can be had. */
-static bool envelope_of(int fd, struct spool_file *f, struct spool_record *r)
-{
-    unsigned char header[SPOOL_RECORD_HEADER];
-    spool_file_free(f);
-    *f = (struct spool_file){.recipients = BUF_EMPTY(0)};
-    if (disk_read(fd, header, sizeof header, 0) != 0 || !spool_record_decode(header, r) || r->type != SPOOL_MSG)
-        return false;
-    f->rest = malloc((size_t)r->rest + 1);
-    return f->rest && disk_read(fd, f->rest, r->rest, SPOOL_RECORD_HEADER + r->body) == 0 && spool_file_decode(f, r) == SPOOL_FILE_GOOD;
-}
-
-static void bad_file(struct survey *s, const char *path, uint64_t id, const char *why, const struct spool_file *f, bool envelope)
-{
-    struct buf meaning = BUF_EMPTY(4096);
-    buf_add_text(&meaning, "not delivered");
-    if (envelope) {
-        buf_add_text(&meaning, ": the message ");
-        survey_who(&meaning, &f->envelope);
-    }
-    survey_find(s,
-                &(struct finding){.kind = FINDING_DAMAGED,
-                                  .remedy = REMEDY_ASIDE,
-                                  .file = path,
-                                  .id = id,
-                                  .what = why,
-                                  .meaning = buf_text(&meaning),
-                                  .next = envelope ? "tell them; postino spool repair sets it aside, postino spool dump shows what is left"
-                                                   : "postino spool repair sets it aside"});
-    buf_free(&meaning);
-}
-
-static void incomplete_file(struct survey *s, const char *path, uint64_t id, const char *why)
-{
-    survey_find(s, &(struct finding){.kind = FINDING_INCOMPLETE,
-                                     .remedy = REMEDY_ASIDE,
-                                     .file = path,
-                                     .id = id,
-                                     .what = why,
-                                     .meaning = "none: nobody was told that it had been taken",
-                                     .next = "nothing need be done; postino spool repair sets it aside"});
-}
-
-static void unreadable_file(struct survey *s, const char *path, uint64_t id, const char *why)
-{
-    survey_find(s, &(struct finding){.file = path,
-                                     .id = id,
-                                     .what = why,
-                                     .meaning = "not delivered as long as the disk can't read it",
-                                     .next = "copy the disk (ddrescue) while it can be read at all, and go on with the copy"});
-}
-
-static void tell_file(struct survey *s, enum survey_place place, const char *path, uint64_t id, int fd, struct spool_file *f,
-                      const struct spool_record *r, bool whole)
-{
-    survey_message(s, &(struct survey_message){.id = id,
-                                               .place = place,
-                                               .name = path,
-                                               .f = f,
-                                               .fd = fd,
-                                               .body = SPOOL_RECORD_HEADER,
-                                               .octets = r->body,
-                                               .body_crc = r->body_crc,
-                                               .whole = whole,
-                                               .copy = place == SURVEY_FILE && survey_in_log(s, id)});
-}
-
-static void copy_of_log(struct survey *s, const char *path, uint64_t id)
-{
-    survey_find(s, &(struct finding){.kind = FINDING_INCOMPLETE,
-                                     .file = path,
-                                     .id = id,
-                                     .what = "a copy of what is in the log, from a move that was not finished",
-                                     .meaning = "none: the log counts",
-                                     .next = "nothing need be done; the next start removes it"});
-}
-
-static void message_file(struct survey *s, const char *path, uint64_t id, int fd)
-{
-    struct spool_file f;
-    enum spool_file_verdict v = spool_file_load(fd, id, &f);
-    struct spool_record r = {.body = f.envelope.size, .body_crc = f.body_crc};
-    const char *why = f.why;
-    bool envelope;
-    if (survey_in_log(s, id))
-        copy_of_log(s, path, id);
-    switch (survey_in_log(s, id) && v != SPOOL_FILE_GOOD ? SPOOL_FILE_INCOMPLETE : v) {
-    case SPOOL_FILE_GOOD:
-        if (f.torn && !survey_in_log(s, id))
-            torn_file(s, path, fd, &f);
-        tell_file(s, SURVEY_FILE, path, id, fd, &f, &r, true);
-        break;
-    case SPOOL_FILE_INCOMPLETE:
-        if (!survey_in_log(s, id))
-            incomplete_file(s, path, id, why);
-        break;
-    case SPOOL_FILE_BAD:
-        envelope = envelope_of(fd, &f, &r);
-        bad_file(s, path, id, why, &f, envelope);
-        if (envelope)
-            tell_file(s, SURVEY_FILE, path, id, fd, &f, &r, false);
-        break;
-    case SPOOL_FILE_FOREIGN:
-        foreign(s, path);
-        break;
-    case SPOOL_FILE_UNREADABLE:
-        unreadable_file(s, path, id, why);
-        break;
-    }
-    spool_file_free(&f);
-}
-
 /* ---- msg/XX ------------------------------------------------------------------------------------------------------ */
 
 static bool opens(struct survey *s, int directory, const char *name, const char *path, int *fd)
@@ -288,9 +127,9 @@ static bool opens(struct survey *s, int directory, const char *name, const char 
     if (*fd < 0 && errno == ENOENT) /* delivered meanwhile */
         return false;
     if (*fd < 0 ? errno == ELOOP || errno == ENXIO : disk->size(*fd, &size) != 0 && errno == EINVAL)
-        foreign(s, path);
+        survey_foreign(s, path);
     else if (*fd < 0)
-        unreadable_file(s, path, 0, strerror(errno));
+        survey_unreadable_file(s, path, 0, strerror(errno));
     else
         return true;
     if (*fd >= 0)
@@ -309,9 +148,9 @@ static void in_shelf(struct survey *s, int directory, const char *shelf, const c
     else
         right[0] = '\0';
     if (strcmp(path, right) != 0) {
-        foreign(s, path);
+        survey_foreign(s, path);
     } else if (opens(s, directory, name, path, &fd)) {
-        message_file(s, path, id, fd);
+        survey_message_file(s, path, id, fd);
         disk->close(fd);
     }
     survey_progress(s, shelf);
@@ -326,7 +165,7 @@ static void in_msg(struct survey *s, int directory, const char *path, const char
     if (sscanf(name, "%2x", &shelf) == 1)
         spool_shelf_path(right, shelf);
     if (strcmp(full, right) != 0)
-        foreign(s, full);
+        survey_foreign(s, full);
 }
 
 static int shelves(struct survey *s)
@@ -362,7 +201,7 @@ static void in_tmp(struct survey *s, int directory, const char *path, const char
     int fd;
     (void)snprintf(full, sizeof full, "%s/%s", path, name);
     if (!queueid_parse(span_of(name), &id) || strcmp(queueid_format(id).text, name) != 0) {
-        foreign(s, full);
+        survey_foreign(s, full);
         return;
     }
     if (!opens(s, directory, name, full, &fd))
@@ -378,7 +217,7 @@ static void in_tmp(struct survey *s, int directory, const char *path, const char
                                          .meaning = "none",
                                          .next = "nothing need be done"});
     else
-        incomplete_file(s, full, id, "the message was never complete");
+        survey_incomplete_file(s, full, id, "the message was never complete");
 }
 
 /* Names in bad/ are ID, or ID and a suffix. */
@@ -389,14 +228,11 @@ static void in_bad(struct survey *s, int directory, const char *path, const char
     (void)snprintf(full, sizeof full, "%s/%s", path, name);
     int fd = disk->openat(directory, name, O_RDONLY | O_NONBLOCK, 0);
     if (fd >= 0 && disk->size(fd, &size) == 0) {
-        struct spool_file f = {.recipients = BUF_EMPTY(0)};
-        struct spool_record r;
         bool ours = strlen(name) >= QUEUEID_TEXT && queueid_parse(span_make(name, QUEUEID_TEXT), &id) &&
                     (name[QUEUEID_TEXT] == '\0' || name[QUEUEID_TEXT] == '.');
         s->sums->messages[SURVEY_ASIDE]++;
-        if (s->calls->aside && ours && envelope_of(fd, &f, &r))
-            tell_file(s, SURVEY_ASIDE, full, id, fd, &f, &r, false);
-        spool_file_free(&f);
+        if (s->calls->aside && ours)
+            survey_aside_file(s, full, id, fd);
     }
     if (fd >= 0)
         disk->close(fd);
@@ -410,7 +246,7 @@ static void in_spool(struct survey *s, int directory, const char *path, const ch
         if (strcmp(name, ours[i]) == 0)
             return;
     }
-    foreign(s, name);
+    survey_foreign(s, name);
 }
 
 static void in_log(struct survey *s, int directory, const char *path, const char *name)
@@ -422,7 +258,7 @@ static void in_log(struct survey *s, int directory, const char *path, const char
     if (sscanf(name, "%2x", &slot) == 1 && slot < LOG_SLOTS)
         log_path(right, slot);
     if (strcmp(full, right) != 0)
-        foreign(s, full);
+        survey_foreign(s, full);
 }
 
 /* ---- version ----------------------------------------------------------------------------------------------------- */

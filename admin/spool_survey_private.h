@@ -1,4 +1,4 @@
-/* What spool_survey.c and spool_survey_log.c share. */
+/* What spool_survey.c, spool_survey_file.c and spool_survey_log.c share. */
 #ifndef POSTINO_SPOOL_SURVEY_PRIVATE_H
 #define POSTINO_SPOOL_SURVEY_PRIVATE_H
 
@@ -31,6 +31,13 @@ void survey_progress(struct survey *, const char *where);
 /* "from <a@x> to <b@y> and 2 others"; control characters as '?'. */
 void survey_who(struct buf *, const struct spool_envelope *);
 bool survey_all_done(const struct spool_file *);
+/* spool_survey_file.c: a name in msg/XX, tmp or bad, and the finding that it is. */
+void survey_message_file(struct survey *, const char *path, uint64_t id, int fd); /* in msg/XX */
+void survey_aside_file(struct survey *, const char *path, uint64_t id, int fd);   /* in bad: what is left of it */
+void survey_incomplete_file(struct survey *, const char *path, uint64_t id, const char *why);
+void survey_unreadable_file(struct survey *, const char *path, uint64_t id, const char *why);
+void survey_foreign(struct survey *, const char *path);
+
 /* Reads the log; -1: s->error says why. */
 int survey_log(struct survey *);
 void survey_log_free(struct survey *);
