@@ -38,7 +38,7 @@ static const struct sockaddr *address_of(const struct host *h)
     return (const struct sockaddr *)&h->address;
 }
 
-static void use_address(struct session *s, size_t at)
+void session_use_address(struct session *s, size_t at)
 {
     s->at = at;
     snprintf(s->peer, sizeof s->peer, "%s[%s]", session_host(s)->name, session_host(s)->text);
@@ -115,7 +115,7 @@ void attempt_give_up(struct attempt *a, const char *why, bool is_theirs)
     struct buf words = BUF_EMPTY(SESSION_WORDS);
     stream_free(take_stream(a));
     s->hosts.v[a->at].over = true;
-    use_address(s, a->at);
+    session_use_address(s, a->at);
     session_say_not_connected(s, why, &words);
     if (running(s) || next_address(s) < s->hosts.n) {
         session_log(s, buf_span(&words));
@@ -177,7 +177,7 @@ void attempt_arrived(struct attempt *a)
 {
     struct session *s = a->session;
     struct stream *stream = take_stream(a);
-    use_address(s, a->at);
+    session_use_address(s, a->at);
     s->own = OWN_NONE;
     learn(a);
     connect_stop(s);
@@ -306,7 +306,7 @@ static bool can_be_secure(struct session *s)
 
 static void forget_former(struct session *s)
 {
-    s->secured = false;
+    s->secured = s->refused = false;
     s->turned_away = 0;
     login_forget(s);
     s->messages = 0;
@@ -322,7 +322,7 @@ void session_connect(struct session *s)
 {
     s->phase = SESSION_CONNECTING;
     forget_former(s);
-    use_address(s, s->at);
-    if (can_be_secure(s))
+    session_use_address(s, s->at);
+    if (can_be_secure(s) && !reuse_connection(s))
         begin(free_attempt(s), s, s->at);
 }

@@ -28,7 +28,7 @@ PROGRAMS += postino-remote
 remote_PARTS := delivery/session.c delivery/attempt.c delivery/connect.c delivery/source.c delivery/reach.c delivery/blame.c delivery/hello.c delivery/login.c delivery/transaction.c delivery/transaction_command.c delivery/transaction_verdict.c delivery/fit.c delivery/lmtp.c delivery/portion.c delivery/body.c delivery/site.c delivery/job.c delivery/hosts.c delivery/nexthop.c \
                 $(downgrade_PARTS) delivery/client_tls.c delivery/security.c delivery/tlsa.c delivery/reply.c delivery/extensions.c delivery/stuff.c delivery/tlsreport.c
 remote_PARTS += delivery/connect_proxy.c delivery/socks.c delivery/proxy_out.c
-remote_PARTS += delivery/said.c
+remote_PARTS += delivery/said.c delivery/reuse.c
 postino-remote_SRC := delivery/remote.c $(remote_PARTS)
 postino-remote_LIBS = $(COMMON_LIBS) -lssl -lcrypto
 MANUALS += delivery/postino-remote.8

@@ -33,6 +33,7 @@ static void leave_idle(struct session *s)
         }
     }
     s->next_idle = NULL;
+    reuse_withdraw(s);
 }
 
 void session_stop_opening(struct session *s)
@@ -230,6 +231,7 @@ static void idle(struct session *s)
 {
     s->next_idle = s->site->idle;
     s->site->idle = s;
+    reuse_offer(s);
     session_await(s, SESSION_IDLE, remote.settings->remote_idle_timeout);
 }
 
@@ -272,10 +274,15 @@ void session_wake(struct session *s)
 
 /* ---- events ---------------------------------------------------------------------------------------------------------------------- */
 
-void session_connected(struct session *s, struct stream *stream)
+void session_own(struct session *s, struct stream *stream)
 {
     s->stream = stream;
     stream_own(stream, &handler, s);
+}
+
+void session_connected(struct session *s, struct stream *stream)
+{
+    session_own(s, stream);
     if (s->site->implicit) {
         hello_start_tls(s);
         return;

@@ -12,7 +12,8 @@
  * HANDSHAKE    stands before GREETING instead where TLS is from the first byte (smtps); EHLO is said once then, and there is no plain again.
  * LOGIN, AUTH  stand before the first IDLE, where the route has a login (login.h).
  *
- * IDLE      waits for a job of the site, remote.idle_timeout long.
+ * IDLE      waits for a job of the site, remote.idle_timeout long. A session of another site that is about to connect to the same host may take its
+ *           connection instead (reuse.c), and goes from RESOLVING or CONNECTING to IDLE with it; then this one ends.
  * MAIL...   in one write as far as the server takes PIPELINING (RFC 2920), else one command at a time.
  * BODY      goes out in pieces as the connection drains. Whatever goes wrong here ends the connection, as nothing may look like the end of
  * the message. END       the final dot is out. If the connection ends now nobody knows whether the server has the message (RFC 1047):

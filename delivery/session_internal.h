@@ -63,15 +63,17 @@ struct attempt {
 };
 
 struct session {
-    struct session *next, *prev; /* all of the process */
-    struct session *next_idle;   /* of its site */
-    struct site *site;           /* NULL in QUIT */
-    struct stream *stream;       /* NULL until the connection is there */
+    struct session *next, *prev;  /* all of the process */
+    struct session *next_idle;    /* of its site */
+    struct session *next_offered; /* of its address, to other sites (reuse.c) */
+    struct site *site;            /* NULL in QUIT */
+    struct stream *stream;        /* NULL until the connection is there */
     struct attempt attempts[ATTEMPTS_MOST];
     enum session_phase phase;
     bool opening;        /* counted in site->opening */
     bool plain_only;     /* STARTTLS failed at this address */
     bool data_only;      /* so did BDAT, which it offers */
+    bool refused;        /* the host has refused something of a message in this connection */
     enum security level; /* what this address must be */
     bool secured;
     bool located;      /* DNSSEC has proved which hosts are the next hop's, or the route names the host */
@@ -131,9 +133,16 @@ void session_release(struct session *);            /* closes and frees it, when 
 
 void session_enter(struct session *); /* around what happens in an event: a session that is released stays till the end */
 void session_leave(struct session *);
-void session_connected(struct session *, struct stream *); /* the stream becomes the session's, and the greeting is waited for */
+void session_own(struct session *, struct stream *);       /* the stream becomes the session's */
+void session_connected(struct session *, struct stream *); /* the same, and the greeting is waited for */
+
+/* reuse.c */
+void reuse_offer(struct session *);      /* IDLE: its connection may be another site's */
+void reuse_withdraw(struct session *);   /* not any more, if it was */
+bool reuse_connection(struct session *); /* in place of a connection to its host, an idle one is used. False: there is none that will do */
 
 /* connect.c */
+void session_use_address(struct session *, size_t at);
 void session_connect(struct session *); /* to the address in use, or once more */
 void connect_more(struct session *);    /* nobody has answered for a while: the next address joins the race */
 void connect_stop(struct session *);    /* what is under way is closed */

@@ -228,16 +228,27 @@ void site_deliver(struct job *j, const struct message_deliver *d)
         site_settle(s);
 }
 
+static bool may_have(const struct job *j, uint64_t messages)
+{
+    return messages == 0 || (!j->fresh_only && j->session_messages > messages);
+}
+
+bool site_has(const struct site *s, uint64_t messages)
+{
+    const struct job *j = s->first;
+    while (j && !may_have(j, messages))
+        j = j->next;
+    return j != NULL;
+}
+
 struct job *site_take(struct site *s, uint64_t messages)
 {
-    for (struct job **at = &s->first; *at; at = &(*at)->next) {
-        struct job *j = *at;
-        if (messages > 0 && (j->fresh_only || j->session_messages <= messages))
-            continue;
+    struct job **at = &s->first, *j;
+    while (*at && !may_have(*at, messages))
+        at = &(*at)->next;
+    if ((j = *at))
         dequeue(s, at);
-        return j;
-    }
-    return NULL;
+    return j;
 }
 
 static void put_first(struct site *s, struct job *j)

@@ -1,7 +1,8 @@
 /* site: a next hop, its TLS mode, and the route and source by which it is reached; the jobs that wait for it, and the sessions that are open to it.
  *
  *   DELIVER --> an idle session takes the job at once
- *           `-> else it waits in the queue, and one more session is opened. Whichever session of the site is free first takes it.
+ *           `-> else it waits in the queue, and one more session is opened, perhaps with the connection of another site's idle one (reuse.c).
+ *               Whichever session of the site is free first takes it.
  *
  * So as many sessions are being opened as jobs wait, never more than qmgr lets out at a time. A session that can't be had takes one waiting
  * job with it. */
@@ -43,6 +44,7 @@ void site_deliver(struct job *, const struct message_deliver *);
 
 /* The waiting job that this session may have, or NULL. */
 struct job *site_take(struct site *, uint64_t messages /* that the session had already */);
+bool site_has(const struct site *, uint64_t messages); /* there is one */
 /* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
 void site_give_back(struct site *, struct job *);
 /* A part of its recipients is decided: it waits for a transaction with the others, ahead of all jobs, in this session or another. */

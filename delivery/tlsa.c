@@ -58,3 +58,12 @@ bool tlsa_usable(struct span records)
     static struct tlsa r;
     return tlsa_next(&records, &r);
 }
+
+bool tlsa_is_of_host_alone(struct span records)
+{
+    static struct tlsa r;
+    while (tlsa_next(&records, &r))
+        if (r.usage != 3)
+            return false;
+    return true;
+}

@@ -19,6 +19,7 @@ struct tlsa {
 
 /* The next one that is of use; false when there is none left. */
 bool tlsa_next(struct span *records, struct tlsa *);
-bool tlsa_usable(struct span records); /* there is one of use */
+bool tlsa_usable(struct span records);           /* there is one of use */
+bool tlsa_is_of_host_alone(struct span records); /* all of use are DANE-EE: no name counts for them */
 
 #endif

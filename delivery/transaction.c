@@ -291,6 +291,7 @@ static bool is_early(const struct session *s)
 void transaction_reply(struct session *s)
 {
     bool lmtp = s->site->lmtp;
+    s->refused |= s->reply.code >= 400;
     if (s->reply.code == 421 && !(lmtp && s->phase == SESSION_END)) { /* there it is one recipient's */
         hangs_up(s, command_of(s->phase));
         return;

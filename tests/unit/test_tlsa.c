@@ -56,6 +56,22 @@ static void a_certificate_that_is_too_long_is_passed_over(void **state)
     buf_free(&text);
 }
 
+static bool of_host_alone(const char *records)
+{
+    return tlsa_is_of_host_alone(span_of(records));
+}
+
+static void an_authority_is_seen_among_them(void **state)
+{
+    (void)state;
+    assert_true(of_host_alone("3 1 1 " SUM));
+    assert_true(of_host_alone("3 1 1 " SUM ", 3 0 2 " SUM SUM));
+    assert_true(of_host_alone("3 1 1 " SUM ", 0 1 1 " SUM ", 2 1 1 00")); /* those are of no use */
+    assert_false(of_host_alone("2 1 1 " SUM));
+    assert_false(of_host_alone("3 1 1 " SUM ", 2 0 1 " SUM));
+    assert_false(of_host_alone("2 0 1 " SUM ", 3 1 1 " SUM));
+}
+
 static void policies_are_read(void **state)
 {
     (void)state;
@@ -91,6 +107,7 @@ int main(void)
         cmocka_unit_test(records_of_use_are_taken),
         cmocka_unit_test(others_are_passed_over),
         cmocka_unit_test(a_certificate_that_is_too_long_is_passed_over),
+        cmocka_unit_test(an_authority_is_seen_among_them),
         cmocka_unit_test(policies_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
