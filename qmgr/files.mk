@@ -2,7 +2,7 @@
 # What reads a spool: postino-qmgr, `postino spool`, the fuzz targets.
 QMGR_READ     := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c qmgr/log_recover.c qmgr/spool_format.c qmgr/spool_file.c \
                  qmgr/spool_version.c qmgr/hash.c
-QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_read.c qmgr/spool_settle.c qmgr/spool_batch.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c \
+QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_room.c qmgr/spool_done.c qmgr/spool_read.c qmgr/spool_settle.c qmgr/spool_batch.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c \
                  qmgr/spool_rewrite.c qmgr/pool.c
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 

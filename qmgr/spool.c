@@ -1,3 +1,4 @@
+/* Which messages are on disk, and what is asked of the spool. Who is let in is decided in spool_room.c; what the writer has done comes back in spool_done.c. */
 #include "qmgr/spool.h"
 #include "common/crc32c.h"
 #include "common/queueid.h"
@@ -10,8 +11,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <time.h>
-
-#define FREE_CHECK_EVERY 1000
 
 /* A body that comes in pieces. */
 struct part {
@@ -172,9 +171,6 @@ static void free_all(struct spool *s)
     free(s);
 }
 
-static void answer(struct spool *s);
-static void refuse(struct spool *s, struct spool_op *op, int status);
-
 void spool_close(struct spool *s)
 {
     if (!s)
@@ -186,16 +182,10 @@ void spool_close(struct spool *s)
             spool_writer_wait(s->writer);
     } while (s->busy || s->answers.count > 0 || s->log.grow || spool_anything_to_write(s));
     while (s->held.count > 0) /* a removal that failed is what they wait for */
-        refuse(s, spool_ops_take(&s->held), ENOSPC);
-    answer(s);
+        spool_refuse(s, spool_ops_take(&s->held), ENOSPC);
+    spool_answer(s);
     spool_writer_free(s->writer);
     free_all(s);
-}
-
-void spool_free_least(struct spool *s, uint64_t octets)
-{
-    s->free_least = octets;
-    s->free_checked = 0;
 }
 
 int spool_fd(const struct spool *s)
@@ -233,67 +223,6 @@ struct spool_op *spool_op_new(enum spool_op_kind kind, uint64_t id, spool_done_f
     return op;
 }
 
-static void refuse(struct spool *s, struct spool_op *op, int status)
-{
-    op->status = status;
-    op->step = "take in";
-    spool_ops_add(&s->answers, op);
-}
-
-static void check_free(struct spool *s, uint64_t now)
-{
-    if (disk->free_space(s->directory, &s->free_octets) != 0)
-        s->free_octets = UINT64_MAX;
-    s->free_octets -=
-        s->coming < s->free_octets ? s->coming : s->free_octets; /* some of it may be written by now: then those who wait look again */
-    s->free_checked = now;
-}
-
-static bool seems_room_for(const struct spool *s, uint64_t octets)
-{
-    return s->free_octets >= octets && s->free_octets - octets >= s->free_least;
-}
-
-/* Looked at once a second; in between what was put is subtracted. As that knows nothing of what was removed, nobody is refused without a
- * fresh look. */
-static bool room_for(struct spool *s, uint64_t octets)
-{
-    uint64_t now = spool_monotonic();
-    if (s->free_checked == 0 || now - s->free_checked >= FREE_CHECK_EVERY || !seems_room_for(s, octets))
-        check_free(s, now);
-    if (!seems_room_for(s, octets))
-        return false;
-    s->free_octets -= octets;
-    return true;
-}
-
-static void hurry_removals(struct spool *s)
-{
-    for (struct settling *x = s->settlings; x; x = x->next) {
-        if (x->remove && x->not_before == 0)
-            x->due = s->settle_at = 1;
-    }
-}
-
-/* For new mail. Without room it waits for what is under way and for the removals that were asked for, and is refused only then. */
-static bool admit(struct spool *s, struct spool_op *op)
-{
-    op->octets = op->body.len + op->tail.len + SPOOL_RECORD_HEADER;
-    if (room_for(s, op->octets)) {
-        s->free_octets -= op->octets;
-        s->coming += op->octets;
-        spool_ops_add(&s->waiting, op);
-    } else if (s->removals > 0 || s->coming > 0) {
-        op->octets = 0;
-        hurry_removals(s);
-        spool_ops_add(&s->held, op);
-    } else {
-        op->octets = 0;
-        return false;
-    }
-    return true;
-}
-
 static struct part *part_find(const struct spool *s, uint64_t id)
 {
     struct hash_node *n = hash_find(&s->parts, id);
@@ -311,6 +240,13 @@ static void part_forget(struct spool *s, struct part *part)
     free(part);
 }
 
+void spool_part_failed(struct spool *s, uint64_t id, int status)
+{
+    struct part *part = part_find(s, id);
+    if (part)
+        part->status = status;
+}
+
 void spool_append(struct spool *s, uint64_t id, struct span piece, spool_done_fn *done, void *arg)
 {
     struct spool_op *op = spool_op_new(SPOOL_OP_APPEND, id, done, arg);
@@ -324,10 +260,10 @@ void spool_append(struct spool *s, uint64_t id, struct span piece, spool_done_fn
     if (part->status == 0 && op->body.failed)
         part->status = ENOMEM;
     op->offset = part->end;
-    if (part->status == 0 && !admit(s, op))
+    if (part->status == 0 && !spool_admit(s, op))
         part->status = ENOSPC;
     if (part->status != 0) {
-        refuse(s, op, part->status);
+        spool_refuse(s, op, part->status);
         return;
     }
     part->crc = crc32c(part->crc, piece.p, piece.n);
@@ -374,168 +310,22 @@ void spool_put_settling(struct spool *s, const struct spool_envelope *e, struct 
         status = ENOMEM;
     else if (spool_entry_find(s, e->id))
         status = EEXIST;
-    else if (status == 0 && !admit(s, op))
+    else if (status == 0 && !spool_admit(s, op))
         status = ENOSPC;
     if (status != 0) {
         spool_drop(s, e->id);
-        refuse(s, op, status);
+        spool_refuse(s, op, status);
         return;
     }
     if (part)
         part_forget(s, part);
 }
 
-/* ---- answering --------------------------------------------------------------------------------------------------- */
-
-/* The settlement that came with a message is on disk with it, or goes there now. */
-static void with_done(struct spool *s, struct spool_op *op, bool forgets /* the parent is still with the writer */)
-{
-    struct spool_entry *e = op->with.len > 0 ? spool_entry_find(s, op->parent) : NULL;
-    if (!e)
-        return;
-    if (op->with_log) {
-        if (!forgets)
-            spool_landed(s, e);
-        if (op->status == 0) {
-            e->settled = op->with_at.offset;
-            e->settled_segment = op->with_at.segment;
-            return;
-        }
-    }
-    size_t n = op->status == 0 ? op->with.len : op->with_older; /* what came with it is not true if it failed */
-    struct settling *x = n > 0 ? spool_settling_of(s, e) : NULL;
-    if (x &&
-        op->status == 0) /* what gathered before it was asked for is older; and after that nothing about these recipients can have come */
-        spool_settling_add(x, span_make(op->with.data, n));
-    else if (x)
-        spool_settling_older(x, span_make(op->with.data, n));
-}
-
-static void put_done(struct spool *s, struct spool_op *op)
-{
-    struct spool_record r;
-    bool forgets = false;
-    if (!spool_record_decode(op->header, &r))
-        log_die("spool: a header of our own can't be read");
-    if (op->status == 0 && op->log)
-        spool_entry_add_log(s, op->id, op->at, r.body, r.body_crc);
-    else if (op->status == 0)
-        spool_entry_add(s, op->id, SPOOL_RECORD_HEADER + r.body + r.rest, r.body, r.body_crc);
-    else if (op->log && op->at.segment != LOG_NOWHERE) { /* it may be on disk: nobody must find it there, nor what was settled with it */
-        s->log.segments[op->at.segment].alive++;
-        struct spool_op *forget = spool_forget_record(s, op->id, op->at.segment);
-        forget->parent = op->parent;
-        forget->with_log = forgets = op->with_log;
-    }
-    with_done(s, op, forgets);
-}
-
-static void fail_part(struct spool *s, uint64_t id, int status)
-{
-    struct part *part = part_find(s, id);
-    if (part)
-        part->status = status;
-}
-
-static void settle_done(struct spool *s, struct spool_op *op)
-{
-    struct spool_entry *e = spool_entry_find(s, op->id);
-    if (e)
-        spool_landed(s, e);
-    if (e && op->rewrite &&
-        op->made) /* also if the flush of its directory failed: either file may be there after a crash, this one is now */
-        e->tail = op->rewritten;
-    if (op->status != 0)
-        spool_settle_again(s, op);
-    else if (e && op->log) {
-        e->settled = op->at.offset;
-        e->settled_segment = op->at.segment;
-    } else if (e && !op->rewrite) {
-        e->tail = op->offset + op->body.len;
-    }
-}
-
-static void op_done(struct spool *s, struct spool_op *op)
-{
-    s->coming -= op->octets;
-    switch (op->kind) {
-    case SPOOL_OP_PUT:
-        put_done(s, op);
-        break;
-    case SPOOL_OP_APPEND:
-        if (op->status != 0)
-            fail_part(s, op->id, op->status);
-        break;
-    case SPOOL_OP_SETTLE:
-        settle_done(s, op);
-        break;
-    case SPOOL_OP_REMOVE:
-    case SPOOL_OP_FORGET:
-        spool_remove_done(s, op);
-        break;
-    case SPOOL_OP_MOVE:
-        spool_move_done(s, op);
-        break;
-    case SPOOL_OP_DROP:
-        break;
-    }
-}
-
-static void answer(struct spool *s)
-{
-    struct spool_ops answers = s->answers;
-    if (answers.count == 0)
-        return;
-    spool_ops_init(&s->answers);
-    for (struct spool_op *op; (op = spool_ops_take(&answers));) {
-        if (op->status != 0 && op->done)
-            log_error("spool: %s: %s failed: %s", queueid_format(op->id).text, op->step ? op->step : "write", strerror(op->status));
-        if (op->done)
-            op->done(op->status, op->arg);
-        spool_op_free(op);
-    }
-}
-
-/* The removals that they waited for are done, or some of them. */
-static void try_held(struct spool *s)
-{
-    struct spool_ops held = s->held;
-    if (held.count == 0)
-        return;
-    spool_ops_init(&s->held);
-    for (struct spool_op *op; (op = spool_ops_take(&held));) {
-        if (admit(s, op))
-            continue;
-        if (op->kind == SPOOL_OP_APPEND)
-            fail_part(s, op->id, ENOSPC);
-        else if (op->pieces)
-            spool_ops_add(&s->waiting, spool_op_new(SPOOL_OP_DROP, op->id, NULL, NULL));
-        refuse(s, op, ENOSPC);
-    }
-}
-
-static void collect(struct spool *s)
-{
-    if (!s->busy || !spool_writer_done(s->writer))
-        return;
-    s->busy = false;
-    struct spool_ops done = s->running;
-    spool_ops_init(&s->running);
-    for (struct spool_op *op; (op = spool_ops_take(&done));) {
-        op_done(s, op);
-        if (op->status != 0 && (op->copied || op->kind == SPOOL_OP_FORGET)) { /* its record has to be written again */
-            spool_ops_add(&s->controls, op);
-            spool_settle_by(s, spool_monotonic() + 1);
-        } else
-            spool_ops_add(&s->answers, op);
-    }
-    log_release(&s->log);
-    try_held(s);
-}
+/* ---- a turn ------------------------------------------------------------------------------------------------------ */
 
 void spool_turn(struct spool *s)
 {
-    collect(s);
-    answer(s);
+    spool_collect(s);
+    spool_answer(s);
     spool_batch_start(s);
 }

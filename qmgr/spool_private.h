@@ -85,6 +85,17 @@ void spool_entry_add_log(struct spool *, uint64_t id, struct log_place, uint64_t
 struct spool_op *spool_op_new(enum spool_op_kind, uint64_t id, spool_done_fn *, void *arg);
 uint64_t spool_monotonic(void);                                                     /* milliseconds */
 struct spool_op *spool_forget_record(struct spool *, uint64_t id, uint8_t segment); /* a REMOVE in the log, soon */
+void spool_part_failed(struct spool *, uint64_t id, int status);                    /* a piece of that body: the rest of it is refused */
+
+/* spool_room.c */
+/* It goes to the writer, or waits for room; false: there is none, and it is the caller's. */
+bool spool_admit(struct spool *, struct spool_op *);
+void spool_refuse(struct spool *, struct spool_op *, int status); /* its answer */
+void spool_try_held(struct spool *);                              /* the removals that they waited for are done, or some of them */
+
+/* spool_done.c */
+void spool_collect(struct spool *); /* from the writer, if it is ready */
+void spool_answer(struct spool *);
 
 /* spool_settle.c */
 struct settling *spool_settling_of(struct spool *, struct spool_entry *);
