@@ -275,6 +275,14 @@ static void control_closed(struct channel *c, void *arg)
 
 /* ---- main ---------------------------------------------------------------------------------------------------------------------- */
 
+/* What others are told stands in the log before they can act on it. */
+static void tell(void)
+{
+    log_flush();
+    channels_flush();
+    log_flush();
+}
+
 static void run(void)
 {
     while (!self.ending) {
@@ -282,8 +290,7 @@ static void run(void)
         event_base_loop(self.base, EVLOOP_ONCE);
         if (self.started && self.program->turn)
             self.program->turn();
-        channels_flush();
-        log_flush();
+        tell();
     }
 }
 
@@ -330,7 +337,6 @@ int program_main(const struct program *program, int argc, char **argv)
     make_base();
     self.control = channel_new(self.base, CONTROL_FD, "master", 1u << PROTOCOL_CONTROL, SIDE_SERVER, &handler, NULL);
     run();
-    channels_flush();
-    log_flush();
+    tell();
     return self.status;
 }

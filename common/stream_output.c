@@ -1,5 +1,6 @@
 /* What a stream has to say. It gathers, and leaves once a turn, in one write. The memory passes through one spare: a session that has nothing to say holds
  * none. What a peer does not take waits for the write event. */
+#include "common/log.h"
 #include "common/stream_internal.h"
 
 #include <errno.h>
@@ -187,6 +188,8 @@ void streams_flush(void)
 {
     struct stream *s;
     unsigned now = flush_round++;
+    if (!TAILQ_EMPTY(&dirty))
+        log_flush(); /* before a peer can know of it */
     while ((s = TAILQ_FIRST(&dirty)) && s->round == now) {
         TAILQ_REMOVE(&dirty, s, link);
         s->queued = false;
