@@ -110,12 +110,11 @@ static void move(struct buf *to, struct buf *from)
     *from = (struct buf){0};
 }
 
-/* Of both what forget_former() knows. */
+/* What forget_former() forgets. */
 static void take_over(struct session *s, struct session *idle)
 {
     s->secured = idle->secured;
     s->plain_only = idle->plain_only;
-    s->data_only = idle->data_only;
     s->messages = idle->messages;
     s->messages_most = idle->messages_most;
     s->domain_count = idle->domain_count;
@@ -146,7 +145,6 @@ bool reuse_connection(struct session *s)
         return false;
     session_use_address(s, at);
     s->own = OWN_NONE;
-    s->phase = SESSION_IDLE;
     take_over(s, idle);
     tell(s);
     session_ready(s);

@@ -270,6 +270,13 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.ok("d2.example")
         self.assertEqual(self.loads(server), [3, 0])
 
+    def test_what_another_host_refused_does_not_count(self):
+        self.names["d1.example"] = [("other.example", "127.0.0.3"), (MX, "127.0.0.2")]
+        other, server = self.serve("127.0.0.3", MAIL="421 4.3.0 not now"), self.serve()
+        self.ok("d1.example")
+        self.ok("d2.example")
+        self.assertEqual((self.loads(other), self.loads(server)), ([1], [2]))
+
     # ---- it breaks
 
     def test_one_that_the_host_closes_under_the_message(self):
@@ -452,6 +459,15 @@ class OneCertificate(Sharing, Security):
         self.check(self.remote.deliver("x@d2.example", nexthop="d2.example", tls="dane"), (DEFERRED, "4.7.5", "not among the hosts of the domain's MTA-STS policy"))
         self.assertEqual(len(server.messages), 1)
 
+    def test_a_host_before_it_that_the_policy_does_not_name(self):
+        """... is the domain's fault, and the one that took the message has none."""
+        self.names["d2.example"] = [("other.example", "127.0.0.3"), (BASE, "127.0.0.2")]
+        server = self.serve(certificate=self.made.signed)
+        self.policy(d1=(frames.STS_ENFORCE, BASE), d2=(frames.STS_ENFORCE, BASE))
+        self.ok("d1.example", tls="dane")
+        self.assertEqual(self.ok("d2.example", tls="dane").own, 0)
+        self.assertEqual(self.loads(server), [2])
+
     def test_a_policy_and_none(self):
         enforce, testing, none = (frames.STS_ENFORCE, BASE), (frames.STS_TESTING, BASE), (frames.STS_NONE, "")
         for first in (enforce, testing, none):
@@ -474,6 +490,18 @@ class OneCertificate(Sharing, Security):
             self.ok("d2.example", tls="may")
             self.assertEqual(server.messages[1].secured, "TLSv1.3", script)
             self.forget(server)
+
+    def test_one_that_is_free_when_tls_has_failed(self):
+        server = self.serve(certificate=self.made.alone, END=[Late("250 2.0.0 ok", 0.4), "250 2.0.0 ok"])
+        self.remote.send("x@d1.example", nexthop="d1.example", tls="may")
+        host.wait_for(lambda: server.received, 5)
+        server.script["STARTTLS"] = Late(DROP, 0.8)
+        self.remote.send("x@d2.example", nexthop="d2.example", tls="may")
+        for _ in range(2):
+            self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+        self.ok("d3.example", tls="may")
+        self.assertEqual(self.loads(server), [3, 0])
+        self.assertEqual({m.secured for m in server.messages}, {"TLSv1.3"})
 
     def test_one_without_tls(self):
         server = self.serve()
