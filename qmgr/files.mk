@@ -7,7 +7,7 @@ QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_room.c qmgr/spool_done.c q
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
                       qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread -lm $(IDN_LIBS)
@@ -34,7 +34,7 @@ test_spool_room_LIBS := -lpthread $(ALLOC_FAIL)
 test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c
-test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
 test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c

@@ -140,8 +140,11 @@ void queue_put_report(const struct spool_envelope *, struct span body, const str
                       void *arg);
 uint64_t queue_lease(uint32_t count); /* the first of so many ids */
 
-/* deliver.c */
+/* deliver_make.c */
 void delivery_make_all(struct mail *); /* for all its recipients that wait */
+
+/* deliver.c */
+void delivery_link(struct delivery *); /* a new one, to its mail */
 void delivery_free(struct delivery *);
 void delivery_queue(struct delivery *, uint64_t due); /* puts it (again) into the schedule */
 void delivery_pump(void);                             /* grants what may go */
