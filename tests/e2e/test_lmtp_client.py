@@ -27,7 +27,7 @@ class Client(Delivering):
         self.directory = tempfile.mkdtemp(prefix="postino-test-", dir="/var/tmp")
         self.path, self.port = os.path.join(self.directory, "lmtp"), None if on_socket else host.free_port()
         self.nexthop = "unix:" + self.path if on_socket else "[127.0.0.2]:%d" % self.port
-        text = "remote { loopback = yes %s %s }" % (TIMES if "_timeout" not in settings else "", settings)
+        text = "remote { loopback = yes %s %s }" % (TIMES if "end_timeout" not in settings else "", settings)
         super().__init__("lmtp" if on_socket else "remote", text, edges=("qmgr",) if on_socket else ("qmgr", "dns", "sts"))
         self.qmgr = self.edges["qmgr"]
 
