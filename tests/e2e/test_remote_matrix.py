@@ -168,7 +168,8 @@ class Case:
 
 class Rows(Base):
     over_tls, at_second, layouts = False, False, (ONE, TWO_HOSTS, ONE_HOST)
-    settings = 'idle_timeout = "0" ' + TIMES.replace('end_timeout = "1s"', 'end_timeout = "3s"')  # a host that is well has much to read, on a machine that may be busy
+    # A host that is well has much to read, on a machine that may be busy.
+    settings = 'idle_timeout = "0" ' + TIMES.replace('end_timeout = "1s"', 'end_timeout = "3s"').replace('block_timeout = "1s"', 'block_timeout = "3s"')
 
     @classmethod
     def setUpClass(cls):
