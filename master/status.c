@@ -39,6 +39,7 @@ static void write_file(const char *text)
 void status_tell(enum notify_event event, const char *text)
 {
     reloads += event == NOTIFY_EVENT_RELOADING;
+    log_flush(); /* who is told finds the lines there */
     write_file(text);
     notify_send(event, text);
 }
