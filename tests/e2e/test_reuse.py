@@ -10,7 +10,7 @@ import host
 from certificates import BASE, sum_of
 from hostile import DROP, HANG, RESET, Late, Raw, Server
 from netns import needs_root
-from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote, Security
+from remote import DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote, Security
 from test_tlsrpt import Listener
 from world import World
 
