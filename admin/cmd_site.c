@@ -270,6 +270,12 @@ static void show_login(enum security level)
         puts("      no login there, and so no mail: nothing would prove that it is the right host");
 }
 
+static void say_not_there(const struct hosts *hosts, const char *why)
+{
+    const char *left_out = hosts->left_out[0] ? hosts->left_out : "it has no address";
+    printf("      mail does not go there: %s%s\n", hosts->n ? why : left_out, !hosts->n && hosts->setting ? hosts->setting : "");
+}
+
 static void show_host(const struct record_host *h)
 {
     const char *why = "";
@@ -288,7 +294,7 @@ static void show_host(const struct record_host *h)
         show_tlsa(h);
     enum security level = hosts.n ? level_of(&hosts.v[0], &why) : SECURITY_UNUSABLE;
     if (level == SECURITY_UNUSABLE)
-        printf("      mail does not go there: %s\n", hosts.n ? why : hosts.left_out[0] ? hosts.left_out : "it has no address");
+        say_not_there(&hosts, why);
     else
         printf("      mail goes by %s: %s\n", security_word(level), meaning(level));
     if (level != SECURITY_UNUSABLE)
@@ -325,7 +331,7 @@ static void show_address(void)
     enum security level = hosts.n ? level_of(&hosts.v[0], &why) : SECURITY_UNUSABLE;
     line("host", self.hop.name);
     if (level == SECURITY_UNUSABLE)
-        printf("      mail does not go there: %s\n", hosts.n ? why : hosts.left_out);
+        say_not_there(&hosts, why);
     else
         printf("      mail goes by %s: %s\n", security_word(level), meaning(level));
     self.reached = level != SECURITY_UNUSABLE;

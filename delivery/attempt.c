@@ -237,19 +237,24 @@ static bool is_ours(const struct session *s)
     return hop->kind == NEXTHOP_HOST || (hop->kind == NEXTHOP_ADDRESS && !session_goes_to_literal(s));
 }
 
+/* Which setting it was is for the administrator: where the address is what a sender or a domain's owner wrote, the words go back to the sender. */
 static void no_address(struct session *s)
 {
-    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    struct buf words = BUF_EMPTY(SESSION_WORDS), line = BUF_EMPTY(SESSION_WORDS);
     bool forbidden = s->hosts.left_out[0] != '\0', ours = is_ours(s);
     bool final = forbidden && !s->hosts.unresolved && !ours;
     if (forbidden)
-        buf_printf(&words, "no address of next hop %s may get mail: %s%s", s->site->nexthop.name, s->hosts.left_out,
-                   ours ? "; correct that, or postino queue reroute sends it where routes lead now" : "");
+        buf_printf(&words, "no address of next hop %s may get mail: %s", s->site->nexthop.name, s->hosts.left_out);
     else
         buf_printf(&words, "no address is known for the hosts of next hop %s", s->site->nexthop.name);
-    session_log(s, buf_span(&words));
-    session_give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(&words));
+    buf_add_span(&line, buf_span(&words));
+    buf_add_text(&line, forbidden ? s->hosts.setting : "");
+    if (forbidden && ours)
+        buf_add_text(&line, "; correct that, or postino queue reroute sends it where routes lead now");
+    session_log(s, buf_span(&line));
+    session_give_up(s, final ? VERDICT_FAILED : VERDICT_DEFERRED, final ? "5.4.4" : "4.4.3", !final, buf_span(ours ? &line : &words));
     buf_free(&words);
+    buf_free(&line);
 }
 
 static void first_address(struct session *s)

@@ -27,9 +27,10 @@ static void add(struct hosts *h, const struct nexthop *hop, const struct setting
     address_of_socket((const struct sockaddr *)address, &text);
     snprintf(host.text, sizeof host.text, "%s", buf_text(&text));
     buf_free(&text);
-    const char *why = nexthop_forbids(hop, settings, (const struct sockaddr *)address);
+    const char *setting, *why = nexthop_forbids(hop, settings, (const struct sockaddr *)address, &setting);
     if (why) {
         snprintf(h->left_out, sizeof h->left_out, "%.*s[%s]: %s", SPAN_ARG(record->name), host.text, why);
+        h->setting = setting;
         return;
     }
     struct host *more = h->n < HOSTS_MAX ? realloc(h->v, (h->n + 1) * sizeof *more) : NULL;

@@ -25,9 +25,10 @@ struct host {
 struct hosts {
     struct host *v;
     size_t n;
-    char left_out[400]; /* the last address that mail must not go to, and why; "" when there was none */
-    bool unresolved;    /* a host had no address to be had */
-    unsigned missing;   /* unresolved: the best preference of such hosts */
+    char left_out[400];  /* the last address that mail must not go to, and why; "" when there was none */
+    const char *setting; /* what stands behind that for the administrator; left_out is "": NULL */
+    bool unresolved;     /* a host had no address to be had */
+    unsigned missing;    /* unresolved: the best preference of such hosts */
     unsigned records;
 };
 

@@ -172,18 +172,22 @@ static enum range range_of(const struct sockaddr *address)
     return RANGE_NEVER;
 }
 
-const char *nexthop_forbids(const struct nexthop *hop, const struct settings *settings, const struct sockaddr *address)
+const char *nexthop_forbids(const struct nexthop *hop, const struct settings *settings, const struct sockaddr *address,
+                            const char **setting)
 {
     enum range range = range_of(address);
+    *setting = "";
     if (range == RANGE_NEVER)
         return "no host has such an address";
     if (range == RANGE_LOOPBACK && hop->proxied)
         return "behind the route's proxy a loopback address is the proxy's own";
-    if (range == RANGE_LOOPBACK && !settings->remote_loopback && !hop->configured)
-        return "it is this host's loopback address, and remote { loopback } is not set";
-    if (settings->remote_address_family == FAMILY_IPV4 && address->sa_family != AF_INET)
-        return "remote { address_family = ipv4 } leaves it out";
-    if (settings->remote_address_family == FAMILY_IPV6 && address->sa_family != AF_INET6)
-        return "remote { address_family = ipv6 } leaves it out";
-    return NULL;
+    if (range == RANGE_LOOPBACK && !settings->remote_loopback && !hop->configured) {
+        *setting = ", and remote { loopback } is not set";
+        return "it is this host's loopback address";
+    }
+    bool v4 = settings->remote_address_family == FAMILY_IPV4, v6 = settings->remote_address_family == FAMILY_IPV6;
+    if (!(v4 && address->sa_family != AF_INET) && !(v6 && address->sa_family != AF_INET6))
+        return NULL;
+    *setting = v4 ? " (remote { address_family = ipv4 })" : " (remote { address_family = ipv6 })";
+    return v4 ? "mail goes over IPv4 alone from here" : "mail goes over IPv6 alone from here";
 }

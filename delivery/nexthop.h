@@ -32,7 +32,8 @@ bool nexthop_parse_smtps(struct span text, const struct settings *, struct nexth
 bool nexthop_is_literal(const struct nexthop *, struct span domain);
 
 /* Why mail must not go to this address, or NULL. Loopback needs `remote { loopback }` or an address written in the file; networks that are
- * nobody's address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. */
-const char *nexthop_forbids(const struct nexthop *, const struct settings *, const struct sockaddr *);
+ * nobody's address (0.0.0.0/8, multicast, 240.0.0.0/4, ::) never get mail. An IPv4-mapped IPv6 address is judged as the IPv4 one. `*setting`: what to add
+ * for the administrator, as it is a setting of his; "" if none is. */
+const char *nexthop_forbids(const struct nexthop *, const struct settings *, const struct sockaddr *, const char **setting);
 
 #endif

@@ -218,7 +218,7 @@ void site_deliver(struct job *j, const struct message_deliver *d)
     struct site *s = j->undecided ? find(&w) : NULL;
     buf_free(&tls);
     if (!s) {
-        refuse(j, VERDICT_FAILED, "5.4.4", "no valid route (look at the route sections of postino.conf): next hop", w.nexthop);
+        refuse(j, VERDICT_FAILED, "5.3.5", "no valid route (look at the route sections of postino.conf): next hop", w.nexthop);
         return;
     }
     enqueue(s, j);

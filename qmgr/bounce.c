@@ -3,6 +3,7 @@
 #include "common/date.h"
 #include "common/messages.h"
 #include "common/utf8.h"
+#include "qmgr/telling.h"
 
 #include <time.h>
 
@@ -77,26 +78,6 @@ static void add_address_field(const struct bounce *b, struct buf *out, const cha
     buf_add_text(out, "\r\n");
 }
 
-static bool is_reply(struct span s)
-{
-    return s.n >= 4 && (s.p[0] == '2' || s.p[0] == '4' || s.p[0] == '5') && s.p[1] >= '0' && s.p[1] <= '9' && s.p[2] >= '0' &&
-           s.p[2] <= '9' && (s.p[3] == ' ' || s.p[3] == '-');
-}
-
-/* The SMTP reply in a reason: "550 5.1.1 ...", or what stands in "host mx[192.0.2.1] said: 550 5.1.1 ... (in reply to RCPT TO command)".
- * Empty: none. */
-static struct span reply_in(struct span s)
-{
-    static const char said[] = " said: ", command[] = " (in reply to ";
-    const char *p = s.n ? memmem(s.p, s.n, said, sizeof said - 1) : NULL;
-    if (p)
-        s = span_make(p + sizeof said - 1, s.n - (size_t)(p - s.p) - (sizeof said - 1));
-    if (!is_reply(s))
-        return span_make(NULL, 0);
-    p = memmem(s.p, s.n, command, sizeof command - 1);
-    return p && s.p[s.n - 1] == ')' ? span_make(s.p, (size_t)(p - s.p)) : s;
-}
-
 /* ---- the original ------------------------------------------------------------------------------------------------ */
 
 /* Up to and with the empty line; without one, up to the last whole line. */
@@ -163,17 +144,6 @@ static void add_header(const struct bounce *b, const char *boundary, bool eight_
                boundary, eight_bit ? "Content-Transfer-Encoding: 8bit\r\n" : "");
 }
 
-/* Without line breaks of strangers; UTF-8 where the report is. */
-static void add_reason(const struct bounce_recipient *r, struct buf *words)
-{
-    if (r->peer.n > 0 && is_reply(r->reason)) { /* else the words say by themselves who said it */
-        buf_add_text(words, "host ");
-        buf_add_span(words, r->peer);
-        buf_add_text(words, " said: ");
-    }
-    buf_add_span(words, r->reason);
-}
-
 static void add_words_for(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
 {
     struct buf words = BUF_EMPTY(0);
@@ -189,7 +159,7 @@ static void add_words_for(const struct bounce *b, const struct bounce_recipient 
     if (b->kind == BOUNCE_SUCCESS && !r->relayed)
         buf_add_text(&words, "delivered to the mailbox");
     else
-        add_reason(r, &words);
+        telling_words(b, r, &words);
     add_folded(out, "   ", "   ", buf_span(&words));
     buf_add_text(out, "\r\n");
     buf_free(&words);
@@ -240,27 +210,6 @@ static void add_words(const struct bounce *b, struct buf *out)
         add_words_for(b, &b->recipients[i], out);
 }
 
-static struct span host_of(struct span peer)
-{
-    for (size_t i = 0; i < peer.n; i++) {
-        if (peer.p[i] == '[')
-            return span_make(peer.p, i ? i : peer.n);
-    }
-    return peer;
-}
-
-/* Who said it: the peer, or "host NAME[ADDRESS] said: " in the reason. Empty: nobody. */
-static struct span remote_of(const struct bounce_recipient *r)
-{
-    static const char host[] = "host ", said[] = " said: ";
-    const char *p = r->reason.n ? memmem(r->reason.p, r->reason.n, said, sizeof said - 1) : NULL;
-    if (r->peer.n > 0)
-        return host_of(r->peer);
-    if (!p || (size_t)(p - r->reason.p) < sizeof host || memcmp(r->reason.p, host, sizeof host - 1) != 0)
-        return span_make(NULL, 0);
-    return host_of(span_make(r->reason.p + sizeof host - 1, (size_t)(p - r->reason.p) - (sizeof host - 1)));
-}
-
 static void add_original_recipient(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
 {
     const char *semicolon = r->orcpt.n ? memchr(r->orcpt.p, ';', r->orcpt.n) : NULL;
@@ -283,16 +232,18 @@ static const char *action_of(const struct bounce *b, const struct bounce_recipie
 }
 
 /* What came of it where it was tried. A mailbox of ours is nobody's business. */
-static void add_attempt(const struct bounce_recipient *r, struct buf *out)
+static void add_attempt(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
 {
-    struct span reply = reply_in(r->reason), remote = remote_of(r);
+    struct span reply = r->over ? span_make(NULL, 0) : telling_reply(r->reason), remote = telling_host(r);
+    struct buf words = BUF_EMPTY(0);
     if (remote.n > 0 && reply.n > 0) {
         buf_add_text(out, "Remote-MTA: dns; ");
         add_safe(out, remote);
         buf_add_text(out, "\r\n");
     }
-    if (r->reason.n > 0)
-        add_folded(out, reply.n ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", "", reply.n ? reply : r->reason);
+    telling_words(b, r, &words);
+    add_folded(out, reply.n ? "Diagnostic-Code: smtp; " : "Diagnostic-Code: X-Postino; ", "", reply.n ? reply : buf_span(&words));
+    buf_free(&words);
 }
 
 static void add_status_of(const struct bounce *b, const struct bounce_recipient *r, struct buf *out)
@@ -301,10 +252,10 @@ static void add_status_of(const struct bounce *b, const struct bounce_recipient 
     add_original_recipient(b, r, out);
     add_address_field(b, out, "Final-Recipient", r->address);
     buf_printf(out, "Action: %s\r\nStatus: ", action_of(b, r));
-    add_safe(out, r->status);
+    add_safe(out, telling_status(b, r));
     buf_add_text(out, "\r\n");
     if (b->kind != BOUNCE_SUCCESS || r->relayed)
-        add_attempt(r, out);
+        add_attempt(b, r, out);
     if (b->kind == BOUNCE_DELAY)
         add_date(out, "Will-Retry-Until: ", b->expires);
 }

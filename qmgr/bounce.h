@@ -14,14 +14,20 @@ enum bounce_kind {
     BOUNCE_DELAY,   /* it is still tried */
 };
 
+/* It failed for its time, whatever was said last. */
+enum bounce_over { OVER_NOT, OVER_EXPIRED, OVER_DEADLINE /* RFC 2852; DELAY: told at it */ };
+
 struct bounce_recipient {
     struct span address;  /* the final recipient */
     struct span original; /* what the client said, "" when the same */
     struct span orcpt;    /* "rfc822;user@host", "" when none */
-    struct span status;   /* RFC 3463 */
-    struct span reason;   /* the next host's reply ("550 5.1.1 ..."), or our own words; one line */
+    struct span status;   /* RFC 3463, of the reason; "" when not tried yet */
+    struct span reason;   /* the next host's reply ("550 5.1.1 ..."), or our own words; one line. What of it is told: qmgr/telling.h */
     struct span peer;     /* "mx1.example.net[192.0.2.1]:25", "" when no host was asked, or when the reason names it */
-    bool relayed;         /* SUCCESS: not in a mailbox here */
+    enum bounce_over over;
+    uint32_t attempts;
+    bool by_domain; /* it goes where its own domain leads by DNS, and not where our configuration does */
+    bool relayed;   /* SUCCESS: not in a mailbox here */
 };
 
 struct bounce {

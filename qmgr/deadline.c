@@ -18,8 +18,10 @@ void deadline_return(struct delivery *d, uint64_t now)
     for (uint32_t i = 0; i < d->count; i++) {
         const struct recipient *r = &d->mail->rcpt[d->index[i]];
         struct buf last = BUF_EMPTY(REASON_MOST + 1);
+        char status[sizeof r->status];
+        memcpy(status, r->status, sizeof status);
         buf_add_text(&last, r->reason ? r->reason : "it could not be tried yet");
-        struct outcome o = {.verdict = VERDICT_DEFERRED, .no_attempt = true, .reply = buf_span(&last)};
+        struct outcome o = {.verdict = VERDICT_DEFERRED, .no_attempt = true, .status = span_of(status), .reply = buf_span(&last)};
         outcome_apply(d->mail, d->index[i], &o, now, now);
         buf_free(&last);
     }

@@ -7,7 +7,7 @@ QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_room.c qmgr/spool_done.c q
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/intake.c \
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c qmgr/intake.c \
                       qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread -lm $(IDN_LIBS)
@@ -15,7 +15,7 @@ MANUALS += qmgr/postino-qmgr.8
 shaping_PARTS := qmgr/shaping.c qmgr/reply_rules.c
 postino-qmgr_SRC += $(shaping_PARTS)
 
-TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_park test_pool
+TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_telling test_park test_pool
 ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 test_limits_SRC    := qmgr/limits.c
 test_limits_LIBS   = $(IDN_LIBS)
@@ -33,8 +33,9 @@ test_spool_room_SRC := $(SPOOL_SCRIPT)
 test_spool_room_LIBS := -lpthread $(ALLOC_FAIL)
 test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
-test_bounce_SRC    := qmgr/bounce.c
-test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_bounce_SRC    := qmgr/bounce.c qmgr/telling.c
+test_telling_SRC   := qmgr/telling.c
+test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
 test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c

@@ -32,7 +32,7 @@ static void set_status(struct recipient *r, struct span s, char class)
         snprintf(r->status, sizeof r->status, "%c.0.0", class);
 }
 
-static void log_outcome(const struct mail *m, uint32_t index, const struct outcome *o, const char *word)
+static void log_outcome(const struct mail *m, uint32_t index, const struct outcome *o, const char *status, const char *word)
 {
     struct record_recipient rcpt;
     struct buf line = BUF_EMPTY(4096), value = BUF_EMPTY(2048);
@@ -49,7 +49,7 @@ static void log_outcome(const struct mail *m, uint32_t index, const struct outco
     }
     log_value(&line, "relay", o->peer.n ? o->peer : SPAN_LITERAL("none"));
     buf_printf(&line, " delay=%llu.%02llu dsn=%s", (unsigned long long)(delay / 1000000), (unsigned long long)(delay / 10000 % 100),
-               m->rcpt[index].status);
+               status);
     if (o->security.n > 0)
         log_value(&line, "tls", o->security);
     if (o->source.n > 0)
@@ -110,21 +110,12 @@ static void succeeded(struct mail *m, uint32_t index, const struct outcome *o)
     mail_settle(m, index);
 }
 
-/* Too old, or (RFC 2852) later than its sender wants it: its last words are the reason. */
+/* Too old, or (RFC 2852) later than its sender wants it: what was said last stays the reason. */
 static void expired(struct mail *m, uint32_t index, const struct outcome *o, bool deadline)
 {
-    struct buf words = BUF_EMPTY(2 * REASON_MOST);
-    struct recipient *r = &m->rcpt[index];
-    if (deadline)
-        buf_printf(&words, "not delivered in the time that its sender gave it (Deliver By); the last said: %.*s", SPAN_ARG(o->reply));
-    else
-        buf_printf(&words, "delivery time expired after %u attempts; the last said: %.*s", r->attempts, SPAN_ARG(o->reply));
-    free(r->reason);
-    r->reason = copy(buf_span(&words));
-    set_status(r, deadline ? SPAN_LITERAL("5.4.7") : SPAN_LITERAL("4.4.7"), deadline ? '5' : '4');
-    log_outcome(m, index, o, "expired");
+    m->rcpt[index].over = deadline ? OVER_DEADLINE : OVER_EXPIRED;
+    log_outcome(m, index, o, deadline ? "5.4.7" : "4.4.7", "expired");
     failed(m, index, o);
-    buf_free(&words);
 }
 
 void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint64_t due, uint64_t now)
@@ -143,12 +134,12 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
     case VERDICT_PASSED_ON:
     case VERDICT_TRACED:
         set_status(r, o->status, '2');
-        log_outcome(m, index, o, "sent");
+        log_outcome(m, index, o, r->status, "sent");
         succeeded(m, index, o);
         return;
     case VERDICT_FAILED:
         set_status(r, o->status, '5');
-        log_outcome(m, index, o, "bounced");
+        log_outcome(m, index, o, r->status, "bounced");
         failed(m, index, o);
         return;
     case VERDICT_DEFERRED:
@@ -162,7 +153,7 @@ void outcome_apply(struct mail *m, uint32_t index, const struct outcome *o, uint
         expired(m, index, o, deadline);
         return;
     }
-    log_outcome(m, index, o, "deferred");
+    log_outcome(m, index, o, r->status, "deferred");
     mail_settle(m, index);
 }
 

@@ -39,6 +39,7 @@ struct recipient {
     uint8_t untold;    /* enum bounce_kind: what the sender does not know yet; 0: nothing */
     uint8_t telling;   /* what the report that is being made says */
     bool rerouted;     /* its way is another than its envelope's on disk */
+    uint8_t over;      /* enum bounce_over */
     char status[12];
     char *reason; /* NULL: none yet */
     char *peer;   /* who said so, until it is told */

@@ -6,6 +6,7 @@
  *
  * Report and settlement are durable together (spool_put_settling). Only a delay is settled behind its report, as its recipient may meanwhile be
  * delivered: a crash in between makes a second report; never none. */
+#include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
 #include "qmgr/recipients.h"
@@ -114,6 +115,15 @@ static void forget_undelayed(struct mail *m)
     }
 }
 
+/* No route of ours says which host, and no proxy is in between: all that can have happened there is the receiver's. */
+static bool goes_by_domain(const struct record_recipient *r)
+{
+    const char *at = r->address.n ? memrchr(r->address.p, '@', r->address.n) : NULL;
+    const struct settings_route *route = limits_route(queue.settings, r);
+    return at && !(route && *route->proxy) && span_equal(r->transport, SPAN_LITERAL("smtp")) &&
+           span_equal_nocase(r->nexthop, span_make(at + 1, r->address.n - (size_t)(at + 1 - r->address.p)));
+}
+
 static size_t collect(const struct mail *m, struct bounce_recipient *out)
 {
     bool late = deadline_tells(m) && queue_now() >= m->times.deliver_by;
@@ -127,10 +137,12 @@ static size_t collect(const struct mail *m, struct bounce_recipient *out)
         out[n++] = (struct bounce_recipient){.address = rcpt.address,
                                              .original = rcpt.original,
                                              .orcpt = rcpt.orcpt,
-                                             .status = late && r->telling == BOUNCE_DELAY ? SPAN_LITERAL("4.4.7")
-                                                                                          : span_of(r->status[0] ? r->status : "4.0.0"),
-                                             .reason = span_of(r->reason ? r->reason : "it could not be tried yet"),
+                                             .status = span_of(r->status),
+                                             .reason = span_of(r->reason),
                                              .peer = span_of(r->peer),
+                                             .over = late && r->telling == BOUNCE_DELAY ? OVER_DEADLINE : r->over,
+                                             .attempts = r->attempts,
+                                             .by_domain = goes_by_domain(&rcpt),
                                              .relayed = r->verdict == VERDICT_RELAYED};
     }
     return n;

@@ -59,7 +59,7 @@ enum outcome mailboxes_user(struct decision *d, const struct settings_domain *do
         return OUTCOME_UNKNOWN;
     case USER_ROOT:
         log_error("mail for root has no mailbox: alias root to a person in the alias map, then run newaliases");
-        return decision_fail(d, 451, "4.3.5", "mail for root has no mailbox: alias root to a person in the alias map, then newaliases");
+        return decision_fail(d, 451, "4.3.5", "Server configuration error: nobody reads this mailbox yet");
     case USER_FAILED:
         log_error("the user database (nsswitch.conf, passwd) could not be asked; mail for system users is answered with 451");
         break;

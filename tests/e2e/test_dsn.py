@@ -289,6 +289,50 @@ class Dsn(unittest.TestCase):
             for fields in r.recipients.values():
                 self.assertRegex(fields["Status"], r"^4\.\d\.\d$")
 
+    # ---- what is not for senders
+
+    def told(self, host, words, status, not_told):
+        """One report of a delay says these words, and nothing of what the queue tells the administrator."""
+        wait_for(lambda: host.messages("alice"), 15)
+        report = Report(host.messages("alice")[0])
+        fields, = report.recipients.values()
+        self.assertEqual((fields["Action"], fields["Status"]), ("delayed", status))
+        self.assertIn(words, report.text)
+        self.assertIn(not_told, host.queue())
+        self.assertNotIn(not_told.encode(), b" ".join(report.raw.split()))
+        return fields
+
+    def test_advice_to_the_administrator_is_not_for_the_sender(self):
+        """the same for mail that was deferred before it was restarted"""
+        sink = self.sink(MAIL="530 5.7.0 authentication required")
+        host = self.before(sink, "delay_warning = 0")
+        self.send(host, {"x@elsewhere.example": "NOTIFY=DELAY"})
+        host.wait_log(r"status=deferred reply=\".*; the host wants a login or TLS: add login = ")
+        host.stop()
+        host.configure(routes={"*": sink.via}, settings="queue { retry_first = 1h retry_most = 1h lifetime = 2h delay_warning = 2s }")
+        host.start()
+        fields = self.told(host, "host 127.0.0.1[127.0.0.1] said: 530 5.7.0 authentication required (in reply to MAIL FROM command)", "4.7.0",
+                           "the host wants a login")
+        self.assertEqual((fields["Diagnostic-Code"], fields["Remote-MTA"]), ("smtp; 530 5.7.0 authentication required", "dns; 127.0.0.1"))
+
+    def test_a_fault_of_our_own_is_told_in_general(self):
+        routes = {"*": "via = \"smtp:[127.0.0.1]:%d\" sources = far" % free_port()}
+        settings = "source far { address = \"192.0.2.77\" }\n" + SLOW % "delay_warning = 2s"
+        host = self.start(routes=routes, settings=settings)
+        self.send(host, {"x@elsewhere.example": "NOTIFY=DELAY"})
+        words = host.hostname + " could not deliver it; its postmaster can see why in its log"
+        fields = self.told(host, words, "4.3.5", "source far")
+        self.assertEqual(" ".join(fields["Diagnostic-Code"].split()), "X-Postino; " + words)
+        self.assertIsNone(fields["Remote-MTA"])
+
+    def test_a_next_host_of_ours_that_is_away_is_not_named(self):
+        host = self.start(routes={"*": "smtp:[127.0.0.1]:%d" % free_port()}, settings=SLOW.replace("1h", "4s") % "delay_warning = 0")
+        self.send(host, {"x@elsewhere.example": ""})
+        report = self.one(host)
+        self.assertEqual(report.recipients["x@elsewhere.example"]["Status"], "4.4.7")
+        self.assertRegex(report.text, r"delivery time expired after \d attempts; the last said: the next host could not be reached")
+        self.assertRegex(host.log(), r"dsn=4\.4\.7 status=expired reply=\"connect to 127\.0\.0\.1\[127\.0\.0\.1\]:\d+: Connection refused")
+
     def test_no_delay_is_reported_when_off_or_delivered_in_time(self):
         sink = self.sink({"RCPT <wait": "450 4.2.1 full"})
         host = self.before(sink, "delay_warning = 0")

@@ -208,7 +208,7 @@ class Fingerprints(Security):
 
     def test_what_is_none_is_no_policy(self):
         for text in ("fingerprint", "fingerprint:", "fingerprint:00", "fingerprint:" + "zz" * 32, "fingerprint:%s,," % ("00" * 32), "dane:" + "00" * 32):
-            self.check(self.remote.deliver(tls=text), (frames.VERDICT_FAILED, "5.4.4", "no valid route"))
+            self.check(self.remote.deliver(tls=text), (frames.VERDICT_FAILED, "5.3.5", "no valid route"))
 
 
 if __name__ == "__main__":

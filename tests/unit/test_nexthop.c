@@ -106,9 +106,10 @@ static bool allowed(const char *nexthop, const char *address)
     struct nexthop hop;
     struct sockaddr_storage socket;
     socklen_t n;
+    const char *setting;
     assert_true(nexthop_parse(span_of(nexthop), settings, &hop));
     assert_true(address_to_socket(span_of(address), 25, &socket, &n));
-    return nexthop_forbids(&hop, settings, (struct sockaddr *)&socket) == NULL;
+    return nexthop_forbids(&hop, settings, (struct sockaddr *)&socket, &setting) == NULL;
 }
 
 static void loopback_needs_leave(void **state)
