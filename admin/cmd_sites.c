@@ -8,15 +8,26 @@
 #include <sysexits.h>
 #include <time.h>
 
-enum { STATE_TEXT = 40 };
+enum { STATE_TEXT = 40, CLOCK_TEXT = 20 };
 
-static void until(uint64_t time_of_it, const char *words, char to[STATE_TEXT])
+static void clock_of(uint64_t time_of_it, bool is_far /* more than a day away */, char to[CLOCK_TEXT])
 {
     time_t when = (time_t)time_of_it;
     struct tm tm;
-    char clock[STATE_TEXT / 2] = "?";
+    (void)snprintf(to, CLOCK_TEXT, "?");
     if (localtime_r(&when, &tm))
-        (void)strftime(clock, sizeof clock, time_of_it > (uint64_t)time(NULL) + 86400 ? "%b %e %H:%M" : "%H:%M:%S", &tm);
+        (void)strftime(to, CLOCK_TEXT, is_far ? "%b %e %H:%M" : "%H:%M:%S", &tm);
+}
+
+static uint64_t now(void)
+{
+    return (uint64_t)time(NULL);
+}
+
+static void until(uint64_t time_of_it, const char *words, char to[STATE_TEXT])
+{
+    char clock[CLOCK_TEXT];
+    clock_of(time_of_it, time_of_it > now() + 86400, clock);
     (void)snprintf(to, STATE_TEXT, "%s until %s", words, clock);
 }
 
@@ -32,7 +43,20 @@ static void state_of(const struct record_site *s, char to[STATE_TEXT])
     else if (s->slowed)
         until(s->until, "slowed", to);
     else
-        (void)snprintf(to, STATE_TEXT, s->a_day > 0 ? "warm-up" : "ok");
+        (void)snprintf(to, STATE_TEXT, s->trouble.n > 0 ? "failing" : s->a_day > 0 ? "warm-up" : "ok");
+}
+
+/* A line below that of the site: since when, and why. */
+static void print_trouble(const struct record_site *s)
+{
+    char since[CLOCK_TEXT], last[CLOCK_TEXT];
+    if (s->trouble.n == 0)
+        return;
+    clock_of(s->trouble_since, s->trouble_since + 86400 < now(), since);
+    clock_of(s->trouble_at, s->trouble_at + 86400 < now(), last);
+    (void)printf("        since %s, last %s: ", since, last);
+    queue_print_text(stdout, s->trouble);
+    (void)putchar('\n');
 }
 
 /* " (all of outlook.com; rule busy)" */
@@ -73,6 +97,7 @@ static bool table(const struct record_site *s, void *arg)
     queue_print_text(stdout, s->name);
     print_notes(s);
     (void)putchar('\n');
+    print_trouble(s);
     return !ferror(stdout);
 }
 
@@ -90,7 +115,9 @@ static bool json(const struct record_site *s, void *arg)
     queue_print_json(stdout, s->rule);
     (void)fputs(", \"share\": ", stdout);
     queue_print_json(stdout, s->share);
-    (void)printf(", \"a_day\": %" PRIu32 "}\n", s->a_day);
+    (void)printf(", \"a_day\": %" PRIu32 ", \"trouble\": ", s->a_day);
+    queue_print_json(stdout, s->trouble);
+    (void)printf(", \"trouble_since\": %" PRIu64 ", \"trouble_at\": %" PRIu64 "}\n", s->trouble_since, s->trouble_at);
     return !ferror(stdout);
 }
 

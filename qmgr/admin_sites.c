@@ -48,7 +48,10 @@ static void add(const struct site *site, struct buf *out)
                                  .paused = v.brake.paused,
                                  .until = v.brake.until,
                                  .rule = v.brake.why,
-                                 .a_day = limits_a_day(queue.settings, schedule_site_name(site), queue_now())};
+                                 .a_day = limits_a_day(queue.settings, schedule_site_name(site), queue_now()),
+                                 .trouble = v.trouble.words,
+                                 .trouble_since = v.trouble.since,
+                                 .trouble_at = v.trouble.at};
     record_site_add(out, &record);
 }
 

@@ -7,6 +7,7 @@
 #include "qmgr/limits.h"
 #include "qmgr/memory.h"
 #include "qmgr/queue.h"
+#include "qmgr/telling.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -256,6 +257,39 @@ static void look_again(const struct delivery *d)
     site_forget(rcpt.nexthop);
 }
 
+static bool is_login(struct span reply)
+{
+    static const char *const codes[] = {"530", "535", "538"}; /* RFC 4954 4, 6 */
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (reply.n > 3 && memcmp(reply.p, codes[i], 3) == 0)
+            return true;
+    return false;
+}
+
+/* Whatever else goes there would be deferred for the same: no session was had, the host wants a (better) login, or our own side is at fault (RFC 3463 X.3,
+ * and X.7 in our own words). What a host says of one message or recipient is not that. */
+static bool is_for_all(const struct message_result *r, const struct outcome *deferred)
+{
+    struct span reply = telling_reply(deferred->reply);
+    char subject = '0';
+    if (deferred->status.n > 2)
+        subject = deferred->status.p[2];
+    if (deferred->verdict == 0)
+        return false;
+    return r->site_failed || is_ours(r) || (reply.n > 0 ? is_login(reply) : subject == '3' || subject == '7');
+}
+
+/* For `postino sites`. A mailbox of ours says nothing of others. */
+static void note_trouble(struct site *site, const struct message_result *r, enum job_end end, const struct outcome *deferred)
+{
+    if (span_equal(schedule_site_name(site), SPAN_LITERAL("local")) || r->own == OWN_DOMAIN)
+        return;
+    if (end != JOB_SUCCESS && is_for_all(r, deferred))
+        schedule_site_trouble(queue.schedule, site, deferred->reply, queue_now());
+    else
+        schedule_site_well(queue.schedule, site);
+}
+
 static void over(struct delivery *d, const struct message_result *r)
 {
     uint64_t now = queue_now(), due = outcome_due(d);
@@ -273,8 +307,10 @@ static void over(struct delivery *d, const struct message_result *r)
     if (r && r->site_failed && limits_is_socket(schedule_site_name(site)))
         due = sooner(now + SCHEDULE_NEAR, due);
     bool heard = r && shaping_heard(d, r);
-    if (r)
+    if (r) {
         end = apply_result(d, r, due, &worst);
+        note_trouble(site, r, end, &worst);
+    }
     defer_missing(d, r ? "the delivering program gave no result for this recipient" : "the delivering program ended before it was done",
                   due);
     if (heard && end == JOB_SITE_FAILURE)

@@ -4,7 +4,7 @@ QMGR_READ     := qmgr/disk.c qmgr/log_format.c qmgr/log_store.c qmgr/log_read.c 
                  qmgr/spool_version.c qmgr/hash.c
 QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_room.c qmgr/spool_done.c qmgr/spool_read.c qmgr/spool_settle.c qmgr/spool_batch.c qmgr/spool_recover.c qmgr/spool_ahead.c qmgr/spool_writer.c \
                  qmgr/spool_rewrite.c qmgr/pool.c
-QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
+QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/trouble.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
 postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c qmgr/intake.c \

@@ -47,8 +47,10 @@ void schedule_free(struct schedule *s)
         return;
     FREE_ALL(&s->flows, struct flow);
     FREE_ALL(&s->senders, struct sender);
-    for (struct hash_node *n = hash_first(&s->sites); n; n = hash_after(&s->sites, n))
+    for (struct hash_node *n = hash_first(&s->sites); n; n = hash_after(&s->sites, n)) {
         own_free(s, HASH_OWNER(n, struct site, node));
+        trouble_free(s, HASH_OWNER(n, struct site, node));
+    }
     FREE_ALL(&s->sites, struct site);
     for (struct hash_node *n = hash_first(&s->shares); n; n = hash_after(&s->shares, n))
         free(HASH_OWNER(n, struct share, node)->braked.why);

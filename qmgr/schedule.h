@@ -125,6 +125,17 @@ void schedule_done(struct schedule *, struct job *, enum job_end, uint64_t now);
 void schedule_done_later(struct schedule *, struct job *, enum job_end, uint64_t due, uint64_t now);
 void schedule_in_doubt(struct site *); /* counts a recipient who is deferred there, and may have the message all the same */
 
+/* What came back from the site came to nothing for a cause that is not this job's own, and any other would have met (no session, a login that is refused, our
+ * own side): kept with these words, and the time of the first in a row, until the site is well. SCHEDULE_TROUBLES_MOST sites have words: those that failed last.
+ * For an administrator's eyes; nothing else comes of it. */
+void schedule_site_trouble(struct schedule *, struct site *, struct span words, uint64_t now);
+void schedule_site_well(struct schedule *, struct site *);
+#define SCHEDULE_TROUBLES_MOST 10000
+struct schedule_trouble {
+    struct span words;  /* empty: none that is known */
+    uint64_t since, at; /* the first in a row, the last */
+};
+
 /* A job that is ACTIVE at the site came back with word that it is too much. It is about all that share with the site if `all` says so, or if
  * another of them said so within a step; else about the site alone. Tell it before schedule_done(). */
 struct schedule_slowing {
@@ -174,6 +185,7 @@ struct schedule_view {
     uint64_t probe;    /* when; 0: none is waited for */
     struct span share; /* empty: none */
     struct schedule_brake brake;
+    struct schedule_trouble trouble;
 };
 struct schedule_view schedule_view(const struct site *);
 /* `each` may add and remove nothing. */

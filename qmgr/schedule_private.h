@@ -35,6 +35,7 @@ struct site {
     struct site *next, *prev; /* in its ring */
     struct share *share;      /* NULL: none */
     struct braked *own;       /* NULL: its own brake is off */
+    struct trouble *trouble;  /* NULL: it is well, as far as it is known */
     struct flow *turns[CLASSES];
     struct job *waiting;
     struct pace pace;
@@ -99,7 +100,9 @@ struct schedule {
     struct wheel jobs, timers, brakes;
     schedule_told_fn *told;
     struct site *runnable[2]; /* by enum site_ring */
-    unsigned ring;            /* whose turn it is */
+    struct trouble *troubles;
+    size_t trouble_count;
+    unsigned ring; /* whose turn it is */
     uint64_t now;
     uint64_t secret[2];
     uint64_t random;
@@ -135,6 +138,10 @@ void site_die(struct schedule *, struct site *);
 void site_probe(struct schedule *, struct site *); /* a dead one, at once */
 void site_timer(struct schedule *, struct site *, uint64_t due /* 0: none */);
 void site_time(struct schedule *, struct site *); /* its timer has expired */
+
+/* trouble.c */
+void trouble_free(struct schedule *, struct site *); /* of a site that may have none */
+struct schedule_trouble trouble_view(const struct site *);
 
 /* flow.c */
 struct sender *sender_get(struct schedule *, struct span name);

@@ -171,6 +171,7 @@ void site_time(struct schedule *s, struct site *site)
     }
     share_leave(s, site);
     own_free(s, site);
+    trouble_free(s, site);
     hash_remove(&s->sites, &site->node);
     free(site);
 }
@@ -226,6 +227,7 @@ struct schedule_view schedule_view(const struct site *site)
                                   .a_minute = least(brake.a_minute, least(share ? share->pace.a_minute : 0, rate)),
                                   .share = share_name(share),
                                   .brake = brake,
+                                  .trouble = trouble_view(site),
                                   .dead = schedule_site_dead(site),
                                   .probe = site_dead(site) ? site->timer.due : 0};
 }

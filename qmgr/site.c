@@ -231,6 +231,10 @@ static void fail(struct delivery *d, const struct message_resolved *r)
         o.reply = r->reason;
     }
     struct site *site = d->job.site;
+    if (final)
+        schedule_site_well(queue.schedule, site);
+    else
+        schedule_site_trouble(queue.schedule, site, o.reply, now);
     schedule_done(queue.schedule, &d->job, final ? JOB_RECIPIENT_FAILURE : r ? JOB_SITE_FAILURE : JOB_UNKNOWN, now);
     outcome_apply_all(d, &o, due);
     if (!final)
@@ -253,6 +257,7 @@ static void resolved(const struct message *m, void *arg)
     hostnames_join(m->resolved.hosts, &hosts);
     learn(domain, buf_text(&hosts));
     buf_free(&hosts);
+    schedule_site_well(queue.schedule, d->job.site);
     schedule_done(queue.schedule, &d->job, JOB_SUCCESS, queue_now());
     delivery_queue(d, 0);
 }

@@ -788,6 +788,12 @@ class Sender(host.Host):
         return self.wait_log(r"to=<?\"?alice@%s.*" % re.escape(self.domain(mechanism)), seconds).group(0)
 
 
+def trouble_of(sender):
+    """The sites of smarthosts."""
+    sites = [json.loads(line) for line in sender.tool("postino", "sites", "--json").stdout.splitlines()]
+    return [site for site in sites if site["site"].startswith("smtp:")]
+
+
 @unittest.skipUnless(os.geteuid() == 0, "takes root: the servers' own users")
 class Real(unittest.TestCase):
     maxDiff = None
@@ -873,12 +879,47 @@ class Real(unittest.TestCase):
             wait_for(lambda: sender.queue().count("refused") >= 4)
             self.assertLessEqual(receiver.log().count("verdict=no"), 5)  # the sessions that were open when it was refused
             self.assertNotIn("<> ", sender.queue())
+            self.assertRegex(sender.tool("postino", "sites").stdout, r"(failing|dead until \S+|probing) +smtp:\[localhost\]:%d \S+ route plain.example\n"
+                             r" +since \d\d:\d\d:\d\d, last \d\d:\d\d:\d\d: .*refused.* 535 " % receiver.submission_port)
             with open(sender.secret_file.name, "w", encoding="ascii") as f:
                 f.write(SECRET + "\n")
             sender.reload()
             sender.wait_log(r"generation 3 serves")
             wait_for(lambda: len(receiver.messages("alice")) == 4, 15)
             wait_for(sender.queue_is_empty)
+            self.assertEqual([(site["trouble"], site["dead"]) for site in trouble_of(sender)], [("", False)])
+
+    def test_one_refused_login_is_seen_at_the_site(self):
+        """One message does not make a site dead: what the host said, since when, and what to do stand there until a delivery goes through."""
+        receiver = self.postino(["PLAIN"])
+        with receiver, Sender(receiver.cert, receiver.submission_port, ["PLAIN"]) as sender:
+            with open(sender.secret_file.name, "w", encoding="ascii") as f:
+                f.write("wrong\n")
+            sender.reload()
+            sender.wait_log(r"generation 2 serves")
+            began = int(time.time())
+            sender.submit("PLAIN")
+            sender.wait_log(r"status=deferred")
+            site, = trouble_of(sender)
+            self.assertFalse(site["dead"])
+            self.assertRegex(site["trouble"], r'^host localhost\[127\.0\.0\.1\]:%d refused login "PLAIN" \(PLAIN\) with 535 5\.7\.8; look at user and secret' % receiver.submission_port)
+            self.assertTrue(began <= site["trouble_since"] == site["trouble_at"] <= time.time(), site)
+            self.assertIn(" failing  ", sender.tool("postino", "sites").stdout)
+            sender.submit("PLAIN")
+            wait_for(lambda: "is tried again in a minute; correct its user or secret, then postino reload" in trouble_of(sender)[0]["trouble"])
+            self.assertEqual(trouble_of(sender)[0]["trouble_since"], site["trouble_since"])
+
+    def test_a_host_that_wants_a_login_and_has_none(self):
+        """and one that says so is not one that says no to a recipient"""
+        with Server(MAIL="530 5.7.0 authentication required") as smart, host.Host(routes={"*": smart.via}, tls=False) as sender:
+            with sender.smtp() as client:
+                client.sendmail("s@sender.example", ["x@a.example"], "Subject: x\r\n\r\nx\r\n")
+            sender.wait_log(r"status=deferred")
+            self.assertRegex(trouble_of(sender)[0]["trouble"], r"said: 530 5\.7\.0 authentication required .*; the host wants a login or TLS: add login = ")
+            smart.script = {"RCPT": "450 4.2.1 full"}
+            sender.tool("postino", "queue", "retry", "all", check=True)
+            sender.wait_log(r"450 4\.2\.1 full")
+            self.assertEqual(trouble_of(sender)[0]["trouble"], "")
 
     def test_exim(self):
         with AuthExim() as exim, Sender(exim.path("localhost.crt"), exim.port, ["PLAIN", "LOGIN", "CRAM-MD5"]) as sender:

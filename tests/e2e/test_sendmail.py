@@ -498,7 +498,9 @@ class Command(QueueCase):
     def test_sites(self):
         import json
         sites = [dict(name="smtp:mx.y.example may", jobs=9, ready=1, waiting=2, active=3, held=3, window=5, most=20, rate=60, session_messages=100),
-                 dict(name="smtp:[\x1b]\" may", jobs=1, dead=1, probe=1700000600, most=20), dict(name="local", dead=1, window=1, most=2)]
+                 dict(name="smtp:[\x1b]\" may", jobs=1, dead=1, probe=1700000600, most=20), dict(name="local", dead=1, window=1, most=2),
+                 dict(name="smtp:[hub] verify route out", jobs=1, waiting=1, window=5, most=20, trouble="host hub refused login \"o\x1b\" with 535",
+                      trouble_since=1700000000, trouble_at=1700003600)]
 
         def answer(channel, q):
             channel.send("SITES_LISTED", request=q.request, more=1 - q.more, sites=sites[2:] if q.more else sites[:2])
@@ -509,10 +511,14 @@ class Command(QueueCase):
             "   jobs   ready waiting   held active  window     rate/m session  state                site",
             "      9       1       2      3      3    5 of 20      60     100  ok                   smtp:mx.y.example may",
             "      1       0       0      0      0    0 of 20       -       0  dead until 22:23:20  smtp:[?]\" may",
-            "      0       0       0      0      0    1 of 2        -       0  probing              local"])
+            "      0       0       0      0      0    1 of 2        -       0  probing              local",
+            "      1       0       1      0      0    5 of 20       -       0  failing              smtp:[hub] verify route out",
+            "        since Nov 14 22:13, last Nov 14 23:13: host hub refused login \"o?\" with 535"])
         listed = [json.loads(line) for line in self.run_tool("postino", "-c", self.config, "sites", "--json").stdout.splitlines()]
         self.assertEqual([s["site"] for s in listed], [s["name"] for s in sites])
         self.assertEqual((listed[0]["rate"], listed[0]["held"], listed[1]["dead"], listed[1]["probe"]), (60, 3, True, 1700000600))
+        self.assertEqual((listed[0]["trouble"], listed[3]["trouble"]), ("", sites[3]["trouble"]))
+        self.assertEqual((listed[3]["trouble_since"], listed[3]["trouble_at"]), (1700000000, 1700003600))
         self.qmgr_again(lambda c, q: c.send("SITES_LISTED", request=q.request))
         self.assertEqual(self.run_tool("postino", "-c", self.config, "sites").stdout, b"No site has or had mail lately\n")
         self.assertEqual(self.run_tool("postino", "-c", self.config, "sites", "x").returncode, EX_USAGE)

@@ -302,7 +302,7 @@ dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }"""
         self.assertIn(" warm-up ", self.lines()["warm"])
         listed = self.host.tool("postino", "queue").stdout
         self.assertEqual(listed.count('source "warm" is in warm-up: 1 message a day to this site, evenly (warm_up_plan)'), 2, listed)
-        self.assertIn('"a_day": 1}', self.host.tool("postino", "sites", "--json").stdout)
+        self.assertIn('"a_day": 1,', self.host.tool("postino", "sites", "--json").stdout)
         told = self.host.tool("postino", "site", "only.example").stdout
         self.assertIn('  source    "warm" 192.0.2.104, in warm-up: 1 message a day to each site\n', told)
 

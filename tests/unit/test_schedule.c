@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -569,6 +570,58 @@ static void each_allocation_of_the_scheduler_fails_once(void **state)
     assert_true(ended > 0);
 }
 
+static void assert_trouble(struct schedule *s, const char *site, const char *words, uint64_t since, uint64_t at)
+{
+    struct schedule_trouble t = schedule_view(schedule_find_site(s, name_of(site))).trouble;
+    assert_true(span_equal(t.words, span_of(words)));
+    assert_int_equal(t.since, since);
+    assert_int_equal(t.at, at);
+}
+
+static void trouble_is_told_from_the_first_in_a_row_until_the_site_is_well(void **state)
+{
+    (void)state;
+    struct schedule *s = schedule_new(START, 1);
+    struct site *site = schedule_site(s, name_of("site"), 1);
+    char longer[2000];
+    memset(longer, 'x', sizeof longer);
+    assert_trouble(s, "site", "", 0, 0);
+    schedule_site_trouble(s, site, name_of("535 no"), START);
+    schedule_site_trouble(s, site, name_of("login refused just now"), START + 60);
+    assert_trouble(s, "site", "login refused just now", START, START + 60);
+    schedule_site_well(s, site);
+    assert_trouble(s, "site", "", 0, 0);
+    schedule_site_well(s, site);
+    schedule_site_trouble(s, site, span_make(longer, sizeof longer), START + 100);
+    assert_int_equal(schedule_view(site).trouble.words.n, 400);
+    assert_int_equal(schedule_view(site).trouble.since, START + 100);
+    assert_null(schedule_next(s, START + 1000)); /* forgotten, with its words */
+    assert_int_equal(schedule_counts(s).sites, 0);
+    schedule_site_trouble(s, schedule_site(s, name_of("another"), 1), name_of("no"), START + 1000);
+    schedule_free(s);
+}
+
+static void the_sites_that_failed_last_have_words(void **state)
+{
+    (void)state;
+    enum { MORE = 10 };
+    struct schedule *s = schedule_new(START, 1);
+    for (unsigned i = 0; i < SCHEDULE_TROUBLES_MOST + MORE; i++) {
+        char name[16];
+        int n = snprintf(name, sizeof name, "%u", i);
+        schedule_site_trouble(s, schedule_site(s, span_make(name, (size_t)n), 1), name_of("dead"), START + i);
+        if (i == MORE + 5)
+            schedule_site_trouble(s, schedule_find_site(s, name_of("0")), name_of("again"), START + i);
+    }
+    assert_trouble(s, "0", "again", START, START + MORE + 5);
+    assert_trouble(s, "10", "", 0, 0);
+    assert_trouble(s, "11", "dead", START + 11, START + 11);
+    schedule_site_well(s, schedule_find_site(s, name_of("10009")));
+    schedule_site_trouble(s, schedule_find_site(s, name_of("10")), name_of("dead"), START + 20000);
+    assert_trouble(s, "11", "dead", START + 11, START + 11); /* there was room */
+    schedule_free(s);
+}
+
 /* Fifty a day, evenly; and what is not full is not forgotten, or a site that gets a message now and then would get more. */
 static void so_many_a_day_go_evenly(void **state)
 {
@@ -622,6 +675,8 @@ int main(void)
         cmocka_unit_test(no_more_are_active_than_may_be),
         cmocka_unit_test(sites_with_nothing_in_flight_do_not_starve_the_others),
         cmocka_unit_test(a_window_does_not_grow_unused),
+        cmocka_unit_test(trouble_is_told_from_the_first_in_a_row_until_the_site_is_well),
+        cmocka_unit_test(the_sites_that_failed_last_have_words),
         cmocka_unit_test(wheel_agrees_with_a_naive_model),
         cmocka_unit_test(each_allocation_of_the_scheduler_fails_once),
     };
