@@ -10,6 +10,8 @@ import unittest
 
 from host import DOMAIN, MAIL_UID, Host, free_port, wait_for
 from hostile import Server
+from netns import needs_root
+from world import World
 
 SENDER = "alice@" + DOMAIN
 FAR = "far.example"
@@ -322,6 +324,7 @@ class Dsn(unittest.TestCase):
         self.send(host, {"x@elsewhere.example": "NOTIFY=DELAY"})
         words = host.hostname + " could not deliver it; its postmaster can see why in its log"
         fields = self.told(host, words, "4.3.5", "source far")
+        self.assertRegex(host.tool("postino", "sites").stdout, r" failing .*\n +since \S+, last \S+: connect to .* source far: its IPv4 address can't be used")
         self.assertEqual(" ".join(fields["Diagnostic-Code"].split()), "X-Postino; " + words)
         self.assertIsNone(fields["Remote-MTA"])
 
@@ -382,6 +385,24 @@ class Dsn(unittest.TestCase):
         for r in reports:
             self.assertEqual(r.about["Original-Envelope-Id"], "a+b=c d")
             self.assertEqual(r.back.get_content_type(), "text/rfc822-headers")
+
+
+@needs_root
+class ByDomain(unittest.TestCase):
+    def test_what_happened_with_the_receivers_own_hosts_is_told(self):
+        """The same words are not told where a route of this host leads there."""
+        world = self.enterContext(World())
+        world.name_server({"example": "dead A 192.0.2.2"})
+        host = world.postino("queue { retry_first = 1s retry_most = 1s lifetime = 3s delay_warning = 0 }", routes={"routed.example": "smtp:dead.example"})
+        words = {"x@dead.example": "connect to dead.example[192.0.2.2]:25: Connection refused", "x@routed.example": "the next host could not be reached",
+                 "x@nobody.example": "Host or domain name not found. Name service error for name=nobody.example type=MX"}
+        for address in words:
+            host.sendmail(address, sender=SENDER)
+        wait_for(lambda: len(host.messages("alice")) == len(words), 30)
+        for report in (Report(m) for m in host.messages("alice")):
+            address, = report.recipients
+            self.assertIn(words[address], report.text)
+        self.assertRegex(host.log(), r"to=<x@routed\.example>.* reply=\"connect to dead\.example\[192\.0\.2\.2\]:25: Connection refused")
 
 
 if __name__ == "__main__":
