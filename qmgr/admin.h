@@ -51,6 +51,16 @@ void snapshot_leave(struct snapshot **); /* sets it to NULL */
 bool admin_turn_wait(struct client *, const struct message *); /* admin_answer() is called later; false: it has one that waits */
 void admin_turn_leave(struct client *);
 
+/* selection.c: which messages an order is for: those that fit all that is given. */
+struct selection {
+    struct span site, sender, recipient;
+};
+struct fits {
+    bool any, all; /* the message is meant; ... with all that it still has to do */
+};
+bool selection_is_all(const struct selection *);
+struct fits selection_fits(const struct selection *, uint64_t id); /* what is parked is read, and stays so */
+
 /* order.c */
 void order_start(struct client *, const struct message *); /* an ORDER; it answers DONE, sooner or later */
 void order_orphan(struct order *);                         /* its client has gone; it goes on */

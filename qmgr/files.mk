@@ -8,7 +8,7 @@ QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c 
 
 PROGRAMS += postino-qmgr
 postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c qmgr/intake.c \
-                      qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/spool_lock.c \
+                      qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/selection.c qmgr/ids.c qmgr/spool_lock.c \
                       $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread -lm $(IDN_LIBS)
 MANUALS += qmgr/postino-qmgr.8
@@ -39,7 +39,8 @@ test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant
 test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
 test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c
-TESTS += test_times test_sources
+TESTS += test_times test_sources test_hash
+test_hash_SRC      := qmgr/hash.c qmgr/ids.c
 test_sources_SRC   := qmgr/sources.c
 test_sources_LIBS  := -lm
 test_times_SRC     := $(test_park_SRC) tests/unit/fake_clock.c

@@ -82,9 +82,14 @@ struct hash_node *hash_same(const struct hash_node *n)
     return next;
 }
 
+/* Who walks a large table waits for memory at each node: those further on are fetched meanwhile. */
+#define AHEAD 16
+
 static struct hash_node *from_slot(const struct hash *h, size_t slot)
 {
     for (; slot <= h->mask; slot++) {
+        if (slot + AHEAD <= h->mask)
+            __builtin_prefetch(h->slots[slot + AHEAD]);
         if (h->slots[slot])
             return h->slots[slot];
     }
@@ -99,6 +104,19 @@ struct hash_node *hash_first(const struct hash *h)
 struct hash_node *hash_after(const struct hash *h, const struct hash_node *n)
 {
     return n->next ? n->next : from_slot(h, slot_of(h, n->key) + 1);
+}
+
+/* A table only grows, to twice its slots: what was in slot i is then in it, or in one behind all that were there. */
+bool hash_walk(const struct hash *h, size_t *at, size_t slots, void (*each)(struct hash_node *, void *arg), void *arg)
+{
+    size_t end = slots <= h->mask - *at ? *at + slots : h->mask + 1;
+    for (; *at < end; (*at)++) {
+        if (*at + AHEAD <= h->mask)
+            __builtin_prefetch(h->slots[*at + AHEAD]);
+        for (struct hash_node *n = h->slots[*at]; n; n = n->next)
+            each(n, arg);
+    }
+    return *at <= h->mask;
 }
 
 static uint64_t rotate(uint64_t x, unsigned bits)

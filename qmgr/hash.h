@@ -5,6 +5,7 @@
 
 #include "common/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct hash_node {
@@ -28,6 +29,9 @@ struct hash_node *hash_same(const struct hash_node *); /* the next one with the 
 /* All nodes, in no order: for (n = hash_first(h); n; n = hash_after(h, n)). To remove n in the loop, take its successor first. */
 struct hash_node *hash_first(const struct hash *);
 struct hash_node *hash_after(const struct hash *, const struct hash_node *);
+/* The same in pieces of so many slots (there are about as many as nodes), between which nodes may come and go; `each` may add and remove none. *at begins with
+ * 0, and moves on. What is there all the time is met; some of it twice, if the table grows meanwhile. False: that was the last piece. */
+bool hash_walk(const struct hash *, size_t *at, size_t slots, void (*each)(struct hash_node *, void *arg), void *arg);
 
 /* SipHash-1-3: strangers choose names, so the key must be secret. */
 uint64_t hash_bytes(const uint64_t secret[2], struct span);

@@ -1,9 +1,12 @@
 /* ORDER: what an administrator wants done to messages: one, or all that fit a selection.
  *
- * All messages are gone through in pieces, so that the queue goes on meanwhile. What was written down is answered when it is on disk. What was
- * parked is read back for that: above limit.queue_memory the next SLICE begins when the last one is on disk, and parked again. */
+ *   SEEKING is there such a site? --> GATHERING the ids of all messages --> GOING from one to the next --> SETTLING: is it on disk? --> DONE
+ *
+ * Each is done in pieces, so that the queue goes on meanwhile. What was parked is read back to be changed: above limit.queue_memory the next SLICE begins when
+ * the last one is on disk, and parked again. */
 #include "common/program.h"
 #include "qmgr/admin.h"
+#include "qmgr/ids.h"
 #include "qmgr/memory.h"
 #include "qmgr/reroute.h"
 
@@ -19,84 +22,32 @@
 #define NO_SITE       "There is no such site"
 
 struct order {
+    enum { SEEKING, GATHERING, GOING, SETTLING } stage;
     struct client *client; /* NULL: it has gone */
     uint32_t question;
     enum order_kind kind;
     enum priority priority;
-    struct span site, sender, recipient; /* into `texts` */
+    struct selection selection; /* into `texts` */
     char *texts;
-    uint64_t *ids;
-    size_t count, at;
+    uint64_t only;     /* the message; 0: all */
+    size_t seen_sites; /* SEEKING */
+    struct ids *ids;   /* of all; NULL: it is for one */
+    size_t count;      /* messages that were looked at */
     size_t done, left;
-    size_t changed;   /* the front of `ids`: those whose change is to be on disk */
+    uint64_t *changed; /* those whose change is to be on disk */
+    size_t changed_count, changed_room;
     size_t settled;   /* the front of these, which are there */
+    size_t settle_at; /* when so many are changed, they go to disk before the next one */
+    bool over;        /* there is no message left to look at */
     size_t asking;    /* ORDER_REROUTE: messages that route is asked about */
     bool refused;     /* ... and it knew no way, or some was being delivered */
     uint64_t give_up; /* waiting for the disk, seconds since 1970; 0: not yet */
     struct event *next;
 };
 
-/* ---- which messages ---------------------------------------------------------------------------------------------- */
-
-/* "<>" is the null sender, "@example.org" every address there. */
-static bool address_fits(struct span address, struct span wanted)
+static void go_on(struct order *o, suseconds_t after)
 {
-    if (span_equal(wanted, SPAN_LITERAL("<>")))
-        return address.n == 0;
-    if (wanted.p[0] == '@' && address.n > wanted.n)
-        address = span_make(address.p + address.n - wanted.n, wanted.n);
-    return span_equal_nocase(address, wanted);
-}
-
-struct fits {
-    bool any, all;
-};
-
-static void fit(struct fits *f, bool this)
-{
-    f->any |= this;
-    f->all &= this;
-}
-
-/* Of the recipients that wait. */
-static struct fits recipients_fit(const struct order *o, const struct mail *m)
-{
-    struct fits f = {.all = true};
-    struct record_recipient rcpt;
-    for (uint32_t i = 0; i < m->count; i++) {
-        if (m->rcpt[i].state == RECIPIENT_DONE)
-            continue;
-        mail_recipient(m, i, &rcpt);
-        fit(&f, address_fits(rcpt.address, o->recipient) || (rcpt.original.n > 0 && address_fits(rcpt.original, o->recipient)));
-    }
-    return f;
-}
-
-static struct fits sites_fit(const struct order *o, const struct mail *m)
-{
-    struct fits f = {.all = true};
-    if (m->loose) /* a look at one that is parked: that has one job */
-        fit(&f, site_is(schedule_site_name(park_site(mail_id(m))), o->site));
-    for (const struct delivery *d = m->deliveries; d; d = d->next)
-        fit(&f, d->job.site && site_is(schedule_site_name(d->job.site), o->site));
-    return f;
-}
-
-/* any: the message is meant; all: with all that it still has to do. */
-static struct fits mail_fits(const struct order *o, const struct mail *m)
-{
-    struct fits f = {true, true}, one;
-    if (o->sender.n > 0 && !address_fits(m->sender, o->sender))
-        return (struct fits){false, false};
-    if (o->recipient.n > 0) {
-        one = recipients_fit(o, m);
-        f = (struct fits){f.any && one.any, f.all && one.all};
-    }
-    if (f.any && o->site.n > 0) {
-        one = sites_fit(o, m);
-        f = (struct fits){f.any && one.any, f.all && one.all};
-    }
-    return f;
+    event_add(o->next, &(struct timeval){.tv_usec = after});
 }
 
 /* ---- what is done to them ---------------------------------------------------------------------------------------- */
@@ -167,16 +118,16 @@ static const char *words_of(const struct order *o)
     return "Done";
 }
 
-static void finish(struct order *o)
+static void finish(struct order *o, unsigned code, const char *words)
 {
     if (o->client) {
         o->client->order = NULL;
-        admin_done(o->client, o->question, 250, words_of(o), o->done, o->left);
+        admin_done(o->client, o->question, code, words, o->done, o->left);
     }
-    if (o->next)
-        event_free(o->next);
+    event_free(o->next);
+    ids_free(o->ids);
     free(o->texts);
-    free(o->ids);
+    free(o->changed);
     free(o);
 }
 
@@ -188,45 +139,28 @@ static bool is_on_disk(const struct order *o, uint64_t id)
     return !spool_has(queue.spool, id);
 }
 
-/* What was changed, in order of change; it may be parked again. */
-static bool on_disk(struct order *o)
+static void add_changed(struct order *o, uint64_t id)
 {
-    for (; o->settled < o->changed && is_on_disk(o, o->ids[o->settled]); o->settled++)
-        mail_park(o->ids[o->settled]);
-    return o->settled == o->changed;
+    if (o->changed_count == o->changed_room) {
+        o->changed_room = o->changed_room ? o->changed_room * 2 : 1;
+        o->changed = memory_must(reallocarray(o->changed, o->changed_room, sizeof *o->changed));
+    }
+    o->changed[o->changed_count++] = id;
 }
 
-static bool must_wait(struct order *o)
+/* Looks at what was changed, in order of change; it may be parked again. True: the rest waits for the disk, or there is none. */
+static bool settle_piece(struct order *o)
 {
-    if (o->changed - o->settled < SLICE || queue.octets <= queue.settings->limit_queue_memory || on_disk(o))
-        return false;
-    spool_settle_now(queue.spool);
+    size_t end = o->settled + PIECE;
+    for (; o->settled < o->changed_count && is_on_disk(o, o->changed[o->settled]); o->settled++) {
+        if (o->settled == end)
+            return false;
+        mail_park(o->changed[o->settled]);
+    }
     return true;
 }
 
-static void go_on(struct order *o, suseconds_t after)
-{
-    event_add(o->next, &(struct timeval){.tv_usec = after});
-}
-
 /* ---- going through ----------------------------------------------------------------------------------------------- */
-
-static bool selects(const struct order *o)
-{
-    return o->site.n > 0 || o->sender.n > 0 || o->recipient.n > 0;
-}
-
-/* What is parked is read back only if it is meant. */
-static struct fits look(const struct order *o, uint64_t id)
-{
-    const struct mail *m = selects(o) ? mail_look(id) : NULL;
-    struct fits f = {.any = !selects(o), .all = !selects(o)};
-    if (m) {
-        f = mail_fits(o, m);
-        mail_looked(m);
-    }
-    return f;
-}
 
 static void hurry(struct order *o, uint64_t id)
 {
@@ -243,7 +177,7 @@ static void rerouted(uint64_t id, const struct reroute_result *r, void *arg)
     o->refused = o->refused || r->stayed > 0;
     if (r->moved > 0) {
         o->done++;
-        o->ids[o->changed++] = id;
+        add_changed(o, id);
     } else {
         o->left++;
     }
@@ -270,14 +204,14 @@ static void reroute(struct order *o, uint64_t id)
 
 static void one(struct order *o, uint64_t id)
 {
-    struct fits f = look(o, id);
+    struct fits f = selection_fits(&o->selection, id);
     if (!f.any)
         return;
     if (o->kind == ORDER_REROUTE) {
         reroute(o, id);
         return;
     }
-    if (o->kind == ORDER_RETRY && !selects(o) && park_has(id)) { /* needs not be read back */
+    if (o->kind == ORDER_RETRY && selection_is_all(&o->selection) && park_has(id)) { /* needs not be read back */
         hurry(o, id);
         return;
     }
@@ -288,9 +222,59 @@ static void one(struct order *o, uint64_t id)
         o->left++;
     } else {
         o->done++;
-        if (o->kind != ORDER_RETRY) /* no more than were looked at */
-            o->ids[o->changed++] = id;
+        if (o->kind != ORDER_RETRY)
+            add_changed(o, id);
     }
+}
+
+/* False: there is none. */
+static bool next_id(struct order *o, uint64_t *id)
+{
+    *id = o->only;
+    o->only = 0;
+    return *id || (o->ids && ids_next(o->ids, id));
+}
+
+static void seek(struct order *o)
+{
+    bool there;
+    bool more = site_look_for(o->selection.site, &o->seen_sites, &there);
+    if (!more && !there) {
+        finish(o, 551, NO_SITE);
+        return;
+    }
+    if (!more)
+        o->stage = o->ids ? GATHERING : GOING;
+    go_on(o, 0);
+}
+
+static void gather(struct order *o)
+{
+    if (!ids_gather(o->ids))
+        o->stage = GOING;
+    go_on(o, 0);
+}
+
+static bool must_settle(const struct order *o)
+{
+    return o->over ? o->asking == 0 : o->changed_count >= o->settle_at && queue.octets > queue.settings->limit_queue_memory;
+}
+
+static void go_through(struct order *o)
+{
+    uint64_t end = queue_now_us() + PIECE_TIME, id;
+    for (size_t n = 0; n < PIECE && !o->over && !must_settle(o) && o->asking < ASKING_MOST && queue_now_us() < end; n++) {
+        o->over = !next_id(o, &id);
+        if (o->over)
+            break;
+        o->count++;
+        one(o, id);
+    }
+    if (must_settle(o))
+        o->stage = SETTLING;
+    else if (o->over || o->asking >= ASKING_MOST)
+        return; /* an answer goes on */
+    go_on(o, 0);
 }
 
 /* The disk takes too long. */
@@ -300,27 +284,43 @@ static bool given_up(struct order *o)
     return queue_now() >= o->give_up;
 }
 
+static void settle(struct order *o)
+{
+    size_t before = o->settled;
+    bool waits = settle_piece(o), all = o->settled == o->changed_count;
+    if (o->settled > before)
+        o->give_up = 0; /* slow is not stuck */
+    if (all ? o->over : o->over && waits && given_up(o)) {
+        finish(o, 250, words_of(o));
+    } else if (all || (waits && given_up(o))) {
+        o->settle_at = o->changed_count + (all ? SLICE : PIECE);
+        o->give_up = 0;
+        o->stage = GOING;
+        go_on(o, 0);
+    } else {
+        if (!o->over)
+            spool_settle_now(queue.spool);
+        go_on(o, waits ? SETTLED_AFTER : 0);
+    }
+}
+
 static void piece(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct order *o = arg;
-    uint64_t end = queue_now_us() + PIECE_TIME;
-    if (o->at < o->count && must_wait(o) && !given_up(o)) {
-        go_on(o, SETTLED_AFTER);
-        return;
-    }
-    for (size_t n = 0; o->at < o->count && n < PIECE && o->asking < ASKING_MOST && queue_now_us() < end; n++) {
-        one(o, o->ids[o->at++]);
-        o->give_up = 0;
-    }
-    if (o->asking >= ASKING_MOST || (o->at == o->count && o->asking > 0))
-        return; /* an answer goes on */
-    if (o->at < o->count) {
-        go_on(o, 0);
-    } else if (on_disk(o) || given_up(o)) {
-        finish(o);
-    } else {
-        go_on(o, SETTLED_AFTER);
+    switch (o->stage) {
+    case SEEKING:
+        seek(o);
+        break;
+    case GATHERING:
+        gather(o);
+        break;
+    case GOING:
+        go_through(o);
+        break;
+    case SETTLING:
+        settle(o);
+        break;
     }
 }
 
@@ -336,9 +336,13 @@ static struct order *order_new(struct client *c, const struct message *m)
 {
     const struct message_order *q = &m->order;
     struct order *o = memory_new(1, sizeof *o);
-    *o = (struct order){.client = c, .question = m->id, .kind = q->kind, .priority = q->priority};
+    *o = (struct order){.client = c, .question = m->id, .kind = q->kind, .priority = q->priority, .only = q->id, .settle_at = SLICE};
+    if (!q->id)
+        o->ids = ids_new();
+    o->stage = q->site.n > 0 ? SEEKING : o->ids ? GATHERING : GOING;
     o->texts = memory_new(1, q->site.n + q->sender.n + q->recipient.n + 1);
-    keep(keep(keep(o->texts, q->site, &o->site), q->sender, &o->sender), q->recipient, &o->recipient);
+    struct selection *to = &o->selection;
+    keep(keep(keep(o->texts, q->site, &to->site), q->sender, &to->sender), q->recipient, &to->recipient);
     o->next = event_new(program_base(), -1, 0, piece, o);
     if (!o->next)
         log_die("out of memory for an order");
@@ -373,22 +377,13 @@ void order_start(struct client *c, const struct message *m)
         admin_done(c, m->id, 451, why, 0, 0);
     } else if (m->order.kind == ORDER_FLUSH) {
         flush(c, m);
-    } else if (m->order.site.n > 0 && !site_is_there(m->order.site)) {
-        admin_done(c, m->id, 551, NO_SITE, 0, 0);
     } else if (m->order.id && !mail_find(m->order.id)) {
         bool here = mail_here(m->order.id);
         admin_done(c, m->id, here ? 451 : 550,
                    here ? "It can't be read from the spool now: the log says why" : "There is no such message in the queue", 0, 0);
     } else {
-        struct order *o = c->order = order_new(c, m);
-        if (m->order.id) {
-            o->ids = memory_new(1, sizeof *o->ids);
-            o->ids[0] = m->order.id;
-            o->count = 1;
-        } else {
-            o->ids = admin_ids(&o->count);
-        }
-        piece(-1, 0, o);
+        c->order = order_new(c, m);
+        piece(-1, 0, c->order);
     }
 }
 

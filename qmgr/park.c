@@ -15,12 +15,13 @@
 #include <errno.h>
 #include <malloc.h>
 
-#define LOOKS_A_SECOND    20000 /* at mail that may be parked */
-#define WARNINGS_A_SECOND 1000  /* each is a read, and a report */
-#define TRIM_AFTER        4096  /* parked: what is free among what is not goes back to the system */
-#define TRIM_LAST         256   /* the same, when no more come */
-#define AGAIN             60    /* seconds after a message could not be read */
-#define END_AGAIN         3600  /* the same, when its life is over */
+#define LOOKS_A_SECOND        20000 /* at mail that may be parked */
+#define RECONFIGURED_A_SECOND ((size_t)1 << 15)
+#define WARNINGS_A_SECOND     1000 /* each is a read, and a report */
+#define TRIM_AFTER            4096 /* parked: what is free among what is not goes back to the system */
+#define TRIM_LAST             256  /* the same, when no more come */
+#define AGAIN                 60   /* seconds after a message could not be read */
+#define END_AGAIN             3600 /* the same, when its life is over */
 
 struct parked {
     struct job job;
@@ -38,11 +39,16 @@ struct parked {
 static struct hash table;
 static struct wheel wheel; /* of warnings */
 static struct pool pool = POOL_OF(struct parked);
+static struct {
+    bool goes_on;
+    size_t at;
+} reconfiguring; /* there are other settings, and these are not there yet: from that slot of the table on */
 
 void park_start(uint64_t now)
 {
     hash_free(&table);
     hash_init(&table);
+    reconfiguring.goes_on = false;
     wheel_init(&wheel, now);
 }
 
@@ -318,13 +324,25 @@ bool park_expired(struct job *job, uint64_t now)
     return now >= queue_expires(p->began, p->null_sender);
 }
 
+static void reconfigure_one(struct hash_node *node, void *arg)
+{
+    struct parked *p = HASH_OWNER(node, struct parked, node);
+    (void)arg;
+    if (!p->deadline && p->job.state != JOB_HELD)
+        warn_later(p, warning_or_end(p->began, p->null_sender, p->warnable));
+}
+
+/* For a million it would be a quarter of a second: it is done bit by bit, and what is parked meanwhile knows the new settings. */
 void park_reconfigure(void)
 {
-    for (struct hash_node *node = hash_first(&table); node; node = hash_after(&table, node)) {
-        struct parked *p = HASH_OWNER(node, struct parked, node);
-        if (!p->deadline && p->job.state != JOB_HELD)
-            warn_later(p, warning_or_end(p->began, p->null_sender, p->warnable));
-    }
+    reconfiguring.goes_on = true;
+    reconfiguring.at = 0;
+}
+
+static void reconfigure_some(void)
+{
+    if (reconfiguring.goes_on)
+        reconfiguring.goes_on = hash_walk(&table, &reconfiguring.at, RECONFIGURED_A_SECOND, reconfigure_one, NULL);
 }
 
 /* Its life is over, and it is not in line: that ends with its next attempt, or its site's. */
@@ -351,6 +369,7 @@ static void warn_due(uint64_t now)
 /* What many parked messages had goes back to the system: while they are many, and once more when no more come. */
 void park_turn(uint64_t now)
 {
+    reconfigure_some();
     warn_due(now);
     size_t before = parked_since_trim;
     park_line();

@@ -213,7 +213,8 @@ void site_forget(struct span nexthop); /* its hosts are asked for when they are 
 /* Whether an administrator who says `text` means the site (or line) of that name: by the name, a host, a domain above all its hosts, or a domain
  * whose mail goes there, as far as that is known. */
 bool site_is(struct span name, struct span text);
-bool site_is_there(struct span text); /* a site that is `text` */
+/* Looks for a site that is `text`, at some of them: *at begins with 0, and moves on. True: there are more to look at, and none was found. */
+bool site_look_for(struct span text, size_t *at, bool *there);
 /* All mail that waits for sites that are `text` (or, if none is, where any route of that domain leads) is due now, and those that are dead get a probe. How
  * many jobs; *sites: how many sites. */
 size_t site_flush(struct span text, size_t *sites);

@@ -190,6 +190,8 @@ struct schedule_view {
 struct schedule_view schedule_view(const struct site *);
 /* `each` may add and remove nothing. */
 void schedule_each_site(const struct schedule *, void (*each)(const struct site *, void *arg), void *arg);
+/* The same in pieces of so many sites, about, between which sites may come and go: hash_walk(). */
+bool schedule_walk_sites(const struct schedule *, size_t *at, size_t most, void (*each)(const struct site *, void *arg), void *arg);
 unsigned schedule_window(const struct site *);
 
 #endif

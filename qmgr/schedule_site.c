@@ -237,3 +237,19 @@ void schedule_each_site(const struct schedule *s, void (*each)(const struct site
     for (struct hash_node *n = hash_first(&s->sites); n; n = hash_after(&s->sites, n))
         each(HASH_OWNER(n, struct site, node), arg);
 }
+
+struct walk {
+    void (*each)(const struct site *, void *arg);
+    void *arg;
+};
+
+static void walk_one(struct hash_node *n, void *arg)
+{
+    const struct walk *w = arg;
+    w->each(HASH_OWNER(n, struct site, node), w->arg);
+}
+
+bool schedule_walk_sites(const struct schedule *s, size_t *at, size_t most, void (*each)(const struct site *, void *arg), void *arg)
+{
+    return hash_walk(&s->sites, at, most, walk_one, &(struct walk){each, arg});
+}

@@ -16,6 +16,7 @@
 
 #define KNOWN_FOR  300               /* seconds */
 #define KNOWN_MOST 10000             /* next hops */
+#define LOOKED_AT  8192              /* sites in one turn */
 #define LINES_MOST ((size_t)1 << 20) /* octets of names that are gone through */
 
 struct known {
@@ -314,10 +315,21 @@ static bool is_nexthop(struct span name, struct span text)
     return begins_with(name, text) || begins_with(rest, text) || is_without_brackets(rest, text);
 }
 
-bool site_is(struct span name, struct span text)
+/* What an administrator says, for many names: what is known of it is looked up once. Until others are learned. */
+struct wanted {
+    struct span text;
+    const struct known *known;
+};
+
+static struct wanted wanted_of(struct span text)
 {
-    struct span line = after(name, SPAN_LITERAL("dns:"));
-    const struct known *k = find(text), *of_line = line.n ? find(line) : NULL;
+    return (struct wanted){.text = text, .known = find(text)};
+}
+
+static bool is_wanted(struct span name, const struct wanted *w)
+{
+    struct span line = after(name, SPAN_LITERAL("dns:")), text = w->text;
+    const struct known *of_line = line.n ? find(line) : NULL;
     if (span_equal_nocase(name, text) || (line.n && span_equal_nocase(line, text)))
         return true;
     if (of_line) { /* a line for a domain is its hosts' as well */
@@ -327,12 +339,18 @@ bool site_is(struct span name, struct span text)
         buf_free(&hosts);
         return is;
     }
-    return limits_hosts_below(name, text) || is_nexthop(name, text) || (k && same_hosts(name, span_of(k->hosts)));
+    return limits_hosts_below(name, text) || is_nexthop(name, text) || (w->known && same_hosts(name, span_of(w->known->hosts)));
+}
+
+bool site_is(struct span name, struct span text)
+{
+    struct wanted w = wanted_of(text);
+    return is_wanted(name, &w);
 }
 
 struct flushing {
-    site_may_fn *may;  /* NULL: any */
-    struct span text;  /* site_is() */
+    site_may_fn *may; /* NULL: any */
+    struct wanted wanted;
     const char *hosts; /* not NULL: the site with just these hosts */
     size_t sites, jobs;
 };
@@ -343,7 +361,7 @@ static void flush_one(const struct site *site, void *arg)
     struct span name = schedule_site_name(site);
     if (site_is_release(site))
         return;
-    if (f->hosts ? !same_hosts(name, span_of(f->hosts)) : !site_is(name, f->text))
+    if (f->hosts ? !same_hosts(name, span_of(f->hosts)) : !is_wanted(name, &f->wanted))
         return;
     if (f->may && !f->may(name))
         return;
@@ -397,7 +415,7 @@ static bool is_domain_line(struct span text)
 
 static size_t flush(struct span text, site_may_fn *may, size_t *sites)
 {
-    struct flushing f = {.may = may, .text = text};
+    struct flushing f = {.may = may, .wanted = wanted_of(text)};
     if (is_domain_line(text))
         flush_when_resolved(text, may);
     schedule_each_site(queue.schedule, flush_one, &f);
@@ -413,21 +431,23 @@ size_t site_flush(struct span text, size_t *sites)
 }
 
 struct finding {
-    struct span text;
+    struct wanted wanted;
     bool found;
 };
 
 static void find_one(const struct site *site, void *arg)
 {
     struct finding *f = arg;
-    f->found = f->found || site_is(schedule_site_name(site), f->text);
+    f->found = f->found || is_wanted(schedule_site_name(site), &f->wanted);
 }
 
-bool site_is_there(struct span text)
+bool site_look_for(struct span text, size_t *at, bool *there)
 {
-    struct finding f = {.text = text};
-    schedule_each_site(queue.schedule, find_one, &f);
-    return f.found;
+    struct finding f = {.wanted = wanted_of(text)};
+    f.found = schedule_find_site(queue.schedule, text) || is_domain_line(text);
+    bool more = !f.found && schedule_walk_sites(queue.schedule, at, LOOKED_AT, find_one, &f);
+    *there = f.found;
+    return more && !f.found;
 }
 
 size_t site_flush_limited(struct span nexthop, site_may_fn *may)

@@ -71,6 +71,22 @@ bool spool_has(const struct spool *s, uint64_t id)
     return spool_entry_find(s, id) != NULL;
 }
 
+struct walk {
+    void (*each)(uint64_t id, void *arg);
+    void *arg;
+};
+
+static void walk_one(struct hash_node *n, void *arg)
+{
+    const struct walk *w = arg;
+    w->each(n->key, w->arg);
+}
+
+bool spool_walk(const struct spool *s, size_t *at, size_t most, void (*each)(uint64_t id, void *arg), void *arg)
+{
+    return hash_walk(&s->entries, at, most, walk_one, &(struct walk){each, arg});
+}
+
 bool spool_settled(const struct spool *s, uint64_t id)
 {
     const struct spool_entry *e = spool_entry_find(s, id);
