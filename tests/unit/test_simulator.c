@@ -969,78 +969,111 @@ static void a_waiting_job_is_small(void **state)
 
 /* ---- anything goes ----------------------------------------------------------------------------------------------- */
 
+struct anything {
+    struct schedule *schedule;
+    uint64_t now, random;
+};
+
+enum { ANY_JOBS = 400, ANY_SITES = 6, ANY_ACTIVE = 40 };
+
+static struct job any_jobs[ANY_JOBS];
+
+static void add_anything(struct anything *a, struct job *job, uint64_t what, uint64_t r)
+{
+    static const char *const names[ANY_SITES] = {"a", "b", "c", "d", "e", "f"};
+    struct site *site = schedule_site(a->schedule, span_of(names[r % ANY_SITES]), 1 + (unsigned)(r % 20));
+    uint64_t due = what < 40 ? 0 : what < 50 ? a->now - r % 100 : a->now + r % 1000;
+    job->cost = 1 + (uint32_t)(r % 30);
+    job->priority = (int8_t)(r % 3 - 1);
+    if (what > 95)
+        schedule_site_rate(a->schedule, site, (unsigned)(r % 100));
+    schedule_add_later(a->schedule, job, site, span_of(names[r / 8 % ANY_SITES]), due, a->now);
+}
+
+static void grant_anything(struct anything *a)
+{
+    struct job *next = schedule_next(a->schedule, a->now);
+    assert_true(!next || next->state == JOB_ACTIVE);
+    uint64_t wake = schedule_wake(a->schedule, a->now);
+    assert_true(next || wake == 0 || wake > a->now);
+}
+
+static void do_anything(struct anything *a, struct job *job)
+{
+    struct schedule *s = a->schedule;
+    uint64_t what = retry_random(&a->random) % 100, r = retry_random(&a->random);
+    if (job->state == JOB_NEW) {
+        add_anything(a, job, what, r);
+    } else if (what < 5) {
+        schedule_remove(s, job);
+    } else if (what < 15) {
+        schedule_hurry(s, job, a->now);
+    } else if (what < 25) {
+        bool can = job->state == JOB_READY || job->state == JOB_WAITING;
+        assert_true(schedule_hold(s, job) == can);
+    } else if (what < 35) {
+        schedule_release(s, job, a->now);
+        assert_int_not_equal(job->state, JOB_HELD);
+    } else if (what < 37) {
+        schedule_flush(s, job->site, a->now);
+    } else if (what < 40) {
+        a->now += r % 400;
+    } else if (what < 70 && job->state == JOB_ACTIVE) {
+        schedule_done(s, job, r % 4 == 0 ? JOB_SITE_FAILURE : (enum job_end)(r / 4 % 4), a->now);
+    } else {
+        grant_anything(a);
+    }
+}
+
+static void counts_are_those_of_the_jobs(const struct schedule *s)
+{
+    size_t n[5] = {0};
+    for (size_t k = 0; k < ANY_JOBS; k++)
+        n[any_jobs[k].state]++;
+    struct schedule_counts c = schedule_counts(s);
+    assert_true(c.ready == n[JOB_READY] && c.active == n[JOB_ACTIVE] && c.waiting == n[JOB_WAITING] && c.held == n[JOB_HELD]);
+    assert_true(c.active <= ANY_ACTIVE);
+}
+
+static void all_come_out(struct anything *a)
+{
+    struct schedule *s = a->schedule;
+    for (size_t k = 0; k < ANY_JOBS; k++)
+        schedule_release(s, &any_jobs[k], a->now);
+    for (int quiet = 0; quiet < 20; quiet++) {
+        for (size_t k = 0; k < ANY_JOBS; k++)
+            if (any_jobs[k].state == JOB_ACTIVE)
+                schedule_done(s, &any_jobs[k], JOB_SUCCESS, a->now);
+        for (struct job *job; (job = schedule_next(s, a->now)); quiet = 0)
+            schedule_done(s, job, JOB_SUCCESS, a->now);
+        uint64_t wake = schedule_wake(s, a->now);
+        a->now = wake > a->now ? wake : a->now + 1;
+    }
+    struct schedule_counts c = schedule_counts(s);
+    assert_true(c.ready + c.active + c.waiting + c.held == 0);
+}
+
 /* Random operations; the counts are those of the jobs' states, no job is lost, and all come out in the end. */
 static void random_operations_lose_no_job(void **state)
 {
     (void)state;
-    enum { JOBS = 400, SITES = 6 };
-    static struct job jobs[JOBS];
-    struct schedule *s = schedule_new(SIM_START, 101);
-    uint64_t now = SIM_START, random = 5, seen[5] = {0};
-    const char *names[SITES] = {"a", "b", "c", "d", "e", "f"};
-    schedule_active_most(s, 40);
+    struct anything a = {.schedule = schedule_new(SIM_START, 101), .now = SIM_START, .random = 5};
+    uint64_t seen[5] = {0};
+    schedule_active_most(a.schedule, ANY_ACTIVE);
     for (int i = 0; i < (full ? 4000000 : 400000); i++) {
-        struct job *job = &jobs[retry_random(&random) % JOBS];
-        uint64_t what = retry_random(&random) % 100, r = retry_random(&random);
+        struct job *job = &any_jobs[retry_random(&a.random) % ANY_JOBS];
         seen[job->state]++;
-        if (job->state == JOB_NEW) {
-            job->cost = 1 + (uint32_t)(r % 30);
-            job->priority = (int8_t)(r % 3 - 1);
-            struct site *site = schedule_site(s, span_of(names[r % SITES]), 1 + (unsigned)(r % 20));
-            uint64_t due = what < 40 ? 0 : what < 50 ? now - r % 100 : now + r % 1000;
-            if (what > 95)
-                schedule_site_rate(s, site, (unsigned)(r % 100));
-            schedule_add_later(s, job, site, span_of(names[r / 8 % SITES]), due, now);
-        } else if (what < 5) {
-            schedule_remove(s, job);
-        } else if (what < 15) {
-            schedule_hurry(s, job, now);
-        } else if (what < 25) {
-            bool can = job->state == JOB_READY || job->state == JOB_WAITING;
-            assert_true(schedule_hold(s, job) == can);
-        } else if (what < 35) {
-            schedule_release(s, job, now);
-            assert_int_not_equal(job->state, JOB_HELD);
-        } else if (what < 37) {
-            schedule_flush(s, job->site, now);
-        } else if (what < 40) {
-            now += r % 400;
-        } else if (what < 70 && job->state == JOB_ACTIVE) {
-            schedule_done(s, job, r % 4 == 0 ? JOB_SITE_FAILURE : (enum job_end)(r / 4 % 4), now);
-        } else {
-            struct job *next = schedule_next(s, now);
-            assert_true(!next || next->state == JOB_ACTIVE);
-            uint64_t wake = schedule_wake(s, now);
-            assert_true(next || wake == 0 || wake > now);
-        }
-        if (i % 100 == 0) {
-            size_t n[5] = {0};
-            for (size_t k = 0; k < JOBS; k++)
-                n[jobs[k].state]++;
-            struct schedule_counts c = schedule_counts(s);
-            assert_true(c.ready == n[JOB_READY] && c.active == n[JOB_ACTIVE] && c.waiting == n[JOB_WAITING] && c.held == n[JOB_HELD]);
-            assert_true(c.active <= 40);
-        }
+        do_anything(&a, job);
+        if (i % 100 == 0)
+            counts_are_those_of_the_jobs(a.schedule);
     }
     for (int i = 0; i < 5; i++)
         assert_true(seen[i] > 1000);
-    for (size_t k = 0; k < JOBS; k++)
-        schedule_release(s, &jobs[k], now);
-    for (int quiet = 0; quiet < 20; quiet++) {
-        for (size_t k = 0; k < JOBS; k++)
-            if (jobs[k].state == JOB_ACTIVE)
-                schedule_done(s, &jobs[k], JOB_SUCCESS, now);
-        for (struct job *job; (job = schedule_next(s, now)); quiet = 0)
-            schedule_done(s, job, JOB_SUCCESS, now);
-        uint64_t wake = schedule_wake(s, now);
-        now = wake > now ? wake : now + 1;
-    }
-    struct schedule_counts c = schedule_counts(s);
-    assert_true(c.ready + c.active + c.waiting + c.held == 0);
-    schedule_next(s, now + 20000);
-    schedule_next(s, now + 40000);
-    assert_int_equal(schedule_counts(s).sites, 0);
-    schedule_free(s);
+    all_come_out(&a);
+    schedule_next(a.schedule, a.now + 20000);
+    schedule_next(a.schedule, a.now + 40000);
+    assert_int_equal(schedule_counts(a.schedule).sites, 0);
+    schedule_free(a.schedule);
 }
 
 int main(int argc, char **argv)
