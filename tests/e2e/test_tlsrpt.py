@@ -567,9 +567,9 @@ class Reports(Alone):
     def test_each_day_for_itself(self):
         self.want("b.example", "https://rua.example/")
         self.tell(count=1)
-        self.later(DAY - int(self.clock.now()) % DAY - 1)
+        self.later(DAY - int(self.clock.now()) % DAY - 10)
         self.tell(count=10)
-        self.later(2)  # past midnight, and no tick in between
+        self.later(12)  # past midnight, and no tick in between
         self.tell(count=100)
         self.later(61)
         self.posted(1)

@@ -70,8 +70,9 @@ class Postino:
     name, ended = "Postino", "smtpd"  # no other program ends in a run: when it is replaced
 
     def __init__(self, sink, sessions):
+        processes = max(2, len(os.sched_getaffinity(0)))  # the default, but two at least: the sessions that are held need the room of two
         self.host = Host(hostname="mx.load.example", routes={"sink.example": "smtp:[127.0.0.1]:%d" % sink}, relay_from=("127.0.0.1/32",), size_mb=SPOOL_MB,
-                         settings="relay_to = { \"sink.example\" } dns { client_names = no } limit { sessions = %d }" % sessions)
+                         settings="relay_to = { \"sink.example\" } dns { client_names = no } smtpd_processes = %d limit { sessions = %d }" % (processes, sessions))
         with open(self.host.config) as f:
             text = f.read().replace("level = \"debug\"", "level = \"info\"").replace("tls = may", "tls = may auth = may")
         with open(self.host.config, "w") as f:
