@@ -69,7 +69,7 @@ void spool_hurry(struct spool *);      /* settlements need not gather any longer
 typedef void spool_each_fn(const struct spool_envelope *, const struct spool_state *, size_t count, void *arg);
 long spool_recover(struct spool *, spool_each_fn *, void *arg, struct error *);
 uint64_t spool_last_id(const struct spool *);
-bool spool_has(const struct spool *, uint64_t id);     /* false: also when it was found damaged and set aside */
+bool spool_has(const struct spool *, uint64_t id); /* false: also when it was found damaged and set aside */
 /* The ids of all there is, in pieces of so many, about, and in no order: hash_walk(). What is being put may be among them. */
 bool spool_walk(const struct spool *, size_t *at, size_t most, void (*each)(uint64_t id, void *arg), void *arg);
 bool spool_settled(const struct spool *, uint64_t id); /* nothing about it gathers or is being written: spool_envelope() knows all */

@@ -432,7 +432,7 @@ static void it_ends_when_it_is_idle(void **state)
     (void)state;
     run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 50});
     assert_int_equal(workers_at_the_end, 1);
-    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 1500});
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 3500});
     assert_int_equal(workers_at_the_end, 0);
 }
 
