@@ -16,6 +16,7 @@
 #define PIECE         1000  /* messages looked at in one turn ... */
 #define PIECE_TIME    5000  /* ... or microseconds */
 #define SLICE         5000  /* messages changed, and not on disk yet */
+#define GATHERED_MOST 20000 /* messages in the spool's line for the disk */
 #define SETTLED_AFTER 20000 /* microseconds between looks whether it is on disk */
 #define SETTLED_MOST  5     /* seconds to wait for that */
 #define ASKING_MOST   100   /* messages that route is asked about at a time */
@@ -260,9 +261,30 @@ static bool must_settle(const struct order *o)
     return o->over ? o->asking == 0 : o->changed_count >= o->settle_at && queue.octets > queue.settings->limit_queue_memory;
 }
 
+/* The disk takes too long. */
+static bool given_up(struct order *o)
+{
+    o->give_up = o->give_up ? o->give_up : queue_now() + SETTLED_MOST;
+    return queue_now() >= o->give_up;
+}
+
+/* The spool goes through all that gathers whenever it writes, also when the queue has memory enough. */
+static bool spool_is_full(struct order *o)
+{
+    if (o->over || spool_gathered(queue.spool) < GATHERED_MOST || given_up(o))
+        return false;
+    spool_settle_now(queue.spool);
+    return true;
+}
+
 static void go_through(struct order *o)
 {
+    if (spool_is_full(o)) {
+        go_on(o, SETTLED_AFTER);
+        return;
+    }
     uint64_t end = queue_now_us() + PIECE_TIME, id;
+    o->give_up = 0;
     for (size_t n = 0; n < PIECE && !o->over && !must_settle(o) && o->asking < ASKING_MOST && queue_now_us() < end; n++) {
         o->over = !next_id(o, &id);
         if (o->over)
@@ -275,13 +297,6 @@ static void go_through(struct order *o)
     else if (o->over || o->asking >= ASKING_MOST)
         return; /* an answer goes on */
     go_on(o, 0);
-}
-
-/* The disk takes too long. */
-static bool given_up(struct order *o)
-{
-    o->give_up = o->give_up ? o->give_up : queue_now() + SETTLED_MOST;
-    return queue_now() >= o->give_up;
 }
 
 static void settle(struct order *o)

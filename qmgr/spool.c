@@ -87,6 +87,11 @@ bool spool_walk(const struct spool *s, size_t *at, size_t most, void (*each)(uin
     return hash_walk(&s->entries, at, most, walk_one, &(struct walk){each, arg});
 }
 
+size_t spool_gathered(const struct spool *s)
+{
+    return s->settling_count;
+}
+
 bool spool_settled(const struct spool *s, uint64_t id)
 {
     const struct spool_entry *e = spool_entry_find(s, id);

@@ -72,6 +72,7 @@ uint64_t spool_last_id(const struct spool *);
 bool spool_has(const struct spool *, uint64_t id); /* false: also when it was found damaged and set aside */
 /* The ids of all there is, in pieces of so many, about, and in no order: hash_walk(). What is being put may be among them. */
 bool spool_walk(const struct spool *, size_t *at, size_t most, void (*each)(uint64_t id, void *arg), void *arg);
+size_t spool_gathered(const struct spool *); /* messages of which settlements gather: each turn of the spool looks at them all */
 bool spool_settled(const struct spool *, uint64_t id); /* nothing about it gathers or is being written: spool_envelope() knows all */
 /* Octets of a segment of the log that is made from now on; 0: none is. Without this call it is what the disk has room for, up to 64 MiB. */
 void spool_log_size(uint32_t octets);
