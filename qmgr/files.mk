@@ -7,13 +7,14 @@ QMGR_SPOOL    := $(QMGR_READ) qmgr/spool.c qmgr/spool_room.c qmgr/spool_done.c q
 QMGR_SCHEDULE := qmgr/schedule.c qmgr/schedule_site.c qmgr/share.c qmgr/brake.c qmgr/trouble.c qmgr/flow.c qmgr/window.c qmgr/pace.c qmgr/retry.c qmgr/wheel.c
 
 PROGRAMS += postino-qmgr
-postino-qmgr_SRC   := qmgr/qmgr.c qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c qmgr/intake.c \
-                      qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/selection.c qmgr/ids.c qmgr/spool_lock.c \
-                      $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+# The queue in memory, and what is done with it.
+QMGR_QUEUE    := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c \
+                 qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c qmgr/shaping.c qmgr/reply_rules.c
+
+postino-qmgr_SRC   := qmgr/qmgr.c qmgr/intake.c qmgr/admin.c qmgr/admin_sites.c qmgr/admin_snapshot.c qmgr/admin_turn.c qmgr/order.c qmgr/selection.c qmgr/ids.c qmgr/spool_lock.c \
+                      $(QMGR_QUEUE) $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 postino-qmgr_LIBS  = $(COMMON_LIBS) -lpthread -lm $(IDN_LIBS)
 MANUALS += qmgr/postino-qmgr.8
-shaping_PARTS := qmgr/shaping.c qmgr/reply_rules.c
-postino-qmgr_SRC += $(shaping_PARTS)
 
 TESTS += test_limits test_schedule test_simulator test_spool test_spool_log test_spool_room test_spool_torture test_bounce test_telling test_park test_pool
 ALLOC_FAIL         := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
@@ -35,9 +36,8 @@ test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c qmgr/telling.c
 test_telling_SRC   := qmgr/telling.c
-test_park_SRC      := qmgr/queue.c qmgr/deliver.c qmgr/deliver_make.c qmgr/grant.c qmgr/site.c qmgr/limits.c qmgr/sources.c qmgr/hold.c qmgr/ways.c qmgr/reroute.c qmgr/orders.c qmgr/outcome.c qmgr/deadline.c qmgr/etrn.c qmgr/report.c qmgr/recipients.c qmgr/warning.c qmgr/park.c qmgr/bounce.c qmgr/telling.c $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_park_SRC      := $(QMGR_QUEUE) $(QMGR_SPOOL) $(QMGR_SCHEDULE)
 test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
-test_park_SRC += qmgr/shaping.c qmgr/reply_rules.c
 test_pool_SRC      := qmgr/pool.c
 TESTS += test_times test_sources test_hash
 test_hash_SRC      := qmgr/hash.c qmgr/ids.c

@@ -252,7 +252,7 @@ class Dsn(unittest.TestCase):
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY,FAILURE ORCPT=rfc822;W@old.example", "never@elsewhere.example": "NOTIFY=NEVER",
                          "quiet@elsewhere.example": "NOTIFY=FAILURE", "ok@elsewhere.example": ""}, ["ENVID=late", "RET=FULL"])
         wait_for(lambda: host.messages("alice"), 15)
-        self.assertGreater(time.time() - began, 1.5)
+        self.assertGreater(time.time() - began, 1)  # seconds are counted by the clock's
         report = Report(host.messages("alice")[0])
         self.assertEqual(report.actions, {"wait@elsewhere.example": "delayed", "ok@elsewhere.example": "delayed"})
         self.assertEqual(report.about["Original-Envelope-Id"], "late")
