@@ -275,7 +275,7 @@ static void control_closed(struct channel *c, void *arg)
 
 /* ---- main ---------------------------------------------------------------------------------------------------------------------- */
 
-/* What others are told stands in the log before they can act on it. */
+/* What others are told stands in the log before they can act on it, unless the log takes nothing now. */
 static void tell(void)
 {
     log_flush();

@@ -8,10 +8,13 @@
  * what was demanded of the certificate: this connection is what a fresh one would have to be. */
 #include "delivery/session_internal.h"
 
+#include "common/clock.h"
 #include "common/crc32c.h"
+#include "delivery/remote.h"
 #include "delivery/tlsa.h"
 
-#define BUCKETS 1024
+#define BUCKETS    1024
+#define SHARE_MOST ((uint64_t)300000) /* milliseconds: so long after it was made, a connection and its proof go to others */
 
 static struct session *offered[BUCKETS]; /* idle sessions by their address, newest first */
 
@@ -23,6 +26,8 @@ static struct session **bucket_of(const struct host *h)
 void reuse_offer(struct session *s)
 {
     struct session **bucket = bucket_of(session_host(s));
+    if (!remote.settings->remote_share_connections || clock_monotonic_ms() - s->since >= SHARE_MOST)
+        return;
     s->next_offered = *bucket;
     *bucket = s;
 }
@@ -89,7 +94,7 @@ static struct session *find_at(const struct session *s, const struct host *h)
     return idle;
 }
 
-/* At one of the host's addresses. `at`: which. */
+/* At one of the host's addresses, also one that had no room for another connection. `at`: which. */
 static struct session *find(const struct session *s, size_t *at)
 {
     struct session *found = NULL;
@@ -113,6 +118,8 @@ static void move(struct buf *to, struct buf *from)
 /* What forget_former() forgets. */
 static void take_over(struct session *s, struct session *idle)
 {
+    s->shared = true;
+    s->since = idle->since;
     s->secured = idle->secured;
     s->plain_only = idle->plain_only;
     s->messages = idle->messages;

@@ -1,5 +1,6 @@
 #include "delivery/session_internal.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/queueid.h"
 #include "delivery/remote.h"
@@ -283,6 +284,7 @@ void session_own(struct session *s, struct stream *stream)
 void session_connected(struct session *s, struct stream *stream)
 {
     session_own(s, stream);
+    s->since = clock_monotonic_ms();
     if (s->site->implicit) {
         hello_start_tls(s);
         return;

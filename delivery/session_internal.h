@@ -74,6 +74,8 @@ struct session {
     bool plain_only;     /* STARTTLS failed at this address */
     bool data_only;      /* so did BDAT, which it offers */
     bool refused;        /* the host has refused something of a message in this connection */
+    bool shared;         /* it carried mail of other next hops before */
+    uint64_t since;      /* the connection: milliseconds of the monotonic clock */
     enum security level; /* what this address must be */
     bool secured;
     bool located;      /* DNSSEC has proved which hosts are the next hop's, or the route names the host */

@@ -288,10 +288,28 @@ static bool is_early(const struct session *s)
     return s->job && stream_backlog(s->stream) > 0;
 }
 
+/* A refusal in a connection that carried others' mail may be for that: "too many messages", "one domain a session". It is nobody's answer until a connection of
+ * the job's own has given it, and no `reply` section hears of it. */
+static bool asked_afresh(struct session *s)
+{
+    bool before_text = s->phase == SESSION_MAIL || s->phase == SESSION_RCPT || s->phase == SESSION_DATA;
+    if (!s->shared || !s->job || !before_text || s->reply.code < 400 || transaction_decided(s))
+        return false;
+    struct buf words = BUF_EMPTY(SESSION_WORDS);
+    session_words(s, command_of(s->phase), &words);
+    buf_add_text(&words, "; once more over a connection of its own");
+    said_free(&s->job->said);
+    session_trouble(s, "4.0.0", false, buf_span(&words));
+    buf_free(&words);
+    return true;
+}
+
 void transaction_reply(struct session *s)
 {
     bool lmtp = s->site->lmtp;
     s->refused |= s->reply.code >= 400;
+    if (asked_afresh(s))
+        return;
     if (s->reply.code == 421 && !(lmtp && s->phase == SESSION_END)) { /* there it is one recipient's */
         hangs_up(s, command_of(s->phase));
         return;

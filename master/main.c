@@ -82,7 +82,7 @@ static void make_events(void)
     add_event(event_new(master.base, -1, EV_PERSIST, look_at_syslog, NULL), &(struct timeval){.tv_sec = SYSLOG_LOOK_SECONDS});
 }
 
-/* What others are told stands in the log before they can act on it. */
+/* What others are told stands in the log before they can act on it, unless the log takes nothing now. */
 static void tell(void)
 {
     log_flush();

@@ -1,7 +1,8 @@
 /* shed: what a process does when its sessions or their memory come near their limits, so that new clients still get in and it never runs out.
  *
  *   way       all processes wait at the same listeners. From half of a limit on a process lets the others go first, the longer the fuller it is:
- *             GIVES_WAY_MOST milliseconds when it is full. So one that has room takes the client, and none sheds while another is empty
+ *             GIVES_WAY_MOST milliseconds when it is full. So one that has room takes the client, and none sheds while another is empty. If there are
+ *             more than a turn's after that, the others can't keep up, and it goes on until the line is empty: a flood is not to fill the kernel's
  *   stress    from nine tenths of limit.sessions, or three quarters of limit.session_memory, until STRESS_LINGER after it was so the last time:
  *             every wait for a client is smtpd.stress_timeout at most, those that run already included, and the text of a message has to
  *             come at 400 octets a second

@@ -26,6 +26,7 @@ struct listener {
     char *title;
     bool is_unix;
     int fd;
+    bool behind; /* after a pause there were more than it took: others don't get them all, so there is no pause until the line is empty */
     struct event *event, *pause;
     const struct settings_listener *settings;
 };
@@ -66,11 +67,18 @@ static void accept_local(const struct settings_listener *settings, int fd)
     session_accept_local(&server, settings, fd, peer.uid);
 }
 
+/* A listener without an event would be deaf, and nobody would know. */
+static void await(struct listener *l, struct event *event, const struct timeval *time)
+{
+    if (event_add(event, time) < 0)
+        log_die("listener %s: out of memory for its events", l->title);
+}
+
 static void pause_for(struct listener *l, unsigned ms)
 {
     struct timeval time = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
     event_del(l->event);
-    evtimer_add(l->pause, &time);
+    await(l, l->pause, &time);
 }
 
 static void accept_failed(struct listener *l)
@@ -81,7 +89,8 @@ static void accept_failed(struct listener *l)
     pause_for(l, PAUSE_SECONDS * 1000);
 }
 
-static void take_connections(struct listener *l, int most)
+/* True: there may be more. */
+static bool take_connections(struct listener *l, int most)
 {
     for (int i = 0; i < most; i++) {
         struct sockaddr_storage client = {0};
@@ -89,13 +98,14 @@ static void take_connections(struct listener *l, int most)
         int fd = accept4(l->fd, (struct sockaddr *)&client, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             accept_failed(l);
-            return;
+            return false;
         }
         if (l->is_unix)
             accept_local(l->settings, fd);
         else
             session_accept(&server, l->settings, fd, (struct sockaddr *)&client);
     }
+    return true;
 }
 
 static void on_connection(evutil_socket_t fd, short what, void *arg)
@@ -103,18 +113,18 @@ static void on_connection(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct listener *l = arg;
     unsigned ms = shed_gives_way(&server);
-    if (ms > 0)
+    if (ms > 0 && !l->behind)
         pause_for(l, ms);
     else
-        take_connections(l, ACCEPTS_A_TURN);
+        l->behind = take_connections(l, ACCEPTS_A_TURN) && ms > 0;
 }
 
 static void pause_over(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct listener *l = arg;
-    event_add(l->event, NULL);
-    take_connections(l, ACCEPTS_LATE);
+    await(l, l->event, NULL);
+    l->behind = take_connections(l, ACCEPTS_LATE);
 }
 
 static int open_listener(struct listener *l, const struct settings *settings, struct error *error)
@@ -132,7 +142,7 @@ static int open_listener(struct listener *l, const struct settings *settings, st
 static void accept_all(void)
 {
     for (struct listener *l = listeners; l; l = l->next)
-        event_add(l->event, NULL);
+        await(l, l->event, NULL);
 }
 
 static void tls_late(evutil_socket_t fd, short what, void *arg)

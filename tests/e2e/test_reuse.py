@@ -247,6 +247,39 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.assertEqual(self.loads(server), [2, 2, 3])
         self.assertNotIn("QUIT", server.commands)
 
+    # ---- what a host says of all that went before
+
+    def test_a_refusal_that_is_for_the_others(self):
+        """A host that counts messages, or domains, says so to whoever is next."""
+        for step, reply in (("MAIL", "421 4.4.2 too many messages"), ("MAIL", "452 4.5.3 too many messages"), ("MAIL", "550 5.7.1 one domain a session"),
+                            ("RCPT", "452 4.5.3 too many recipients"), ("RCPT", "550 5.7.1 one domain a session"), ("DATA", "451 4.3.0 that is enough")):
+            for extensions in ((), ("PIPELINING",)):
+                with self.subTest(reply, step=step, extensions=extensions):
+                    good = "354 go ahead" if step == "DATA" else "250 ok"
+                    server = self.serve(extensions=extensions, **{step: [good, good, reply]})
+                    self.ok("d1.example")
+                    self.ok("d1.example")
+                    result = self.ok("d2.example")
+                    self.assertEqual((result.said_at, result.said), (0, ""))
+                    self.assertEqual(self.loads(server), [3, 1])
+                    self.assertEqual([m.recipients for m in server.messages], [["x@d1.example"]] * 2 + [["x@d2.example"]])
+                    self.forget(server)
+
+    def test_a_refusal_that_is_meant(self):
+        """The connection of its own gives it, too; its words are told, and the `reply` sections hear of it."""
+        server = self.serve(steps={"RCPT <x@d2": "450 4.2.1 not now"})
+        self.ok("d1.example")
+        result = self.remote.deliver("x@d2.example", nexthop="d2.example")
+        self.check(result, (DEFERRED, "4.2.1", "450 4.2.1 not now"))
+        self.assertIn("not now", result.said)
+        self.assertEqual(self.loads(server), [2, 1])
+
+    def test_a_refusal_of_the_text_is_its_own(self):
+        server = self.serve(END=["250 2.0.0 ok", "554 5.6.0 no"])
+        self.ok("d1.example")
+        self.check(self.remote.deliver("x@d2.example", nexthop="d2.example"), (FAILED, "5.6.0", "554 5.6.0 no"))
+        self.assertEqual(self.loads(server), [2])
+
     def test_one_whose_host_refused_something(self):
         for script in (dict(RCPT="550 5.1.1 no"), dict(RCPT="450 4.2.0 later"), dict(MAIL="550 5.7.1 no"), dict(END="554 5.6.0 no")):
             server = self.serve(**script)
@@ -343,6 +376,17 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
                     self.check(remote.deliver(nexthop=domain), (RELAYED, "2.0.0", ""))
                 host.wait_for(lambda: server.sessions[-1].commands[-1] == "QUIT", 5)
             self.assertEqual(self.loads(server), [2, 2])
+
+
+class Apart(Sharing, Base):
+    settings = SETTINGS + " share_connections = no"
+
+    def test_each_domain_has_its_own(self):
+        server = self.serve()
+        for _ in range(2):
+            for domain in DOMAINS[:3]:
+                self.ok(domain)
+        self.assertEqual(self.loads(server), [2, 2, 2])
 
 
 class OneCertificate(Sharing, Security):

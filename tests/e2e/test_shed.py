@@ -24,6 +24,17 @@ def connect(host, address):
     return sock, hear(sock)
 
 
+# Connections that are reset as soon as they were asked for, as many as go, for three seconds.
+FLOOD = """import socket, struct, sys, time
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.connect_ex(("127.0.0.1", int(sys.argv[1])))
+"""
+
+
 class Shed(unittest.TestCase):
     def host(self, settings, **more):
         host = Host(settings="smtpd_processes = 1 " + settings, relay_from=(), **more)
@@ -53,6 +64,27 @@ class Shed(unittest.TestCase):
         host.wait_log(r"shed: client=\S*127\.0\.1\.1\S* .*reason=\"waited [1-9]\d* s\"")
         host.wait_log(r"stress begins: sessions=18 of 20")
         sock.close()
+
+    def test_a_flood_does_not_keep_others_out_of_a_process_that_is_nearly_full(self):
+        """It lets other processes take what comes first, and there is none: the line of the listener is emptied all the same."""
+        host = self.host("limit { sessions = 100 sessions_client = 1000 }").start()
+        held = [connect(host, "127.0.%d.1" % i)[0] for i in range(95)]
+        self.addCleanup(lambda: [sock.close() for sock in held])
+        for sock in held:
+            sock.sendall(b"EHLO x\r\n")
+            self.assertIn("250 ", hear(sock))
+        flood = subprocess.Popen([sys.executable, "-c", FLOOD, str(host.port)])
+        self.addCleanup(flood.wait)
+        time.sleep(0.5)
+        greeted = 0
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            sock, greeting = connect(host, "127.1.0.1")
+            greeted += greeting.startswith("220 ")
+            sock.sendall(b"QUIT\r\n")
+            sock.close()
+            time.sleep(0.01)
+        self.assertGreater(greeted, 10)
 
     def test_who_says_quit_and_stays_keeps_nobody_out(self):
         host = self.host("limit { sessions = 20 }").start()
