@@ -85,7 +85,14 @@ class Disk:
         self.run("mount", "-t", "ext4", "-o", "loop", self.image, self.directory)
 
     def unmount(self):
-        self.run("umount", self.directory)
+        """Who was killed may need a moment to let go of it."""
+        def is_gone():
+            """the disk is let go"""
+            done = subprocess.run(["umount", self.directory], capture_output=True, text=True)
+            if done.returncode != 0 and "busy" not in done.stderr:
+                raise AssertionError("umount %s: %s" % (self.directory, done.stderr.strip()))
+            return done.returncode == 0
+        wait_for(is_gone, 20, 0.1)
 
     def cut(self):
         fd = os.open(self.directory, os.O_RDONLY)
