@@ -278,8 +278,10 @@ static void resume_if_drained(struct channel *c)
     event_active(c->readable, EV_READ, 0);
 }
 
+/* What others are told stands in the log before they can act on it, unless the log takes nothing now. */
 static void flush_and_arm(struct channel *c)
 {
+    log_flush();
     if (!flush(c)) {
         end_later(c);
         return;

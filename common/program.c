@@ -275,14 +275,6 @@ static void control_closed(struct channel *c, void *arg)
 
 /* ---- main ---------------------------------------------------------------------------------------------------------------------- */
 
-/* What others are told stands in the log before they can act on it, unless the log takes nothing now. */
-static void tell(void)
-{
-    log_flush();
-    channels_flush();
-    log_flush();
-}
-
 static void run(void)
 {
     while (!self.ending) {
@@ -290,7 +282,8 @@ static void run(void)
         event_base_loop(self.base, EVLOOP_ONCE);
         if (self.started && self.program->turn)
             self.program->turn();
-        tell();
+        channels_flush();
+        log_flush();
     }
 }
 
@@ -337,6 +330,7 @@ int program_main(const struct program *program, int argc, char **argv)
     make_base();
     self.control = channel_new(self.base, CONTROL_FD, "master", 1u << PROTOCOL_CONTROL, SIDE_SERVER, &handler, NULL);
     run();
-    tell();
+    channels_flush();
+    log_flush();
     return self.status;
 }

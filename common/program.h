@@ -9,7 +9,7 @@
  *     |        -> sandbox    users, root directory, Landlock, seccomp (common/sandbox.h)
  *     |        -> start()    in the sandbox: set up events
  *     |        <- READY
- *     v event loop: each turn ends with log_flush() and channels_flush()
+ *     v event loop: each turn ends with channels_flush() and log_flush()
  *     | PEER, LOG at any time; CONFIG again only to a program with reconfigure(), which answers CONFIGURED
  *     | DRAIN -> drain()
  *     |        <- DRAINING: it takes no new work

@@ -82,20 +82,14 @@ static void make_events(void)
     add_event(event_new(master.base, -1, EV_PERSIST, look_at_syslog, NULL), &(struct timeval){.tv_sec = SYSLOG_LOOK_SECONDS});
 }
 
-/* What others are told stands in the log before they can act on it, unless the log takes nothing now. */
-static void tell(void)
-{
-    log_flush();
-    channels_flush();
-    log_flush();
-}
-
 static void run(void)
 {
-    tell();
+    channels_flush();
+    log_flush();
     while (!master.ended) {
         event_base_loop(master.base, EVLOOP_ONCE);
-        tell();
+        channels_flush();
+        log_flush();
     }
 }
 

@@ -771,6 +771,13 @@ class Sender(host.Host):
                          settings="tls { authorities = \"%s\" }\nremote { loopback = yes address_family = ipv4 idle_timeout = 0 }\n%s\n%s" % (
                              authority, "\n".join('login "%s" { user = "%s" secret = "%s" mechanisms = "%s" %s }' % (m, user, secret.name, m, tokens) for m in mechanisms), more))
 
+    def has_wrong_secret(self):
+        """From now on, before a message was sent."""
+        with open(self.secret_file.name, "w", encoding="ascii") as f:
+            f.write("wrong\n")
+        self.reload()
+        self.wait_log(r"generation 2 serves")
+
     @staticmethod
     def domain(mechanism):
         return mechanism.lower() + ".example"
@@ -869,10 +876,7 @@ class Real(unittest.TestCase):
         """Nothing is returned; a reload with the right one sends it at once, though the site is dead."""
         receiver = self.postino(["PLAIN"])
         with receiver, Sender(receiver.cert, receiver.submission_port, ["PLAIN"]) as sender:
-            with open(sender.secret_file.name, "w", encoding="ascii") as f:
-                f.write("wrong\n")
-            sender.reload()
-            sender.wait_log(r"generation 2 serves")
+            sender.has_wrong_secret()
             for _ in range(4):
                 sender.submit("PLAIN")
             sender.wait_log(r'login=PLAIN host="?localhost\[127.0.0.1\]:\d+"? error=".*refused login .*look at user and secret')
@@ -893,10 +897,7 @@ class Real(unittest.TestCase):
         """One message does not make a site dead: what the host said, since when, and what to do stand there until a delivery goes through."""
         receiver = self.postino(["PLAIN"])
         with receiver, Sender(receiver.cert, receiver.submission_port, ["PLAIN"]) as sender:
-            with open(sender.secret_file.name, "w", encoding="ascii") as f:
-                f.write("wrong\n")
-            sender.reload()
-            sender.wait_log(r"generation 2 serves")
+            sender.has_wrong_secret()
             began = int(time.time())
             sender.submit("PLAIN")
             sender.wait_log(r"status=deferred")

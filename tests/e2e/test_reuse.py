@@ -11,7 +11,7 @@ from certificates import BASE, sum_of
 from hostile import DROP, HANG, RESET, Late, Raw, Server
 from netns import needs_root
 from remote import DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote, Security
-from test_tlsrpt import Listener
+from test_tlsrpt import Noticed
 from world import World
 
 MX = BASE
@@ -593,16 +593,9 @@ class OneCertificate(Sharing, Security):
         self.assertEqual(len(server.messages), 1)
 
 
-class Told(Sharing, Security):
+class Told(Sharing, Noticed):
     """Reports (RFC 8460): a domain's count is of the sessions that its mail had, by its own policy."""
     settings = SETTINGS
-    rest = 'tlsrpt { from = "reports@local.example" }\ntls { authorities = "AUTHORITY" }'
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.remote.policies.end()
-        cls.remote.policies = Listener(cls.remote.connect("sts"))
 
     def told(self, certificate, *policies, dane=frames.DANE_NONE):
         """Of d0.example, d1.example ... with these MTA-STS policies, over one session."""

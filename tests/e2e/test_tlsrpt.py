@@ -46,9 +46,8 @@ class Listener(Policies):
             pass
 
 
-class Notices(Security):
-    """postino-remote: one for each session, from what came of it."""
-
+class Noticed(Security):
+    """postino-remote, and whom it tells of its sessions."""
     rest = 'tlsrpt { from = "reports@local.example" }\ntls { authorities = "AUTHORITY" }'
 
     @classmethod
@@ -56,6 +55,10 @@ class Notices(Security):
         super().setUpClass()
         cls.remote.policies.end()
         cls.remote.policies = Listener(cls.remote.connect("sts"))
+
+
+class Notices(Noticed):
+    """One for each session, from what came of it."""
 
     def setUp(self):
         del self.remote.policies.told[:]
