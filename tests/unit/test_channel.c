@@ -1,5 +1,6 @@
 /* Channels and peers over real socketpairs: questions, answers, descriptors, a server that dies, a server that sends garbage. */
 #include "common/channel.h"
+#include "common/log.h"
 #include "common/peer.h"
 
 #include <event2/event.h>
@@ -7,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -95,6 +97,31 @@ static void a_question_is_answered(void **state)
     peer_free(p);
     turn(4);
     assert_int_equal(server.closed, 1);
+}
+
+/* Who is told can look into it. */
+static void the_log_is_written_before_a_frame(void **state)
+{
+    (void)state;
+    struct seen server = {0};
+    struct channel *c;
+    char line[200] = "";
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+    log_open("test", fds[1], LOG_TO_STDERR, LOG_LEVEL_INFO);
+    struct peer *p = peer_new(base, "qmgr", SPEAKS);
+    peer_connect(p, pair(&c, &server));
+    turn(1);
+    log_info("what is asked");
+    peer_ask(p, &lease, answer, &(struct seen){0});
+    assert_true(read(fds[0], line, sizeof line - 1) < 0);
+    channels_flush();
+    assert_true(read(fds[0], line, sizeof line - 1) > 0);
+    assert_non_null(strstr(line, "what is asked"));
+    log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
+    peer_free(p);
+    turn(4);
+    close(fds[0]);
 }
 
 static void thousands_of_questions_each_get_their_own_answer(void **state)
@@ -343,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_question_is_answered),
+        cmocka_unit_test(the_log_is_written_before_a_frame),
         cmocka_unit_test(thousands_of_questions_each_get_their_own_answer),
         cmocka_unit_test(descriptors_come_with_their_own_frame),
         cmocka_unit_test(a_descriptor_without_room_is_lost_and_the_channel_lives_if_its_owner_looks),
