@@ -55,7 +55,8 @@ acl_smtp_rcpt = accept
 acl_smtp_data = accept
 chunking_advertise_hosts = *
 tls_advertise_hosts =
-smtp_accept_max = 50
+smtp_accept_max = 0
+smtp_accept_queue_per_connection = 0
 queue_only = false
 keep_environment =
 begin acl
