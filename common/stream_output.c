@@ -136,6 +136,8 @@ static size_t sendable(const struct stream *s)
 enum stream_io stream_send(struct stream *s)
 {
     enum stream_io how = STREAM_IO_DONE;
+    if (sendable(s) > 0)
+        log_flush(); /* before a peer can know of it */
     for (size_t n; how == STREAM_IO_DONE && (n = sendable(s)) > 0;) {
         size_t sent = 0;
         const char *p = s->output.data + s->output_start;
@@ -188,8 +190,6 @@ void streams_flush(void)
 {
     struct stream *s;
     unsigned now = flush_round++;
-    if (!TAILQ_EMPTY(&dirty))
-        log_flush(); /* before a peer can know of it */
     while ((s = TAILQ_FIRST(&dirty)) && s->round == now) {
         TAILQ_REMOVE(&dirty, s, link);
         s->queued = false;

@@ -1,5 +1,6 @@
 /* Streams over a socketpair or loopback TCP: plain and TLS on both sides, timeouts, back-pressure, closing, and bytes smuggled behind
  * STARTTLS. */
+#include "common/log.h"
 #include "common/stream.h"
 
 #include <arpa/inet.h>
@@ -12,6 +13,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -332,6 +334,54 @@ static void slow_reader_gets_all_of_it(void **state)
         assert_int_equal(b.got.data[i], '0' + (int)(i % 10));
     close_end(&a);
     close_end(&b);
+}
+
+static int log_to_pipe(void)
+{
+    int fd[2];
+    assert_int_equal(pipe2(fd, O_NONBLOCK | O_CLOEXEC), 0);
+    log_open("test", fd[1], LOG_TO_STDERR, LOG_LEVEL_INFO);
+    return fd[0];
+}
+
+static void assert_log_has(int fd, const char *what)
+{
+    char line[400] = "";
+    assert_true(read(fd, line, sizeof line - 1) > 0);
+    assert_non_null(strstr(line, what));
+}
+
+/* Once a turn; when a peer takes what it did not take at once; and when the connection ends at once. */
+static void the_log_is_written_before_a_peer_is_told(void **state)
+{
+    (void)state;
+    int fd[2], lines = log_to_pipe();
+    char junk[65536];
+    struct end a;
+    make_pair(fd);
+    open_end(&a, fd[0]);
+    log_info("the first line");
+    write_text(&a, "250 first");
+    assert_true(read(lines, junk, sizeof junk) < 0);
+    streams_flush();
+    assert_log_has(lines, "the first line");
+    for (int i = 0; i < 100000; i++)
+        write_text(&a, "0123456789");
+    streams_flush();
+    assert_true(stream_backlog(a.stream) > 0);
+    log_info("the late line");
+    while (read(fd[1], junk, sizeof junk) > 0)
+        assert_true(read(lines, junk, sizeof junk) < 0);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    assert_log_has(lines, "the late line");
+    log_info("the last line");
+    write_text(&a, "421 last");
+    stream_close_at_once(a.stream);
+    assert_log_has(lines, "the last line");
+    log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_INFO);
+    buf_free(&a.got);
+    close(fd[1]);
+    close(lines);
 }
 
 static void output_has_a_bound(void **state)
@@ -874,6 +924,7 @@ int main(void)
         cmocka_unit_test(left_input_is_shown_again),
         cmocka_unit_test(full_input_stops_the_sender),
         cmocka_unit_test(slow_reader_gets_all_of_it),
+        cmocka_unit_test(the_log_is_written_before_a_peer_is_told),
         cmocka_unit_test(output_has_a_bound),
         cmocka_unit_test(deadline_passes),
         cmocka_unit_test(close_after_flush_sends_all),
