@@ -13,8 +13,7 @@
 #include "delivery/remote.h"
 #include "delivery/tlsa.h"
 
-#define BUCKETS    1024
-#define SHARE_MOST ((uint64_t)300000) /* milliseconds: so long after it was made, a connection and its proof go to others */
+#define BUCKETS 1024
 
 static struct session *offered[BUCKETS]; /* idle sessions by their address, newest first */
 
@@ -26,7 +25,7 @@ static struct session **bucket_of(const struct host *h)
 void reuse_offer(struct session *s)
 {
     struct session **bucket = bucket_of(session_host(s));
-    if (!remote.settings->remote_share_connections || clock_monotonic_ms() - s->since >= SHARE_MOST)
+    if (clock_monotonic_ms() - s->since >= remote.settings->remote_share_time * 1000)
         return;
     s->next_offered = *bucket;
     *bucket = s;

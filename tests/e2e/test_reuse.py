@@ -379,7 +379,7 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
 
 
 class Apart(Sharing, Base):
-    settings = SETTINGS + " share_connections = no"
+    settings = SETTINGS + ' share_time = "0"'
 
     def test_each_domain_has_its_own(self):
         server = self.serve()
@@ -387,6 +387,22 @@ class Apart(Sharing, Base):
             for domain in DOMAINS[:3]:
                 self.ok(domain)
         self.assertEqual(self.loads(server), [2, 2, 2])
+
+
+class Young(Sharing, Base):
+    settings = SETTINGS + ' share_time = "2s"'
+
+    def test_an_old_connection_serves_its_own_domain_alone(self):
+        server = self.serve()
+        began = time.monotonic()
+        for domain in DOMAINS:
+            self.ok(domain)
+            if len(server.sessions) > 1:
+                break
+            time.sleep(0.1)
+        self.assertGreater(time.monotonic() - began, 2)
+        self.assertEqual(len(server.sessions), 2)
+        self.assertFalse(server.sessions[0].ended)
 
 
 class OneCertificate(Sharing, Security):
