@@ -234,7 +234,7 @@ class Channel:
             raise Closed()
         self.pending += octets
 
-    def receive(self, timeout=10):
+    def receive(self, timeout=30):
         """The next Message. TimeoutError or Closed when there is none."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -247,7 +247,7 @@ class Channel:
             with self._reading():
                 self._fill(deadline)
 
-    def ask(self, type_name, /, timeout=10, **fields):
+    def ask(self, type_name, /, timeout=30, **fields):
         """Sends a question and waits for its answer. Other answers that come meanwhile are an error."""
         request = self.send(type_name, **fields)
         answer = self.receive(timeout)

@@ -85,7 +85,7 @@ def free_port():
         return next(PORTS)
 
 
-def wait_for(what, seconds=10.0, pause=0.02):
+def wait_for(what, seconds=30.0, pause=0.02):
     """The first true value of what(), or an AssertionError after so many seconds."""
     end = time.monotonic() + seconds
     while True:
@@ -198,7 +198,7 @@ class Host:
     def _inside(self, command):
         return within(self.namespace) + command
 
-    def start(self, seconds=20):
+    def start(self, seconds=60):
         before = len(self.log())
         log = open(self.log_path, "ab")
         if self.piped_log:  # stderr is a pipe, as under a supervisor, and no program holds a file
@@ -217,14 +217,14 @@ class Host:
         wait_for(up, seconds)
         return self
 
-    def stop(self, seconds=20):
+    def stop(self, seconds=60):
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
                 self.process.wait(seconds)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait()
                 raise AssertionError("postino-master did not stop within %d seconds:\n%s" % (seconds, self.log()[-3000:]))
         code = self.process.returncode if self.process else 0
         self.process = None
@@ -261,10 +261,10 @@ class Host:
         except FileNotFoundError:
             return ""
 
-    def wait(self, what, seconds=10):
+    def wait(self, what, seconds=30):
         return wait_for(what, seconds)
 
-    def wait_log(self, pattern, seconds=10):
+    def wait_log(self, pattern, seconds=30):
         def found():
             return re.search(pattern, self.log())
         found.__doc__ = "log line like %s" % pattern
@@ -310,12 +310,12 @@ class Host:
         if done.returncode != 0:
             raise AssertionError("sendmail ended with %d: %s" % (done.returncode, done.stderr))
 
-    def outcome(self, recipient, status=r"\w+", seconds=15):
+    def outcome(self, recipient, status=r"\w+", seconds=30):
         """The first line of the log that tells this of a recipient."""
         return self.wait_log(r"to=<%s> .*status=%s.*" % (re.escape(recipient), status), seconds).group(0)
 
     def smtp(self, port=None, **more):
-        more.setdefault("timeout", 20)
+        more.setdefault("timeout", 60)
         with inside(self.namespace):
             return smtplib.SMTP("127.0.0.1", port or self.port, **more)
 

@@ -73,7 +73,7 @@ class Policies:
 class Delivering(Driven):
     """A program that delivers; .qmgr is the test. send() is the program's own."""
 
-    def result(self, count=1, timeout=20):
+    def result(self, count=1, timeout=60):
         answer = self.qmgr.receive(timeout)
         assert answer.type == "RESULT", answer
         assert [o.index for o in answer.outcomes] == list(range(count)), answer
