@@ -1,5 +1,7 @@
 """postino-local by itself: what it writes, as whom, and what it refuses. The other end of its edge (qmgr) is this test."""
+import contextlib
 import ctypes
+import fcntl
 import os
 import pwd
 import random
@@ -7,8 +9,10 @@ import re
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 from unittest import mock
@@ -75,7 +79,7 @@ class LocalCase(unittest.TestCase):
         return self.edge.send("DELIVER", id=77, arrived=int(time.time()), nexthop=domain, sender=sender,
                               recipients=[self.recipient(m) for m in mailboxes], body=b"" if fd else body, fd=fd, **more)
 
-    def deliver(self, *mailboxes, timeout=20, **more):
+    def deliver(self, *mailboxes, timeout=60, **more):
         request = self.ask(*mailboxes, **more)
         result = self.edge.receive(timeout)
         self.assertEqual((result.type, result.request, result.site_failed), ("RESULT", request, 0))
@@ -186,18 +190,18 @@ class Delivery(LocalCase):
     def test_a_garbled_frame_ends_the_edge_and_not_the_program(self):
         self.edge.send_raw(b"\xff" * 64)
         with self.assertRaises(frames.Closed):
-            self.edge.receive(5)
+            self.edge.receive()
         self.edge.close()
         self.edge = self.local.connect("qmgr")
         self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED)
 
     def test_a_drain_finishes_what_is_there(self):
         requests = [self.ask("alice") for _ in range(10)]
-        self.deliver_first = self.edge.receive(20)
+        self.deliver_first = self.edge.receive()
         self.local.control.send("DRAIN", seconds=30)
-        answers = [self.deliver_first] + [self.edge.receive(20) for _ in requests[1:]]
+        answers = [self.deliver_first] + [self.edge.receive() for _ in requests[1:]]
         self.assertEqual({a.outcomes[0].verdict for a in answers}, {frames.VERDICT_DELIVERED})
-        self.assertEqual(self.local.process.wait(10), 0)
+        self.assertEqual(self.local.process.wait(60), 0)
         self.assertEqual(len(self.files("alice")), 10)
 
 
@@ -219,22 +223,54 @@ class WorkerCase(LocalCase):
         with open("/proc/%d/status" % pid) as file:
             return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
 
-    def stop_one(self, mailbox="alice", **more):
-        """Catches a worker in the act of writing 200 MB, and stops it."""
+    def stop_one(self, mailbox="alice"):
+        """Catches a worker in the act of writing 200 MB, and stops it. It may be done before we come to that: then once more."""
         large = os.path.join(self.directory, "large")
         with open(large, "wb") as file:
             file.truncate(200 << 20)
         self.large = open(large, "rb")
         self.addCleanup(self.large.close)
-        before = self.workers()
-        self.request = self.ask(mailbox, body=b"", fd=self.large.fileno(), size=200 << 20, **more)
-        tmp = os.path.join(self.mail, mailbox, "tmp")
-        wait_for(lambda: os.path.isdir(tmp) and os.listdir(tmp), pause=0.001)
-        [pid] = set(self.workers()) - set(before) or before
-        os.kill(pid, signal.SIGSTOP)
-        self.addCleanup(self.end, pid)
-        wait_for(lambda: self.status(pid)["State"].startswith("T"))
-        return pid
+        return wait_for(lambda: self.caught(mailbox), 120)
+
+    def caught(self, mailbox):
+        """The worker that is stopped while it writes; None: it was done."""
+        def there(part):
+            path = os.path.join(self.mail, mailbox, part)
+            return os.path.isdir(path) and os.listdir(path)
+        self.request = self.ask(mailbox, body=b"", fd=self.large.fileno(), size=200 << 20)
+        wait_for(lambda: there("tmp") or there("new"), pause=0.001)
+        pids = self.workers()
+        for pid in pids:
+            self.stop(pid)
+        if there("tmp") and not there("new"):
+            [pid] = pids
+            return pid
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        self.assertEqual(self.edge.receive(60).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        os.unlink(self.files(mailbox)[0])
+        return None
+
+    def stop(self, pid):
+        """It is stopped, or gone."""
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(pid, signal.SIGSTOP)
+            self.addCleanup(self.end, pid)
+            wait_for(lambda: self.status(pid)["State"][0] in "TZX")
+
+    def idle_ones(self, deliver):
+        """The workers that are there after deliver(), stopped: local ends one that is idle for two seconds, and may have done so before we look. Then once more."""
+        def found():
+            deliver()
+            pids = self.workers()
+            for pid in pids:
+                self.stop(pid)
+            return pids if pids and all(pid in self.workers() and self.status(pid)["State"][0] == "T" for pid in pids) else None
+        return wait_for(found, 60)
+
+    def taken(self):
+        """local has read what was asked, all of it."""
+        wait_for(lambda: struct.unpack("i", fcntl.ioctl(self.edge.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0] == 0)
 
     def end(self, pid):
         try:
@@ -258,44 +294,55 @@ class OneAtATime(WorkerCase):
         self.assertEqual([o for o in others if o.startswith(("pipe:", "anon_inode:"))], [])
         self.assertEqual(len([o for o in others if o.startswith("socket:")]), 1, others)
         os.kill(pid, signal.SIGKILL)
-        self.assertEqual(self.edge.receive(10).outcomes[0].verdict, frames.VERDICT_DEFERRED)
+        self.assertEqual(self.edge.receive().outcomes[0].verdict, frames.VERDICT_DEFERRED)
 
     def test_a_worker_that_dies_is_a_deferral_and_the_next_goes_on(self):
         pid = self.stop_one()
         second = self.ask("bob")
         os.kill(pid, signal.SIGKILL)
-        first = self.edge.receive(10)
+        first = self.edge.receive()
         self.assertEqual(first.request, self.request)
         self.deferred(first.outcomes[0], "4.3.0", "ended by signal 9")
-        answer = self.edge.receive(10)
+        answer = self.edge.receive()
         self.assertEqual((answer.request, answer.outcomes[0].verdict), (second, frames.VERDICT_DELIVERED))
         self.assertEqual(self.files("alice"), [])
 
     def test_an_edge_that_ends_takes_what_is_in_line_with_it(self):
         pid = self.stop_one()
         self.ask("bob")
+        self.taken()
         self.edge.close()
-        time.sleep(0.2)
-        os.kill(pid, signal.SIGKILL)
         self.edge = self.local.connect("qmgr")
+        for _ in range(3):  # turns of local's loop: it has seen that the former edge is gone
+            self.assertEqual(self.deliver("..").outcomes[0].verdict, frames.VERDICT_DEFERRED)
+        os.kill(pid, signal.SIGKILL)
         self.assertEqual(self.deliver("carol").outcomes[0].verdict, frames.VERDICT_DELIVERED)
         self.assertFalse(os.path.exists(os.path.join(self.mail, "bob")))
 
 
 class Workers(WorkerCase):
     def gone(self, *pids):
-        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids))
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids), 60)
+
+    def writer(self, mailbox):
+        """Who wrote the last message there."""
+        last = max(self.files(mailbox), key=lambda path: int(re.search(r"/(\d+)\.M(\d+)P", path).expand(r"\1\2")))
+        return int(re.search(r"P(\d+)Q", last)[1])
 
     def test_one_stays_for_the_next_message_and_ends_when_it_is_idle(self):
         self.assertEqual(self.workers(), [])
         self.deliver("alice")
-        [pid] = self.workers()
+
+        def again():
+            """one process writes for two, one after the other, unless so much time is in between that it ended"""
+            self.deliver("alice")
+            self.deliver("bob")
+            return self.writer("alice") == self.writer("bob")
+        wait_for(again)
+        pid = self.writer("bob")
+        wait_for(lambda: not self.workers(), 60)
         self.deliver("bob")
-        self.assertEqual(self.workers(), [pid])
-        wait_for(lambda: not self.workers(), 10)
-        self.deliver("alice")
-        self.assertEqual(len(self.files("alice")), 2)
-        self.assertNotEqual(self.workers(), [pid])
+        self.assertNotEqual(self.writer("bob"), pid)
 
     def test_what_comes_together_shares_flushes_and_is_all_there(self):
         requests = [self.ask("alice") for _ in range(200)]
@@ -305,14 +352,15 @@ class Workers(WorkerCase):
         for path in self.files("alice"):
             with open(path, "rb") as file:
                 self.assertEqual(file.read(), FILE)
-        self.assertEqual(len(self.workers()), 1)
+        self.assertEqual(len({re.search(r"P(\d+)Q", path)[1] for path in self.files("alice")}), 1)
 
     def test_a_drain_does_not_wait_for_idle_ones(self):
-        self.deliver("alice")
-        pids = self.workers() + [self.spawner]
+        [pid] = self.idle_ones(lambda: self.deliver("alice"))
         self.local.control.send("DRAIN", seconds=30)
-        self.assertEqual(self.local.process.wait(1.5), 0)
-        self.gone(*pids)
+        self.assertEqual(self.local.process.wait(60), 0)
+        self.assertTrue(self.status(pid)["State"].startswith("T"))  # it was not ended first, and that takes ten seconds when it is stopped
+        os.kill(pid, signal.SIGCONT)
+        self.gone(pid, self.spawner)
 
     def test_they_end_when_local_is_killed(self):
         self.deliver("alice")
@@ -333,7 +381,7 @@ class Workers(WorkerCase):
         self.deliver("alice")
         pids = self.workers()
         os.kill(self.spawner, signal.SIGKILL)
-        self.assertNotEqual(self.local.process.wait(10), 0)
+        self.assertNotEqual(self.local.process.wait(60), 0)
         self.assertIn("the process that makes deliveries is gone", self.local.log())
         self.gone(*pids)
 
@@ -341,8 +389,9 @@ class Workers(WorkerCase):
         """What it was writing stays in tmp, and goes with a later delivery; what it had been given besides is deferred with it."""
         pid = self.stop_one()
         others = [self.ask("bob") for _ in range(5)]
+        self.taken()
         os.kill(pid, signal.SIGKILL)
-        answers = {a.request: a for a in (self.edge.receive(10) for _ in range(6))}
+        answers = {a.request: a for a in (self.edge.receive() for _ in range(6))}
         for request in [self.request] + others:
             self.deferred(answers[request].outcomes[0], "4.3.0", "ended by signal 9")
         [left] = self.files("alice", "tmp")
@@ -394,19 +443,28 @@ class Workers(WorkerCase):
 @unittest.skipUnless(ROOT, "takes root")
 class SeveralOwners(WorkerCase):
     def test_each_has_a_process_that_never_saw_the_others_mail(self):
-        self.ask("alice", body=b"Subject: the-first-owners-secret\r\n\r\n")
-        self.ask("zoe", domain="second.example")
-        for _ in range(2):
-            self.assertEqual(self.edge.receive(10).outcomes[0].verdict, frames.VERDICT_DELIVERED)
-        by_uid = {int(self.status(pid)["Uid"].split()[0]): pid for pid in self.workers()}
+        def both():
+            self.ask("alice", body=b"Subject: the-first-owners-secret\r\n\r\n")
+            self.ask("zoe", domain="second.example")
+            for _ in range(2):
+                self.assertEqual(self.edge.receive().outcomes[0].verdict, frames.VERDICT_DELIVERED)
+
+        def by_owner():
+            """{uid: pid} of the two"""
+            found = {int(self.status(pid)["Uid"].split()[0]): pid for pid in self.idle_ones(both)}
+            if len(found) == 2:
+                return found
+            for pid in found.values():
+                os.kill(pid, signal.SIGCONT)
+            return None
+        by_uid = wait_for(by_owner)
         self.assertEqual(set(by_uid), {OWNER, SECOND})
         self.assertIn(b"the-first-owners-secret", memory(self.local.process.pid) + memory(by_uid[OWNER]))
         self.assertNotIn(b"the-first-owners-secret", memory(by_uid[SECOND]))
         self.assertNotIn(b"the-first-owners-secret", memory(self.spawner))
 
     def test_its_user_can_not_look_into_it(self):
-        self.deliver("alice")
-        [pid] = self.workers()
+        [pid] = self.idle_ones(lambda: self.deliver("alice"))
         self.assertEqual(os.stat("/proc/%d/fd" % pid).st_uid, 0)
         as_owner = ["setpriv", "--reuid", str(OWNER), "--regid", str(OWNER), "--clear-groups"]
         for look in (["ls", "/proc/%d/fd" % pid], ["head", "-c", "1", "/proc/%d/mem" % pid]):
@@ -424,7 +482,7 @@ class SeveralOwners(WorkerCase):
         pid = self.stop_one()
         self.assertEqual(self.deliver("zoe", domain="second.example").outcomes[0].verdict, frames.VERDICT_DELIVERED)
         os.kill(pid, signal.SIGKILL)
-        self.deferred(self.edge.receive(10).outcomes[0], "4.3.0", "ended by signal 9")
+        self.deferred(self.edge.receive().outcomes[0], "4.3.0", "ended by signal 9")
 
 
 @unittest.skipUnless(ROOT, "takes root")
@@ -432,23 +490,23 @@ class AStoppedWorker(WorkerCase):
     """A user may stop the processes that are his: so may a file system that does not answer."""
 
     def test_it_holds_a_quarter_and_the_others_of_its_owner_are_deferred_soon(self):
-        before = self.deliver("alice").outcomes[0]
-        self.assertEqual(before.verdict, frames.VERDICT_DELIVERED)
-        [pid] = self.workers()
-        os.kill(pid, signal.SIGSTOP)
-        self.addCleanup(self.end, pid)
+        [pid] = self.idle_ones(lambda: self.assertEqual(self.deliver("alice").outcomes[0].verdict, frames.VERDICT_DELIVERED))
         began = time.monotonic()
         for n in range(80):
             self.ask("alice" if n % 2 else "bob")
-        self.assertEqual(self.deliver("zoe", domain="second.example", timeout=5).outcomes[0].verdict, frames.VERDICT_DELIVERED)
-        self.assertLess(time.monotonic() - began, 5)
-        for _ in range(60):
-            self.deferred(self.edge.receive(20).outcomes[0], "4.3.0", "has taken 1")
-        self.assertIn(int(time.monotonic() - began), range(9, 15))
-        self.deferred(self.deliver("carol", timeout=1).outcomes[0], "4.3.0", "has taken 1")
+        zoe = self.ask("zoe", domain="second.example")
+        answers = [self.edge.receive(60) for _ in range(61)]
+        # Those that local reads when one has taken a second, and a share waits, are deferred at once: none, if local has a processor. The share that waits is, after ten.
+        at = next(n for n, a in enumerate(answers) if a.request == zoe)
+        self.assertLessEqual(at, 40)
+        self.assertEqual(answers.pop(at).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+        for answer in answers:
+            self.deferred(answer.outcomes[0], "4.3.0", "has taken ")
+        self.assertIn(int(time.monotonic() - began), range(9, 60))  # and not the 300 seconds after which it is ended
+        self.deferred(self.deliver("carol").outcomes[0], "4.3.0", "has taken ")  # while that one is stopped
         os.kill(pid, signal.SIGCONT)
         for _ in range(20):
-            self.assertEqual(self.edge.receive(20).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+            self.assertEqual(self.edge.receive().outcomes[0].verdict, frames.VERDICT_DELIVERED)
         self.assertEqual(self.deliver("carol").outcomes[0].verdict, frames.VERDICT_DELIVERED)
 
 
@@ -460,7 +518,7 @@ class OneProcess(WorkerCase):
         requests = [self.ask("alice" if n % 2 else "zoe", domain="map.example" if n % 2 else "second.example") for n in range(20)]
         most = 0
         for _ in requests:
-            self.assertEqual(self.edge.receive(20).outcomes[0].verdict, frames.VERDICT_DELIVERED)
+            self.assertEqual(self.edge.receive().outcomes[0].verdict, frames.VERDICT_DELIVERED)
             most = max(most, len(self.workers()))
         self.assertEqual(most, 1)
         self.assertEqual(len(self.files("alice")), 10)
@@ -497,7 +555,7 @@ class PowerCut(WorkerCase):
             while len(under_way) < self.SESSIONS:
                 number += 1
                 under_way[self.ask("box%d" % (number % 3), body=b"Subject: %d-%d\r\n\r\nx\r\n" % (end, number))] = b"%d-%d" % (end, number)
-            answer = self.edge.receive(20)
+            answer = self.edge.receive()
             self.assertEqual(answer.outcomes[0].verdict, frames.VERDICT_DELIVERED)
             delivered.append(under_way.pop(answer.request))
         self.disk.cut()
@@ -540,7 +598,7 @@ class PowerCut(WorkerCase):
         self.local.close()
         with mock.patch.dict(os.environ, LD_PRELOAD=shim):
             self.start()
-        self.assertTrue(self.cut())
+        self.assertTrue(any(self.cut() for _ in range(3)))  # the disk may by chance have written all just then
 
 
 def memory(pid):

@@ -10,7 +10,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import time
 import unittest
 
 from host import DOMAIN, FIRST_UID, Host, free_port, program, wait_for
@@ -137,8 +136,8 @@ class SpoolTool(unittest.TestCase):
         def settled():
             """the host that is down was tried, and one recipient is served"""
             return "status=deferred" in host.log() and re.search(cls.id_of("many") + r".*status=sent", host.log())
-        wait_for(settled, 20)
-        time.sleep(1.5)  # settlements gather for a second
+        wait_for(settled, 60)
+        wait_for(cls.is_settled_on_disk, 60)
         cls.send("last", 1000)
         pids = host.pids()
         os.kill(host.process.pid, signal.SIGSTOP)  # it starts no other qmgr
@@ -152,13 +151,17 @@ class SpoolTool(unittest.TestCase):
 
     @classmethod
     def wait_for_log(cls):
-        segment, sizes = cls.host.path("spool", "log", "00"), []
+        """The first segment is whole when the second begins to grow, and small messages go there."""
+        wait_for(lambda: os.path.exists(cls.host.path("spool", "log", "01")), 120)
 
-        def ready():
-            """the first segment grows no more"""
-            sizes.append(os.path.getsize(segment) if os.path.exists(segment) else 0)
-            return sizes[-1] > 0 and len(sizes) > 5 and sizes[-6] == sizes[-1]
-        wait_for(ready, 60, 0.2)
+    @classmethod
+    def is_settled_on_disk(cls):
+        """what was settled so far is written: what `many` and `large` had of it"""
+        spool, large, many = cls.host.path("spool"), cls.id_of("large"), cls.id_of("many")
+        path = os.path.join(spool, "msg", shelf_of(large), large)
+        record = Record(open_read(path), 0)
+        return os.path.getsize(path) > 64 + record.body + record.rest + 64 and any(
+            r.id == many for r in Segment(os.path.join(spool, "log", "00")).records(SETTLE))
 
     @classmethod
     def send(cls, name, size, recipients=("x@elsewhere.example",)):
@@ -305,7 +308,7 @@ class SpoolTool(unittest.TestCase):
             done = subprocess.run(["sh", "-c", "sed -n 's/^to-send: //p' *.envelope | sh -e"], cwd=to, capture_output=True, text=True,
                                   env=dict(os.environ, POSTINO_CONF=other.config, PATH=path + ":" + os.environ["PATH"]))
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            wait_for(lambda: len(sink.messages) >= len(self.sent) and other.queue_is_empty(), 20)
+            wait_for(lambda: len(sink.messages) >= len(self.sent) and other.queue_is_empty(), 60)
         for name, octets, _ in self.sent.values():
             self.assertEqual(len([m for m in sink.messages if m.body.endswith(octets)]), 1, name)
         recipients = [c for c in sink.commands if c.upper().startswith("RCPT")]
@@ -379,7 +382,7 @@ class SpoolTool(unittest.TestCase):
                 self.host.start()
                 wanted = {name for name, _, _ in self.sent.values()} - set(but)
                 self.host.tool("postino", "queue", "retry", "all")
-                wait_for(self.host.queue_is_empty, 30)
+                wait_for(self.host.queue_is_empty, 60)
             finally:
                 self.host.stop()
         came = []
