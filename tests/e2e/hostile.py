@@ -12,6 +12,7 @@ Actions:
     Raw(b"25")          just these octets (a half reply, garbage), and goes on
     Raw(b"25", HANG)    ... and then this
     Late("250 ok", 2)   after so many seconds
+    When("250 ok", so)  as soon as so() is true
 BODY = (octets, action): after so many octets of a message have come.
 BDAT is answered when all octets of the chunk have come; BDAT = Early(action): as soon as the command has.
 """
@@ -48,13 +49,18 @@ class Late:
         self.action, self.seconds = action, seconds
 
 
+class When:
+    def __init__(self, action, so):
+        self.action, self.so = action, so
+
+
 class Early:
     def __init__(self, action):
         self.action = action
 
 
 def accepts(action):
-    if isinstance(action, Late):
+    if isinstance(action, (Late, When)):
         return accepts(action.action)
     return isinstance(action, str) and action.startswith("2")
 
@@ -71,12 +77,14 @@ class Message:
 
 
 class Session:
+    """.answered: how many of its .commands got their whole answer, a text too; .ended: it is over."""
+
     def __init__(self, server, sock):
         self.server, self.sock = server, sock
         self.commands, self.pending, self.times = [], bytearray(), {}
         self.secured, self.resumed, self.body_octets = None, None, 0
         self.sender, self.accepted, self.mail, self.chunks = "", [], False, bytearray()
-        self.ended = False
+        self.answered, self.ended = 0, False
 
     # ---- what goes out
 
@@ -100,6 +108,9 @@ class Session:
         if isinstance(action, Late):
             time.sleep(action.seconds)
             return self.play(action.action)
+        if isinstance(action, When):
+            self.until(action.so)
+            return self.play(action.action)
         if isinstance(action, Raw):
             self.send(action.octets)
             return self.play(action.then) if action.then else int(action.octets[:3]) if action.octets[:3].isdigit() else 0
@@ -115,6 +126,14 @@ class Session:
         for i, line in enumerate(lines):
             self.send((line + "\r\n").encode("utf-8", "surrogateescape"))
         return int(lines[-1][:3]) if lines[-1][:3].isdigit() else 0
+
+    @staticmethod
+    def until(so):
+        end = time.monotonic() + 60
+        while not so():
+            if time.monotonic() > end:
+                raise Over()
+            time.sleep(0.005)
 
     # ---- what comes in
 
@@ -261,6 +280,7 @@ class Session:
                 raise Over()
             while True:
                 self.command(self.line())
+                self.answered += 1
         except Over:
             pass
         except OSError:

@@ -1,6 +1,7 @@
 """An idle session of one domain serves the mail of another, when its host is that of both and it is all that a connection of the other's own would have to be; and no
 session serves mail that wants more, or something else."""
 import random
+import socket
 import ssl
 import time
 import unittest
@@ -8,15 +9,25 @@ import unittest
 import frames
 import host
 from certificates import BASE, sum_of
-from hostile import DROP, HANG, RESET, Late, Raw, Server
+from hostile import DROP, HANG, RESET, Late, Raw, Server, When
 from netns import needs_root
-from remote import DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote, Security
+from remote import DEFERRED, FAILED, IN_DOUBT, PATIENT, RELAYED, Base, Remote, Security
 from test_tlsrpt import Noticed
 from world import World
 
 MX = BASE
-SETTINGS = 'idle_timeout = "20s" ' + TIMES
+SETTINGS = 'idle_timeout = "60s" ' + PATIENT
 DOMAINS = ["d%d.example" % i for i in range(50)]
+ESTABLISHED, CLOSE_WAIT = "01", "08"
+
+
+def connections(server):
+    """Both ends of each that the server has, or that its client has not closed yet, by the kernel's list (tcp(7)): what each end has sent and the other has not taken, and what has come and
+    was not read yet."""
+    name = ("" if server.address == "0.0.0.0" else socket.inet_aton(server.address)[::-1].hex().upper()) + ":%04X" % server.port
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return [tuple(int(n, 16) for n in line[4].split(":")) for line in lines if line[3] in (ESTABLISHED, CLOSE_WAIT) and (line[1].endswith(name) or line[2].endswith(name))]
 
 
 class Sharing:
@@ -35,17 +46,31 @@ class Sharing:
 
     def forget(self, server):
         server.close()
-        host.wait_for(lambda: all(s.ended for s in server.sessions), 5)
-        time.sleep(0.02)
+        host.wait_for(lambda: all(s.ended for s in server.sessions))
+        host.wait_for(lambda: not connections(server))
 
     def ok(self, domain, **more):
         result = self.remote.deliver("x@" + domain, nexthop=more.pop("nexthop", domain), **more)
         self.check(result, (RELAYED, "2.0.0", ""))
         return result
 
+    def breaks_under_the_message(self, action):
+        for extensions in (("PIPELINING",), ()):
+            server = self.serve(MAIL=["250 ok", action], extensions=extensions)
+            self.ok("d1.example")
+            self.ok("d2.example")
+            self.assertEqual([m.recipients for m in server.messages], [["x@d1.example"], ["x@d2.example"]])
+            self.assertEqual(self.loads(server), [2, 1], (action, extensions))
+            self.forget(server)
+
     def loads(self, server):
         """How many messages each session was told of."""
         return [sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions]
+
+    def has_heard(self, session, command):
+        """The client knows all that was said in a session, up to the answer to this command."""
+        host.wait_for(lambda: session.commands and session.commands[-1].startswith(command) and session.answered == len(session.commands))
+        host.wait_for(lambda: not any(n for queues in connections(session.server) for n in queues))
 
 
 class OneHost(Sharing, Base):
@@ -62,7 +87,8 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.assertEqual([m.recipients for m in server.messages], [["x@" + d] for d in DOMAINS])
 
     def test_fifty_domains_five_at_a_time(self):
-        server = self.serve(END=Late("250 2.0.0 ok", 0.05))
+        server = self.serve()
+        server.script["END"] = [When("250 2.0.0 ok", lambda: len(server.received) >= 5), Late("250 2.0.0 ok", 0.05)]
         waiting = list(DOMAINS)
         for _ in range(5):
             domain = waiting.pop()
@@ -83,7 +109,8 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.assertEqual(self.loads(server), [8])
 
     def test_a_domain_that_has_a_session_keeps_to_it(self):
-        server = self.serve(END=[Late("250 2.0.0 ok", 0.2), "250 2.0.0 ok"])
+        server = self.serve()
+        server.script["END"] = When("250 2.0.0 ok", lambda: len(server.received) >= 2)
         self.remote.send("x@d1.example", nexthop="d1.example")
         self.remote.send("x@d2.example", nexthop="d2.example")
         for _ in range(2):
@@ -153,7 +180,8 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         for n, address in enumerate(addresses):
             self.names["n%d.example" % n] = [(MX, address)]
             self.ok("n%d.example" % n)
-        self.assertEqual([s.sock.getsockname()[0] for s in server.sessions], addresses)
+            self.assertEqual(server.sessions[-1].sock.getsockname()[0], address)
+        self.assertEqual(len(server.sessions), len(addresses))
 
     def test_another_port(self):
         with Server("127.0.0.2") as other:
@@ -215,9 +243,9 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.assertEqual(self.loads(server), [2, 1])
         self.ok("d3.example", session_messages=2)
         self.assertEqual(self.loads(server), [2, 2])
-        host.wait_for(lambda: server.sessions[1].commands[-1] == "QUIT", 5)
+        host.wait_for(lambda: server.sessions[1].commands[-1] == "QUIT")
         self.ok("d4.example", session_messages=3)
-        host.wait_for(lambda: server.sessions[0].commands[-1] == "QUIT", 5)
+        host.wait_for(lambda: server.sessions[0].commands[-1] == "QUIT")
         self.assertEqual(self.loads(server), [3, 2])
 
     def test_the_number_that_an_earlier_message_allowed(self):
@@ -281,10 +309,11 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         self.assertEqual(self.loads(server), [2])
 
     def test_one_whose_host_refused_something(self):
-        for script in (dict(RCPT="550 5.1.1 no"), dict(RCPT="450 4.2.0 later"), dict(MAIL="550 5.7.1 no"), dict(END="554 5.6.0 no")):
+        for step, reply, last in (("RCPT", "550 5.1.1 no", "RSET"), ("RCPT", "450 4.2.0 later", "RSET"), ("MAIL", "550 5.7.1 no", "DATA"), ("END", "554 5.6.0 no", "DATA")):
+            script = {step: reply}
             server = self.serve(**script)
             self.assertNotEqual(self.remote.deliver("x@d1.example", nexthop="d1.example").outcomes[0].verdict, RELAYED)
-            time.sleep(0.2)  # the result comes before the session is free again
+            self.has_heard(server.sessions[0], last)  # the result comes before the session is free again
             server.script.clear()
             self.ok("d2.example")
             self.ok("d1.example")
@@ -293,13 +322,14 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
 
     def test_one_without_a_message_so_far(self):
         """If it broke under its first one, that would count as the host's failure."""
-        server = self.serve(GREETING=["220 mx ESMTP", Late("220 mx ESMTP", 0.3)])
+        server = self.serve(END=[When("250 2.0.0 ok", lambda: len(server.sessions) == 2), "250 2.0.0 ok"])
+        server.script["GREETING"] = ["220 mx ESMTP", When("220 mx ESMTP", lambda: len(server.messages) == 2)]
         for _ in range(2):
             self.remote.send("x@d1.example", nexthop="d1.example")
         for _ in range(2):
             self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
-        host.wait_for(lambda: len(server.sessions) == 2 and server.sessions[1].commands, 5)
-        time.sleep(0.1)
+        host.wait_for(lambda: len(server.sessions) == 2)
+        self.has_heard(server.sessions[1], "EHLO")
         self.ok("d2.example")
         self.assertEqual(self.loads(server), [3, 0])
 
@@ -313,17 +343,12 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
     # ---- it breaks
 
     def test_one_that_the_host_closes_under_the_message(self):
-        for action in (DROP, RESET, "421 4.4.2 idle too long", HANG):
-            for extensions in (("PIPELINING",), ()):
-                server = self.serve(MAIL=["250 ok", action], extensions=extensions)
-                self.ok("d1.example")
-                self.ok("d2.example")
-                self.assertEqual([m.recipients for m in server.messages], [["x@d1.example"], ["x@d2.example"]])
-                self.assertEqual(self.loads(server), [2, 1], (action, extensions))
-                self.forget(server)
+        for action in (DROP, RESET, "421 4.4.2 idle too long"):
+            self.breaks_under_the_message(action)
 
     def test_the_next_one_is_fresh_though_another_is_idle(self):
-        server = self.serve(END=[Late("250 2.0.0 ok", 0.2)], MAIL=["250 ok", DROP])
+        server = self.serve(MAIL=["250 ok", DROP])
+        server.script["END"] = When("250 2.0.0 ok", lambda: len(server.received) >= 2)
         for domain in "d1.example", "d2.example":
             self.remote.send("x@" + domain, nexthop=domain)
         for _ in range(2):
@@ -335,8 +360,8 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
     def test_a_message_that_was_tried_elsewhere_gets_a_fresh_one(self):
         self.names["d1.example"] = [("mx1.example", "127.0.0.3")]
         self.names["d2.example"] = [(MX, "127.0.0.2"), ("mx1.example", "127.0.0.3")]
-        first = self.serve(GREETING=["220 mx ESMTP", Late("220 mx ESMTP", 0.3)], MAIL="421 4.3.0 not now")
         second = self.serve("127.0.0.3")
+        first = self.serve(GREETING=["220 mx ESMTP", When("220 mx ESMTP", lambda: len(second.messages) == 3)], MAIL="421 4.3.0 not now")
         self.ok("d1.example")
         for _ in range(2):
             self.remote.send("x@d2.example", nexthop="d2.example")
@@ -363,19 +388,26 @@ route "p.example" { via = "smtp:" sources = { one, two } }"""
         for more in (b"4", b"421-4.4.2 idle\r\n"):
             server = self.serve(END=[Raw(b"250 2.0.0 ok\r\n", Late(Raw(more), 0.1))])
             self.ok("d1.example")
-            time.sleep(0.3)
+            self.has_heard(server.sessions[0], "DATA")
             self.ok("d2.example")
             self.assertEqual(self.loads(server), [1, 1])
             self.forget(server)
 
     def test_one_that_ended_is_not_looked_for(self):
-        with Remote('idle_timeout = "1s" ' + TIMES) as remote, remote.server() as server:
+        with Remote('idle_timeout = "4s" ' + PATIENT) as remote, remote.server() as server:
             remote.names.table.update({d: [(MX, "127.0.0.2")] for d in DOMAINS})
             for _ in range(2):
                 for domain in "d1.example", "d2.example":
                     self.check(remote.deliver(nexthop=domain), (RELAYED, "2.0.0", ""))
-                host.wait_for(lambda: server.sessions[-1].commands[-1] == "QUIT", 5)
+                host.wait_for(lambda: server.sessions[-1].commands[-1] == "QUIT")
             self.assertEqual(self.loads(server), [2, 2])
+
+
+class Silent(Sharing, Base):
+    settings = SETTINGS.replace('mail_timeout = "60s"', 'mail_timeout = "4s"')
+
+    def test_one_whose_host_says_nothing_to_the_message(self):
+        self.breaks_under_the_message(HANG)
 
 
 class Apart(Sharing, Base):
@@ -552,13 +584,15 @@ class OneCertificate(Sharing, Security):
             self.forget(server)
 
     def test_one_that_is_free_when_tls_has_failed(self):
-        server = self.serve(certificate=self.made.alone, END=[Late("250 2.0.0 ok", 0.4), "250 2.0.0 ok"])
+        server, told = self.serve(certificate=self.made.alone), []
+        server.script["END"] = [When("250 2.0.0 ok", lambda: len(server.sessions) == 2 and "STARTTLS" in server.sessions[1].commands), "250 2.0.0 ok"]
         self.remote.send("x@d1.example", nexthop="d1.example", tls="may")
-        host.wait_for(lambda: server.received, 5)
-        server.script["STARTTLS"] = Late(DROP, 0.8)
+        host.wait_for(lambda: server.received)
+        server.script["STARTTLS"] = When(DROP, lambda: told)
         self.remote.send("x@d2.example", nexthop="d2.example", tls="may")
         for _ in range(2):
-            self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+            told.append(self.remote.result())
+            self.check(told[-1], (RELAYED, "2.0.0", ""))
         self.ok("d3.example", tls="may")
         self.assertEqual(self.loads(server), [3, 0])
         self.assertEqual({m.secured for m in server.messages}, {"TLSv1.3"})
@@ -623,7 +657,7 @@ class Told(Sharing, Noticed):
             self.remote.policies.table["d%d.example" % n] = policy
             self.ok("d%d.example" % n, tls="dane")
         self.assertEqual(self.loads(server), [len(policies)])
-        host.wait_for(lambda: len(self.remote.policies.told) >= len(policies), 5)
+        host.wait_for(lambda: len(self.remote.policies.told) >= len(policies))
         self.forget(server)
         return [(m.domain, m.policy, m.result, m.count) for m in self.remote.policies.told]
 
@@ -651,10 +685,10 @@ class Whole(unittest.TestCase):
         world = self.enterContext(World())
         world.name_server({"example": "mx A 192.0.2.2\n" + "\n".join("d%d MX 10 mx" % i for i in range(50))})
         server = world.server("192.0.2.2", END=Late("250 2.0.0 ok", 0.02))
-        sender = world.postino('queue { site_sessions = 4 } remote { session_messages = 40 }')
+        sender = world.postino('queue { site_sessions = 4 } remote { session_messages = 40 idle_timeout = 60s }')
         for i in range(200):
             sender.sendmail("x%d@d%d.example" % (i, i % 50))
-        host.wait_for(lambda: len(server.messages) == 200, 60)
+        host.wait_for(lambda: len(server.messages) == 200, 120)
         self.assertEqual(sorted(m.recipients[0] for m in server.messages), sorted("x%d@d%d.example" % (i, i % 50) for i in range(200)))
         loads = [sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions]
         self.assertLessEqual(len(loads), 20, loads)
