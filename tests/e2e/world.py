@@ -20,11 +20,12 @@ root down)."""
 import contextlib
 import os
 import pathlib
+import socket
 import subprocess
 
 import hostile
 from driven import Driven
-from host import Host
+from host import Host, wait_for
 from https import Https
 from nameserver import NameServer
 from netns import NAME_SERVER, Network, inside, within
@@ -71,6 +72,14 @@ class World(Network):
 
     # ---- next hosts
 
+    def is_up(self, address, port):
+        """Waits until somebody's server takes connections there."""
+        def takes():
+            with inside(self.far), contextlib.suppress(OSError), socket.create_connection((address, port), 10):
+                return True
+        takes.__doc__ = "a server at %s, port %d" % (address, port)
+        wait_for(takes)
+
     def server(self, address, port=25, **more):
         """One that does what a script says at each step, and takes all else (hostile.py)."""
         with inside(self.far):
@@ -83,6 +92,7 @@ class World(Network):
         path.chmod(0o777)
         target = "inet:[%s]:25" % address if ":" in address else "inet:%s:25" % address
         self.start("smtp-sink", "-u", "nobody", "-d", str(path / "m."), target, "100", stdout=subprocess.DEVNULL)
+        self.is_up(address, 25)
         return lambda: [file.read_bytes() for file in sorted(path.iterdir())]
 
     def https(self, certificate):

@@ -8,10 +8,12 @@ walk it themselves, inside a World (world.py).
 import hashlib
 import os
 import re
+import socket
 import subprocess
 import time
 
-from netns import NAME_SERVER
+from host import wait_for
+from netns import NAME_SERVER, inside
 
 ROOT_SERVERS = ["198.41.0.4", "199.9.14.201", "170.247.170.2", "192.33.4.12", "199.7.91.13", "192.203.230.10", "192.5.5.241", "192.112.36.4", "198.97.190.53",
                 "192.36.148.17", "192.58.128.30", "193.0.14.129", "199.7.83.42", "202.12.27.33"]
@@ -144,8 +146,18 @@ class Tree:
             lines.append("%s. IN DS 12345 199 2 %s" % (name, "ab" * 32))
         self.delegations[self.above(name)] += "\n".join(lines) + "\n"
 
+    def is_free(self):
+        """nobody serves there"""
+        with inside(self.network.far), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            try:
+                s.bind((NAME_SERVER, 53))
+            except OSError:
+                return False
+        return True
+
     def serve(self):
         if self.process:
             self.process.terminate()
             self.process.wait()
+            wait_for(self.is_free)  # a child of it may outlive it
         self.process = self.network.nsd(self.directory, {name: self.path(name) for name in self.zones}, [NAME_SERVER] + ROOT_SERVERS)
