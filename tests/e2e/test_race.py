@@ -27,7 +27,7 @@ NOBODY4 = ["192.0.2.%d" % n for n in range(100, 116)]
 
 class Away(Deliveries):
     """Each test has a postino-remote of its own, as it remembers."""
-    settings = 'connect_timeout = "20s" idle_timeout = "0" greeting_timeout = "1s" helo_timeout = "2s" end_timeout = "1s"'
+    settings = 'connect_timeout = "60s" idle_timeout = "0"'
 
     @classmethod
     def setUpClass(cls):
@@ -43,7 +43,7 @@ class Away(Deliveries):
         """Neighbours that do not know each other yet lose time before the first segment."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with inside(cls.world.near), socket.socket(family) as sock:
-            host.wait_for(lambda: sock.connect_ex((address, 1)) == errno.ECONNREFUSED, 5)
+            host.wait_for(lambda: sock.connect_ex((address, 1)) == errno.ECONNREFUSED)
 
     def setUp(self):
         self.start()
@@ -67,18 +67,13 @@ class Away(Deliveries):
     def deliver(self, name, *recipients, **more):
         """The result, how long it took, and which connections were asked for, in order."""
         self.attempts.clear()
+        began = time.monotonic()
         result = self.remote.deliver(*(recipients or ("bob@" + name,)), nexthop=name, **more)
-        took = time.monotonic() - self.attempts.began
+        took = time.monotonic() - began
         return result, took, self.attempted()
 
     def attempted(self):
-        """All that were asked for so far: on the cable, ours comes behind them."""
-        with inside(self.world.near), socket.socket() as sock:
-            sock.bind(("", 0))
-            ours = NAME_SERVER, sock.getsockname()[1]
-            sock.connect_ex((NAME_SERVER, 1))
-        host.wait_for(lambda: ours in self.attempts.seen)
-        return [attempt for attempt in self.attempts.list if attempt[0] != NAME_SERVER]
+        return [attempt for attempt in self.attempts.all_of(self.world.near) if attempt[0] != NAME_SERVER]
 
     def addresses(self, attempts):
         return [address for address, _ in attempts]
@@ -86,6 +81,8 @@ class Away(Deliveries):
 
 @needs_root
 class Race(Away):
+    SOON = "race_delay = 10000"  # for hosts that answer at once: also when this machine does not
+
     def test_a_host_with_one_address_has_no_race(self):
         with self.server(V4):
             self.host("one.example", V4)
@@ -94,6 +91,7 @@ class Race(Away):
             self.assertEqual(self.addresses(attempts), [V4])
 
     def test_of_two_that_answer_IPv6_is_taken_and_IPv4_never_asked(self):
+        self.start(self.SOON)
         with self.server(V4) as four, self.server(V6) as six:
             self.host("both.example", BOTH)
             result, _, attempts = self.deliver("both.example")
@@ -107,12 +105,22 @@ class Race(Away):
             result, took, attempts = self.deliver("half.example")
             self.check(result, (RELAYED, "2.0.0", ""))
             self.assertEqual(self.addresses(attempts), [NOBODY6[0], V4])
-            self.assertTrue(0.24 <= attempts[1][1] - attempts[0][1] < 1 and took < 2, (took, attempts))
+            self.assertGreaterEqual(attempts[1][1] - attempts[0][1], 0.24)
+            self.assertLess(took, 30)  # of connect_timeout's 60
             for _ in range(3):
                 result, _, attempts = self.deliver("half.example")
                 self.check(result, (RELAYED, "2.0.0", ""))
-                self.assertEqual(self.addresses(attempts), [V4])
+                self.assertEqual(self.addresses(attempts)[0], V4)
             self.assertEqual(len(four.messages), 4)
+
+    def test_who_was_silent_is_not_asked_any_more_while_the_other_answers(self):
+        self.start("race_delay = 2000")
+        with self.server(V4):
+            self.host("half.example", NOBODY6[0] + " " + V4)
+            for wanted in ([NOBODY6[0], V4], [V4], [V4]):
+                result, _, attempts = self.deliver("half.example")
+                self.check(result, (RELAYED, "2.0.0", ""))
+                self.assertEqual(self.addresses(attempts), wanted)
 
     def test_the_delay_is_a_setting(self):
         self.start("race_delay = 1500")
@@ -122,26 +130,29 @@ class Race(Away):
             self.assertGreaterEqual(attempts[1][1] - attempts[0][1], 1.49)
 
     def test_who_refuses_makes_room_at_once(self):
-        self.start("race_delay = 10000")
+        self.start("race_delay = 60000")
         with self.server(V4):
             self.host("shut.example", BOTH)  # nobody listens at V6
             result, took, attempts = self.deliver("shut.example")
             self.check(result, (RELAYED, "2.0.0", ""))
             self.assertEqual(self.addresses(attempts), [V6, V4])
-            self.assertLess(took, 2)
+            self.assertLess(took, 30)
             log = host.wait_for(lambda: [line for line in self.remote.log().splitlines() if "address=" + V6 in line])[0]
             self.assertIn("Connection refused", log)
 
     def test_two_at_a_time_and_all_in_the_end(self):
-        self.start('connect_timeout = "2s"')
+        self.start('connect_timeout = "4s"')
         self.host("dead.example", " ".join(NOBODY4[:2] + NOBODY6[:3]))
         result, took, attempts = self.deliver("dead.example")
         self.check(result, (DEFERRED, "4.4.1", "Connection timed out"), site_failed=1)
         self.assertEqual(self.addresses(attempts), [NOBODY6[0], NOBODY4[0], NOBODY6[1], NOBODY4[1], NOBODY6[2]])
-        times = [at - attempts[0][1] for _, at in attempts]
-        for got, wanted in zip(times, (0, 0.25, 2, 2.25, 4)):
-            self.assertTrue(wanted - 0.02 <= got < wanted + 0.7, times)
-        self.assertLess(took, 8)
+        times = [at for _, at in attempts]
+        self.assertGreaterEqual(times[1] - times[0], 0.24)
+        for before, after in zip(times, times[2:]):  # never three
+            self.assertGreaterEqual(after - before, 3.98, times)
+        for before, after in ((0, 1), (2, 3)):  # and not one alone
+            self.assertLess(times[after] - times[before], 3.9, times)
+        self.assertLess(took, 20)  # of 5 * 4 if they went one by one
         self.assertEqual(self.remote.log().count("Connection timed out"), 5)
 
     def test_hosts_do_not_race_with_each_other(self):
@@ -154,6 +165,7 @@ class Race(Away):
             self.assertGreaterEqual(attempts[1][1] - attempts[0][1], 1.98)
 
     def test_a_family_that_fails_everywhere_goes_second(self):
+        self.start("race_delay = 2000")
         with self.server(V4), self.server(V6):
             for i in range(3):
                 self.host("n%d.example" % i, NOBODY6[i] + " " + V4)
@@ -173,7 +185,7 @@ class Race(Away):
     def test_who_lost_the_race_is_tried_when_the_winner_comes_to_nothing(self):
         """Both lose their first segment. IPv6, which began first, gets its second one through while IPv4 is still under way, and says nothing then."""
         for script in (dict(GREETING=HANG), dict(GREETING="421 4.3.2 down"), dict(EHLO=DROP), dict(MAIL="421 4.3.2 down")):
-            self.start()
+            self.start('greeting_timeout = "3s"')
             with self.subTest(script=script), self.server(V6, **script) as six, self.server(V4) as four:
                 self.world.silence(V6)
                 self.world.silence(V4)
@@ -182,7 +194,7 @@ class Race(Away):
                 self.remote.send(nexthop="race.example")
                 host.wait_for(lambda: len(self.attempts.list) == 2)
                 self.world.silence(V6, False)
-                host.wait_for(lambda: six.sessions, 5)
+                host.wait_for(lambda: six.sessions)
                 self.world.silence(V4, False)
                 self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
                 self.assertEqual(self.addresses(self.attempted()), [V6, V4, V4])
@@ -211,10 +223,12 @@ class Race(Away):
 class Blamed(Away):
     """A host that says no to where we come from says so over IPv6 here."""
     NO = "550 5.7.25 [2001:db8::1] has no PTR record"
+    settings = Away.settings + " " + Race.SOON
 
     def tried(self, script, other, *recipients, extensions=("PIPELINING",), **more):
         """The result, and the servers of both families."""
-        self.start()
+        hangs = HANG in (other or {}).values()
+        self.start('greeting_timeout = "3s"' if hangs else "")
         with self.server(V6, extensions=extensions, **script) as six, contextlib.ExitStack() as stack:
             four = stack.enter_context(self.server(V4, **other)) if other is not None else None
             self.host("blame.example", BOTH)
@@ -330,7 +344,7 @@ class Blamed(Away):
             self.assertEqual((len(six.sessions), len(four.sessions)), (1, 3))
 
     def test_in_a_session_that_was_used_before(self):
-        self.start("idle_timeout=5s")
+        self.start('idle_timeout = "60s"')
         self.host("blame.example", BOTH)
         with self.server(V6, MAIL=["250 ok", self.NO]) as six, self.server(V4) as four:
             for _ in range(3):
@@ -384,7 +398,7 @@ class Unfit(Away):
         self.assertIn("Connection refused", self.remote.log())
 
     def test_a_session_that_is_in_use_goes_on_for_others(self):
-        self.start("idle_timeout=5s")
+        self.start('idle_timeout = "60s"')
         first, second = self.two({}, dict(extensions=("SMTPUTF8", "8BITMIME")))
         self.check(self.deliver("two.example", "a@a.example")[0], (RELAYED, "2.0.0", ""))
         self.check(self.deliver("two.example", "\u00fc@a.example")[0], (RELAYED, "2.0.0", ""))
@@ -413,16 +427,15 @@ class Whole(unittest.TestCase):
             world.silence(address)
         world.name_server({"example": zone})
         sink = world.smtp_sink(V4)
-        near = world.postino("remote { idle_timeout = 0s }")
+        near = world.postino("remote { idle_timeout = 0s race_delay = 2000 }")
         with Attempts(world.far) as attempts:
             for n in range(4):
                 attempts.clear()
                 near.sendmail("x@d%d.example" % n)
-                near.wait_log(r"to=<x@d%d\.example> .*relay=mx\.d%d\.example\[192\.0\.2\.2\]:25.* status=sent" % (n, n), 10)
-                asked = [address for address, _ in attempts.list if address != NAME_SERVER]
+                near.wait_log(r"to=<x@d%d\.example> .*relay=mx\.d%d\.example\[192\.0\.2\.2\]:25.* status=sent" % (n, n))
+                asked = [address for address, _ in attempts.all_of(world.near) if address != NAME_SERVER]
                 self.assertEqual(asked, [NOBODY6[n], V4] if n < 3 else [V4])
             self.assertEqual(len(sink()), 4)
-
 
 
 class Times(unittest.TestCase):
@@ -441,7 +454,7 @@ class Times(unittest.TestCase):
             result = remote.deliver(body=body)
             self.assertEqual([(o.verdict, o.status) for o in result.outcomes], [(verdict, "4.4.2")], result)
             self.assertRegex(result.outcomes[0].reply, "timed out.*" + words)
-            self.assertTrue(0.99 <= time.monotonic() - began < 10)
+            self.assertTrue(0.99 <= time.monotonic() - began < 25)
 
     def test_commands_one_at_a_time(self):
         for name, words in (("MAIL", "sending MAIL FROM"), ("RCPT", "sending RCPT TO"), ("DATA", "sending DATA command")):
@@ -452,14 +465,14 @@ class Times(unittest.TestCase):
         self.check("end_timeout", "after the end of the message was sent", IN_DOUBT, dict(BDAT=HANG, extensions=("CHUNKING",)), body=b"x\r\n" * 30000)
 
     def test_RCPT_begins_anew_with_each_reply(self):
-        remote = self.remote("rcpt_timeout", "2s")
-        with remote.server(RCPT=Late("250 ok", 1)):
+        remote = self.remote("rcpt_timeout", "5s")
+        with remote.server(RCPT=Late("250 ok", 1.5)):
             result = remote.deliver(*("%d@a.example" % i for i in range(4)))
             self.assertEqual([o.verdict for o in result.outcomes], [RELAYED] * 4)
 
     def test_a_block_begins_anew_with_what_is_taken(self):
         """six pauses of a second each"""
-        remote = self.remote("block_timeout", "2s")
+        remote = self.remote("block_timeout", "4s")
         with tempfile.TemporaryFile() as file:
             for _ in range(40000):
                 file.write(b"x" * 998 + b"\r\n")
@@ -469,9 +482,9 @@ class Times(unittest.TestCase):
                 thread.start()
                 began = time.monotonic()
                 remote.send(fd=file.fileno(), size=40000000)
-                self.assertEqual([o.verdict for o in remote.result(timeout=30).outcomes], [RELAYED])
+                self.assertEqual([o.verdict for o in remote.result().outcomes], [RELAYED])
                 self.assertGreater(time.monotonic() - began, 5)
-                thread.join(5)
+                thread.join()
 
     def slow_reader(self, listener):
         sock, _ = listener.accept()
