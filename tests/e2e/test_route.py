@@ -8,6 +8,7 @@ import time
 import unittest
 
 from driven import Driven, build
+from frames import Closed
 from host import program, wait_for
 
 
@@ -61,7 +62,7 @@ class Route(unittest.TestCase):
             self.assertEqual(self.rcpt(route, "postmaster@behind.example").code, 250)
 
     def test_clients_get_their_name_or_none_in_time(self):
-        with Driven("route", self.settings, edges=("smtpd", "dns")) as route:
+        with Driven("route", self.settings.replace('"1s"', '"60s"'), edges=("smtpd", "dns")) as route:
             smtpd, dns = route.edges["smtpd"], route.edges["dns"]
             request = smtpd.send("CLIENT", address="127.0.0.1", listener="smtp")
             question = dns.receive()
@@ -69,6 +70,8 @@ class Route(unittest.TestCase):
             dns.send("NAMED", request=question.request, name="localhost")
             answer = smtpd.receive()
             self.assertEqual((answer.request, answer["name"], answer.may_relay), (request, "localhost", 1))
+        with Driven("route", self.settings, edges=("smtpd", "dns")) as route:
+            smtpd, dns = route.edges["smtpd"], route.edges["dns"]
             answer = smtpd.ask("CLIENT", address="192.0.2.1", listener="smtp")
             self.assertEqual((answer["name"], answer.may_relay), ("unknown", 0))
             dns.receive()
@@ -95,7 +98,7 @@ class Route(unittest.TestCase):
                 file.truncate(5000)
             answer = self.rcpt(route, "team@mx.local.example")
             self.assertEqual((answer.code, answer.status), (451, "4.3.0"))
-            wait_for(lambda: "aliases.db: damaged" in route.log(), 5)
+            wait_for(lambda: "aliases.db: damaged" in route.log())
             with open(self.aliases + ".db", "wb") as file:
                 file.write(good)
 
@@ -105,7 +108,7 @@ class Route(unittest.TestCase):
     def test_qmgr_may_not_ask_what_smtpd_may(self):
         with Driven("route", self.settings, edges=("smtpd", "qmgr")) as route:
             route.edges["qmgr"].send("CLIENT", address="192.0.2.1", listener="smtp")
-            with self.assertRaises(Exception):
+            with self.assertRaises((Closed, ConnectionResetError)):
                 route.edges["qmgr"].receive()
             self.assertEqual(self.rcpt(route, "postmaster").code, 250)
 
