@@ -97,6 +97,18 @@ def wait_for(what, seconds=30.0, pause=0.02):
         time.sleep(pause)
 
 
+def running(pids):
+    """Those of these processes that are not over. One that is has closed its descriptors, its ports too, though its parent may not have looked yet: /proc/PID/fd and
+    the command line are gone before that."""
+    def state(pid):
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                return f.read().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            return "X"
+    return [pid for pid in pids if state(pid) not in "ZX"]
+
+
 def certificate(directory, name="localhost"):
     """A self-signed certificate, made once for a directory."""
     cert, key = os.path.join(directory, name + ".crt"), os.path.join(directory, name + ".key")

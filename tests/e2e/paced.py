@@ -10,7 +10,7 @@ from hostile import Server, Session
 
 
 class Meter:
-    """How many transactions are open at a time, in all the servers that share it. `gather`: the first ones stay open until there are so many, ten seconds at most: a busy
+    """How many transactions are open at a time, in all the servers that share it. `gather`: the first ones stay open until there are so many, thirty seconds at most: a busy
     machine has them too."""
 
     def __init__(self, gather=0):
@@ -21,7 +21,7 @@ class Meter:
             self.now += 1
             self.most = max(self.most, self.now)
             self.changed.notify_all()
-            self.changed.wait_for(lambda: self.most >= self.gather, 10)
+            self.changed.wait_for(lambda: self.most >= self.gather, 30)
 
     def __exit__(self, *exception):
         with self.changed:

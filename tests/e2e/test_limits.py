@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from host import DOMAIN, Host, free_port, wait_for
+from host import DOMAIN, Host, free_port, running, wait_for
 from paced import Meter, Paced
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: limits\r\n\r\nhello\r\n"
@@ -157,18 +157,7 @@ class Orders(Case):
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         host.process.wait()
-
-        def gone():
-            """the processes have left their ports"""
-            for pid in pids:
-                try:
-                    with open("/proc/%d/cmdline" % pid, "rb") as f:
-                        if f.read():  # empty: it waits for its parent to look
-                            return False
-                except OSError:
-                    continue
-            return True
-        wait_for(gone)
+        wait_for(lambda: not running(pids))
 
     def test_held_mail_stays_held_over_a_kill_of_everything(self):
         port = free_port()

@@ -13,7 +13,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from host import DOMAIN, FIRST_UID, Host, program, wait_for  # noqa: E402
+from host import DOMAIN, FIRST_UID, Host, program, running, wait_for  # noqa: E402
 
 PROGRAMS = {"smtpd", "auth", "qmgr", "remote", "local", "dns", "route", "tlsmgr", "sts", "lmtp", "creds"}
 ALICE = "alice@" + DOMAIN
@@ -36,13 +36,22 @@ class MasterTest(unittest.TestCase):
     def arrives(self, subject):
         line = b"Subject: %s\n" % subject.encode()
         try:
-            wait_for(lambda: any(line in m for m in self.host.messages("alice")), 15)
+            wait_for(lambda: any(line in m for m in self.host.messages("alice")))
         except AssertionError:
             raise AssertionError("%r did not arrive; the log ends:\n%s" % (subject, self.host.log()[-4000:]))
 
     def mail(self, subject):
         with self.host.smtp() as smtp:
             smtp.sendmail("x@client.example", [ALICE], self.text(subject))
+
+    def mail_goes(self, subject, smtp):
+        """In a session; with 4xx as long as smtpd has not been given the new process's socket."""
+        def taken():
+            smtp.rset()
+            smtp.mail("x@client.example")
+            return smtp.rcpt(ALICE)[0] == 250 and smtp.data(self.text(subject))[0] == 250
+        wait_for(taken)
+        self.arrives(subject)
 
     def session(self):
         smtp = self.host.smtp()
@@ -65,7 +74,7 @@ class Start(MasterTest):
 
     def test_a_second_master_is_refused(self):
         self.start()
-        done = subprocess.run([program("postino-master"), "-c", self.host.config, "-f"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([program("postino-master"), "-c", self.host.config, "-f"], capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 75, done.stderr)
         self.assertIn("already running as process %d" % self.host.process.pid, done.stderr)
         self.mail("second")
@@ -82,7 +91,7 @@ class Start(MasterTest):
     def test_the_service_manager_is_told(self):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(self.host.path("notify"))
-            manager.settimeout(15)
+            manager.settimeout(60)
             self.host.environment["NOTIFY_SOCKET"] = self.host.path("notify")
             self.start()
             self.assertIn("READY=1\nMAINPID=%d\n" % self.host.process.pid, manager.recv(4096).decode())
@@ -100,10 +109,10 @@ class Supervision(MasterTest):
             before = self.pids(name)
             victim = min(before)
             os.kill(victim, signal.SIGKILL)
-            wait_for(lambda: len(self.pids(name)) == len(before) and victim not in self.pids(name), 5)
-            self.assertRegex(self.host.log(), r"\(process %d\) killed by SIGKILL.*; starting it anew\n" % victim)
-            self.mail("after " + name)
-            self.arrives("after " + name)
+            wait_for(lambda: len(self.pids(name)) == len(before) and victim not in self.pids(name))
+            self.host.wait_log(r"\(process %d\) killed by SIGKILL.*; starting it anew\n" % victim)
+            with self.session() as smtp:
+                self.mail_goes("after " + name, smtp)
 
     def test_a_session_outlives_every_program_but_its_own(self):
         self.start()
@@ -113,14 +122,7 @@ class Supervision(MasterTest):
                 os.kill(victim, signal.SIGKILL)
                 smtp.mail("x@client.example")
                 wait_for(lambda: victim != self.host.pid_of(name) and self.host.pid_of(name))
-
-                def taken():
-                    smtp.rset()
-                    smtp.mail("x@client.example")
-                    return smtp.rcpt(ALICE)[0] == 250
-                wait_for(taken)
-                self.assertEqual(smtp.data(self.text("beyond " + name))[0], 250, name)
-                self.arrives("beyond " + name)
+                self.mail_goes("beyond " + name, smtp)
 
     def test_all_end_when_the_master_is_killed_and_nothing_is_lost(self):
         self.start()
@@ -128,7 +130,7 @@ class Supervision(MasterTest):
         children = set(self.host.pids()) - {self.host.process.pid}
         self.host.process.kill()
         self.host.process.wait()
-        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in children), 5)
+        wait_for(lambda: not running(children))
         self.start()
         self.arrives("before")
         self.mail("again")
@@ -196,8 +198,8 @@ class Reload(MasterTest):
             self.mail("new")
         for subject in ("through", "through again", "other", "new"):
             self.arrives(subject)
-        wait_for(lambda: not old & self.pids("smtpd") and len(self.pids("smtpd")) == 2, 10)
-        wait_for(lambda: len(self.host.pids()) == count, 15)  # nobody of the former generations is left
+        wait_for(lambda: not old & self.pids("smtpd") and len(self.pids("smtpd")) == 2)
+        wait_for(lambda: len(self.host.pids()) == count)  # nobody of the former generations is left
         self.assertEqual(self.host.pid_of("qmgr"), qmgr)
 
     def test_a_changed_setting_holds_for_new_sessions(self):
@@ -215,7 +217,7 @@ class Reload(MasterTest):
             os.kill(pid, signal.SIGSTOP)
         self.host.configure(settings=self.settings + " limit { message_size = 2000 }")
         self.host.reload()
-        wait_for(lambda: len(self.pids("smtpd")) == 4, 10)
+        wait_for(lambda: len(self.pids("smtpd")) == 4)
         time.sleep(0.7)
         self.assertNotIn("reloaded: generation 2", self.host.log())
         for pid in old:
@@ -228,10 +230,10 @@ class Reload(MasterTest):
     def test_mail_goes_on_while_reloading(self):
         """No connection is refused, no message lost, none delivered twice."""
         self.start()
-        end, sent, failed = time.monotonic() + 4, [], []
+        begun, done, sent, failed = time.monotonic(), threading.Event(), [], []
 
         def client(who):
-            while time.monotonic() < end:
+            while not done.is_set():
                 subject = "%d-%d" % (who, len(sent))
                 try:
                     self.mail(subject)
@@ -241,20 +243,27 @@ class Reload(MasterTest):
         clients = [threading.Thread(target=client, args=(who,)) for who in range(3)]
         for c in clients:
             c.start()
-        while time.monotonic() < end:
+
+        def enough():
+            """three clients have sent mail for four seconds, and over more than five reloads"""
             self.host.reload()
-            time.sleep(0.2)
-        for c in clients:
-            c.join()
+            passed = time.monotonic() - begun
+            return passed > 4 and (failed or len(sent) > 20 and self.host.log().count("reloaded: generation") > 5)
+        try:
+            wait_for(enough, 60, pause=0.2)
+        finally:
+            done.set()
+            for c in clients:
+                c.join()
         self.assertEqual(failed, [])
-        self.assertGreater(len(sent), 20)
-        self.assertGreater(self.host.log().count("reloaded: generation"), 5)
-        wait_for(lambda: len(self.host.messages("alice")) >= len(sent), 20)
+        wait_for(lambda: len(self.host.messages("alice")) >= len(sent), 60)
         found = [re.search(rb"^Subject: (\S+)", m, re.M).group(1).decode() for m in self.host.messages("alice")]
         self.assertEqual(sorted(found), sorted(sent))
 
 
 class Stop(MasterTest):
+    settings = "smtpd_processes = 2 stop_grace = 60s"  # a stop that waits for what it need not is seen by the time
+
     def test_an_orderly_stop(self):
         self.start()
         children = set(self.host.pids())
@@ -271,9 +280,9 @@ class Stop(MasterTest):
         busy.send(b"words\r\n.\r\n")
         self.assertEqual(busy.getreply()[0], 250)
         begun = time.monotonic()
-        self.assertEqual(self.host.process.wait(15), 0)
-        self.assertLess(time.monotonic() - begun, 8)
-        self.assertFalse([pid for pid in children if os.path.exists("/proc/%d" % pid)])
+        self.assertEqual(self.host.process.wait(100), 0)
+        self.assertLess(time.monotonic() - begun, 30)
+        self.assertFalse(running(children))
         self.assertEqual(os.listdir(self.host.path("run")), [])
         self.assertNotIn("killed", self.host.log())
         with self.assertRaises((ConnectionRefusedError, smtplib.SMTPServerDisconnected)):
@@ -290,14 +299,15 @@ class Stop(MasterTest):
         self.host.process.terminate()
         begun = time.monotonic()
         self.assertEqual(idle.getreply()[0], 421)
-        self.assertEqual(self.host.process.wait(15), 0)
-        self.assertLess(time.monotonic() - begun, 2)
+        self.assertEqual(self.host.process.wait(100), 0)
+        self.assertLess(time.monotonic() - begun, 30)
 
     def test_an_idle_host_stops_at_once(self):
         self.start()
         begun = time.monotonic()
-        self.assertEqual(self.host.stop(), 0)
-        self.assertLess(time.monotonic() - begun, 3)
+        self.assertEqual(self.host.stop(100), 0)
+        self.assertLess(time.monotonic() - begun, 30)
+        self.assertNotIn("killed", self.host.log())
 
 
 if __name__ == "__main__":

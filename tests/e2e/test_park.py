@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from host import free_port, wait_for
+from host import free_port, running, wait_for
 from test_queue import Queue
 
 SLOW = "limit { queue_memory = 0 } queue { retry_first = 1h retry_most = 1h lifetime = 1d %s }"
@@ -30,7 +30,7 @@ class Park(Queue):
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         host.process.wait()
-        wait_for(lambda: not [p for p in pids if os.path.exists("/proc/%d" % p)], 10)
+        wait_for(lambda: not running(pids))
 
     def parked(self, host, ids):
         """All have been tried, and what became of it is on disk."""

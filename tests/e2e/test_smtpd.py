@@ -137,7 +137,7 @@ class Client:
         self.sock = socket.create_connection(("127.0.0.1", where)) if isinstance(where, int) else socket.socket(socket.AF_UNIX)
         if not isinstance(where, int):
             self.sock.connect(where)
-        self.sock.settimeout(10)
+        self.sock.settimeout(60)
         if tls:
             self.sock = tls.wrap_socket(self.sock)
         self.file = self.sock.makefile("rb")
