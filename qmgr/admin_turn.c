@@ -2,6 +2,7 @@
  * waits here; the next is answered when four times as long has gone by as the last one took. */
 #include "qmgr/admin.h"
 
+#include "common/clock.h"
 #include "common/program.h"
 
 #include <event2/event.h>
@@ -10,11 +11,11 @@
 
 static TAILQ_HEAD(, client) line = TAILQ_HEAD_INITIALIZER(line);
 static struct event *next;
-static uint64_t not_before; /* microseconds since 1970 */
+static uint64_t not_before; /* monotonic microseconds */
 
 static void wait_for_next(void)
 {
-    uint64_t now = queue_now_us(), wait = not_before > now ? not_before - now : 0;
+    uint64_t now = clock_monotonic_us(), wait = not_before > now ? not_before - now : 0;
     if (!TAILQ_EMPTY(&line))
         event_add(next, &(struct timeval){.tv_sec = (time_t)(wait / 1000000), .tv_usec = (suseconds_t)(wait % 1000000)});
 }
@@ -25,10 +26,10 @@ static void turn(evutil_socket_t fd, short what, void *arg)
     struct client *c = TAILQ_FIRST(&line);
     if (!c)
         return;
-    uint64_t began = queue_now_us();
+    uint64_t began = clock_monotonic_us();
     admin_turn_leave(c);
     admin_answer(c, &c->question);
-    uint64_t now = queue_now_us();
+    uint64_t now = clock_monotonic_us();
     not_before = now + (now > began ? PAUSE * (now - began) : 0);
     wait_for_next();
 }
