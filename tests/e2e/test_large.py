@@ -103,11 +103,11 @@ class Large(unittest.TestCase):
         self.addCleanup(sink.listener.close)
         with Host(routes={"*": "smtp:[127.0.0.1]:%d" % sink.port}, settings="limit { message_size = 200M } smtpd_processes = 1") as host:
             before = {name: peak(host.pid_of(name)) for name in ("smtpd", "qmgr", "remote", "local")}
-            with host.smtp(timeout=120) as smtp:
+            with host.smtp(timeout=300) as smtp:
                 send(smtp, b"Subject: large\r\n\r\n" + body)
-            wait_for(lambda: sink.digest, 60)
-            wait_for(lambda: host.messages("alice"), 60)
-            wait_for(host.queue_is_empty, 30)
+            wait_for(lambda: sink.digest, 180)
+            wait_for(lambda: host.messages("alice"), 180)
+            wait_for(host.queue_is_empty, 60)
             grown = {name: peak(host.pid_of(name)) - before[name] for name in before}
             self.assertEqual(sink.by, b"BDAT" if chunking else b"DATA")
             print("    peak memory of a message of 100 MiB by %s: " % sink.by.decode() + ", ".join("%s +%.1f MiB" % item for item in grown.items()))

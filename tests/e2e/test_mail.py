@@ -3,10 +3,10 @@ import os
 import re
 import smtplib
 import subprocess
-import time
+import tempfile
 import unittest
 
-from host import DOMAIN, PASSWORD, Host, corpus, free_port, wait_for, without_trace
+from host import DOMAIN, PASSWORD, Host, corpus, free_port, is_free, wait_for, without_trace
 
 TEXT = (b"From: A <a@client.example>\r\nTo: alice@local.example\r\nSubject: one\r\n"
         b"Date: Sat, 21 Nov 2026 12:00:00 +0100\r\nMessage-ID: <one@client.example>\r\n\r\n"
@@ -23,7 +23,7 @@ class ToMaildir(unittest.TestCase):
         cls.host.__exit__(None, None, None)
 
     def arrives(self, name="alice", before=0, count=1):
-        wait_for(lambda: len(self.host.messages(name)) >= before + count, 15)
+        wait_for(lambda: len(self.host.messages(name)) >= before + count, 60)
         return self.host.messages(name)[before:]
 
     def test_smtplib_over_25(self):
@@ -60,7 +60,7 @@ class ToMaildir(unittest.TestCase):
 
     def test_submissions_with_implicit_tls(self):
         before = len(self.host.messages("alice"))
-        with smtplib.SMTP_SSL("127.0.0.1", self.host.submissions_port, context=self.host.tls_context(), timeout=20) as client:
+        with smtplib.SMTP_SSL("127.0.0.1", self.host.submissions_port, context=self.host.tls_context(), timeout=120) as client:
             client.login("alice", PASSWORD)
             client.sendmail("alice@" + DOMAIN, ["alice@" + DOMAIN], TEXT)
         message = self.arrives(before=before)[0]
@@ -70,7 +70,7 @@ class ToMaildir(unittest.TestCase):
     def test_swaks_with_tls(self):
         before = len(self.host.messages("alice"))
         done = subprocess.run(["swaks", "--server", "127.0.0.1:%d" % self.host.port, "--tls", "--from", "s@client.example", "--to", "alice@" + DOMAIN,
-                               "--header", "Subject: swaks", "--body", "a\n.b\n"], capture_output=True, text=True, timeout=60)
+                               "--header", "Subject: swaks", "--body", "a\n.b\n"], capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         message = self.arrives(before=before)[0]
         self.assertIn(b"Subject: swaks", message)
@@ -84,14 +84,14 @@ class ToMaildir(unittest.TestCase):
             f.write(TEXT)
         done = subprocess.run(["curl", "-sS", "--url", "smtp://127.0.0.1:%d/client.example" % self.host.submission_port, "--ssl-reqd", "--insecure", "--user",
                                "alice:" + PASSWORD, "--mail-from", "alice@" + DOMAIN, "--mail-rcpt", "alice@" + DOMAIN, "-T", path],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(without_trace(self.arrives(before=before)[0]), TEXT.replace(b"\r\n", b"\n"))
 
     def test_msmtp(self):
         before = len(self.host.messages("alice"))
         done = subprocess.run(["msmtp", "--host=127.0.0.1", "--port=%d" % self.host.port, "--from=m@client.example", "--tls=off", "--auth=off", "alice@" + DOMAIN],
-                              input=TEXT.replace(b"\r\n", b"\n"), capture_output=True, timeout=60)
+                              input=TEXT.replace(b"\r\n", b"\n"), capture_output=True, timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(TEXT.split(b"\r\n\r\n", 1)[1].replace(b"\r\n", b"\n").rstrip(), self.arrives(before=before)[0])
 
@@ -105,7 +105,7 @@ class ToMaildir(unittest.TestCase):
         before = len(self.host.messages("bob"))
         line = b"0123456789abcdef" * 4 + b"\r\n"
         large = b"Subject: large\r\n\r\n" + line * 150000  # about 10 MB: streamed, not held in memory
-        with self.host.smtp(timeout=60) as client:
+        with self.host.smtp(timeout=120) as client:
             client.sendmail("a@client.example", ["bob@" + DOMAIN], large)
         self.assertEqual(without_trace(self.arrives("bob", before)[0]), large.replace(b"\r\n", b"\n"))
 
@@ -131,7 +131,7 @@ class ToAnotherHost(unittest.TestCase):
         with first.smtp() as client:
             client.sendmail("a@client.example", ["alice@" + DOMAIN, "bob@" + DOMAIN], TEXT)
         for name in ("alice", "bob"):
-            wait_for(lambda: second.messages(name), 15)
+            wait_for(lambda: second.messages(name), 60)
             self.assertEqual(without_trace(second.messages(name)[0], hops=2), TEXT.replace(b"\r\n", b"\n"))
         self.assertIn(b" with ESMTPS ", second.messages("alice")[0])
         first.wait_log(r"to=<alice@local\.example> .*tls=\"TLSv1\.3 .* status=sent")
@@ -142,9 +142,9 @@ class ToAnotherHost(unittest.TestCase):
         first, second = self.relay(second_settings="limit { line = 65536 hops = 100 }\nremote { loopback = yes }")
         first.configure(domains={}, routes={"*": "smtp:[127.0.0.1]:%d" % second.port}, settings="limit { line = 65536 hops = 100 }\nremote { loopback = yes }")
         first.reload()
-        time.sleep(1.5)
+        first.wait_log("reloaded: generation")
         sent = {}
-        with first.smtp(timeout=60) as client:
+        with first.smtp(timeout=120) as client:
             for number, (name, text) in enumerate(corpus()):
                 client.ehlo_or_helo_if_needed()
                 self.assertEqual(client.mail("n%d@client.example" % number, ["BODY=8BITMIME"])[0], 250)
@@ -153,7 +153,7 @@ class ToAnotherHost(unittest.TestCase):
                 self.assertEqual(code, 250, (name, reply))
                 sent[b"n%d@client.example" % number] = (name, text)
         self.assertGreater(len(sent), 150)
-        wait_for(lambda: len(second.messages("alice")) >= len(sent), 60)
+        wait_for(lambda: len(second.messages("alice")) >= len(sent), 120)
         for message in second.messages("alice"):
             sender = re.match(rb"Return-Path: <(.*?)>", message).group(1)
             name, text = sent.pop(sender)
@@ -166,8 +166,7 @@ class ToAnotherHost(unittest.TestCase):
 class ToPostfix(unittest.TestCase):
     def test_smtp_sink_takes_it_byte_for_byte(self):
         port = free_port()
-        directory = "/var/tmp/postino-sink-%d" % os.getpid()
-        os.mkdir(directory)
+        directory = tempfile.mkdtemp(prefix="postino-sink-", dir="/var/tmp")
         os.chmod(directory, 0o777)
         self.addCleanup(subprocess.run, ["rm", "-rf", directory])
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
@@ -175,10 +174,11 @@ class ToPostfix(unittest.TestCase):
                                 stdout=subprocess.DEVNULL)
         self.addCleanup(sink.wait)
         self.addCleanup(sink.terminate)
+        wait_for(lambda: not is_free(port))  # it listens
         with Host(domains={}, routes={"*": "smtp:[127.0.0.1]:%d" % port}) as host:
             with host.smtp() as client:
                 client.sendmail("a@client.example", ["x@elsewhere.example"], TEXT)
-            wait_for(lambda: os.listdir(directory), 15)
+            wait_for(lambda: os.listdir(directory), 60)
             wait_for(host.queue_is_empty)
             with open(os.path.join(directory, os.listdir(directory)[0]), "rb") as f:
                 got = f.read()

@@ -97,7 +97,7 @@ class WrongConfiguration(unittest.TestCase):
         host = Host(settings="queue { lifetimes = 3d }\n")
         self.addCleanup(host.close)
         with self.assertRaises(AssertionError):
-            host.start(5)
+            host.start(60)
         self.assertIn("lifetimes", host.log())
 
     def test_a_reload_is_refused_and_mail_goes_on(self):
@@ -109,7 +109,7 @@ class WrongConfiguration(unittest.TestCase):
                 host.wait_log(r"lifetimes")
                 client.sendmail("a@client.example", ["alice@" + DOMAIN], TEXT)
             wait_for(lambda: host.messages("alice"))
-            with smtplib.SMTP("127.0.0.1", host.port, timeout=10) as client:
+            with smtplib.SMTP("127.0.0.1", host.port, timeout=60) as client:
                 self.assertEqual(client.noop()[0], 250)
 
 

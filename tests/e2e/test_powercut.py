@@ -20,7 +20,7 @@ class PowerCut(unittest.TestCase):
         world.next.refuse_all = "451 4.3.0 not now" if keep else None
         before = world.load.accepted()
         world.load.begin()
-        wait_for(lambda: world.load.accepted() > before + 20, 30)
+        wait_for(lambda: world.load.accepted() > before + 20, 120)
         time.sleep(world.random.random() * 1.3)
         world.cut_power()
         world.load.stop()

@@ -87,7 +87,7 @@ class Case(unittest.TestCase):
         return server
 
     def run_tool(self, name, *arguments, data=b"", **environment):
-        return subprocess.run([program(name)] + list(arguments), input=data, capture_output=True, timeout=30,
+        return subprocess.run([program(name)] + list(arguments), input=data, capture_output=True, timeout=120,
                               env=dict(os.environ, POSTINO_CONF=self.config, NAME="Test User", **environment))
 
     def send(self, *arguments, data=b"From: a@x.example\n\nbody\n", status=0):
@@ -324,7 +324,7 @@ class QueueCase(Case):
             channel = frames.Channel(sock)
             with sock, contextlib.suppress(frames.Closed, TimeoutError, ValueError):
                 while True:
-                    question = channel.receive(10)
+                    question = channel.receive(60)
                     self.asked.append(question)
                     answer(channel, question)
         self.addCleanup(Listener(unix_socket(os.path.join(self.directory, "queue")), serve, together=False).close)
