@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import re
+import threading
 import time
 
 from host import DOMAIN
@@ -98,9 +99,29 @@ class Kill:
         self.end = end or self.begin
 
 
+class Pulse:
+    """Wants to run twenty times a second, and notes how late it was at most: as long as that the machine, or this process, stood still."""
+
+    def __init__(self):
+        self.late, self.ending = 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        last = time.monotonic()
+        while not self.ending.wait(0.05):
+            now = time.monotonic()
+            self.late = max(self.late, now - last - 0.2)
+            last = now
+
+    def close(self):
+        self.ending.set()
+        self.thread.join()
+
+
 class Books:
-    def __init__(self, seed):
-        self.seed, self.settled = seed, SETTLED
+    def __init__(self, seed, pulse):
+        self.seed, self.pulse, self.settled = seed, pulse, SETTLED
         self.messages = {}                            # number: Message
         self.arrived = collections.defaultdict(list)  # (number, recipient): times
         self.reported = collections.defaultdict(lambda: collections.defaultdict(list))  # (number, recipient): Message-ID of the report: times
@@ -173,7 +194,8 @@ class Books:
         duplicate."""
         kills = [kill for kill in self.kills if kill.what & programs]
         for first, again in zip(times, times[1:]):
-            fits = [k for k in kills if k.begin - self.settled <= first <= k.end + LATE and k.begin <= again]
+            late = self.pulse.late
+            fits = [k for k in kills if k.begin - self.settled - late <= first <= k.end + LATE + late and k.begin <= again]
             if not fits:
                 return False
             kills.remove(fits[0])
@@ -190,7 +212,7 @@ class Books:
                     yield "reports", number, recipient, times, self.explained(sorted(times), killers(self.messages[number].sender))
             if len(reports) > 1:  # made anew: qmgr was killed when one was stored and the failure not yet settled
                 last, first = max(map(min, reports.values())), self.messages[number].answered
-                kills = [k for k in self.kills if k.what & {"qmgr", "power"} and first - LATE <= k.end and k.begin <= last]
+                kills = [k for k in self.kills if k.what & {"qmgr", "power"} and first - LATE - self.pulse.late <= k.end and k.begin <= last]
                 yield "reports made anew", number, recipient, [t for times in reports.values() for t in times[:1]], len(reports) <= 1 + len(kills)
 
     def strangers(self):

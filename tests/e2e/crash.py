@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from books import MAILBOXES, Books, number_in, show
+from books import MAILBOXES, Books, Pulse, number_in, show
 from host import FIRST_UID, ROOT, Host, program, wait_for
 from load import Load, NextHost
 
@@ -47,6 +47,12 @@ def alive(pid):
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def unread(pid):
+    """Octets that wait in sockets for a process to read them."""
+    sockets = subprocess.run(["ss", "-xnpH"], capture_output=True, text=True, check=True).stdout
+    return sum(int(line.split()[2]) for line in sockets.splitlines() if "pid=%d," % pid in line)
 
 
 @functools.cache
@@ -92,7 +98,7 @@ class Disk:
             if done.returncode != 0 and "busy" not in done.stderr:
                 raise AssertionError("umount %s: %s" % (self.directory, done.stderr.strip()))
             return done.returncode == 0
-        wait_for(is_gone, 20, 0.1)
+        wait_for(is_gone, 60, 0.1)
 
     def cut(self):
         fd = os.open(self.directory, os.O_RDONLY)
@@ -157,7 +163,7 @@ class CrashHost(Host):
         with open(self.config, "w") as f:
             f.write(text.replace("programs = \"%s\"" % old, "programs = \"%s\"" % new))
 
-    def start(self, seconds=40):
+    def start(self, seconds=60):
         if os.path.exists(self.log_path):  # each life of the master has its own: nobody wants to read it whole again
             os.replace(self.log_path, "%s.%d" % (self.log_path, len(self.logs()) + 1))
         super().start(seconds)
@@ -190,12 +196,19 @@ class CrashHost(Host):
                 pass
         return hit
 
+    def has_to_read(self, name, octets=1):
+        """So much was sent to a program that is stopped. Only root sees that; another waits a while."""
+        if os.geteuid() != 0:
+            time.sleep(1)
+            return
+        wait_for(lambda: sum(unread(pid) for pid in self.running(name)) >= octets, 60)
+
     def kill(self, *names):
         """kill -9, and the dead are gone."""
         dead = self.signal(signal.SIGKILL, *names)
         if "master" in names:
             self.process.wait()
-        wait_for(lambda: not any(alive(pid) for pid in dead), 20)
+        wait_for(lambda: not any(alive(pid) for pid in dead), 60)
 
     def is_whole(self):
         """all programs run"""
@@ -213,7 +226,7 @@ class CrashHost(Host):
                 found.add((message["queue_id"], recipient["address"]))
         return found
 
-    def run_dry(self, seconds=90):
+    def run_dry(self, seconds=240):
         """Retries all until nothing is left, or so many seconds have passed; what is left then."""
         end = time.monotonic() + seconds
         while True:
@@ -239,7 +252,8 @@ class World:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was mounted is unmounted
         self.seed = seed()
         self.random = random.Random("kills %s" % self.seed)
-        self.books = Books(self.seed)
+        self.pulse = Pulse()
+        self.books = Books(self.seed, self.pulse)
         self.next = NextHost(self.books, self.seed, drop)
         self.host = CrashHost(routes={"elsewhere.example": "smtp:[localhost]:%d" % self.next.port}, settings=SETTINGS % (smtpd, settings),
                               mailboxes=MAILBOXES + ("reports",), variant=variant, **more)
@@ -270,6 +284,7 @@ class World:
                 self.host.close()
             finally:
                 self.next.close()
+                self.pulse.close()
 
     def send(self, *kinds, **more):
         """One message to such recipients: a future, with `message`."""

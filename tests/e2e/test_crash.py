@@ -3,6 +3,7 @@
     make crash ROUNDS=500 SEED=1234     the long form
 """
 import concurrent.futures
+import contextlib
 import fcntl
 import os
 import signal
@@ -50,6 +51,7 @@ class Rounds(unittest.TestCase):
                 time.sleep(0.1 + world.random.random() * 1.1)
                 how = self.kill(world, names)
                 world.recover()
+                wait_for(lambda: world.load.accepted() > 20 * number, 120)
                 if count > FEW:
                     world.books.mailboxes(world.host)
                     say("    round %d of %d: %s %s; %d accepted" % (number, count, "+".join(names), how, world.load.accepted()))
@@ -69,6 +71,7 @@ class Rounds(unittest.TestCase):
                 world.next.refuse_all = "451 4.3.0 not now" if number % 3 else None
                 time.sleep(0.3 + world.random.random() * 1.2)
                 world.kill(*world.random.choice((["qmgr"], ["qmgr"], PROGRAMS)))
+                wait_for(lambda: world.load.accepted() > 20 * number, 120)
             sums = world.settle("%d rounds on a small disk;" % count)
             self.assertGreater(sums["accepted"], 20 * count)
 
@@ -85,18 +88,40 @@ class Matrix(unittest.TestCase):
         world = World(smtpd=1, **more)
         self.addCleanup(world.close)
         self.held = {}
-        self.comes(world, world.send("ok").result(20), 1)
+        self.comes(world, world.send("ok").result(60), 1)
         return world
 
     def hold(self, world, when):
         """From now on flushes wait, `before` they begin or `after` they are done, until release(). What happened before is on disk."""
         self.release(when)
-        time.sleep(QUIET)
+        self.quiet(world)
         fd = os.open(world.host.path("spool", "hold." + when), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.fchmod(fd, 0o644)
         fcntl.flock(fd, fcntl.LOCK_EX)
         self.held[when] = fd
         self.addCleanup(self.release, when)
+
+    def quiet(self, world):
+        """Nothing is written to the spool for a while; counted in looks at it, as all may stand still for a time."""
+        def files():
+            found = {}
+            for top, _, names in os.walk(world.host.path("spool")):
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        st = os.lstat(os.path.join(top, name))
+                        found[top, name] = st.st_size, st.st_mtime_ns
+            return found
+        looks, last = 0, None
+        while looks < QUIET / 0.1:
+            now = files()
+            looks, last = looks + 1 if now == last else 0, now
+            time.sleep(0.1)
+
+    def is_held(self, when):
+        """a flush waits for release()"""
+        inode = ":%d " % os.fstat(self.held[when]).st_ino
+        with open("/proc/locks", encoding="ascii") as f:
+            return any("-> FLOCK" in line and inode in line for line in f)
 
     def release(self, when):
         if when in self.held:
@@ -104,7 +129,9 @@ class Matrix(unittest.TestCase):
 
     def waits(self, future, seconds=0.7):
         """The end of the message is sent, and no answer comes."""
-        wait_for(lambda: future.message.fate == UNKNOWN, 20)
+        wait_for(lambda: future.message.fate == UNKNOWN, 60)
+        for when in self.held:
+            wait_for(lambda: self.is_held(when), 60)
         with self.assertRaises(concurrent.futures.TimeoutError):
             future.result(seconds)
 
@@ -114,7 +141,7 @@ class Matrix(unittest.TestCase):
         return [len(world.books.arrived[message.number, r]) for r in message.taken]
 
     def comes(self, world, message, *times):
-        wait_for(lambda: self.came(world, message) == list(times), 20)
+        wait_for(lambda: self.came(world, message) == list(times), 60)
 
     def test_before_the_flush_no_250(self):
         world = self.world(variant="holdsync")
@@ -124,7 +151,7 @@ class Matrix(unittest.TestCase):
             self.waits(future)
             self.assertEqual(self.came(world, future.message), [0, 0])
             self.release("before")
-            self.assertEqual(future.result(10).fate, ACCEPTED)
+            self.assertEqual(future.result(60).fate, ACCEPTED)
             self.comes(world, future.result(), 1, 1)
         for victims in (["qmgr"], PROGRAMS):
             with self.subTest("killed before the flush", victims=victims):
@@ -132,7 +159,7 @@ class Matrix(unittest.TestCase):
                 future = world.send("ok", "local")
                 self.waits(future)
                 world.strike(*victims)
-                self.assertEqual(future.result(10).fate, UNKNOWN)  # 451, or the connection broke
+                self.assertEqual(future.result(60).fate, UNKNOWN)  # 451, or the connection broke
                 self.release("before")
                 world.recover()
         world.settle("before the flush")
@@ -142,8 +169,9 @@ class Matrix(unittest.TestCase):
         world.host.signal(signal.SIGSTOP, "qmgr")
         future = world.send("ok")
         self.waits(future)
+        world.host.has_to_read("qmgr", 1000)
         world.kill("qmgr")
-        self.assertRegex(future.result(10).answer, "^451 4")
+        self.assertRegex(future.result(60).answer, "^451 4")
         world.settle("the PUT was never read")
         self.assertEqual(self.came(world, future.result()), [0])
 
@@ -156,7 +184,7 @@ class Matrix(unittest.TestCase):
                 self.waits(future)
                 self.assertEqual(self.came(world, future.message), [0, 0])
                 world.strike(*victims)
-                self.assertEqual(future.result(10).fate, UNKNOWN)
+                self.assertEqual(future.result(60).fate, UNKNOWN)
                 self.release("after")
                 world.recover()
                 self.comes(world, future.result(), 1, 1)  # and when the client sends it again: the duplicate
@@ -167,11 +195,12 @@ class Matrix(unittest.TestCase):
         world.host.signal(signal.SIGSTOP, "qmgr")
         future = world.send("ok")
         self.waits(future)
+        world.host.has_to_read("qmgr", 1000)
         world.host.signal(signal.SIGSTOP, "smtpd")
         world.host.signal(signal.SIGCONT, "qmgr")
         self.comes(world, future.message, 1)
         world.kill("smtpd")
-        self.assertEqual(future.result(10).fate, UNKNOWN)
+        self.assertEqual(future.result(60).fate, UNKNOWN)
         world.settle("the answer was never read")
         self.assertEqual(self.came(world, future.result()), [1])
 
@@ -184,7 +213,7 @@ class Matrix(unittest.TestCase):
             client.putcmd("data")
             self.assertEqual(client.getreply()[0], 354)
             client.send(b"Subject: half\r\n\r\n" + b"x" * 70 + b"\r\n" * 1 + (b"y" * 70 + b"\r\n") * 10000)
-            time.sleep(0.5)
+            wait_for(lambda: os.listdir(world.host.path("spool", "tmp")), 60)
             world.kill("qmgr")
             client.send((b"z" * 70 + b"\r\n") * 10000 + b".\r\n")
             self.assertEqual(client.getreply()[0], 451)
@@ -196,9 +225,9 @@ class Matrix(unittest.TestCase):
         for victims in (["remote"], ["qmgr"], ["remote", "qmgr"], PROGRAMS):
             with self.subTest(victims=victims):
                 world.next.hang, world.next.hang_up = True, True
-                message = world.send("ok").result(10)
+                message = world.send("ok").result(60)
                 self.assertEqual(message.fate, ACCEPTED)
-                wait_for(lambda: world.next.waiting == 1)
+                wait_for(lambda: world.next.waiting == 1, 60)
                 world.strike(*victims)
                 world.next.hang = False  # before anything is tried again: that must not hang up as well
                 wait_for(lambda: world.next.waiting == 0)
@@ -209,8 +238,8 @@ class Matrix(unittest.TestCase):
     def test_mid_delivery_to_a_mailbox_retried(self):
         world = self.world()
         world.host.signal(signal.SIGSTOP, "local")
-        message = world.send("local").result(10)
-        time.sleep(0.5)
+        message = world.send("local").result(60)
+        world.host.has_to_read("local")
         world.kill("local")
         self.comes(world, message, 1)
         world.settle("mid-delivery to a mailbox")
@@ -220,9 +249,10 @@ class Matrix(unittest.TestCase):
         world = self.world()
         for victim in ("remote", "qmgr"):
             with self.subTest("the next host's 250 is never read", victim=victim):
+                self.quiet(world)  # what was settled before is on disk: it does not come again
                 world.next.hang, world.next.hang_up = True, False
-                message = world.send("ok").result(10)
-                wait_for(lambda: world.next.waiting == 1)
+                message = world.send("ok").result(60)
+                wait_for(lambda: world.next.waiting == 1, 60)
                 world.host.signal(signal.SIGSTOP, victim)
                 world.next.hang = False
                 self.comes(world, message, 1)
@@ -237,12 +267,12 @@ class Matrix(unittest.TestCase):
         for victims in (["qmgr"], PROGRAMS):
             with self.subTest(victims=victims):
                 world.next.hang, world.next.hang_up = True, False
-                message = world.send("ok").result(10)
-                wait_for(lambda: world.next.waiting == 1)
+                message = world.send("ok").result(60)
+                wait_for(lambda: world.next.waiting == 1, 60)
                 self.hold(world, "before")
                 world.next.hang = False
                 self.comes(world, message, 1)
-                time.sleep(QUIET)  # written, but for the flush
+                wait_for(lambda: self.is_held("before"), 60)  # written, but for the flush
                 world.strike(*victims)
                 self.release("before")
                 world.recover()
@@ -252,8 +282,8 @@ class Matrix(unittest.TestCase):
     def test_after_a_mailbox_has_it_before_the_settlement_one_duplicate(self):
         world = self.world()
         world.host.signal(signal.SIGSTOP, "local")
-        message = world.send("local").result(10)
-        time.sleep(0.5)
+        message = world.send("local").result(60)
+        world.host.has_to_read("local")
         world.host.signal(signal.SIGSTOP, "qmgr")
         world.host.signal(signal.SIGCONT, "local")
         self.comes(world, message, 1)
@@ -267,7 +297,7 @@ class Matrix(unittest.TestCase):
         for when in ("before", "after"):
             with self.subTest(when):
                 world.next.refuse_all = "451 4.3.0 not now"
-                message = world.send("bad").result(10)
+                message = world.send("bad").result(60)
                 world.host.wait_log("%s.*status=deferred" % message.answer.split()[-1])
                 world.host.signal(signal.SIGSTOP, "remote")
                 self.hold(world, when)
@@ -279,7 +309,7 @@ class Matrix(unittest.TestCase):
                 world.strike("qmgr")
                 self.release(when)
                 world.recover()
-                wait_for(world.host.queue_is_empty, 30)  # or it is tried, and returned once more, in the next round
+                wait_for(world.host.queue_is_empty, 60)  # or it is tried, and returned once more, in the next round
         world.settle("a report")
         self.assertEqual(len(world.books.reported), 2)
         self.assertLessEqual(max(len(reports) for reports in world.books.reported.values()), 2)
@@ -298,12 +328,12 @@ class Shortage(unittest.TestCase):
             def full():
                 """452"""
                 return sum("452 4.3.1" in words for words in world.load.refusals)
-            wait_for(full, 60)
+            wait_for(full, 120)
             for names in (["qmgr"], ["smtpd"], PROGRAMS, ["qmgr"]):
                 before = full()
                 time.sleep(world.random.random())
                 world.kill(*names)
-                wait_for(lambda: full() > before, 30)
+                wait_for(lambda: full() > before, 120)
             world.next.refuse_all = None
             time.sleep(1)
             world.kill("qmgr")
@@ -311,7 +341,7 @@ class Shortage(unittest.TestCase):
             self.assertEqual(world.host.run_dry(), set())
             before = world.load.accepted()
             world.load.begin()
-            wait_for(lambda: world.load.accepted() > before + 20, 30)
+            wait_for(lambda: world.load.accepted() > before + 20, 120)
             world.settle("full disk, %d times 452;" % full())
 
     @unittest.skipUnless(os.geteuid() == 0, "to take away CAP_SYS_RESOURCE takes root")
@@ -325,9 +355,10 @@ class Shortage(unittest.TestCase):
             for names in [[name] for name in CHILDREN] + [PROGRAMS]:
                 time.sleep(0.3 + world.random.random() / 2)
                 world.kill(*names)
-            self.assertIn("Too many open files", world.host.log())
+            wait_for(lambda: "Too many open files" in world.host.log(), 60)
             self.assertEqual(world.host.logged("closing it") + world.host.logged("was not replaced"), "")  # who has no room brings nobody down
             time.sleep(1)
+            wait_for(lambda: world.load.accepted() > 50, 120)
             world.load.stop()
             world.strike(*PROGRAMS)
             world.host.unlimit_descriptors()
