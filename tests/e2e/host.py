@@ -6,6 +6,7 @@
 As root every program gets its own numeric uid (64500 and up) without touching the host's user database; mailboxes belong to uid 64520.
 Otherwise everything runs as the caller, and so do the mailboxes.
 """
+import contextlib
 import errno
 import fcntl
 import os
@@ -241,6 +242,15 @@ class Host:
         code = self.process.returncode if self.process else 0
         self.process = None
         return code
+
+    def kill(self):
+        """No orderly end, for none of its programs. When it comes back all are gone, so that ports and spool are free."""
+        pids = list(self.pids())
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # a program whose master is gone ends by itself
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids))
 
     def close(self):
         try:

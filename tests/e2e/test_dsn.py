@@ -65,7 +65,7 @@ class Dsn(unittest.TestCase):
             self.assertEqual(code, 250)
             return reply.decode().split()[-1]
 
-    def reports(self, host, count, seconds=15):
+    def reports(self, host, count, seconds=60):
         """Exactly so many, when the queue has become empty."""
         wait_for(lambda: len(host.messages("alice")) >= count, seconds)
         wait_for(host.queue_is_empty, seconds)
@@ -95,6 +95,7 @@ class Dsn(unittest.TestCase):
     def test_a_next_host_without_dsn_gets_nothing_of_it_and_relaying_is_reported(self):
         sink = self.sink(extensions=("SIZE",), END="250 2.0.0 taken")
         host = self.before(sink)
+        began = int(time.time())
         queue_id = self.send(host, {"x@elsewhere.example": "NOTIFY=SUCCESS ORCPT=rfc822;X@old.example", "y@elsewhere.example": "NOTIFY=NEVER",
                                     "z@elsewhere.example": "", "f@elsewhere.example": "NOTIFY=FAILURE,DELAY"}, ["RET=FULL", "ENVID=QQ314159"])
         report = self.one(host)
@@ -103,7 +104,7 @@ class Dsn(unittest.TestCase):
         self.assertEqual(report.about["Original-Envelope-Id"], "QQ314159")
         self.assertEqual(report.about["Reporting-MTA"], "dns; mx.local.example")
         self.assertEqual(report.about["X-Postino-Queue-ID"], queue_id)
-        self.assertAlmostEqual(email.utils.parsedate_to_datetime(report.about["Arrival-Date"]).timestamp(), time.time(), delta=30)
+        self.assertTrue(began <= email.utils.parsedate_to_datetime(report.about["Arrival-Date"]).timestamp() <= time.time())
         self.assertEqual(report.actions, {"x@elsewhere.example": "relayed"})
         x = report.recipients["x@elsewhere.example"]
         self.assertEqual(x["Original-Recipient"], "rfc822; X@old.example")
@@ -188,12 +189,9 @@ class Dsn(unittest.TestCase):
             os.kill(route, signal.SIGSTOP)  # the report's way can't be asked
             self.assertEqual(client.data(MESSAGE)[0], 250)
             wait_for(lambda: host.messages("bob"))
-            time.sleep(2.5)  # the settlement is on disk after a second
+            wait_for(lambda: "delivered, to be reported" in host.tool("postino", "spool", "dump", "--live").stdout)
             self.assertEqual(host.messages("alice"), [])
-        for pid in list(host.pids()):
-            os.kill(pid, signal.SIGKILL)
-        host.process.wait()
-        wait_for(lambda: not os.path.exists("/proc/%d" % route))
+        host.kill()
         host.start()
         report = self.one(host)
         self.assertEqual(report.actions, {"bob@" + DOMAIN: "delivered"})
@@ -251,7 +249,7 @@ class Dsn(unittest.TestCase):
         began = time.time()
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY,FAILURE ORCPT=rfc822;W@old.example", "never@elsewhere.example": "NOTIFY=NEVER",
                          "quiet@elsewhere.example": "NOTIFY=FAILURE", "ok@elsewhere.example": ""}, ["ENVID=late", "RET=FULL"])
-        wait_for(lambda: host.messages("alice"), 15)
+        wait_for(lambda: host.messages("alice"), 60)
         self.assertGreater(time.time() - began, 1)  # seconds are counted by the clock's
         report = Report(host.messages("alice")[0])
         self.assertEqual(report.actions, {"wait@elsewhere.example": "delayed", "ok@elsewhere.example": "delayed"})
@@ -262,20 +260,18 @@ class Dsn(unittest.TestCase):
         self.assertEqual(wait["Diagnostic-Code"], "smtp; 450 4.2.1 mailbox full")
         self.assertEqual(wait["Remote-MTA"], "dns; 127.0.0.1")
         until = email.utils.parsedate_to_datetime(wait["Will-Retry-Until"]).timestamp()
-        self.assertAlmostEqual(until, began + 3600, delta=10)
+        self.assertAlmostEqual(until, began + 3600, delta=60)
         self.assertEqual(report.message["Subject"], "Your mail is delayed, and is still tried")
         self.assertEqual(report.back.get_content_type(), "text/rfc822-headers")
         time.sleep(3.5)
         self.assertEqual(len(host.messages("alice")), 1)
-        for pid in list(host.pids()):  # no orderly end
-            os.kill(pid, signal.SIGKILL)
-        host.process.wait()
+        host.kill()
         host.start()
         attempts = len(re.findall("status=deferred", host.log()))
-        wait_for(lambda: len(re.findall("status=deferred", host.log())) >= attempts + 8, 15)
+        wait_for(lambda: len(re.findall("status=deferred", host.log())) >= attempts + 8, 60)
         self.assertEqual(len(host.messages("alice")), 1)
         sink.script = {}
-        wait_for(host.queue_is_empty, 15)
+        wait_for(host.queue_is_empty, 60)
         self.assertEqual(len(host.messages("alice")), 1)
         self.assertEqual(len(re.findall("sender delay notification", host.log())), 1)
 
@@ -284,7 +280,7 @@ class Dsn(unittest.TestCase):
                           settings="queue { retry_first = 1h retry_most = 1h lifetime = 2h delay_warning = 2s }")
         for i in range(3):
             self.send(host, {"x%d@elsewhere.example" % i: ""})
-        wait_for(lambda: len(host.messages("alice")) >= 3, 15)
+        wait_for(lambda: len(host.messages("alice")) >= 3, 60)
         reports = [Report(m) for m in host.messages("alice")]
         self.assertEqual(sorted(a for r in reports for a in r.actions.items()), [("x%d@elsewhere.example" % i, "delayed") for i in range(3)])
         for r in reports:
@@ -295,7 +291,7 @@ class Dsn(unittest.TestCase):
 
     def told(self, host, words, status, not_told):
         """One report of a delay says these words, and nothing of what the queue tells the administrator."""
-        wait_for(lambda: host.messages("alice"), 15)
+        wait_for(lambda: host.messages("alice"), 60)
         report = Report(host.messages("alice")[0])
         fields, = report.recipients.values()
         self.assertEqual((fields["Action"], fields["Status"]), ("delayed", status))
@@ -340,10 +336,10 @@ class Dsn(unittest.TestCase):
         sink = self.sink({"RCPT <wait": "450 4.2.1 full"})
         host = self.before(sink, "delay_warning = 0")
         self.send(host, {"wait@elsewhere.example": "NOTIFY=DELAY"})
-        wait_for(lambda: len(re.findall("status=deferred", host.log())) >= 4, 15)
+        wait_for(lambda: len(re.findall("status=deferred", host.log())) >= 4, 60)
         self.assertEqual(host.messages("alice"), [])
         sink.script = {}
-        wait_for(host.queue_is_empty, 15)
+        wait_for(host.queue_is_empty, 60)
         self.assertNotIn("notification", host.log())
 
     def test_a_reload_sets_another_delay(self):
@@ -353,7 +349,7 @@ class Dsn(unittest.TestCase):
         host.wait_log("status=deferred")
         host.configure({"*": sink.via}, settings=SLOW % "delay_warning = 1s")
         host.reload()
-        host.wait_log("sender delay notification", 15)
+        host.wait_log("sender delay notification", 60)
         wait_for(lambda: host.messages("alice"))
         self.assertEqual(Report(host.messages("alice")[0]).actions, {"wait@elsewhere.example": "delayed"})
 
@@ -398,7 +394,7 @@ class ByDomain(unittest.TestCase):
                  "x@nobody.example": "Host or domain name not found. Name service error for name=nobody.example type=MX"}
         for address in words:
             host.sendmail(address, sender=SENDER)
-        wait_for(lambda: len(host.messages("alice")) == len(words), 30)
+        wait_for(lambda: len(host.messages("alice")) == len(words), 60)
         for report in (Report(m) for m in host.messages("alice")):
             address, = report.recipients
             self.assertIn(words[address], report.text)
