@@ -113,6 +113,7 @@ class NameServer:
         self.script, self.port, self.counts, self.tcp = script, port or free_port(), collections.Counter(), 0
         self.selector, self.lock, self.closing = selectors.DefaultSelector(), threading.Lock(), False
         self.sockets, self.connections, self.answered = [], [], {}
+        self.open_connections = 0
         for tries in range(5):
             try:
                 self.open(addresses)
@@ -184,6 +185,8 @@ class NameServer:
         threading.Thread(target=self.converse, args=(sock,), daemon=True).start()
 
     def converse(self, sock):
+        with self.lock:
+            self.open_connections += 1
         try:
             with sock, sock.makefile("rb") as stream:
                 while True:
@@ -194,6 +197,9 @@ class NameServer:
                         sock.sendall(struct.pack(">H", len(octets)) + octets)
         except OSError:
             pass
+        finally:
+            with self.lock:
+                self.open_connections -= 1
 
     def total(self):
         with self.lock:

@@ -11,7 +11,7 @@ import time
 import unittest
 
 from driven import Driven
-from frames import DANE_NONE, DANE_RECORDS, DANE_TROUBLE, DANE_UNASKED, RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK, RESOLVE_TLSA
+from frames import Closed, DANE_NONE, DANE_RECORDS, DANE_TROUBLE, DANE_UNASKED, RESOLVE_ADDRESSES, RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_MX, RESOLVE_OK, RESOLVE_TLSA
 from host import free_port, wait_for
 
 BOTH = RESOLVE_MX | RESOLVE_ADDRESSES
@@ -126,7 +126,7 @@ class NameServer:
         self.log = open(os.path.join(self.directory, "log"), "w+", encoding="ascii", errors="replace")
         self.process = subprocess.Popen(["nsd", "-d", "-c", config], stdout=self.log, stderr=self.log)
         try:
-            wait_for(self.up, 20)
+            wait_for(self.up, 60)
         except AssertionError:
             self.log.seek(0)
             raise AssertionError("nsd did not start: " + self.log.read()) from None
@@ -158,7 +158,7 @@ class NameServer:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait()
         self.log.close()
         shutil.rmtree(self.directory)
 
@@ -194,8 +194,8 @@ def names(answer):
     return [host.name for host in answer.hosts]
 
 
-def dns(port, more="", **rest):
-    return Driven("dns", 'dns { server = "127.0.0.1@%d"\n timeout = "4s"\n %s }' % (port, more), edges=("qmgr", "route"), **rest)
+def dns(port, more="", timeout=20):
+    return Driven("dns", 'dns { server = "127.0.0.1@%d"\n timeout = %ds\n %s }' % (port, timeout, more), edges=("qmgr", "route"))
 
 
 class Resolving(unittest.TestCase):
@@ -353,7 +353,7 @@ class Resolving(unittest.TestCase):
     def test_a_broken_frame_ends_its_edge_alone(self):
         other = self.dns.connect("remote")
         other.send_raw(b"\xff" * 64)
-        with self.assertRaises(Exception):
+        with self.assertRaises((Closed, ConnectionResetError)):
             other.receive()
         other.close()
         del self.dns.edges["remote"]
@@ -387,28 +387,29 @@ class Trouble(unittest.TestCase):
 
     def test_a_silent_server_is_temporary_and_equal_questions_are_asked_once(self):
         fake = FakeServer(None)
-        with dns(fake.port) as one:
+        with dns(fake.port, timeout=4) as one:
             began = time.monotonic()
             channel = one.edges["qmgr"]
             for _ in range(50):
                 channel.send("RESOLVE", name="good.example", want=BOTH)
-            answers = [channel.receive(15) for _ in range(50)]
+            answers = [channel.receive() for _ in range(50)]
             took = time.monotonic() - began
             self.assertEqual({(a.verdict, a.status) for a in answers}, {(RESOLVE_DEFERRED, "4.4.3")})
-            self.assertLess(took, 8)
-            self.assertEqual(one.edges["route"].ask("NAME", timeout=15, address="192.0.2.1")["name"], "unknown")
+            self.assertTrue(all("no answer in time" in a.reason for a in answers), answers[0])  # ours, not that of libunbound
+            self.assertLess(took, 20)
+            self.assertEqual(one.edges["route"].ask("NAME", address="192.0.2.1")["name"], "unknown")
             self.assertTrue(one.running())
         fake.close()
-        self.assertLess(sum(fake.seen.values()), 20)
+        self.assertLess(sum(fake.seen.values()), 40)  # or fifty times as many as in a few tries
 
     def test_it_answers_what_is_under_way_before_it_ends(self):
         fake = FakeServer(None)
-        with dns(fake.port) as one:
+        with dns(fake.port, timeout=4) as one:
             one.edges["qmgr"].send("RESOLVE", name="good.example", want=BOTH)
-            time.sleep(0.3)
-            one.control.send("DRAIN", seconds=30)
-            self.assertEqual(one.edges["qmgr"].receive(15).verdict, RESOLVE_DEFERRED)
-            self.assertEqual(one.process.wait(10), 0)
+            wait_for(lambda: fake.seen)
+            one.control.send("DRAIN", seconds=60)
+            self.assertEqual(one.edges["qmgr"].receive().verdict, RESOLVE_DEFERRED)
+            self.assertEqual(one.process.wait(30), 0)
         fake.close()
 
     def test_what_fails_validation_is_temporary(self):
@@ -446,13 +447,13 @@ class Trouble(unittest.TestCase):
 
     def test_a_server_that_was_away_is_used_when_it_is_back(self):
         port = free_port()
-        with dns(port) as one:
+        with dns(port, timeout=4) as one:
             ask = one.edges["qmgr"].ask
             for name in ("many.example", "good.example"):
                 self.assertEqual(ask("RESOLVE", name=name, want=BOTH).verdict, RESOLVE_DEFERRED)
             server = NameServer(port)
             try:
-                wait_for(lambda: ask("RESOLVE", name="good.example", want=BOTH).verdict == RESOLVE_OK, 30, 0.5)
+                wait_for(lambda: ask("RESOLVE", name="good.example", want=BOTH).verdict == RESOLVE_OK, 60, 0.5)
             finally:
                 server.close()
 
