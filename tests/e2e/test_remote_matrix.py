@@ -21,8 +21,9 @@ import types
 import unittest
 
 import host
+import remote
 from hostile import DROP, HANG, Late, Raw, Server
-from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, Base
 
 MATRIX = """
                   4xx    421    5xx    hang   drop   half   huge   wrong  junk   endless  nul
@@ -44,6 +45,8 @@ QUIT              rrr    rrr    rrr    rrr    rrr    rrr    rrr    rrr    rrr   
 COLUMNS, *LINES = (line.split() for line in MATRIX.strip().splitlines())
 CELLS = {(line[0], column): cell for line in LINES for column, cell in zip(COLUMNS, line[1:])}
 
+# Hosts that are well answer within it even on a machine that stands still for three seconds.
+TIMES = remote.TIMES.replace('"1s"', '"4s"')
 YES = {"GREETING": 220, "STARTTLS": 220, "DATA": 354, "QUIT": 221}
 WRONG = {"DATA": 250}
 LETTERS = {RELAYED: "r", DEFERRED: "d", FAILED: "f", IN_DOUBT: "?"}
@@ -62,7 +65,7 @@ def action(column, row):
         "4xx": "450 4.7.1 later",
         "421": "421 4.3.2 going down",
         "5xx": "550 5.7.1 never",
-        "hang": Late(DROP, 3) if step == "body" or row == "BDAT-octets" else HANG,
+        "hang": Late(DROP, 60) if step == "body" or row == "BDAT-octets" else HANG,
         "drop": DROP,
         "half": Raw(b"%d-half\r\n%d" % (code, code // 10), DROP),
         "huge": Raw(huge * (2 ** 20 // len(huge)) + b"%d end\r\n" % code, HANG),
@@ -168,8 +171,7 @@ class Case:
 
 class Rows(Base):
     over_tls, at_second, layouts = False, False, (ONE, TWO_HOSTS, ONE_HOST)
-    # A host that is well has much to read, on a machine that may be busy.
-    settings = 'idle_timeout = "0" ' + TIMES.replace('end_timeout = "1s"', 'end_timeout = "3s"').replace('block_timeout = "1s"', 'block_timeout = "3s"')
+    settings = 'idle_timeout = "0" race_delay = 60000 ' + TIMES
 
     @classmethod
     def setUpClass(cls):
@@ -188,7 +190,7 @@ class Rows(Base):
         shutil.rmtree(cls.directory)
         cls.large.close()
 
-    def results(self, requests, timeout=20):
+    def results(self, requests, timeout=60):
         """{request: RESULT} of all of them, in whatever order they come."""
         found = {}
         while len(found) < len(requests):
@@ -273,7 +275,7 @@ class Books(unittest.TestCase):
             self.addCleanup(case.hosts[0].close)
         levels = {"none": "none", "may": "may", "required": "encrypt"}
         self.host = host.Host(routes={case.name: "via = \"smtp:[%s]:%d\" tls = %s" % (self.remote.names.table[case.name], port, levels[case.tls]) for case in self.cases},
-                              settings='remote { loopback = yes idle_timeout = "0" %s }\nqueue { retry_first = 1h retry_most = 1h }\ndns { client_names = no }' % TIMES)
+                              settings='remote { loopback = yes idle_timeout = "0" race_delay = 60000 %s }\nqueue { retry_first = 1h retry_most = 1h }\ndns { client_names = no }' % TIMES)
 
     def send(self):
         with self.host.smtp() as client:
@@ -292,7 +294,7 @@ class Books(unittest.TestCase):
             """each recipient's outcome is in the log"""
             found = self.outcomes()
             return found if all(len(found[who]) >= (n if letter in "d?" else 1) for case in self.cases for letter, who in zip(case.letters(), case.recipients)) else None
-        return host.wait_for(known, 40)
+        return host.wait_for(known, 90)
 
     def test_the_books(self):
         with self.host:
@@ -330,9 +332,12 @@ class Books(unittest.TestCase):
         self.assertEqual(letters.total(), 3 * len(self.cases))
         self.assertLessEqual(doubled, letters["?"])
         self.assertGreater(doubled, 0)
-        reports = host.wait_for(lambda: self.host.messages("alice"))
-        told = [who for report in reports for who in re.findall(rb"Final-Recipient: rfc822; ?(\S+)", report)]
-        self.assertEqual(sorted(told), sorted(who.encode() for case in self.cases for letter, who in zip(case.letters(), case.recipients) if letter == "f"))
+
+        def told():
+            """those of whom reports tell; one that is just being stored is in no listing of the queue"""
+            recipients = [who for report in self.host.messages("alice") for who in re.findall(rb"Final-Recipient: rfc822; ?(\S+)", report)]
+            return recipients if len(recipients) >= letters["f"] else None
+        self.assertEqual(sorted(host.wait_for(told)), sorted(who.encode() for case in self.cases for letter, who in zip(case.letters(), case.recipients) if letter == "f"))
 
 
 class OverTls(Rows):
@@ -342,7 +347,7 @@ class OverTls(Rows):
 
 class Reused(Rows):
     """Trouble with the second message of a session. What is no word about that message ("next") is the session's: the message gets a fresh one, with the same host."""
-    settings = 'idle_timeout = "10s" ' + TIMES
+    settings = 'idle_timeout = "5m" race_delay = 60000 ' + TIMES
     at_second, layouts = True, (ONE,)
 
     def run_row(self, row):
