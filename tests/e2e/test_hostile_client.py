@@ -20,7 +20,7 @@ HELLO = b"EHLO x\r\n"
 ENVELOPE = b"MAIL FROM:<a@client.example>\r\nRCPT TO:<alice@local.example>\r\n"
 
 
-def read_all(sock, seconds=10):
+def read_all(sock, seconds=60):
     sock.settimeout(seconds)
     octets = b""
     with contextlib.suppress(OSError):
@@ -55,7 +55,7 @@ class Case(unittest.TestCase):
         return ()
 
     def connect(self, port=None):
-        sock = socket.create_connection(("127.0.0.1", port or self.host.port), 10)
+        sock = socket.create_connection(("127.0.0.1", port or self.host.port), 60)
         self.addCleanup(sock.close)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
@@ -79,7 +79,7 @@ class Case(unittest.TestCase):
         before = len(self.host.messages("bob"))
         with self.host.smtp() as client:
             client.sendmail("a@client.example", ["bob@" + DOMAIN], b"Subject: works\r\n\r\n.\r\n")
-        wait_for(lambda: len(self.host.messages("bob")) > before, 15)
+        wait_for(lambda: len(self.host.messages("bob")) > before)
 
 
 class Stranger(Case):

@@ -3,6 +3,7 @@ not belong, and mail goes on."""
 import base64
 import contextlib
 import glob
+import itertools
 import os
 import re
 import socket
@@ -76,7 +77,7 @@ class Injection(Case):
                 taken += 1
             done = self.host.tool("sendmail", "-i", "-f", quoted + "@client.example", quoted + "@elsewhere.example", input="Subject: x\n\nx\n")
             self.assertIn(done.returncode, (0, 64, 65), done.stderr)
-        wait_for(self.host.queue_is_empty, 30)
+        wait_for(self.host.queue_is_empty, 60)
         self.assertFalse(glob.glob(CANARY + "*"))
         self.assertGreaterEqual(len(self.host.messages("bob")), taken)
         for message in self.server.messages:
@@ -94,7 +95,7 @@ class Injection(Case):
             self.script["RCPT d%d@" % n] = words
             with self.host.smtp() as client:
                 client.sendmail("alice@local.example", ["d%d@deferred.example" % n], b"Subject: deferred\r\n\r\nonce\r\n")
-        wait_for(lambda: len(re.findall(r"to=<d\d@deferred\.example>.*status=deferred", self.host.log())) >= len(evil), 20)
+        wait_for(lambda: len(set(re.findall(r"to=<(d\d)@deferred\.example>.*status=deferred", self.host.log()))) == len(evil))
         before = self.entries()
         self.assertEqual(len(before), len(evil))
         for id in before:
@@ -104,7 +105,7 @@ class Injection(Case):
         self.restart()
         self.assertEqual(sorted(self.entries()), sorted(before))
         self.script.clear()
-        wait_for(self.host.queue_is_empty, 30)
+        wait_for(self.host.queue_is_empty, 60)
         taken = [m for m in self.server.messages if m.body.endswith(b"once\r\n")]
         self.assertEqual(sorted((m.sender, m.recipients) for m in taken), [("alice@local.example", ["d%d@deferred.example" % n]) for n in range(len(evil))])
         self.assertFalse(os.path.exists(CANARY))
@@ -119,7 +120,7 @@ class Injection(Case):
             self.script["RCPT b%d@" % n] = words
             with self.host.smtp() as client:
                 client.sendmail("alice@local.example", ["b%d@bounced.example" % n], b"Subject: bounced\r\n\r\nx\r\n")
-        wait_for(lambda: len(self.host.messages("alice")) >= count + len(evil), 20)
+        wait_for(lambda: len(self.host.messages("alice")) >= count + len(evil))
         for report in self.host.messages("alice")[count:]:
             self.assertNotRegex(report, rb"(?m)^(?:To: evil|Content-Type: text/html|Action: delivered)")
             self.assertNotRegex(report, rb"[^\x20-\x7e\n\t]")
@@ -139,7 +140,7 @@ class Injection(Case):
         replies = self.say(HELLO + b"MAIL FROM:<a@client.example> AUTH=<a+0AX-Evil:+20yes>\r\nRSET\r\nMAIL FROM:<a@client.example> AUTH=a+0AX-Evil:+20yes ENVID=mine\r\n"
                            b"RCPT TO:<xtext@elsewhere.example> ORCPT=rfc822;z+40y NOTIFY=FAILURE\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
         self.assertTrue(any(b"queued as" in r for r in replies) or any(r.startswith(b"50") for r in replies))
-        wait_for(self.host.queue_is_empty, 20)
+        wait_for(self.host.queue_is_empty, 60)
         for message in self.server.messages:
             self.assertNotIn(b"X-Evil", message.body)
         for session in self.server.sessions:
@@ -237,7 +238,7 @@ class Octets(Case):
 
     def test_CVE_2019_15846_names_in_a_handshake(self):
         for name in ("a\\", "\\", "..", ".", "a\\x00", "x" * 255, "a.example\\n", "%s%n", "${run{x}}", "../../x", "\u00e9.example", "-", "*"):
-            subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.host.submissions_port, "-servername", name, "-quiet"], input=b"EHLO x\r\nQUIT\r\n", capture_output=True, timeout=20)
+            subprocess.run(["openssl", "s_client", "-connect", "127.0.0.1:%d" % self.host.submissions_port, "-servername", name, "-quiet"], input=b"EHLO x\r\nQUIT\r\n", capture_output=True, timeout=100)
         self.works()
 
     def test_CVE_2019_15846_handshakes_of_garbage(self):
@@ -270,6 +271,7 @@ class Octets(Case):
         self.assertRegex(file.readline(), rb"^235 ")
 
     def test_CVE_2019_16928_a_long_HELO(self):
+        before = len(self.host.messages("alice"))
         for word in (b"HELO", b"EHLO"):
             for n in (254, 255, 256, 510, 1000, 4000, 4096, 10000, 65536, 200000):
                 name = (b"x" * 62 + b".") * (n // 63) + b"y" * (n % 63)
@@ -277,7 +279,8 @@ class Octets(Case):
                 queued = any(b"queued as" in r for r in replies)
                 self.assertEqual(queued, n <= 255, (n, replies[:3]))
         self.works()
-        self.assertTrue(any(b"y (unknown" in m or b"xx" in m for m in self.host.messages("alice")))
+        wait_for(lambda: len(self.host.messages("alice")) == before + 4)
+        self.assertTrue(all(b"xx" in m for m in self.host.messages("alice")[before:]))
 
     def test_CVE_2011_0411_commands_behind_starttls(self):
         count = len(self.host.messages("alice"))
@@ -285,8 +288,10 @@ class Octets(Case):
         plain.recv(1000)
         plain.sendall(b"EHLO x\r\nSTARTTLS\r\n" + HELLO + b"MAIL FROM:<evil@client.example>\r\nRCPT TO:<alice@local.example>\r\nDATA\r\n")
         octets = b""
-        while b"\r\n220 " not in octets:
-            octets += plain.recv(1000)
+        while not re.search(rb"\r\n220 [^\n]*\n", octets):
+            piece = plain.recv(1000)
+            self.assertTrue(piece, octets)
+            octets += piece
         self.assertEqual(octets.count(b"\r\n220 "), 1)
         self.assertTrue(octets.endswith(b"\r\n") and octets.rsplit(b"\r\n", 2)[1].startswith(b"220 "), octets)
         with self.host.tls_context().wrap_socket(plain) as sock:
@@ -304,7 +309,7 @@ class Octets(Case):
 
         def serve(sock):
             with sock:
-                sock.settimeout(5)
+                sock.settimeout(60)
                 sock.sendall(b"220 next.example\r\n")
                 said.append(sock.recv(1000))
                 sock.sendall(b"250-next.example\r\n250 STARTTLS\r\n")
@@ -314,8 +319,9 @@ class Octets(Case):
         with Listener(socket.create_server(("127.0.0.1", port)), serve, together=False), Host(routes={"*": "via = \"smtp:[127.0.0.1]:%d\" tls = encrypt" % port}) as host:
             with host.smtp() as client:
                 client.sendmail("a@client.example", ["x@elsewhere.example"], b"Subject: x\r\n\r\nx\r\n")
-            host.wait_log(r"to=<x@elsewhere\.example>.*status=deferred reply=.*in plain behind the reply to STARTTLS", 15)
+            host.wait_log(r"to=<x@elsewhere\.example>.*status=deferred reply=.*in plain behind the reply to STARTTLS")
             self.assertNotRegex(host.log(), r"status=sent")
+            wait_for(lambda: len(said) >= 3)
             self.assertEqual([octets[:4] for octets in said[:3]], [b"EHLO", b"STAR", b""])
 
     def test_an_HTTP_POST_to_the_port(self):
@@ -363,7 +369,7 @@ class Bombs(Case):
         if "asan" not in self.host.variant:
             self.assertLess(resident(self.first["smtpd"]) - before, 8000)
         if reply.startswith(b"250"):
-            wait_for(lambda: len(self.host.messages("alice")) > mail, 20)
+            wait_for(lambda: len(self.host.messages("alice")) > mail, 60)
             return reply, self.host.messages("alice")[-1]
         return reply, None
 
@@ -421,6 +427,19 @@ class Patience(Case):
                 "TLS, nothing": (None, b"", 0), "TLS by octets": (None, b"\x16\x03\x01\x02\x00" + b"q" * 100, 0), "inside of TLS": (HELLO, b"", 1), "AUTH": (auth, b"", 1),
                 "AUTH by octets": (auth, b"A" * 100, 1), "QUIT and stays": (HELLO + b"QUIT\r\n", b"x" * 100, 0)}
 
+    STAYS = 40  # seconds, who is let
+
+    def works(self):
+        """All is said at once: who is a second late in between is hung up on."""
+        before = len(self.host.messages("bob"))
+
+        def taken():
+            replies = self.say(HELLO + ENVELOPE.replace(b"alice", b"bob") + b"DATA\r\nSubject: works\r\n\r\n.\r\nQUIT\r\n")
+            self.assertTrue(any(b"queued as" in r for r in replies) or b"421 4.4.2" in b"".join(replies), replies)
+            return any(b"queued as" in r for r in replies)
+        wait_for(taken)
+        wait_for(lambda: len(self.host.messages("bob")) > before)
+
     def hold(self, name, first, slowly, secure, results):
         began = time.monotonic()
         with contextlib.suppress(OSError):
@@ -429,7 +448,7 @@ class Patience(Case):
             with sock:
                 sock.sendall(first or b"")
                 sock.settimeout(0.15)
-                for octet in [bytes([o]) for o in slowly] + [b""] * 100:
+                for octet in itertools.chain((bytes([o]) for o in slowly), itertools.repeat(b"")):
                     with contextlib.suppress(TimeoutError, ssl.SSLWantReadError):
                         while octets := sock.recv(1000):
                             pass
@@ -437,9 +456,9 @@ class Patience(Case):
                             break
                     if octet:
                         sock.sendall(octet)
-                    if time.monotonic() - began > 12:
+                    if time.monotonic() - began > self.STAYS:
                         break
-        results[name] = time.monotonic() - began
+        results[name] = max(results.get(name, 0), time.monotonic() - began)
 
     def test_slowloris_in_every_state(self):
         results = {}
@@ -449,8 +468,8 @@ class Patience(Case):
         self.works()
         for thread in threads:
             thread.join()
-        for name, seconds in results.items():  # whoever is let go on with what he does stays for 12
-            self.assertLess(seconds, 9 if "text" in name or "QUIT" in name else 7, name)
+        for name, seconds in results.items():
+            self.assertLess(seconds, self.STAYS - 10, name)
         self.assertEqual(len(results), len(self.states()))
 
     def test_clients_that_vanish_in_every_state(self):
@@ -469,14 +488,19 @@ class Patience(Case):
                     sock.close()
         self.works()
         if os.access(descriptors, os.R_OK):
-            wait_for(lambda: len(os.listdir(descriptors)) <= before, 15)
+            wait_for(lambda: len(os.listdir(descriptors)) <= before)
+
+    def flooded(self, flood):
+        """The replies, or nothing if the test was a second late with what it says."""
+        sock = self.connect()
+        with contextlib.suppress(OSError):
+            sock.sendall(HELLO + flood * 3000)
+        replies = read_all(sock).split(b"\r\n")
+        return [] if b"421 4.4.2" in b"".join(replies) else replies
 
     def test_floods_of_commands_that_bring_no_mail(self):
         for flood in (b"NOOP\r\n", b"RSET\r\n", b"VRFY x\r\n", b"HELP\r\n", b"EHLO x\r\n", b"HELO x\r\n", b"NOOP\r\nRSET\r\n", b"MAIL FROM:<>\r\nRSET\r\n", b"EXPN x\r\n", b"XYZZY\r\n"):
-            sock = self.connect()
-            with contextlib.suppress(OSError):
-                sock.sendall(HELLO + flood * 3000)
-            replies = read_all(sock).split(b"\r\n")
+            replies = wait_for(lambda flood=flood: self.flooded(flood))
             self.assertLess(len([r for r in replies if r[3:4] == b" "]), 250, flood)
             self.assertTrue(replies[-2].startswith(b"421 4.7.0 "), (flood, replies[-3:]))
         self.works()
@@ -498,17 +522,17 @@ class Names(unittest.TestCase):
             world.address(world.far, "198.18.0.%d/24" % n)
         world.name_server({"example": zone, "0.18.198.in-addr.arpa": reverse})
         port = free_port()
-        host = world.postino("dns { client_names = yes client_name_timeout = 3s }", relay_from=(), tls=False,
+        host = world.postino("dns { client_names = yes client_name_timeout = 20s }", relay_from=(), tls=False,
                              listeners={"smtp": "port = %d address = \"%s\" tls = none" % (port, NEAR)})
         for n in [*range(2, 2 + len(names)), 100, 101, 102]:
             done = subprocess.run([*within(world.far), "/usr/bin/python3", "-c", """
 import smtplib, sys
-client = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), source_address=(sys.argv[3], 0), local_hostname="client.example", timeout=20)
+client = smtplib.SMTP(sys.argv[1], int(sys.argv[2]), source_address=(sys.argv[3], 0), local_hostname="client.example", timeout=60)
 client.sendmail("a@client.example", ["alice@local.example"], "Subject: from %s\\r\\n\\r\\nx\\r\\n" % sys.argv[3])
 client.quit()
-""", NEAR, str(port), "198.18.0.%d" % n], capture_output=True, text=True, timeout=30)
+""", NEAR, str(port), "198.18.0.%d" % n], capture_output=True, text=True, timeout=100)
             self.assertEqual(done.returncode, 0, done.stderr)
-        wait_for(lambda: len(host.messages("alice")) == len(names) + 3, 15)
+        wait_for(lambda: len(host.messages("alice")) == len(names) + 3)
         named = {}
         for message in host.messages("alice"):
             head = message[: message.index(b"Subject:")].decode("ascii")
