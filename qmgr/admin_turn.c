@@ -1,5 +1,5 @@
 /* Turns of those who are no administrators: all of their questions together take a fifth of qmgr's time at the most. One question of each client
- * waits here; the next is answered when four times as long has gone by as the last one took. */
+ * waits here; the next is answered when four times as long has gone by as the last one took, or two seconds: this host may have stood still meanwhile. */
 #include "qmgr/admin.h"
 
 #include "common/clock.h"
@@ -7,7 +7,8 @@
 
 #include <event2/event.h>
 
-#define PAUSE 4 /* times what the last answer took */
+#define PAUSE      4       /* times what the last answer took */
+#define PAUSE_MOST 2000000 /* microseconds */
 
 static TAILQ_HEAD(, client) line = TAILQ_HEAD_INITIALIZER(line);
 static struct event *next;
@@ -29,8 +30,8 @@ static void turn(evutil_socket_t fd, short what, void *arg)
     uint64_t began = clock_monotonic_us();
     admin_turn_leave(c);
     admin_answer(c, &c->question);
-    uint64_t now = clock_monotonic_us();
-    not_before = now + (now > began ? PAUSE * (now - began) : 0);
+    uint64_t now = clock_monotonic_us(), pause = PAUSE * (now - began);
+    not_before = now + (pause < PAUSE_MOST ? pause : PAUSE_MOST);
     wait_for_next();
 }
 
