@@ -22,7 +22,7 @@ class Case(unittest.TestCase):
         return self.host
 
     def connect(self, source="127.0.0.1", say=b""):
-        sock = socket.create_connection(("127.0.0.1", self.host.port), 10, source_address=(source, 0))
+        sock = socket.create_connection(("127.0.0.1", self.host.port), 60, source_address=(source, 0))
         self.addCleanup(sock.close)
         sock.sendall(say)
         return sock
@@ -38,11 +38,11 @@ class Case(unittest.TestCase):
         return text.decode()
 
     def greeting(self, source="127.0.0.1"):
-        """The last line of the greeting, after how many seconds, and the connection."""
+        """The last line of the greeting, whether one came before that (so for those who are to wait), after how many seconds, and the connection."""
         began = time.monotonic()
         sock = self.connect(source)
         text = self.lines(sock, rb"\d\d\d [^\n]*\n")
-        return text.splitlines()[-1] if text else "", time.monotonic() - began, sock
+        return text.splitlines()[-1] if text else "", "220-" in text, time.monotonic() - began, sock
 
 
 class Greeting(Case):
@@ -50,40 +50,45 @@ class Greeting(Case):
         self.start("smtpd { greet_delay = 2s }")
         sock = self.connect()
         self.assertRegex(self.lines(sock, rb"220-.*\n"), r"^220-\S+\r\n$")
-        line, seconds, _ = self.greeting("127.0.0.2")
+        line, waited, seconds, _ = self.greeting("127.0.0.2")
         self.assertRegex(line, r"^220 \S+ ESMTP")
+        self.assertTrue(waited)
         self.assertGreater(seconds, 1.8)
         for _ in range(6):  # whichever process it comes to
-            line, seconds, sock = self.greeting("127.0.0.2")
+            line, waited, seconds, sock = self.greeting("127.0.0.2")
             self.assertRegex(line, r"^220 \S+ ESMTP")
-            self.assertLess(seconds, 1)
-        self.assertGreater(self.greeting("127.0.0.3")[1], 1.8)
+            self.assertFalse(waited, seconds)
+        _, waited, seconds, _ = self.greeting("127.0.0.3")
+        self.assertTrue(waited)
+        self.assertGreater(seconds, 1.8)
 
     def test_own_networks_and_the_exempt_do_not_wait(self):
         self.start("smtpd { greet_delay = 20s }\nclient { exempt = { \"127.0.0.3/32\" } sessions = 1 }", relay_from=("127.0.0.2",))
         for source in "127.0.0.2", "127.0.0.3":
             held = [self.greeting(source) for _ in range(3)]
-            self.assertTrue(all(line.startswith("220 ") and seconds < 3 for line, seconds, _ in held), held)
+            self.assertTrue(all(line.startswith("220 ") and not waited and seconds < 15 for line, waited, seconds, _ in held), held)
 
     def test_who_speaks_first_gets_no_mail_in(self):
-        self.start("smtpd { greet_delay = 2s }")
+        self.start("smtpd { greet_delay = 4s }")
         sock = self.connect(say=b"EHLO robot\r\n" + ENVELOPE + b"DATA\r\nQUIT\r\n")
         text = self.lines(sock, b"221 ")
         self.assertRegex(text, r"\n550 5\.5\.1 Protocol error\r\n554 5\.5\.1 no valid recipients\r\n221 ")
         self.host.wait_log(r"pregreet: client=unknown\[127\.0\.0\.1\] after=\d+ms said=\"EHLO robot.* rule=\"smtpd \{ greet_action = enforce \}\"")
         self.host.wait_log(r"reject: command=RCPT .*to=<alice@local\.example> rule=\"smtpd \{ greet_action = enforce \}\"")
-        self.assertGreater(self.greeting()[1], 1.8)  # it did not pass
+        _, waited, seconds, _ = self.greeting()
+        self.assertTrue(waited)  # it did not pass
+        self.assertGreater(seconds, 3.8)
 
     def test_an_HTTP_request_is_dropped_at_once(self):
         self.start("smtpd { greet_delay = 20s greet_action = drop }")
         began = time.monotonic()
         text = self.lines(self.connect(say=b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"), b"never")
         self.assertRegex(text, r"521 5\.5\.1 Protocol error\r\n$")
-        self.assertLess(time.monotonic() - began, 5)
+        self.assertLess(time.monotonic() - began, 15)
 
     def test_waiting_costs_little(self):
         """a thousand sessions that wait: what each takes of smtpd's memory, and that nothing is done meanwhile"""
-        self.start("smtpd { greet_delay = 30s }\nlimit { sessions_client = 10000 sessions = 10000 }")
+        self.start("smtpd { greet_delay = 60s }\nlimit { sessions_client = 10000 sessions = 10000 }")
         pids = [int(pid) for pid in re.findall(r"postino-smtpd\[(\d+)\]", self.host.log())]
         pids = [pid for pid in dict.fromkeys(pids) if os.path.exists("/proc/%d" % pid)]
 
@@ -96,9 +101,12 @@ class Greeting(Case):
         socks = [self.connect("127.0.0.%d" % (2 + n % 200)) for n in range(1000)]
         for sock in socks:
             self.lines(sock, rb"220-.*\n")
-        used = ticks()
-        time.sleep(2)
-        self.assertLessEqual(ticks() - used, 2)
+
+        def used():
+            before = ticks()
+            time.sleep(2)
+            return ticks() - before
+        self.assertTrue(any(used() <= 2 for _ in range(3)))  # what the machine does beside may cost one
         if "asan" not in self.host.variant:
             self.assertLess(private() - before, 4500)  # KiB
 
@@ -108,7 +116,7 @@ class Limits(Case):
         return [self.greeting(source) for _ in range(n)]
 
     def codes(self, held):
-        return [line[:3] for line, _, _ in held]
+        return [line[:3] for line, *_ in held]
 
     def test_sessions_over_all_processes(self):
         self.start("client { sessions = 5 networks = 2 }")
@@ -116,7 +124,7 @@ class Limits(Case):
         self.assertEqual(self.codes(held), ["220"] * 5 + ["421"] * 3)
         self.assertRegex(held[-1][0], r"^421 4\.7\.0 \S+ Error: too many connections from 127\.0\.0\.1$")
         self.host.wait_log(r"reject: command=connect client=unknown\[127\.0\.0\.1\] reply=\"421 .*rule=\"client \{ sessions \}: 5 of 5 by 127\.0\.0\.1\"")
-        for _, _, sock in held[:2]:
+        for *_, sock in held[:2]:
             sock.close()
         wait_for(lambda: self.codes(self.held(1)) == ["220"])
         others = [self.greeting("127.0.0.%d" % n) for n in range(2, 12)]
@@ -128,17 +136,22 @@ class Limits(Case):
         held = self.held(6)
         self.assertEqual(self.codes(self.held(1)), ["421"])
         os.kill(self.host.pid_of("route"), signal.SIGKILL)  # a new one is told what there is
-        time.sleep(2)
-        self.assertEqual(self.codes(self.held(1)), ["421"])
+
+        def is_told():
+            """the new route knows of the sessions"""  # who is let in before that is not one of them
+            (line, *_, sock), = self.held(1)
+            sock.close()
+            return line.startswith("421")
+        wait_for(is_told)
         pids = [pid for pid, name in self.host.pids().items() if name == "smtpd"]
         self.assertEqual(len(pids), 2)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: self.codes(self.held(1)) == ["220"], 10)
+        wait_for(lambda: self.codes(self.held(1)) == ["220"])
         self.assertEqual(len(held), 6)
 
     def test_connections_messages_recipients(self):
-        self.start("client { connections = 20 messages = 3 recipients = 8 }")
+        self.start("client { connections = 4 messages = 3 recipients = 6 }")  # ten seconds and more until there is room for another
         with smtplib.SMTP("127.0.0.1", self.host.port, source_address=("127.0.0.2", 0)) as client:
             client.ehlo("x")
             for n in range(3):
@@ -149,17 +162,17 @@ class Limits(Case):
         with smtplib.SMTP("127.0.0.1", self.host.port, source_address=("127.0.0.3", 0)) as client:
             client.ehlo("x")
             client.mail("a@client.example")
-            said = [client.rcpt("alice@local.example")[0] for _ in range(10)]
-            self.assertEqual(said, [250] * 8 + [450] * 2)
+            said = [client.rcpt("alice@local.example")[0] for _ in range(8)]
+            self.assertEqual(said, [250] * 6 + [450] * 2)
             self.assertEqual(client.data("Subject: x\r\n\r\nx")[0], 250)
-        self.host.wait_log(r"reject: command=RCPT .*rule=\"client \{ recipients \}: 8 of 8 by 127\.0\.0\.3\"")
-        self.assertEqual(self.codes(self.held(22, "127.0.0.4")), ["220"] * 20 + ["421"] * 2)
-        self.host.wait_log(r"rule=\"client \{ connections \}: 20 of 20 by 127\.0\.0\.4\"")
+        self.host.wait_log(r"reject: command=RCPT .*rule=\"client \{ recipients \}: 6 of 6 by 127\.0\.0\.3\"")
+        self.assertEqual(self.codes(self.held(6, "127.0.0.4")), ["220"] * 4 + ["421"] * 2)
+        self.host.wait_log(r"rule=\"client \{ connections \}: 4 of 4 by 127\.0\.0\.4\"")
 
     def test_errors(self):
         self.start("client { errors = 5 }")
         self.lines(self.connect(say=b"EHLO x\r\n" + b"XYZZY\r\n" * 6 + b"QUIT\r\n"), b"221 ")
-        wait_for(lambda: self.codes(self.held(1)) == ["421"], 5)
+        wait_for(lambda: self.codes(self.held(1)) == ["421"])
         self.host.wait_log(r"rule=\"client \{ errors \}: 5 of 5 by 127\.0\.0\.1\"")
         self.assertEqual(self.codes(self.held(1, "127.0.0.2")), ["220"])
 
@@ -261,7 +274,7 @@ class Lines(Case):
         ]
         for said, code, line in cases:
             self.assertTrue(said.startswith(code), (said, line))
-            wait_for(lambda line=line: re.search("(?m)" + line, self.host.log()), 5)
+            wait_for(lambda line=line: re.search("(?m)" + line, self.host.log()))
             self.assertEqual(len(re.findall("(?m)" + line, self.host.log())), 1, line)
 
     def test_why_tells_of_the_door(self):
