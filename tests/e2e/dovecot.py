@@ -81,7 +81,7 @@ service stats {{
     def start(self):
         self.process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                         start_new_session=True)
-        wait_for(lambda: os.path.exists(self.socket), 15)
+        wait_for(lambda: os.path.exists(self.socket), 60)
         return self
 
     def auth_pid(self):
@@ -101,7 +101,7 @@ service stats {{
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(5)
