@@ -19,4 +19,9 @@ static inline uint64_t clock_monotonic_ms(void)
     return clock_monotonic_us() / 1000;
 }
 
+static inline uint64_t clock_seconds(void)
+{
+    return clock_monotonic_us() / 1000000;
+}
+
 #endif

@@ -1,7 +1,7 @@
 #include "creds/conversation.h"
 
+#include "common/clock.h"
 #include "common/log.h"
-#include "common/program.h"
 #include "creds/exchange.h"
 #include "creds/login.h"
 
@@ -55,7 +55,7 @@ static struct conversation *find(const struct channel *edge, uint64_t number)
 static void make_room(void)
 {
     struct conversation *c;
-    while ((c = TAILQ_FIRST(&all)) && (count >= CONVERSATIONS_MOST || c->began + CONVERSATION_SECONDS < program_now()))
+    while ((c = TAILQ_FIRST(&all)) && (count >= CONVERSATIONS_MOST || c->began + CONVERSATION_SECONDS < clock_seconds()))
         forget(c);
 }
 
@@ -67,7 +67,7 @@ static struct conversation *conversation_new(struct channel *edge, const struct 
         log_die("out of memory for a login");
     c->edge = edge;
     c->number = m->number;
-    c->began = program_now();
+    c->began = clock_seconds();
     c->access.secret = true;
     TAILQ_INSERT_TAIL(&all, c, link);
     count++;
@@ -92,9 +92,9 @@ static void say(struct conversation *c, uint32_t id, unsigned mechanism, bool gi
 static void tell(struct login *l, const char *title, const char *peer, struct span why)
 {
     struct buf line = BUF_EMPTY(4096);
-    bool loud = !l || program_now() >= l->told + AGAIN;
+    bool loud = !l || !l->told || clock_seconds() >= l->told + AGAIN;
     if (l && loud)
-        l->told = program_now();
+        l->told = clock_seconds();
     log_value(&line, "login", span_of(title));
     log_value(&line, "host", span_of(peer));
     log_value(&line, "error", why);
@@ -197,7 +197,7 @@ static void begin(struct channel *edge, uint32_t id, const struct message_login 
         buf_printf(&why, "there is no login \"%.*s\" (any more)", (int)(m->login.n < 64 ? m->login.n : 64), m->login.p ? m->login.p : "");
     else if (*l->broken)
         buf_printf(&why, "login \"%s\": %s", l->settings->title, l->broken);
-    else if (program_now() < l->not_before)
+    else if (clock_seconds() < l->not_before)
         buf_printf(
             &why,
             "login \"%s\" was refused with %s just now, and is tried again in a minute; correct its user or secret, then postino reload",
@@ -233,7 +233,7 @@ static void refused(struct conversation *c, uint32_t id, unsigned code, struct s
 {
     bool final = code / 100 == 5;
     if (final) {
-        c->login->not_before = program_now() + REFUSED_SECONDS;
+        c->login->not_before = clock_seconds() + REFUSED_SECONDS;
         snprintf(c->login->refused, sizeof c->login->refused, "%u%s%.*s", code, status.n ? " " : "", SPAN_ARG(status));
     }
     endf(c, id, final ? LOGIN_REFUSED : LOGIN_NOT_HERE, "host %s refused login \"%s\" (%s) with %u%s%.*s%s", c->peer,

@@ -13,9 +13,9 @@ struct login {
     unsigned allowed;    /* enum sasl bits */
     struct buf secret;   /* NUL-terminated */
     char broken[512];    /* why it can't be used; "": it can */
-    uint64_t not_before; /* seconds since 1970: a host has refused it; it is not tried again earlier */
+    uint64_t not_before; /* clock_seconds(): a host has refused it; it is not tried again earlier */
     char refused[32];    /* with what: "535 5.7.8" */
-    uint64_t told;       /* seconds since 1970 of the last line in the log about it */
+    uint64_t told;       /* clock_seconds() of the last line in the log about it; 0: none */
     struct scram_cache salted;
     struct token *token; /* NULL: it has no token_url */
 };

@@ -1,5 +1,6 @@
 #include "creds/token.h"
 
+#include "common/clock.h"
 #include "common/httpsurl.h"
 #include "common/log.h"
 #include "common/program.h"
@@ -32,7 +33,7 @@ struct token {
     struct buf original, refresh;   /* NUL-terminated: as in `secret`, and the newest; empty: client credentials */
     struct buf client_secret;       /* NUL-terminated */
     struct buf access;              /* NUL-terminated; empty: none */
-    uint64_t got, ends, not_before; /* seconds since 1970 */
+    uint64_t got, ends, not_before; /* clock_seconds() */
     enum step step;
     char resolve[1024];
     bool told_of_another;
@@ -62,8 +63,8 @@ static void tell_all(struct token *t, const char *why)
 static void not_had(struct token *t, const char *why)
 {
     struct buf line = BUF_EMPTY(2048), words = BUF_EMPTY(1024);
-    t->not_before = program_now() + TOKEN_LEAST;
-    if (program_now() >= t->ends)
+    t->not_before = clock_seconds() + TOKEN_LEAST;
+    if (clock_seconds() >= t->ends)
         buf_clear(&t->access);
     buf_printf(&words, "no token from %s: %s", t->url.host, why);
     log_value(&line, "login", span_of(t->login->settings->title));
@@ -104,7 +105,7 @@ static void keep(struct token *t, const struct token_answer *a)
 {
     uint64_t age = a->expires_in == UINT64_MAX ? AGE_UNKNOWN : a->expires_in;
     age = age < TOKEN_LEAST ? TOKEN_LEAST : age > TOKEN_AGE ? TOKEN_AGE : age;
-    t->got = program_now();
+    t->got = clock_seconds();
     t->ends = t->got + age;
     t->not_before = t->got + TOKEN_LEAST;
     replace(&t->access, buf_span(&a->access));
@@ -256,7 +257,7 @@ static bool ends_soon(const struct token *t, uint64_t now)
 
 struct token_wait *token_ask(struct token *t, token_fn *done, void *arg)
 {
-    uint64_t now = program_now();
+    uint64_t now = clock_seconds();
     bool good = t->access.len && now < t->ends;
     if (t->step == STEP_NONE && now >= t->not_before && (!good || ends_soon(t, now)))
         renew(t);
@@ -281,7 +282,7 @@ void token_cancel(struct token_wait *w)
 bool token_refused(struct token *t, const char *access)
 {
     bool same = t->access.len && strcmp(t->access.data, access) == 0;
-    if (same && program_now() < t->not_before)
+    if (same && clock_seconds() < t->not_before)
         return false; /* it is new */
     if (same) {
         buf_clear(&t->access);

@@ -1,4 +1,5 @@
-/* A clock that a test moves while the program runs: LD_PRELOAD, and CLOCK_FILE has the seconds that the clocks are ahead, as one int64. */
+/* A clock that a test moves while the program runs: LD_PRELOAD, and CLOCK_FILE has the seconds that the clocks are ahead, and how many more the
+ * one of the date is, as two int64. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -15,7 +16,7 @@ __attribute__((constructor)) static void set_up(void)
 {
     const char *path = getenv("CLOCK_FILE");
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *map = fd >= 0 ? mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    void *map = fd >= 0 ? mmap(NULL, 2 * sizeof *ahead, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
     the_clock = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     if (map != MAP_FAILED)
         ahead = map;
@@ -29,6 +30,6 @@ int clock_gettime(clockid_t id, struct timespec *t)
         the_clock = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int result = the_clock(id, t);
     if (result == 0 && ahead)
-        t->tv_sec += *ahead;
+        t->tv_sec += ahead[0] + (id == CLOCK_REALTIME ? ahead[1] : 0);
     return result;
 }

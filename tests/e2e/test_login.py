@@ -25,6 +25,7 @@ from driven import Driven
 from hostile import DROP, HANG, Raw, Server, Session
 from host import wait_for
 from listening import Listener
+from movedclock import Clock
 from remote import BODY, DEFERRED, FAILED, PATIENT, RELAYED, Names, Policies
 
 sys.path.insert(0, os.path.join(host.ROOT, "tests", "conformance"))
@@ -145,6 +146,7 @@ class Base(unittest.TestCase):
     via, transport = "[%s]" % NAME, "smtp"
     login_of_route = "login = smart"
     times = PATIENT
+    clock = None  # of creds
 
     @classmethod
     def setUpClass(cls):
@@ -169,7 +171,7 @@ class Base(unittest.TestCase):
         path = self.write_secret(self.secret if secret is None else secret, mode)
         self.text = text = self.more + ("remote { loopback = yes idle_timeout = 60s %s }\ntls { authorities = \"%s\" }\nroute \"*\" { via = \"%s:%s:%d\" %s %s }\n"
                 "login smart { user = \"%s\" %s %s }" % (self.times, self.made.authority[0], self.transport, self.via, self.port, self.login_of_route, self.route, USER, self.credential % path if "%s" in self.credential else self.credential, self.login))
-        self.creds = Driven("creds", text, edges=("dns",))
+        self.creds = Driven("creds", text, edges=("dns",), where=self.clock.words() if self.clock else ())
         self.addCleanup(self.creds.close)
         self.creds_names = Names(self.creds.edges["dns"])
         self.remote = Driven("remote", text, edges=("qmgr", "dns", "sts"))
@@ -402,6 +404,16 @@ class Refusals(Base):
         server = self.waits("4.7.8", "was refused with 535 5.7.8 just now, and is tried again in a minute; correct its user or secret, then postino reload", secret="another")
         self.assertEqual(server.said("AUTH"), [])
         self.assertEqual(self.creds.log().count("error="), 1)
+
+    def test_it_is_said_again_after_a_minute(self):
+        """also when the clock was set back meanwhile"""
+        self.clock = Clock(self.directory)
+        self.begin()
+        self.waits("4.7.8", "with 535", secret="another")
+        for ahead, wall, said in ((30, 3600, []), (61, -3600, ["AUTH PLAIN"])):
+            self.clock.set(ahead, wall)
+            server = self.waits("4.7.8", "with 535", secret="another")
+            self.assertEqual([line[:10] for line in server.said("AUTH")], said)
 
     def test_not_now(self):
         self.waits("4.7.0", "with 454 4.7.0", auth=lambda session, *words: session.send(b"454 4.7.0 later\r\n"))
@@ -763,11 +775,11 @@ class Tokens(Base):
             self.assertEqual(self.outcome(self.qmgr.receive(60)), (RELAYED, "2.0.0"))  # LOGIN was asked again
 
     def test_a_refused_token_is_renewed_once(self):
-        """With the refresh token that the last answer had."""
+        """With the refresh token that the last answer had; also when the clock was set back meanwhile."""
+        self.clock = Clock(self.directory)
         server = self.serve(self.granted(refresh_token="1//0another"), self.granted("ya29.two"))
         self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.one")
-        later = time.time() + 63  # by the clock that creds looks at, which may be set back meanwhile
-        wait_for(lambda: time.time() > later, 200, pause=1)
+        self.clock.set(61, -3600)
         smart = self.delivered("XOAUTH2", mechanisms="XOAUTH2", secret="ya29.two")
         self.assertEqual(len(smart.said("AUTH")), 2)
         self.assertEqual([body["refresh_token"] for _, body in server.asked], [self.refresh, "1//0another"])

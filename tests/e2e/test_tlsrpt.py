@@ -7,8 +7,6 @@ import json
 import os
 import resource
 import signal
-import struct
-import subprocess
 import tempfile
 import threading
 import time
@@ -21,6 +19,7 @@ from certificates import BASE, Certificates, sum_of
 from driven import Driven
 from hostile import DROP, Raw
 from https import HANG
+from movedclock import Clock
 from netns import needs_root, within
 from remote import DEFERRED, RELAYED, Policies, Security
 from world import World
@@ -247,26 +246,6 @@ class Queue:
                     if self.code == 250:
                         self.mails.append(m)
                     self.channel.send("STORED", request=m.request, code=self.code, reply="No" if self.code != 250 else "")
-
-
-class Clock:
-    """That of a program, which a test moves while it runs."""
-
-    def __init__(self, directory):
-        self.library, self.file = os.path.join(directory, "movedclock.so"), os.path.join(directory, "clock")
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", self.library, os.path.join(os.path.dirname(os.path.abspath(__file__)), "movedclock.c"), "-ldl"], check=True)
-        self.set(0)
-
-    def set(self, ahead):
-        self.ahead = ahead
-        with open(self.file, "r+b" if os.path.exists(self.file) else "wb") as f:
-            f.write(struct.pack("<q", ahead))
-
-    def now(self):
-        return time.time() + self.ahead
-
-    def words(self):
-        return ["env", "LD_PRELOAD=" + self.library, "CLOCK_FILE=" + self.file, "ASAN_OPTIONS=verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")]
 
 
 @needs_root
