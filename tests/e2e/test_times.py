@@ -40,13 +40,16 @@ class Times(unittest.TestCase):
             self.assertEqual(code, 250)
             return reply.decode().split()[-1]
 
-    def report(self, host, seconds=15):
-        wait_for(lambda: host.messages("alice"), seconds)
+    def report(self, host):
+        wait_for(lambda: host.messages("alice"))
         self.assertEqual(len(host.messages("alice")), 1)
         return Report(host.messages("alice")[0])
 
-    def mail_command(self, sink, seconds=10):
-        return wait_for(lambda: next((c for c in sink.commands if c.startswith("MAIL")), None), seconds)
+    def mail_commands(self, sink):
+        return [c for c in sink.commands if c.startswith("MAIL")]
+
+    def mail_command(self, sink):
+        return wait_for(lambda: self.mail_commands(sink))[0]
 
     # ---- RFC 4865
 
@@ -54,7 +57,7 @@ class Times(unittest.TestCase):
         sink = self.sink()
         host = self.before(sink.port)
         began = time.time()
-        queue_id = self.send(host, "HOLDFOR=4")
+        queue_id = self.send(host, "HOLDFOR=10")
         self.assertIn("its sender wants it to wait until 20", host.queue())
         shown = host.tool("postino", "queue", "show", queue_id).stdout
         self.assertRegex(shown, r"(?m)^release: 20")
@@ -63,9 +66,8 @@ class Times(unittest.TestCase):
         self.assertIn("wants it to wait", host.tool("postino", "queue", "retry", queue_id).stderr)
         host.tool("postino", "queue", "flush", "127.0.0.1")
         host.reload()
-        wait_for(lambda: sink.messages, 15)
-        self.assertGreaterEqual(time.time() - began, 4)
-        self.assertLess(time.time() - began, 7)
+        wait_for(lambda: sink.messages, 60)
+        self.assertGreaterEqual(time.time() - began, 10)
         wait_for(host.queue_is_empty)
         self.assertEqual(len(sink.messages), 1)
 
@@ -74,8 +76,8 @@ class Times(unittest.TestCase):
         host = self.before(sink.port)
         began = time.time()
         for _ in range(3):
-            self.send(host, "HOLDFOR=8")
-        self.send(host, "HOLDUNTIL=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began + 9)))
+            self.send(host, "HOLDFOR=20")
+        self.send(host, "HOLDUNTIL=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began + 21)))
         for _ in range(2):
             pid = host.pid_of("qmgr")
             os.kill(pid, signal.SIGKILL)
@@ -85,18 +87,17 @@ class Times(unittest.TestCase):
         host.start()
         self.assertEqual(host.queue().count("wants it to wait"), 4)
         self.assertEqual(sink.messages, [])
-        wait_for(lambda: len(sink.messages) == 4, 20)
-        self.assertGreaterEqual(time.time() - began, 8)
-        wait_for(host.queue_is_empty)
-        time.sleep(0.5)
+        wait_for(lambda: sink.messages, 60)
+        self.assertGreaterEqual(time.time() - began, 20)
+        wait_for(host.queue_is_empty, 60)
         self.assertEqual(len(sink.messages), 4)
 
     def test_mail_for_a_mailbox_waits_too_and_parked(self):
         host = self.start(settings="limit { queue_memory = 0 }")
+        began = time.time()
         self.send(host, "HOLDFOR=4", "bob@" + DOMAIN)
-        time.sleep(2.2)
-        self.assertEqual(host.messages("bob"), [])
-        wait_for(lambda: host.messages("bob"), 6)
+        wait_for(lambda: host.messages("bob"))
+        self.assertGreaterEqual(time.time() - began, 4)
 
     # ---- RFC 2852
 
@@ -107,7 +108,7 @@ class Times(unittest.TestCase):
         self.send(host, "BY=9;R")
         r = self.report(host)
         self.assertGreaterEqual(time.time() - began, 8)  # what is less than a second can't be passed on
-        self.assertLess(time.time() - began, 12)
+        self.assertLess(time.time() - began, 30)  # and not the lifetime of an hour
         fields = r.recipients["x@elsewhere.example"]
         self.assertEqual((fields["Action"], fields["Status"]), ("failed", "5.4.7"))
         self.assertIsNotNone(r.about["Deliver-By-Date"])
@@ -118,16 +119,17 @@ class Times(unittest.TestCase):
         host = self.before(sink.port)
         self.send(host, "BY=100;RT MT-PRIORITY=-4")
         left = re.search(r" BY=(\d+);RT MT-PRIORITY=-4$", self.mail_command(sink))
-        self.assertTrue(98 <= int(left[1]) <= 100, left[0])
-        wait_for(lambda: sum(c.startswith("MAIL") for c in sink.commands) >= 3)
-        last = [c for c in sink.commands if c.startswith("MAIL")][-1]
+        self.assertTrue(60 <= int(left[1]) <= 100, left[0])
+        wait_for(lambda: len(self.mail_commands(sink)) >= 3)
+        last = self.mail_commands(sink)[2]
         self.assertLess(int(re.search(r"BY=(\d+)", last)[1]), int(left[1]))
 
     def test_a_time_that_is_past_goes_on_as_such(self):
         sink = self.sink(*ALL)
         host = self.before(sink.port)
         self.send(host, "BY=-50;N")
-        self.assertRegex(self.mail_command(sink), r" BY=-5[0-2];N$")
+        left = re.search(r" BY=(-\d+);N$", self.mail_command(sink))
+        self.assertTrue(-90 <= int(left[1]) <= -50, left[0])
 
     def test_r_is_returned_by_a_host_without_it_at_once(self):
         sink = self.sink("DSN")
@@ -179,11 +181,13 @@ class Times(unittest.TestCase):
         r = self.report(host)
         fields = r.recipients["x@elsewhere.example"]
         self.assertEqual((fields["Action"], fields["Status"]), ("delayed", "4.4.7"))
-        del sink.script["RCPT"]
-        wait_for(lambda: sink.messages, 10)
+        tries = len(self.mail_commands(sink))
+        wait_for(lambda: len(self.mail_commands(sink)) > tries)  # one that began after the deadline
+        sink.script["RCPT"] = "250 2.1.5 ok"
+        wait_for(lambda: sink.messages)
         wait_for(host.queue_is_empty)
         self.assertEqual(len(host.messages("alice")), 1)
-        self.assertRegex([c for c in sink.commands if c.startswith("MAIL")][-1], r" BY=-\d;N")
+        self.assertRegex(self.mail_commands(sink)[-1], r" BY=-\d+;N")
 
     # ---- another Postino
 
@@ -210,7 +214,7 @@ class Times(unittest.TestCase):
             host = self.before(postfix.port)
             self.send(host, "BY=1000;R MT-PRIORITY=3 HOLDFOR=1", "r@elsewhere.example")
             self.send(host, "BY=1000;N MT-PRIORITY=3", "n@elsewhere.example")
-            wait_for(lambda: len(host.messages("alice")) == 2, 15)
+            wait_for(lambda: len(host.messages("alice")) == 2)
             wait_for(host.queue_is_empty)
             said = {}
             for m in host.messages("alice"):
@@ -223,7 +227,7 @@ class Times(unittest.TestCase):
     def test_etrn_brings_mail_when_the_host_is_back(self):
         port = free_port()
         host = self.start(routes={"backup.example": "smtp:[127.0.0.1]:%d" % port},
-                          settings="relay_to = { \"backup.example\" }\nqueue { retry_first = 1h retry_most = 1h etrn_wait = 2s }")
+                          settings="relay_to = { \"backup.example\" }\nqueue { retry_first = 1h retry_most = 1h etrn_wait = 10s }")
         self.send(host, "", "x@backup.example")
         host.wait_log("status=deferred")
         sink = self.sink(port=port)
@@ -231,13 +235,14 @@ class Times(unittest.TestCase):
             client.ehlo()
             self.assertIn("etrn", client.esmtp_features)
             self.assertEqual(client.docmd("ETRN elsewhere.example")[0], 459)
+            began = time.time()
             code, words = client.docmd("ETRN backup.example")
             self.assertEqual((code, words), (253, b"2.0.0 Ok, 1 pending deliveries started"))
-            wait_for(lambda: sink.messages)
             self.assertEqual(client.docmd("ETRN backup.example")[0], 458)
+            wait_for(lambda: sink.messages)
             wait_for(host.queue_is_empty)
-            time.sleep(2.2)
-            self.assertEqual(client.docmd("ETRN backup.example")[0], 251)
+            wait_for(lambda: client.docmd("ETRN backup.example")[0] == 251, pause=2)
+            self.assertGreater(time.time() - began, 9)  # its clock has whole seconds
             code, words = client.docmd("HELP")
             self.assertIn(b" ETRN ", words)
 
