@@ -66,9 +66,10 @@ static void table_message(struct queue_printer *p, const struct record_entry *e)
 
 static void table_recipient(struct queue_printer *p, const struct record_entry *e)
 {
+    const char *owed = e->state == RECIPIENT_DONE ? "its sender is still to be told: " : "";
     if (e->reason.n) {
-        int pad = e->reason.n < REASON_COLUMNS ? REASON_COLUMNS - (int)e->reason.n : 0;
-        (void)fprintf(p->out, "%*s(", pad, "");
+        size_t n = strlen(owed) + e->reason.n;
+        (void)fprintf(p->out, "%*s(%s", n < REASON_COLUMNS ? REASON_COLUMNS - (int)n : 0, "", owed);
         queue_print_text(p->out, e->reason);
         (void)fprintf(p->out, ")\n");
     }
@@ -120,6 +121,7 @@ static void json_message(struct queue_printer *p, const struct record_entry *e)
 
 static void json_recipient(struct queue_printer *p, const struct record_entry *e)
 {
+    static const char *const states[] = {"", "waiting", "active", "done"};
     (void)fprintf(p->out, "%s{\"address\": ", p->any_recipient ? ", " : "");
     queue_print_json(p->out, e->recipient);
     if (e->reason.n) {
@@ -128,8 +130,8 @@ static void json_recipient(struct queue_printer *p, const struct record_entry *e
     }
     (void)fprintf(p->out, ", \"way\": ");
     queue_print_json(p->out, e->way);
-    (void)fprintf(p->out, ", \"state\": \"%s\", \"attempts\": %lu, \"next_attempt\": %llu}",
-                  e->state == RECIPIENT_ACTIVE ? "active" : "waiting", (unsigned long)e->attempts, (unsigned long long)e->due);
+    (void)fprintf(p->out, ", \"state\": \"%s\", \"attempts\": %lu, \"next_attempt\": %llu}", states[e->state < 4 ? e->state : 0],
+                  (unsigned long)e->attempts, (unsigned long long)e->due);
     p->any_recipient = true;
 }
 
@@ -138,8 +140,6 @@ static void json_recipient(struct queue_printer *p, const struct record_entry *e
 bool queue_print_entry(const struct record_entry *e, void *printer)
 {
     struct queue_printer *p = printer;
-    if (e->state == RECIPIENT_DONE)
-        return true;
     if (p->messages == 0 || p->id != e->id) {
         p->id = e->id;
         p->messages++;

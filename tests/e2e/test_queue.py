@@ -132,6 +132,28 @@ class Queue(unittest.TestCase):
         self.assertRegex(raw, r"(?m)^Action: failed")
         wait_for(host.queue_is_empty)
 
+    def test_it_is_in_the_queue_as_long_as_its_sender_is_to_be_told(self):
+        """No report is made while postino-route, which says where it goes, does not answer."""
+        sink = self.sink(RCPT="450 4.2.1 later")
+        host = self.host(sink.port, "queue { retry_first = 1h }")
+        queue_id = self.send(host, "x@elsewhere.example")
+        wait_for(lambda: self.deferrals(host, queue_id))
+        route = host.pid_of("route")
+        os.kill(route, signal.SIGSTOP)
+        try:
+            sink.script = {"RCPT": "550 5.1.1 no such user here"}
+            self.assertEqual(host.tool("postino", "queue", "retry", queue_id).returncode, 0)
+            host.wait_log(queue_id + ".*status=bounced")
+            listing = host.queue()
+            self.assertRegex(listing, queue_id)
+            self.assertRegex(listing, r"\(its sender is still to be told: .*550 5\.1\.1 no such user here.*\)\n +x@elsewhere\.example\n")
+            self.assertEqual(host.messages("alice"), [])
+        finally:
+            os.kill(route, signal.SIGCONT)
+        wait_for(host.queue_is_empty)
+        [report] = host.messages("alice")
+        self.assertIn(b"no such user here", report)
+
     def test_results_are_kept_for_each_recipient(self):
         sink = self.sink(steps={"RCPT <later": "450 4.2.1 full", "RCPT <never": "550 5.1.1 gone"})
         host = self.host(sink.port, "queue { retry_first = 3s retry_most = 3s lifetime = 1h }")

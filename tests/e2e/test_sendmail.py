@@ -338,7 +338,7 @@ class QueueCase(Case):
             return {"id": id, "arrived": 1700000000, "size": size, "sender": sender, "recipient": recipient, "state": state, "due": 1700000600,
                     "attempts": 2, "reason": reason, "held": id == ID, "priority": frames.PRIORITY_LOW}
         return [entry(ID, "b@y.example", frames.RECIPIENT_WAITING, "connect to y.example: \x1b[31mrefused"),
-                entry(ID, "done@y.example", frames.RECIPIENT_DONE), entry(ID, "c@y.example", frames.RECIPIENT_WAITING),
+                entry(ID, "done@y.example", frames.RECIPIENT_DONE, "550 no such user"), entry(ID, "c@y.example", frames.RECIPIENT_WAITING),
                 entry(SECOND, "d@y.example", frames.RECIPIENT_ACTIVE, sender="", size=600)]
 
     def listing(self, channel, question):
@@ -359,6 +359,8 @@ class Queue(QueueCase):
                 "00000000002D!   1500 Tue Nov 14 22:13:20  a@x.example",
                 " " * 42 + "(connect to y.example: ?[31mrefused)",
                 " " * 42 + "b@y.example",
+                " " * 28 + "(its sender is still to be told: 550 no such user)",
+                " " * 42 + "done@y.example",
                 " " * 42 + "c@y.example",
                 "",
                 "000100000000*    600 Tue Nov 14 22:13:20  MAILER-DAEMON",
@@ -378,7 +380,8 @@ class Queue(QueueCase):
         one, two = (json.loads(line) for line in self.run_tool("mailq", "-j").stdout.splitlines())
         self.assertEqual((one["queue_id"], one["queue_name"], one["message_size"], one["arrival_time"]), (TEXT, "hold", 1500, 1700000000))
         self.assertEqual(one["priority"], "low")
-        self.assertEqual([r["address"] for r in one["recipients"]], ["b@y.example", "c@y.example"])
+        self.assertEqual([(r["address"], r["state"]) for r in one["recipients"]], [("b@y.example", "waiting"), ("done@y.example", "done"), ("c@y.example", "waiting")])
+        self.assertEqual(two["recipients"][0]["state"], "active")
         self.assertEqual(one["recipients"][0]["delay_reason"], "connect to y.example: \x1b[31mrefused")
         self.assertEqual((two["queue_name"], two["sender"]), ("active", ""))
 
