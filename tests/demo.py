@@ -112,7 +112,7 @@ class Instance:
     def start(self):
         self.process = subprocess.Popen([os.path.join(self.programs, "postino-master"), "-c", self.path("postino.conf"), "-f"],
                                         stdin=subprocess.DEVNULL, start_new_session=True)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while "ready as process" not in self.log():
             if self.process.poll() is not None or time.monotonic() > end:
                 sys.exit("Postino did not start; its log is %s:\n%s" % (self.path("log"), self.log()[-2000:]))
@@ -168,14 +168,29 @@ def second_host(programs, top):
     return host
 
 
-def arrived(host, name, seconds=15):
-    new, end = host.path("mail", name, "new"), time.monotonic() + seconds
-    while time.monotonic() < end:
-        files = os.listdir(new) if os.path.isdir(new) else []
-        if files:
-            return os.path.join(new, files[0])
+def within(seconds, what):
+    """What it returns when that is true for the first time, or at the end."""
+    end = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() > end
+        value = what()
+        if value or late:
+            return value
         time.sleep(0.02)
-    return None
+
+
+def arrived(host, name):
+    new = host.path("mail", name, "new")
+
+    def path():
+        files = os.listdir(new) if os.path.isdir(new) else []
+        return os.path.join(new, files[0]) if files else None
+    return within(30, path)
+
+
+def logged_as_sent(host, queue_id):
+    """The line comes a moment after the message."""
+    return within(10, lambda: re.search(queue_id + ".* status=sent ", host.log()))
 
 
 def content(path):
@@ -196,7 +211,7 @@ def show(host, queue_id, title):
 
 
 def send(port, login, sender, recipient, text):
-    with smtplib.SMTP("127.0.0.1", port, local_hostname="laptop.demo.example", timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="laptop.demo.example", timeout=60) as client:
         if login:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -221,7 +236,8 @@ def demonstrate(first, second):
         queue_id = send(port, login, "alice@demo.example", recipient, text)
         say("    queue id %s" % queue_id)
         path = arrived(host, mailbox)
-        time.sleep(0.2)
+        if path:
+            logged_as_sent(first, queue_id)
         show(first, queue_id, "what %s logged:" % os.path.basename(first.directory))
         if path is None:
             say("    It did not arrive. The logs: %s %s" % (first.path("log"), second.path("log")))
@@ -231,6 +247,7 @@ def demonstrate(first, second):
             with open(path, "rb") as f:
                 m = re.search(rb"by second\.demo\.example.*?\sid (\w+)", f.read(), re.S)
             if m:
+                logged_as_sent(second, m.group(1).decode())
                 show(second, m.group(1).decode(), "what second logged:")
         same = content(path) == text.encode().replace(b"\r\n", b"\n")
         say("    mailbox file %s" % path)

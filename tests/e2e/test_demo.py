@@ -1,4 +1,5 @@
 """`make run ONCE=1`, as a newcomer calls it: as root and as an ordinary user, in a clone that holds nothing but the repository's files."""
+import fcntl
 import os
 import pwd
 import shutil
@@ -10,6 +11,12 @@ from host import ROOT
 
 
 class Demo(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        """Its ports are fixed: one at a time."""
+        lock = cls.enterClassContext(open("/var/tmp/postino-test-demo", "w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
     def clone(self, owner=None):
         """The checkout's files (as they are now) and the programs that are built, in a directory of its own."""
         top = tempfile.mkdtemp(prefix="postino-demo-", dir="/var/tmp")
