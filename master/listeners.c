@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { ORPHAN_LOOKS = 100 /* ten a second */ };
 
 static bool same_address(const struct listener *a, const struct listener *b)
 {
@@ -101,6 +104,41 @@ static int open_inet(struct listener *l)
     return listen(l->fd, SOMAXCONN);
 }
 
+/* Whether the port is to be free in a moment: who has it is ending, or had it when we asked for it and is found no more. */
+static bool wait_for_orphan(const struct listener *l, unsigned looks, unsigned *nobody)
+{
+    char name[32];
+    pid_t pid;
+    struct buf text = BUF_EMPTY(1024);
+    bool found = port_holder(ntohs(((const struct sockaddr_in *)&l->address)->sin_port), &pid, name, sizeof name);
+    if (looks == ORPHAN_LOOKS || (found ? !is_orphan(pid, name) : ++*nobody > 2))
+        return false;
+    describe_address(l, &text);
+    if (found && looks == 0) {
+        log_warning("%s is still in use by process %d (%s), whose master is gone; waiting for its end", buf_text(&text), (int)pid, name);
+        log_flush();
+    }
+    buf_free(&text);
+    return nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL) == 0;
+}
+
+/* The programs of a master that was killed end by themselves. At a start we wait for one that is late. */
+static int open_inet_at_start(struct listener *l)
+{
+    unsigned nobody = 0;
+    for (unsigned looks = 0;; looks++) {
+        if (open_inet(l) == 0)
+            return 0;
+        int cause = errno;
+        if (cause != EADDRINUSE || !wait_for_orphan(l, looks, &nobody)) {
+            errno = cause;
+            return -1;
+        }
+        close(l->fd);
+        l->fd = -1;
+    }
+}
+
 /* Somebody listens there. */
 static bool is_alive(const struct listener *l)
 {
@@ -154,7 +192,7 @@ static int add(struct listeners *all, const struct listener *like, const char *n
         l->fd = fcntl(there->fd, F_DUPFD_CLOEXEC, 3);
         return l->fd < 0 ? -1 : 0;
     }
-    return l->is_unix ? open_unix(l) : open_inet(l);
+    return l->is_unix ? open_unix(l) : former ? open_inet(l) : open_inet_at_start(l);
 }
 
 static void drop_last(struct listeners *all)

@@ -315,6 +315,25 @@ class Matrix(unittest.TestCase):
         self.assertLessEqual(max(len(reports) for reports in world.books.reported.values()), 2)
 
 
+class Start(unittest.TestCase):
+    @unittest.skipUnless(os.geteuid() == 0, "to see who has a port takes root")
+    def test_a_new_master_waits_for_a_program_that_is_late_to_end(self):
+        """It has the port until it sees that its master is gone."""
+        with World(smtpd=1) as world, concurrent.futures.ThreadPoolExecutor() as pool:
+            [late] = world.host.signal(signal.SIGSTOP, "smtpd")
+            try:
+                world.host.process.kill()
+                world.host.process.wait()
+                started = pool.submit(world.host.start)
+                world.host.wait_log("is still in use by process %d .postino-smtpd., whose master is gone" % late)
+                self.assertFalse(started.done())
+            finally:
+                os.kill(late, signal.SIGCONT)
+            started.result()
+            self.assertEqual(world.send("ok").result(60).fate, ACCEPTED)
+            world.settle("a late end;")
+
+
 class Shortage(unittest.TestCase):
     """Killed while something has run out: nothing is lost. A settlement that could not be written is written again only after ten seconds."""
 
