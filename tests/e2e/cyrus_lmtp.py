@@ -50,7 +50,7 @@ class CyrusLmtp:
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen([self.path("x", "usr", "lib", "cyrus", "bin", "master"), "-C", self.path("imapd.conf"), "-M", self.path("cyrus.conf"),
                                              "-p", self.path("run", "pid")], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)
-        wait_for(lambda: os.path.exists(self.socket), 20)
+        wait_for(lambda: os.path.exists(self.socket), 60)
         return self
 
     def __exit__(self, *exception):

@@ -69,19 +69,38 @@ service stats {{
         self.process = None
 
     def start(self):
+        before = self.starts()
         self.process = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                         start_new_session=True)
-        wait_for(lambda: os.path.exists(os.path.join(self.directory, "run", "master.pid")) and os.path.exists(self.socket), 15)
+        wait_for(lambda: self.starts() > before and os.path.exists(self.socket), 60)
         return self
 
+    def starts(self):
+        """How many there were: it says so when it listens."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.log().count(" starting up for lmtp")
+        return 0
+
     def stop(self, signals=(signal.SIGTERM, signal.SIGKILL)):
-        """Its processes, too: one that has a session would go on."""
+        """Its processes, too: one that has a session would go on. All have gone when it comes back, and have left its sockets."""
         for number in signals if self.process else ():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(5)
+        if self.process:
+            self.process.wait()
+            wait_for(lambda: not self.left())
         self.process = None
+
+    def left(self):
+        """Who is still there of its session."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open("/proc/%s/stat" % pid, encoding="ascii", errors="replace") as f:
+                state, _, _, session = f.read().rsplit(")", 1)[1].split()[:4]
+                found += [pid] if int(session) == self.process.pid and state != "Z" else []
+        return found
 
     def kill(self):
         self.stop((signal.SIGKILL,))

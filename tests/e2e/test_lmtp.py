@@ -155,17 +155,18 @@ class RealDovecot(Base):
             self.assertEqual(host.messages("alice"), [])
 
     def test_a_socket_that_may_not_be_used(self):
-        dovecot = self.dovecot([at("alice")], mode="0600")
-        with dovecot, self.host("lmtp:unix:" + dovecot.socket, [at("alice")]) as host:
+        dovecot, refused = self.dovecot([at("alice")], mode="0600"), re.compile("status=deferred .*Permission denied")
+        with dovecot, self.host("lmtp:unix:" + dovecot.socket, [at("alice")], settings="remote { loopback = yes idle_timeout = 0s }") as host:
             self.send(host, [at("alice")])
             host.wait_log(r"connect to socket %s: Permission denied; let the user postino-lmtp connect to it" % re.escape(dovecot.socket))
-            self.assertIn("Permission denied", host.queue())
+            host.wait(lambda: "Permission denied" in host.queue())
             os.chown(dovecot.socket, LMTP_UID, LMTP_UID)
             host.wait(lambda: dovecot.messages(at("alice")))
+            host.wait(host.queue_is_empty)
             os.chmod(self.path("dovecot"), 0o700)  # nobody finds it
+            before = len(refused.findall(host.log()))
             self.send(host, [at("alice")])
-            host.wait_log(r"Permission denied", 5)
-            time.sleep(0.5)
+            host.wait(lambda: len(refused.findall(host.log())) > before)
             self.assertEqual(len(dovecot.messages(at("alice"))), 1)
             os.chmod(self.path("dovecot"), 0o755)
             host.wait(lambda: len(dovecot.messages(at("alice"))) == 2)
@@ -278,7 +279,7 @@ class Servers(Base):
             send()
             host.wait(lambda: host.messages("alice"))
             self.assertRegex(host.messages("alice")[0], rb"Final-Recipient: rfc822; ?x@dovecot.example\r?\n[\s\S]*?Action: delivered")
-            host.wait(lambda: not server.sessions[-1].sock or server.sessions[-1].ended, 15)
+            host.wait(lambda: not server.sessions[-1].sock or server.sessions[-1].ended, 60)
             server.extensions = ("PIPELINING", "DSN")
             send()
             host.wait(lambda: len(server.saved) == 2)
@@ -301,14 +302,14 @@ class Servers(Base):
                 host.configure(**dict(self.configured, routes=new))
                 before = host.log().count("reloaded: generation")
                 host.reload()
-                host.wait(lambda: host.log().count("reloaded: generation") > before, 20)
+                host.wait(lambda: host.log().count("reloaded: generation") > before, 60)
                 self.assertIn("a@one.example", host.queue())
             pid = host.pid_of("qmgr")
             before = self.ticks(pid)
             time.sleep(1)
             self.assertLess(self.ticks(pid) - before, 50)
             with LmtpServer(self.path("one")) as one, LmtpServer(self.path("two")) as two, LmtpServer(self.path("own")) as own, LmtpServer("127.0.0.2", port) as net:
-                host.wait(host.queue_is_empty, 30)
+                host.wait(host.queue_is_empty, 60)
                 self.assertEqual([len(s.saved) for s in (one, two, own, net)], [5] * 4)
 
     def ticks(self, pid):
@@ -317,13 +318,13 @@ class Servers(Base):
         return int(words[11]) + int(words[12])
 
     @staticmethod
-    def killed(host):
-        """postino-lmtp is killed, whichever process it is just now; 1."""
+    def kill_lmtp(host):
+        """Whichever process it is just now."""
         def gone():
             with contextlib.suppress(ProcessLookupError, TypeError):  # it ends just now, or the next one is not there yet
                 os.kill(host.pid_of("lmtp"), signal.SIGKILL)
-                return 1
-        return wait_for(gone)
+                return True
+        wait_for(gone)
 
     def test_the_books_balance(self):
         """A server that misbehaves by lot, postino-lmtp killed in between, and reloads: everything arrives or comes back, and nothing arrives twice that the log does not tell of."""
@@ -336,13 +337,13 @@ class Servers(Base):
             return [good if lot.random() < most else lot.choice(trouble) for _ in range(40)]
         with LmtpServer(self.path("lmtp"), steps={"RCPT gone@": final}) as server:
             with self.host("lmtp:unix:" + self.path("lmtp"), ["@" + BOX]) as host:
-                sent, returned, killed = {}, set(), 0
+                sent, returned = {}, set()
                 for number in range(150):
                     if number % 10 == 0:
                         server.script.update(END=mood(0.6), GREETING=mood(0.9), MAIL=mood(0.95), RCPT=mood(0.95), DATA=["354 go on" if lot.random() < 0.95 else lot.choice(trouble) for _ in range(40)])
                         server.script["LHLO"] = [None if lot.random() < 0.9 else lot.choice(trouble) for _ in range(40)]
                     if number in (40, 90, 130):
-                        killed += self.killed(host)
+                        self.kill_lmtp(host)
                     if number == 70:
                         host.reload()
                     to = lot.sample(names, lot.randint(1, 4)) + (["gone"] if lot.random() < 0.1 else [])
@@ -350,16 +351,16 @@ class Servers(Base):
                     self.send(host, [at(name) for name in to], b"Subject: %d\r\n\r\nx\r\n" % number)
                 for step in ("END", "GREETING", "MAIL", "RCPT", "DATA", "LHLO"):
                     del server.script[step]
-                host.wait(host.queue_is_empty, 60)
+                host.wait(host.queue_is_empty, 120)
                 for report in host.messages("alice"):
                     returned.add(int(re.search(rb"\nSubject: (\d+)\n", report).group(1)))
-                doubt = host.log().count("in_doubt=yes")
+                doubt, cut_off = (host.log().count(words) for words in ("in_doubt=yes", "the delivering program ended before it was done"))
         saved = collections.Counter((int(re.search(rb"\nSubject: (\d+)\r\n", m.body).group(1)), to.split("@")[0]) for to, m in server.saved)
         self.assertEqual({key for key in saved}, {(n, name) for n, to in sent.items() for name in to if name != "gone"})
         self.assertEqual(returned, {n for n, to in sent.items() if "gone" in to})
         twice = sum(count - 1 for count in saved.values())
-        self.assertGreater(doubt, 10)
-        self.assertLessEqual(twice, doubt + 10 * killed)  # what a process that is killed has under way: it tells nothing
+        self.assertGreater(doubt, 3)
+        self.assertLessEqual(twice, doubt + cut_off)  # a process that is killed tells nothing of what it had under way
 
     def test_another_postino(self):
         """Its LMTP listener on a socket: what its routing says is the result of each recipient at once."""
@@ -383,7 +384,7 @@ class Servers(Base):
             for name in ("submit", "queue"):
                 for uid, served in ((LMTP_UID, False), (FIRST_UID + 3, False), (65534, True)):
                     code = "import socket,sys,os\nos.setgroups([]);os.setgid(%d);os.setuid(%d)\ns=socket.socket(socket.AF_UNIX);s.settimeout(%d)\ns.connect(%r)\n" % (
-                        uid, uid, 1 if served else 10, host.path("run", name))
+                        uid, uid, 1 if served else 60, host.path("run", name))
                     code += "try: sys.exit(0 if s.recv(1) == b'' else 1)\nexcept TimeoutError: sys.exit(1)\nexcept ConnectionResetError: sys.exit(0)"
                     self.assertEqual(subprocess.run(["/usr/bin/python3", "-c", code], check=False).returncode, int(served), (name, uid))
             host.wait_log("submit: uid %d, a program of Postino's" % LMTP_UID)

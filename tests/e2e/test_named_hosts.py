@@ -132,7 +132,7 @@ class Promises(unittest.TestCase):
         cls.publish_policies()
         routes = {d.name: "via = \"smtp:\" tls = %s" % d.route() for d in cls.domains if d.route()}
         cls.host = cls.world.postino(
-            "remote { loopback = no idle_timeout = 0s tls_timeout = 3s }\nqueue { retry_first = 10m retry_most = 10m }\ntls { authorities = \"%s\" }" % cls.made.authority[0],
+            "remote { loopback = no idle_timeout = 0s }\nqueue { retry_first = 10m retry_most = 10m }\ntls { authorities = \"%s\" }" % cls.made.authority[0],
             tls=False, routes=routes)
 
     @classmethod
@@ -177,7 +177,7 @@ class Promises(unittest.TestCase):
             self.host.sendmail(d.recipient, text="Subject: %s\n\nx\n" % d.words)
         for d in self.domains:
             with self.subTest(d.words):
-                self.expect(d, self.host.outcome(d.recipient, seconds=30))
+                self.expect(d, self.host.outcome(d.recipient, seconds=60))
         self.balance()
 
     def balance(self):
@@ -197,7 +197,7 @@ class Promises(unittest.TestCase):
             self.assertEqual(self.host.tool("postino", "queue", "flush", d.name).returncode, 0)
         for d in those:
             with self.subTest(d.words + ", mended"):
-                self.host.wait_log(r"to=<%s> .*status=sent" % re.escape(d.recipient), 30)
+                self.host.wait_log(r"to=<%s> .*status=sent" % re.escape(d.recipient), 60)
                 self.assertEqual([m.secured for m in self.servers[d].messages], ["TLSv1.3"])
 
 

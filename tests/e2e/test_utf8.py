@@ -38,7 +38,7 @@ class Utf8Host(Host):
 
 
 def new(host, name, before):
-    wait_for(lambda: len(host.messages(name)) > before, 15)
+    wait_for(lambda: len(host.messages(name)) > before, 60)
     return host.messages(name)[-1]
 
 
@@ -207,7 +207,7 @@ class Onwards(unittest.TestCase):
             client.sendmail(sender, recipients, text, options)
 
     def report(self, host, box):
-        wait_for(lambda: host.messages(box), 15)
+        wait_for(lambda: host.messages(box), 60)
         wait_for(host.queue_is_empty)
         self.assertEqual(len(host.messages(box)), 1)
         return Report(host.messages(box)[0])
@@ -221,7 +221,7 @@ class Onwards(unittest.TestCase):
         self.send(host, "a@client.example", ["b@bücher.example"], ASCII)
         self.send(host, "a@client.example", ["b@far.example"], ASCII)
         self.send(host, "a@client.example", ["b@far.example"], b"Subject: j\xf6rg\r\n\r\nx\r\n", [])  # of old
-        wait_for(lambda: len(server.messages) == 6, 15)
+        wait_for(lambda: len(server.messages) == 6, 60)
         wait_for(host.queue_is_empty)
         mails = {}
         for session in server.sessions:
@@ -241,7 +241,7 @@ class Onwards(unittest.TestCase):
             port, host = self.start()
             server = self.serve(port, *offered)
             self.send(host, "yuri@почта.example", ["b@bücher.example"], ASCII)
-            wait_for(lambda: server.messages, 15)
+            wait_for(lambda: server.messages, 60)
             self.assertEqual((server.messages[0].sender, server.messages[0].recipients), ("yuri@" + POST_ASCII, ["b@xn--bcher-kva.example"]))
             self.assertNotIn("SMTPUTF8", " ".join(server.sessions[0].commands))
 
@@ -254,7 +254,7 @@ class Onwards(unittest.TestCase):
             client.command_encoding = "utf-8"
             self.assertEqual(client.rcpt("ü@far.example", ["ORCPT=utf-8;старый@почта.example", "NOTIFY=FAILURE"])[0], 250)
             client.data(ASCII)
-        wait_for(lambda: server.messages, 15)
+        wait_for(lambda: server.messages, 60)
         rcpt = next(line for line in server.sessions[0].commands if line.startswith("RCPT"))
         self.assertEqual(rcpt, "RCPT TO:<ü@far.example> NOTIFY=FAILURE ORCPT=utf-8;" + "".join("\\x{%X}" % ord(c) for c in "старый") + "@" +
                          "".join("\\x{%X}" % ord(c) for c in "почта") + ".example")
@@ -300,7 +300,7 @@ class Onwards(unittest.TestCase):
                 port, host = self.start()
                 server = self.serve(port, "SMTPUTF8", steps={"RCPT bad": "550 5.1.1 no"})
                 self.send(host, sender, ["bad@far.example"], TEXT)
-                wait_for(lambda: server.messages, 15)
+                wait_for(lambda: server.messages, 60)
                 self.assertEqual([m.recipients for m in server.messages], [[sender]])
                 mail = [line for s in server.sessions for line in s.commands if line.startswith("MAIL FROM:<>")]
                 self.assertEqual(["SMTPUTF8" in line.split() for line in mail], [asked])
@@ -311,7 +311,7 @@ class Onwards(unittest.TestCase):
         server = self.serve(port, "SMTPUTF8")
         for text in ("Subject: привет\n\nx\n".encode(), b"Subject: x\n\n\xd0\xbf\n", b"Subject: j\xf6rg\n\nx\n"):
             self.assertEqual(host.tool("sendmail", "-f", "a@client.example", "b@far.example", input=text, text=False).returncode, 0)
-        wait_for(lambda: len(server.messages) == 3, 15)
+        wait_for(lambda: len(server.messages) == 3, 60)
         mails = [line for s in server.sessions for line in s.commands if line.startswith("MAIL")]
         self.assertEqual(sorted("SMTPUTF8" in m.split() for m in mails), [False, False, True])
 
@@ -333,7 +333,7 @@ class Onwards(unittest.TestCase):
                 f.write("".join(line for line in text.splitlines(True) if not line.startswith('domain "ПОЧТА')))
             with host:
                 self.send(host, "юрий@bücher.example", ["иван@почта.example"], TEXT)
-                wait_for(lambda: postfix.messages("ivan"), 15)
+                wait_for(lambda: postfix.messages("ivan"), 60)
                 wait_for(host.queue_is_empty)
             message = postfix.messages("ivan")[0]
             self.assertTrue(message.endswith(TEXT.replace(b"\r\n", b"\n")))
