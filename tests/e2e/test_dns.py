@@ -169,8 +169,8 @@ class FakeServer:
     def __init__(self, rcode):
         self.rcode, self.seen = rcode, collections.Counter()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
+        self.port = free_port()  # none to which a late answer to somebody who is gone may come
+        self.socket.bind(("127.0.0.1", self.port))
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 

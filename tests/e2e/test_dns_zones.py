@@ -81,7 +81,7 @@ class Answers(Signed):
         cls.dns = cls.world.driven("dns", edges=["qmgr"])
 
     def resolve(self, name):
-        return self.dns.edges["qmgr"].ask("RESOLVE", name=name, want=ALL, port=25, timeout=20)
+        return self.dns.edges["qmgr"].ask("RESOLVE", name=name, want=ALL, port=25, timeout=60)
 
     def is_proved(self, name, *dane):
         answer = self.resolve(name)
@@ -182,12 +182,12 @@ class Huge(unittest.TestCase):
         world = self.enterContext(World())
         world.tree({".": Zone(), "huge": Zone("".join(text))})
         dns = world.driven("dns", "dns { mx_hosts = 100 }", edges=["qmgr"])
-        answer = dns.edges["qmgr"].ask("RESOLVE", name="huge", want=ALL, port=25, timeout=30)
+        answer = dns.edges["qmgr"].ask("RESOLVE", name="huge", want=ALL, port=25, timeout=90)
         self.assertEqual((answer.verdict, answer.secure, len(answer.hosts)), (RESOLVE_OK, 1, 100))
         for h in answer.hosts:
             self.assertEqual((h.dane, len(h.addresses.split()), len(h.tlsa.split(", "))), (DANE_RECORDS, 40, 16))
         self.assertGreater(sum(len(h.addresses) + len(h.tlsa) for h in answer.hosts), 2 << 20)
-        self.assertEqual(dns.edges["qmgr"].ask("RESOLVE", name="gone", want=ALL, timeout=20).status, "5.1.2")
+        self.assertEqual(dns.edges["qmgr"].ask("RESOLVE", name="gone", want=ALL, timeout=90).status, "5.1.2")
 
 
 @needs_root
@@ -197,7 +197,7 @@ class Mail(Signed):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.host = cls.world.postino("remote { loopback = no connect_timeout = 3s idle_timeout = 0s }\nqueue { retry_first = 30s retry_most = 60s lifetime = 1h }")
+        cls.host = cls.world.postino("remote { loopback = no connect_timeout = 30s idle_timeout = 0s }\nqueue { retry_first = 30s retry_most = 60s lifetime = 1h }")
 
     def send(self, recipient):
         self.host.sendmail(recipient, text="Subject: %s\n\nx\n" % recipient)
@@ -211,7 +211,7 @@ class Mail(Signed):
             self.send(recipient)
         for recipient in recipients:
             with self.subTest(recipient):
-                check(recipient, self.host.outcome(recipient, seconds=30))
+                check(recipient, self.host.outcome(recipient, seconds=60))
 
     def test_by_dane(self):
         def check(recipient, line):

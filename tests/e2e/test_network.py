@@ -37,7 +37,7 @@ class Names(unittest.TestCase):
         cls.sinks = {n: cls.world.smtp_sink("192.0.2.%d" % n) for n in (2, 3, 4)}
         cls.sinks[6] = cls.world.smtp_sink("2001:db8::5")
         cls.host = cls.world.postino(
-            "remote { loopback = no connect_timeout = 3s idle_timeout = 0s }\ndns { timeout = 4s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }")
+            "remote { loopback = no connect_timeout = 30s idle_timeout = 0s }\ndns { timeout = 30s }\nqueue { retry_first = 2s retry_most = 4s lifetime = 1h }")
 
     def send(self, *recipients):
         self.host.sendmail(*recipients, text="From: alice@%s\nSubject: %s\n\nx\n" % (DOMAIN, recipients[0]))
@@ -47,27 +47,29 @@ class Names(unittest.TestCase):
 
     def test_the_second_host_is_tried_when_the_first_is_down(self):
         self.send("x@first.example")
-        wait_for(lambda: self.taken(2, "x@first.example"), 15)
+        wait_for(lambda: self.taken(2, "x@first.example"))
         self.assertIn("mx2.first.example[192.0.2.2]:25", self.host.outcome("x@first.example", "sent"))
 
     def test_all_addresses_of_a_host_are_tried(self):
         self.send("x@addresses.example")
-        wait_for(lambda: self.taken(2, "x@addresses.example"), 15)
+        wait_for(lambda: self.taken(2, "x@addresses.example"))
 
     def test_equal_hosts_share(self):
-        for i in range(24):
-            self.send("x%d@equal.example" % i)
-        wait_for(lambda: len(self.sinks[3]()) + len(self.sinks[4]()) >= 24, 20)
-        self.assertGreater(len(self.sinks[3]()), 1)
-        self.assertGreater(len(self.sinks[4]()), 1)
+        for sent in range(24, 240, 24):  # a connection may carry many of them when this machine is slow
+            for i in range(sent - 24, sent):
+                self.send("x%d@equal.example" % i)
+            wait_for(lambda: len(self.sinks[3]()) + len(self.sinks[4]()) >= sent)
+            if min(len(self.sinks[3]()), len(self.sinks[4]())) > 1:
+                return
+        self.fail("one of two has all")
 
     def test_no_MX_means_the_address_itself(self):
         self.send("x@nomx.example")
-        wait_for(lambda: self.taken(2, "x@nomx.example"), 15)
+        wait_for(lambda: self.taken(2, "x@nomx.example"))
 
     def test_IPv6(self):
         self.send("x@six.example")
-        wait_for(lambda: self.taken(6, "x@six.example"), 15)
+        wait_for(lambda: self.taken(6, "x@six.example"))
 
     def test_null_MX_is_final(self):
         self.send("x@null.example")
@@ -91,7 +93,7 @@ class Names(unittest.TestCase):
         """no host has the address 192.0.2.99"""
         with Host(namespace=self.world.near, settings="dns { server = \"192.0.2.99\" timeout = 2s }") as host:
             host.sendmail("x@first.example")
-            host.wait_log(r"to=<x@first\.example> .*dsn=4\.4\.3.* status=deferred", 15)
+            host.wait_log(r"to=<x@first\.example> .*dsn=4\.4\.3.* status=deferred")
 
     def test_loopback_addresses_are_not_delivered_to(self):
         self.send("x@loop.example")
@@ -111,13 +113,13 @@ class WellKnownPorts(unittest.TestCase):
         near = world.postino(hostname="relay.example", domains={"relay.example": "mailboxes = \"hash:%s\" directory = \"%s\" owner = \"%d\"" % (
             "/nonexistent", "/nonexistent", MAIL_UID)})
         near.sendmail("alice@local.example", sender="a@relay.example", text="Subject: over 25\n\nhello\n")
-        wait_for(lambda: far.messages("alice"), 15)
+        wait_for(lambda: far.messages("alice"))
         self.assertIn(b"from relay.example (unknown [192.0.2.1])", far.messages("alice")[0])
         for port, how in ((587, ["--tls"]), (465, ["--tlsc"])):
             done = world.swaks("--server", "192.0.2.2:%d" % port, "--from", "alice@local.example", "--to", "bob@local.example",
                                "--auth", "PLAIN", "--auth-user", "alice", "--auth-password", "correct horse", *how, where=world.near)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        wait_for(lambda: len(far.messages("bob")) == 2, 15)
+        wait_for(lambda: len(far.messages("bob")) == 2)
         # a stranger may not relay
         done = world.swaks("--server", "192.0.2.2:25", "--from", "a@relay.example", "--to", "x@elsewhere.example", where=world.near)
         self.assertNotEqual(done.returncode, 0)

@@ -8,14 +8,18 @@ import time
 import unittest
 
 import frames
-from host import DOMAIN, wait_for
+from host import DOMAIN, free_port, wait_for
 from listening import Listener
 from netns import needs_root
 from remote import DEFERRED, FAILED, RELAYED, Base, Remote
 from world import World
 
+# What answers does so at once, if this machine gives it a processor; and a session that is idle stays.
+PATIENT = 'connect_timeout = "60s" idle_timeout = "60s"'
+
 
 class OwnLines(Base):
+    settings = PATIENT
     rest = 'route "a.example" { via = "smtp:" sessions = 3 } route "b.example" { via = "smtp:" rate = 60 }'
 
     def setUp(self):
@@ -58,6 +62,7 @@ source "six" { address = "::1" hostname = "six.example" }
 
 class Sources(Base):
     """remote alone, on loopback addresses."""
+    settings = PATIENT
     rest = SOURCES + """remote { sources = { one, two } }
 route "gone.example" { via = "smtp:" sources = { gone } } route "six.example" { via = "smtp:" sources = { six, two } } route "alone.example" { via = "smtp:" sources = { six } }
 route "half.example" { via = "smtp:" sources = { half } }"""
@@ -143,9 +148,9 @@ class Socks:
 class Proxies(unittest.TestCase):
     """remote alone, and proxies that fail."""
 
-    def deliver(self, proxy, address="192.0.2.7 192.0.2.8", kind="socks5"):
-        rest = 'route "p.example" { via = "smtp:" proxy = "%s:127.0.0.1:%d" }' % (kind, proxy.port)
-        with Remote(rest=rest) as remote:
+    def deliver(self, port, address="192.0.2.7 192.0.2.8"):
+        rest = 'route "p.example" { via = "smtp:" proxy = "socks5:127.0.0.1:%d" }' % port
+        with Remote(PATIENT, rest) as remote:
             remote.names.table["p.example"] = address
             result = remote.deliver("x@p.example", nexthop="p.example", route="p.example")
             self.assertTrue(remote.running(), remote.log())
@@ -154,7 +159,7 @@ class Proxies(unittest.TestCase):
     def fails(self, words, own, site_failed, *answers, heard=None, **more):
         proxy = Socks(*answers)
         self.addCleanup(proxy.close)
-        result, outcome = self.deliver(proxy, **more)
+        result, outcome = self.deliver(proxy.port, **more)
         self.assertEqual((outcome.verdict, result.own, result.site_failed), (DEFERRED, own, site_failed), outcome)
         self.assertIn(words, outcome.reply)
         if heard is not None:
@@ -173,7 +178,7 @@ class Proxies(unittest.TestCase):
     def test_loopback_behind_a_proxy_is_not_ours(self):
         proxy = Socks()
         self.addCleanup(proxy.close)
-        result, outcome = self.deliver(proxy, "127.0.0.1")
+        result, outcome = self.deliver(proxy.port, "127.0.0.1")
         self.assertEqual((outcome.verdict, outcome.status), (FAILED, "5.4.4"))
         self.assertIn("behind the route's proxy a loopback address is the proxy's own", outcome.reply)
 
@@ -188,12 +193,9 @@ class Proxies(unittest.TestCase):
                 self.assertEqual("not where its route leads now" in outcome.reply, gone, (route, nexthop, outcome.reply))
 
     def test_no_proxy_there(self):
-        proxy = Socks()
-        proxy.close()
-        for kind in ("socks5",):
-            result, outcome = self.deliver(proxy, kind=kind)
-            self.assertEqual((outcome.verdict, result.own, result.site_failed), (DEFERRED, frames.OWN_PROXY, 0))
-            self.assertIn("Connection refused", outcome.reply)
+        result, outcome = self.deliver(free_port())
+        self.assertEqual((outcome.verdict, result.own, result.site_failed), (DEFERRED, frames.OWN_PROXY, 0))
+        self.assertIn("Connection refused", outcome.reply)
 
 
 HAPROXY = """
@@ -230,16 +232,18 @@ class AddressesOfTheHost(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         left = 86400 - time.time() % 86400
-        time.sleep(left if left < 150 else 0)  # what a source in warm-up has sent is of one day (UTC)
+        time.sleep(left if left < 300 else 0)  # what a source in warm-up has sent is of one day (UTC)
         cls.world = cls.enterClassContext(World())
         cls.world.name_server({"example": ZONE})
         for address in ("192.0.2.101/24", "192.0.2.102/24", "192.0.2.104/24", "2001:db8::101/64"):
             cls.world.address(cls.world.near, address)
         cls.sinks = cls.world.smtp_sink("192.0.2.2"), cls.world.smtp_sink("2001:db8::5")
         cls.world.start("microsocks", "-i", "192.0.2.9", "-p", "1080", "-b", "192.0.2.7", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        cls.world.is_up("192.0.2.9", 1080)
         with open(os.path.join(cls.world.directory, "haproxy.cfg"), "w") as f:
             f.write(HAPROXY)
         cls.world.start("haproxy", "-db", "-f", f.name)
+        cls.world.is_up("192.0.2.9", 2525)
         cls.host = cls.world.postino("""
 remote { connect_timeout = 3s idle_timeout = 0s sources = { "out1 3", out2 } }
 source "out1" { address = { "192.0.2.101", "2001:db8::101" } hostname = "out1.local.example" }
@@ -276,12 +280,12 @@ dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }"""
         came = self.came("many.example")
         self.assertEqual(set(came), {("192.0.2.101", "out1.local.example"), ("192.0.2.102", "out2.local.example")})
         self.assertTrue(30 <= came.count(("192.0.2.101", "out1.local.example")) <= 58, came)
-        self.assertTrue(self.host.wait_log(r"to=<x0@many.example> .* source=out[12] status=sent", 10))
+        self.host.wait_log(r"to=<x0@many.example> .* source=out[12] status=sent")
 
     def test_a_host_of_IPv6_alone_gets_it_from_the_source_that_has_IPv6(self):
         for i in range(8):
             self.send("x%d@six.example" % i)
-        wait_for(lambda: len(self.came("six.example", 1)) == 8, 30)
+        wait_for(lambda: len(self.came("six.example", 1)) == 8)
         self.assertEqual(set(self.came("six.example", 1)), {("ipv6:2001:db8::101", "out1.local.example")})
 
     def lines(self):
@@ -291,17 +295,20 @@ dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }"""
     def test_a_source_in_warm_up_gets_what_the_plan_says_and_others_the_rest(self):
         for i in range(5):
             self.send("x%d@share.example" % i)
-        wait_for(lambda: len(self.came("share.example")) == 5, 30)
+        wait_for(lambda: len(self.came("share.example")) == 5)
         self.assertEqual(sorted(self.came("share.example")), [("192.0.2.102", "out2.local.example")] * 4 + [("192.0.2.104", "warm.local.example")])
         for i in range(3):
             self.send("x%d@only.example" % i)
-        wait_for(lambda: self.came("only.example"), 30)
+        wait_for(lambda: self.came("only.example"))
         time.sleep(2)
         self.assertEqual(self.came("only.example"), [("192.0.2.104", "warm.local.example")])
         self.assertIn("(warm-up: 1 message a day)", self.lines()["warm"])
         self.assertIn(" warm-up ", self.lines()["warm"])
-        listed = self.host.tool("postino", "queue").stdout
-        self.assertEqual(listed.count('source "warm" is in warm-up: 1 message a day to this site, evenly (warm_up_plan)'), 2, listed)
+
+        def waiting():
+            """the other two"""
+            return self.host.tool("postino", "queue").stdout.count('source "warm" is in warm-up: 1 message a day to this site, evenly (warm_up_plan)') == 2
+        wait_for(waiting)
         self.assertIn('"a_day": 1,', self.host.tool("postino", "sites", "--json").stdout)
         told = self.host.tool("postino", "site", "only.example").stdout
         self.assertIn('  source    "warm" 192.0.2.104, in warm-up: 1 message a day to each site\n', told)
@@ -311,42 +318,44 @@ dns { timeout = 4s } queue { retry_first = 2s retry_most = 4s lifetime = 1h }"""
         began = time.monotonic()
         for i in range(5):
             self.send("x%d@quick.example" % i)
-        wait_for(lambda: len(self.came("quick.example")) == 5, 30)
+        wait_for(lambda: len(self.came("quick.example")) == 5)
         self.assertGreater(time.monotonic() - began, 6.5)
         self.assertEqual(set(self.came("quick.example")), {("192.0.2.104", "quick.local.example")})
 
     def test_by_a_SOCKS_proxy(self):
         """microsocks: the address is its own, the name the source's."""
         self.send("x@socks.example")
-        wait_for(lambda: self.came("socks.example"), 20)
+        wait_for(lambda: self.came("socks.example"))
         self.assertEqual(self.came("socks.example"), [("192.0.2.7", "far.local.example")])
 
     def test_by_an_haproxy(self):
         """It is told from which of its addresses to go."""
         self.send("x@ha.example")
-        wait_for(lambda: self.came("ha.example"), 20)
+        wait_for(lambda: self.came("ha.example"))
         self.assertEqual(self.came("ha.example"), [("192.0.2.8", "far.local.example")])
 
     def test_a_proxy_that_is_down_is_no_fault_of_the_site(self):
         self.send("x@down.example")
-        self.host.wait_log(r"a route's proxy can't be used: .* route=down.example", 20)
+        self.host.wait_log(r"a route's proxy can't be used: .* route=down.example")
+        self.host.wait_log(r"to=<x@down.example> ")
         time.sleep(4)
         self.assertEqual(len(re.findall(r"to=<x@down.example> ", self.host.log())), 1)
         sites = [json.loads(line) for line in self.host.tool("postino", "sites", "--json").stdout.splitlines()]
         self.assertEqual([s for s in sites if s.get("dead")], [])
 
     def test_a_source_that_fails_gives_way_and_kills_no_site(self):
-        self.send("x@ill.example")
-        wait_for(lambda: self.came("ill.example"), 20)
-        self.assertEqual(self.came("ill.example"), [("192.0.2.102", "out2.local.example")])
-        self.host.wait_log(r"a source can't be used: .* source=late", 5)
+        for i in range(4):  # one of a thousand begins with out2
+            self.send("x%d@ill.example" % i)
+        wait_for(lambda: len(self.came("ill.example")) == 4)
+        self.assertEqual(self.came("ill.example"), [("192.0.2.102", "out2.local.example")] * 4)
+        self.host.wait_log(r"a source can't be used: .* source=late")
         self.send("x@wait.example")
         time.sleep(3)
         self.world.address(self.world.near, "192.0.2.103/24")
         began = time.monotonic()
-        wait_for(lambda: self.came("wait.example"), 75)
+        wait_for(lambda: self.came("wait.example"), 110)
         self.assertEqual(self.came("wait.example"), [("192.0.2.103", "late.local.example")])
-        self.assertLess(time.monotonic() - began, 70)
+        self.assertLess(time.monotonic() - began, 110)
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Tree:
         self.serve()
 
     def settings(self, server="recursive", more=""):
-        return 'dns { server = "%s"\n trust_anchor = "%s"\n timeout = 8s\n %s }' % (server, self.anchor, more)
+        return 'dns { server = "%s"\n trust_anchor = "%s"\n timeout = 30s\n %s }' % (server, self.anchor, more)
 
     def path(self, name):
         return os.path.join(self.directory, (name.strip(".") or "root") + ".zone")
