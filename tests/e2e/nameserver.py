@@ -6,8 +6,8 @@
 
 A script gives a Reply, raw octets, a list of either (all are sent), or None: no answer. Names are text with \\DDD for any octet, as in a zone file.
 
-A client whose patience ends asks over UDP once more. When its second question came before the first one was answered here (the kernel knows when, also when this
-process was late), it is the same question: it gets the same answer, the script does not hear of it, and it does not count."""
+A client whose patience ends asks over UDP once more. When its second question came some time after the first one, and before that was answered here (the kernel knows when,
+also when this process was late), it is the same question: it gets the same answer, the script does not hear of it, and it does not count."""
 import collections
 import contextlib
 import re
@@ -23,6 +23,7 @@ from netns import SO_TIMESTAMPNS
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, OPT, DS, TLSA = 1, 2, 5, 6, 12, 15, 16, 28, 39, 41, 43, 52
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5
 UDP_MOST = 1232
+PATIENCE = 0.04  # seconds; that of libunbound is 0.05 at least
 SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 Asked = collections.namedtuple("Asked", "name type tcp id packet at")
@@ -161,8 +162,8 @@ class NameServer:
         except (IndexError, struct.error):
             return []
         key = asked.name, asked.type, server
-        when, said = self.answered.get(key, (0, None)) if came else (0, None)
-        if not when or came > when:
+        before, when, said = self.answered.get(key, (0, 0, None)) if came else (0, 0, None)
+        if not when or came > when or came < before + PATIENCE:
             with self.lock:
                 self.counts[asked.name, asked.type] += 1
                 self.tcp += tcp
@@ -170,7 +171,7 @@ class NameServer:
             said = [one for one in (said if isinstance(said, list) else [said]) if one is not None]
         out = [one.octets(asked, 65535 if tcp else UDP_MOST) if isinstance(one, Reply) else one for one in said]
         if came and out:
-            self.answered[key] = time.time(), said
+            self.answered[key] = came, time.time(), said
         return out
 
     def datagram(self, udp):
