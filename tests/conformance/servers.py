@@ -146,6 +146,10 @@ class Postfix:
         self.logins.close()
         shutil.rmtree(self.top, ignore_errors=True)
 
+    def queue_is_empty(self):
+        done = subprocess.run(self.where + ["postqueue", "-c", self.path("etc"), "-p"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return done.stdout.strip() == "Mail queue is empty"
+
     def messages(self, name="alice"):
         new = self.path("mail", name, "new")
         try:
