@@ -67,7 +67,7 @@ class Alone(unittest.TestCase):
         self.assertTrue(set(old) <= set(s.alive("smtpd")))
         self.assertEqual(s.told("smtpd", "DRAIN"), [])
         s.part("smtpd")
-        wait_for(lambda: old[0] not in s.alive("smtpd"), 15)
+        wait_for(lambda: old[0] not in s.alive("smtpd"), 60)
         wait_for(lambda: len(s.alive("smtpd")) == 2)
         self.assertIn(old[1], s.alive("smtpd"))
 
@@ -169,7 +169,7 @@ class Clients(threading.Thread):
 
 class Real(unittest.TestCase):
     def host(self, settings):
-        host = Host(settings="smtpd_processes = 2 stop_grace = 3s " + settings)
+        host = Host(settings="smtpd_processes = 2 stop_grace = 1m " + settings)
         self.addCleanup(host.close)
         return host.start()
 
@@ -188,16 +188,16 @@ class Real(unittest.TestCase):
         clients = [Clients(host) for _ in range(6)]
         for client in clients:
             client.start()
-        wait_for(lambda: self.replacements(host) >= 6, 30)
+        wait_for(lambda: self.replacements(host) >= 6, 120)
         host.reload()
         host.wait_log("reloaded: generation 2")
         after = self.replacements(host)
-        wait_for(lambda: self.replacements(host) >= after + 6, 30)
+        wait_for(lambda: self.replacements(host) >= after + 6, 120)
         self.assertLessEqual(len(self.smtpds(host)), 2 * (FINISHING_MOST + 2))
         for client in clients:
             client.ending = True
         for client in clients:
-            client.join(20)
+            client.join(60)
         self.assertEqual([w for client in clients for w in client.wrong], [])
         for smtp in held:  # in processes of which nothing else is left
             smtp.sendmail("x@client.example", ["alice@" + DOMAIN], "Subject: held\r\n\r\nheld\r\n")
@@ -206,7 +206,7 @@ class Real(unittest.TestCase):
         self.assertGreater(sent, 200)
         wait_for(lambda: not first & self.smtpds(host))
         wait_for(lambda: len(self.smtpds(host)) == 2)
-        wait_for(lambda: len(host.messages("alice")) == sent, 20)
+        wait_for(lambda: len(host.messages("alice")) == sent, 60)
 
     def test_a_held_session_does_not_stop_it_and_a_stop_does_not_wait(self):
         host = self.host("smtpd { process_time = 1s }")
@@ -216,13 +216,13 @@ class Real(unittest.TestCase):
             held[-1].ehlo()
             time.sleep(0.4)
         most = len(self.smtpds(host))
-        self.assertGreater(self.replacements(host), 3)
+        wait_for(lambda: self.replacements(host) > 3)
         self.assertLessEqual(most, 2 * (FINISHING_MOST + 2))
         for smtp in held:
             self.assertEqual(smtp.noop()[0], 250)
         began = time.monotonic()
         self.assertEqual(host.stop(), 0)
-        self.assertLess(time.monotonic() - began, 3)
+        self.assertLess(time.monotonic() - began, 30)
         self.assertEqual(held[0].noop()[0], 421)
 
 
