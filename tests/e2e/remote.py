@@ -16,11 +16,19 @@ from driven import Driven
 from hostile import Server
 
 BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n..two\r\n"
-# Short, so that each can be waited for.
-TIMES = " ".join('%s = "1s"' % name for name in ("connect_timeout", "greeting_timeout", "helo_timeout", "tls_timeout", "mail_timeout", "rcpt_timeout",
-                                                "data_timeout", "block_timeout", "end_timeout", "quit_timeout"))
-# Where none is waited for: a machine that stands still for some seconds makes no silent host of one that answers.
-PATIENT = TIMES.replace("1s", "60s")
+STEPS = ("connect", "greeting", "helo", "tls", "mail", "rcpt", "data", "block", "end", "quit")
+
+
+def patient(**short):
+    """The timeouts of all steps. A machine that stands still for some seconds makes no silent host of one that answers; where a silent one is waited for, patient(mail="1s") gives
+    that step alone a short one."""
+    assert set(short) <= set(STEPS), short
+    return " ".join('%s_timeout = "%s"' % (step, short.get(step, "60s")) for step in STEPS)
+
+
+PATIENT = patient()
+# Each can be waited for.
+TIMES = PATIENT.replace("60s", "1s")
 RELAYED, DEFERRED, FAILED, IN_DOUBT = frames.VERDICT_RELAYED, frames.VERDICT_DEFERRED, frames.VERDICT_FAILED, frames.VERDICT_IN_DOUBT
 OWN_DOMAIN = 3  # enum own_failure
 
@@ -60,7 +68,7 @@ class Policies:
 
     def end(self):
         self.channel.sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(5)
+        self.thread.join(60)
         self.channel.close()
 
     def run(self):
@@ -91,7 +99,7 @@ class Delivering(Driven):
 class Remote(Delivering):
     def __init__(self, settings="", rest="", where=()):
         self.port = host.free_port()
-        text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, TIMES if "_timeout" not in settings else "", settings, rest)
+        text = "remote { loopback = yes port = %d %s %s }\n%s" % (self.port, PATIENT if "_timeout" not in settings else "", settings, rest)
         super().__init__("remote", text, edges=("qmgr", "dns", "sts"), where=where)
         self.policies = Policies(self.edges["sts"])
         self.names = Names(self.edges["dns"])
@@ -108,6 +116,21 @@ class Remote(Delivering):
 
     def server(self, address="127.0.0.2", **more):
         return Server(address, self.port, **more)
+
+    def at_once(self, cases, *users, second=None, **more):
+        """Each case (what it is, a script) is a host of its own, and behind it one that does what `second` says, if that is given. They get a message all at once, so that those that
+        hang are waited for together: (what it is, its server, that of the second host or None, the result) as they come. The result of a host that hangs is there long before the
+        timeouts of all other steps are over."""
+        with contextlib.ExitStack() as stack:
+            asked = {}
+            for n, (case, script) in enumerate(cases):
+                name, addresses = "n%d.example" % n, ["127.0.1.%d" % (n + 1), "127.0.2.%d" % (n + 1)][:1 if second is None else 2]
+                self.names.table[name] = " ".join(addresses)
+                servers = [stack.enter_context(self.server(a, **what)) for a, what in zip(addresses, (script, second))] + [None]
+                asked[self.send(*["%s@%s" % (user, name) for user in users], nexthop=name, **more)] = case, *servers[:2]
+            for _ in cases:
+                result = self.result(len(users), 40)
+                yield *asked[result.request], result
 
 
 class Deliveries(unittest.TestCase):
@@ -155,7 +178,7 @@ class Base(Deliveries):
 
 class Security(Base):
     """... among certificates, and what dns says of them. `rest`: AUTHORITY is the authority's certificate."""
-    settings = 'idle_timeout = "0" ' + TIMES
+    settings = 'idle_timeout = "0" ' + PATIENT
 
     @classmethod
     def setUpClass(cls):

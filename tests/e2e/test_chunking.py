@@ -1,6 +1,5 @@
 """BDAT and BODY=BINARYMIME (RFC 3030) on the way out: what a next host is told, and what becomes of a message when it does not do its part, or can't take it as
 it is."""
-import contextlib
 import email
 import email.policy
 import os
@@ -144,24 +143,11 @@ class Bdat(Base):
 class BdatLost(Base):
     settings = 'idle_timeout = "0"' + " " + PATIENT.replace('end_timeout = "60s"', 'end_timeout = "4s"')
 
-    def at_once(self, cases, *users, **more):
-        """Each case is what a host of its own does: (case, its server, the result)."""
-        with contextlib.ExitStack() as stack:
-            asked = {}
-            for n, (case, script) in enumerate(cases):
-                name, address = "n%d.example" % n, "127.0.1.%d" % (n + 1)
-                self.remote.names.table[name] = address
-                server = stack.enter_context(self.remote.server(address, **script))
-                asked[self.remote.send(*["%s@%s" % (user, name) for user in users], nexthop=name, **more)] = case, server
-            for _ in cases:
-                result = self.remote.result(len(users))
-                yield *asked[result.request], result
-
     def test_a_hang_or_a_break_behind_the_chunk(self):
         actions = ((HANG, "timed out"), (DROP, "lost connection"), (RESET, "lost connection"), (Raw(b"250 hal", DROP), "lost connection"), (Raw(b"25", HANG), "timed out"),
                    (Raw(b"hello\r\n", HANG), "broken reply"))
         cases = [((action, how, extensions), dict(extensions=extensions, BDAT=action)) for extensions in BOTH for action, how in actions]
-        for (action, how, extensions), _, result in self.at_once(cases, "a", "b", body=LARGE):
+        for (action, how, extensions), _, _, result in self.remote.at_once(cases, "a", "b", body=LARGE):
             with self.subTest(action=action, extensions=extensions):
                 self.check(result, *[(IN_DOUBT, "4.4.2", "after the end of the message was sent")] * 2, site_failed=1)
                 self.assertIn(how, result.outcomes[0].reply)
@@ -173,7 +159,7 @@ class BdatLost(Base):
             f.flush()
             actions = (DROP, DEFERRED, "lost connection"), (HANG, IN_DOUBT, "timed out")  # HANG reads on
             cases = [(case, dict(extensions=CHUNKING, BODY=(100000, case[0]))) for case in actions]
-            for (_, verdict, words), server, result in self.at_once(cases, "a", fd=f.fileno(), size=len(body)):
+            for (_, verdict, words), server, _, result in self.remote.at_once(cases, "a", fd=f.fileno(), size=len(body)):
                 self.assertEqual([o.verdict for o in result.outcomes], [verdict])
                 self.assertIn(words, result.outcomes[0].reply)
                 self.assertEqual(server.received, [])

@@ -96,7 +96,7 @@ class ToAHost(Security):
         self.check(self.deliver("x@b.example", nexthop="b.example"), (DEFERRED, "4.4.1", "refused"), site_failed=1)
 
     def test_sessions_are_not_shared_with_other_mail(self):
-        with Remote('idle_timeout = "5s"') as remote, Server("127.0.0.2", remote.port, extensions=("PIPELINING",)) as server:
+        with Remote('idle_timeout = "5m"') as remote, Server("127.0.0.2", remote.port, extensions=("PIPELINING",)) as server:
             remote.deliver()
             remote.qmgr.send("DELIVER", id=9, nexthop="a.example", tls="none", sender="s@from.example", flags=frames.ENVELOPE_REQUIRETLS, size=3, body=b"x\r\n",
                              recipients=[dict(address="r@a.example", transport="smtp", nexthop="a.example", tls="none")])
@@ -159,7 +159,7 @@ class BetweenHosts(unittest.TestCase):
         second.start()
         first = self.first(second.port, made.authority[0])
         self.send(first, "bob@far.example", ["REQUIRETLS"])
-        wait_for(lambda: second.messages("bob"), 15)
+        wait_for(lambda: second.messages("bob"), 60)
         self.assertIn(b" with ESMTPS id ", second.messages("bob")[0])
         first.wait_log(r"to=<bob@far\.example> .*verify, verified.* status=sent")
         wait_for(first.queue_is_empty)
@@ -170,7 +170,7 @@ class BetweenHosts(unittest.TestCase):
         first = self.first(port, made.authority[0])
         with Server("127.0.0.1", port, certificate=made.sign("localhost")) as server:
             self.send(first, "bob@far.example", ["REQUIRETLS", "RET=FULL"])
-            wait_for(lambda: first.messages("alice"), 15)
+            wait_for(lambda: first.messages("alice"), 60)
             self.assertEqual(server.received, [])
         report = first.messages("alice")[0]
         self.assertIn(b"\nStatus: 5.7.30\n", report)
@@ -186,7 +186,7 @@ class BetweenHosts(unittest.TestCase):
             with first.smtp(local_hostname="client.example") as client:
                 client.starttls(context=first.tls_context())
                 client.sendmail("back@far.example", ["bad@far.example"], TEXT, ["REQUIRETLS"])
-            wait_for(lambda: server.messages, 15)
+            wait_for(lambda: server.messages, 60)
             self.assertEqual(server.messages[0].recipients, ["back@far.example"])
             self.assertNotIn(b"the body of it", server.messages[0].body)
             self.assertIn("REQUIRETLS", next(c for s in server.sessions for c in s.commands if c.startswith("MAIL FROM:<>")))
@@ -196,7 +196,7 @@ class BetweenHosts(unittest.TestCase):
         first = self.first(port, "/etc/ssl/certs/ca-certificates.crt")
         with Server("127.0.0.1", port) as server:
             self.send(first, "bob@far.example", [], b"TLS-Required: No\r\n" + TEXT)
-            wait_for(lambda: server.messages, 15)
+            wait_for(lambda: server.messages, 60)
             self.assertIn(b"TLS-Required: No\r\n", server.messages[0].body)
 
 

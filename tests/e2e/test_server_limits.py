@@ -4,7 +4,7 @@ import unittest
 
 import host
 from hostile import DROP
-from remote import BODY, DEFERRED, FAILED, IN_DOUBT, RELAYED, TIMES, Base, Remote
+from remote import BODY, DEFERRED, FAILED, IN_DOUBT, PATIENT, RELAYED, Base, Remote
 
 NAMES = ["r%d@a.example" % i for i in range(10)]
 
@@ -22,7 +22,7 @@ def transactions(server):
 
 
 class ServerLimits(Base):
-    settings = 'idle_timeout = "0"' + " " + TIMES
+    settings = 'idle_timeout = "0"' + " " + PATIENT
 
     def offers(self, limits, *more, **script):
         return self.remote.server(extensions=("PIPELINING", "LIMITS " + limits) + more, **script)
@@ -48,7 +48,7 @@ class ServerLimits(Base):
             self.assertEqual([sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions], [2, 2])
 
     def test_mailmax_counts_messages_of_all_kinds(self):
-        with Remote('idle_timeout = "5s"') as remote, remote.server(extensions=("LIMITS MAILMAX=2",)) as server:
+        with Remote('idle_timeout = "5m"') as remote, remote.server(extensions=("LIMITS MAILMAX=2",)) as server:
             for _ in range(5):
                 remote.deliver()
             self.assertEqual([sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions], [2, 2, 1])
