@@ -306,7 +306,7 @@ static bool can_be_secure(struct session *s)
 
 static void forget_former(struct session *s)
 {
-    s->secured = s->refused = s->shared = false;
+    s->secured = s->refused = s->shared = s->waited = false;
     s->turned_away = 0;
     login_forget(s);
     s->messages = 0;

@@ -230,6 +230,7 @@ void session_too_full(struct session *s)
 
 static void idle(struct session *s)
 {
+    s->waited = true;
     s->next_idle = s->site->idle;
     s->site->idle = s;
     reuse_offer(s);
@@ -255,7 +256,7 @@ void session_ready(struct session *s)
     session_stop_opening(s);
     bool spent = s->messages >= s->messages_most;
     if (!s->job && !spent) {
-        s->job = site_take(s->site, s->messages);
+        s->job = site_take(s->site, s->messages, s->messages == 0 && !s->waited);
         spent = !s->job && s->messages > 0 && s->site->waiting > s->site->opening; /* what waits is for fresh ones */
     }
     if (s->job) {

@@ -19,8 +19,8 @@
  * the message. END       the final dot is out. If the connection ends now nobody knows whether the server has the message (RFC 1047):
  * deferred, said so in the log.
  *
- * A job stays with its session through all the addresses as long as no recipient is decided. If a session that was used before breaks under
- * a job before anything was decided, the job gets a fresh session: the server had closed an idle connection. */
+ * A job stays with its session through all the addresses as long as no recipient is decided. If a session that was used before, or was
+ * idle since it was opened, breaks under a job before anything was decided, the job gets a fresh session: the server had closed an idle connection. */
 #ifndef POSTINO_SESSION_H
 #define POSTINO_SESSION_H
 

@@ -75,6 +75,7 @@ struct session {
     bool data_only;      /* so did BDAT, which it offers */
     bool refused;        /* the host has refused something of a message in this connection */
     bool shared;         /* it carried mail of other next hops before */
+    bool waited;         /* the connection was idle, perhaps before its first message: the host may have closed it */
     uint64_t since;      /* the connection: milliseconds of the monotonic clock */
     enum security level; /* what this address must be */
     bool secured;

@@ -228,23 +228,23 @@ void site_deliver(struct job *j, const struct message_deliver *d)
         site_settle(s);
 }
 
-static bool may_have(const struct job *j, uint64_t messages)
+static bool may_have(const struct job *j, uint64_t messages, bool fresh)
 {
-    return messages == 0 || (!j->fresh_only && j->session_messages > messages);
+    return (fresh || !j->fresh_only) && (messages == 0 || j->session_messages > messages);
 }
 
 bool site_has(const struct site *s, uint64_t messages)
 {
     const struct job *j = s->first;
-    while (j && !may_have(j, messages))
+    while (j && !may_have(j, messages, false))
         j = j->next;
     return j != NULL;
 }
 
-struct job *site_take(struct site *s, uint64_t messages)
+struct job *site_take(struct site *s, uint64_t messages, bool fresh)
 {
     struct job **at = &s->first, *j;
-    while (*at && !may_have(*at, messages))
+    while (*at && !may_have(*at, messages, fresh))
         at = &(*at)->next;
     if ((j = *at))
         dequeue(s, at);
@@ -276,7 +276,7 @@ void site_go_on(struct site *s, struct job *j)
 void site_unreachable(struct site *s, enum verdict verdict, const char *status, struct span words, bool failed, struct span peer,
                       const struct job_origin *origin)
 {
-    struct job *j = s->waiting > s->opening ? site_take(s, 0) : NULL;
+    struct job *j = s->waiting > s->opening ? site_take(s, 0, true) : NULL;
     if (!j) {
         said_free(&s->said);
         return;

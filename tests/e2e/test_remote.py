@@ -518,6 +518,22 @@ class Reuse(Base):
                 self.assertEqual(len(server.sessions), 2)
                 self.assertEqual(len(server.messages), 2)
 
+    def test_nor_one_that_broke_before_it_carried_anything(self):
+        """Two are opened for two messages, and one of them takes both: the other is idle from its greeting on."""
+        for action in (DROP, "421 4.4.2 idle too long", RESET):
+            with self.remote.server(GREETING=["220 x", When("220 x", lambda: len(server.messages) == 2)], MAIL=["250 ok", "250 ok", action]) as server:
+                for _ in range(2):
+                    self.remote.send()
+                for _ in range(2):
+                    self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+                host.wait_for(lambda: len(server.sessions) == 2 and server.sessions[1].answered == 1)
+                idle = server.sessions[1]
+                self.free_again(idle, "EHLO")
+                idle.times["MAIL"] = 2  # its first is the third
+                self.check(self.remote.deliver(), (RELAYED, "2.0.0", ""))
+                self.assertEqual([sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions], [2, 1, 1])
+                self.assertEqual(len(server.messages), 3)
+
     def test_one_session_a_job_and_no_more(self):
         with self.remote.server(END=When("250 2.0.0 ok", lambda: len(server.received) == 5)) as server:
             for _ in range(5):
