@@ -6,12 +6,14 @@
 """
 import contextlib
 import os
+import select
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 HANG = b"hang"
 TAKEN = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
@@ -23,7 +25,7 @@ class Https:
     def __init__(self, certificate, where=()):
         self.rest = tempfile.TemporaryDirectory(prefix="postino-test-", dir="/var/tmp")
         self.directory = self.rest.name
-        self.process = subprocess.Popen([*where, sys.executable, os.path.abspath(__file__), self.directory, *certificate], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([*where, sys.executable, os.path.abspath(__file__), self.directory, *certificate], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.DEVNULL)
         if self.process.stdout.readline() != b"ready\n":
             self.close()
@@ -55,14 +57,19 @@ class Https:
         return found
 
     def forget(self):
-        """What it was told, and asked."""
+        """What it was told, and asked, also by who is gone but was not heard yet."""
+        self.process.stdin.write(b"quiet?\n")
+        self.process.stdin.flush()
+        if self.process.stdout.readline() != b"quiet\n":
+            raise AssertionError("the HTTPS server ended")
         for name in os.listdir(self.directory):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path(name))
 
     def close(self):
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(60)
+        self.process.stdin.close()
         self.process.stdout.close()
         self.rest.cleanup()
 
@@ -120,14 +127,38 @@ def serve(plain, context, requests):
         pass
 
 
+class Conversations:
+    def __init__(self, listening, take):
+        self.listening, self.take, self.lock, self.threads = listening, take, threading.Lock(), []
+
+    def accept(self):
+        select.select([self.listening], [], [])
+        with self.lock:
+            self.threads = [t for t in self.threads if t.is_alive()] + [threading.Thread(target=self.take, args=(self.listening.accept()[0],), daemon=True)]
+            self.threads[-1].start()
+
+    def quiet(self):
+        """Nobody waits to be accepted, and all who were are over."""
+        with self.lock:
+            return not select.select([self.listening], [], [], 0)[0] and not any(t.is_alive() for t in self.threads)
+
+    def answer(self):
+        while sys.stdin.readline():
+            while not self.quiet():
+                time.sleep(0.005)
+            print("quiet", flush=True)
+
+
 def main(directory, chain, key):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
     requests = Requests(directory)
     with socket.create_server(("::", 443), family=socket.AF_INET6, dualstack_ipv6=True, backlog=100) as listening:
+        conversations = Conversations(listening, lambda sock: serve(sock, context, requests))
+        threading.Thread(target=conversations.answer, daemon=True).start()
         print("ready", flush=True)
         while True:
-            threading.Thread(target=serve, args=(listening.accept()[0], context, requests), daemon=True).start()
+            conversations.accept()
 
 
 if __name__ == "__main__":
