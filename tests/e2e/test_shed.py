@@ -12,7 +12,7 @@ from host import DOMAIN, Host, program, wait_for  # noqa: E402
 
 
 def hear(sock):
-    sock.settimeout(5)
+    sock.settimeout(60)
     try:
         return sock.recv(4096).decode()
     except ConnectionError:
@@ -20,14 +20,13 @@ def hear(sock):
 
 
 def connect(host, address):
-    sock = socket.create_connection(("127.0.0.1", host.port), source_address=(address, 0), timeout=5)
+    sock = socket.create_connection(("127.0.0.1", host.port), source_address=(address, 0), timeout=60)
     return sock, hear(sock)
 
 
-# Connections that are reset as soon as they were asked for, as many as go, for three seconds.
-FLOOD = """import socket, struct, sys, time
-end = time.monotonic() + 3
-while time.monotonic() < end:
+# Connections that are reset as soon as they were asked for, as many as go, until it is ended.
+FLOOD = """import socket, struct, sys
+while True:
     with socket.socket() as sock:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -75,16 +74,25 @@ class Shed(unittest.TestCase):
             self.assertIn("250 ", hear(sock))
         flood = subprocess.Popen([sys.executable, "-c", FLOOD, str(host.port)])
         self.addCleanup(flood.wait)
+        self.addCleanup(flood.kill)
         time.sleep(0.5)
-        greeted = 0
-        end = time.monotonic() + 2
+        greeted = []
+        for _ in range(5):  # two seconds in which nothing stands still
+            greeted.append(self.greeted(host, 2))
+            if greeted[-1] > 10:
+                break
+        self.assertGreater(greeted[-1], 10, greeted)
+
+    def greeted(self, host, seconds):
+        """How many are, one after the other."""
+        count, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             sock, greeting = connect(host, "127.1.0.1")
-            greeted += greeting.startswith("220 ")
+            count += greeting.startswith("220 ")
             sock.sendall(b"QUIT\r\n")
             sock.close()
             time.sleep(0.01)
-        self.assertGreater(greeted, 10)
+        return count
 
     def test_who_says_quit_and_stays_keeps_nobody_out(self):
         host = self.host("limit { sessions = 20 }").start()
@@ -102,7 +110,7 @@ class Shed(unittest.TestCase):
         less = ["prlimit", "--nofile=5000:5000"]
         if os.geteuid() == 0:
             less = ["setpriv", "--bounding-set", "-sys_resource"] + less
-        done = subprocess.run(less + [program("postino-master"), "-c", host.config, "-f"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(less + [program("postino-master"), "-c", host.config, "-f"], capture_output=True, text=True, timeout=60)
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr, r"limit \{ sessions = 10000 \} needs 125\d\d open files .* the hard limit is 5000: raise it")
 
