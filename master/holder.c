@@ -95,27 +95,6 @@ static void process_name(const char *pid, char *name, size_t size)
             *p = '?';
 }
 
-static pid_t parent_of(pid_t pid)
-{
-    char path[64], line[512] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *f = fopen(path, "re");
-    const char *end = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL; /* "PID (NAME) STATE PARENT ..." */
-    if (f)
-        fclose(f);
-    return end ? (pid_t)strtol(word(end, 2), NULL, 10) : 0;
-}
-
-bool is_orphan(pid_t pid, const char *name)
-{
-    char number[16], parent[32];
-    if (strncmp(name, "postino-", strlen("postino-")) != 0 || strcmp(name, "postino-master") == 0)
-        return false;
-    snprintf(number, sizeof number, "%d", (int)parent_of(pid));
-    process_name(number, parent, sizeof parent);
-    return strcmp(parent, "postino-master") != 0;
-}
-
 bool port_holder(unsigned port, pid_t *pid, char *name, size_t name_size)
 {
     struct inodes inodes = {.n = 0};

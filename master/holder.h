@@ -9,7 +9,4 @@
 /* The process that listens on TCP `port` (any address), and its name. False: none found (not root, or it is gone). */
 bool port_holder(unsigned port, pid_t *pid, char *name, size_t name_size);
 
-/* Whether it is a program of Postino whose master is gone, so that it ends by itself in a moment. */
-bool is_orphan(pid_t pid, const char *name);
-
 #endif

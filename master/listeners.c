@@ -2,6 +2,7 @@
 
 #include "common/address.h"
 #include "common/log.h"
+#include "common/orphan.h"
 #include "master/holder.h"
 #include "master/programs.h"
 
@@ -14,19 +15,20 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-enum { ORPHAN_LOOKS = 100 /* ten a second */ };
 
 static bool same_address(const struct listener *a, const struct listener *b)
 {
     return a->is_unix == b->is_unix && a->size == b->size && memcmp(&a->address, &b->address, a->size) == 0;
 }
 
+static unsigned port_of(const struct listener *l)
+{
+    return ntohs(((const struct sockaddr_in6 *)&l->address)->sin6_port); /* sin_port lies in the same place */
+}
+
 static void describe_address(const struct listener *l, struct buf *out)
 {
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&l->address;
     if (l->is_unix) {
         buf_add_text(out, ((const struct sockaddr_un *)&l->address)->sun_path);
         return;
@@ -34,7 +36,7 @@ static void describe_address(const struct listener *l, struct buf *out)
     bool bracket = l->address.ss_family == AF_INET6;
     buf_add_text(out, bracket ? "[" : "");
     address_of_socket((const struct sockaddr *)&l->address, out);
-    buf_printf(out, "%s:%u", bracket ? "]" : "", (unsigned)ntohs(six->sin6_port)); /* sin_port lies in the same place */
+    buf_printf(out, "%s:%u", bracket ? "]" : "", port_of(l));
 }
 
 void listeners_describe(const struct listeners *all, struct buf *out)
@@ -70,7 +72,7 @@ static int in_use(const char *what, unsigned port, struct error *error)
 static int bind_error(const struct listener *l, bool unprivileged, int cause, struct error *error)
 {
     struct buf text = BUF_EMPTY(1024);
-    unsigned port = ntohs(((const struct sockaddr_in *)&l->address)->sin_port);
+    unsigned port = port_of(l);
     buf_printf(&text, "listener \"%s\", ", l->name);
     describe_address(l, &text);
     if (cause == EADDRINUSE && !l->is_unix)
@@ -104,39 +106,32 @@ static int open_inet(struct listener *l)
     return listen(l->fd, SOMAXCONN);
 }
 
-/* Whether the port is to be free in a moment: who has it is ending, or had it when we asked for it and is found no more. */
-static bool wait_for_orphan(const struct listener *l, unsigned looks, unsigned *nobody)
+static bool in_use_by_orphan(const struct listener *l, struct orphan_wait *wait)
 {
+    pid_t pid = 0;
     char name[32];
-    pid_t pid;
     struct buf text = BUF_EMPTY(1024);
-    bool found = port_holder(ntohs(((const struct sockaddr_in *)&l->address)->sin_port), &pid, name, sizeof name);
-    if (looks == ORPHAN_LOOKS || (found ? !is_orphan(pid, name) : ++*nobody > 2))
-        return false;
+    (void)port_holder(port_of(l), &pid, name, sizeof name);
     describe_address(l, &text);
-    if (found && looks == 0) {
-        log_warning("%s is still in use by process %d (%s), whose master is gone; waiting for its end", buf_text(&text), (int)pid, name);
-        log_flush();
-    }
+    bool again = orphan_wait(wait, pid, buf_text(&text));
     buf_free(&text);
-    return nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL) == 0;
+    return again;
 }
 
 /* The programs of a master that was killed end by themselves. At a start we wait for one that is late. */
 static int open_inet_at_start(struct listener *l)
 {
-    unsigned nobody = 0;
-    for (unsigned looks = 0;; looks++) {
-        if (open_inet(l) == 0)
-            return 0;
+    struct orphan_wait wait = {0};
+    while (open_inet(l) != 0) {
         int cause = errno;
-        if (cause != EADDRINUSE || !wait_for_orphan(l, looks, &nobody)) {
+        if (cause != EADDRINUSE || !in_use_by_orphan(l, &wait)) {
             errno = cause;
             return -1;
         }
         close(l->fd);
         l->fd = -1;
     }
+    return 0;
 }
 
 /* Somebody listens there. */

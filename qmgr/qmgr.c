@@ -1,4 +1,5 @@
 /* postino-qmgr: the only program that touches the spool. */
+#include "common/orphan.h"
 #include "common/program.h"
 #include "qmgr/queue.h"
 #include "qmgr/spool_lock.h"
@@ -34,8 +35,10 @@ static int prepare(const struct settings *s, struct error *error)
     directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return error_set(error, "directory { spool = \"%s\" } can't be opened: %s", path, strerror(errno));
-    if (spool_lock(directory, SPOOL_LOCK_ALONE, error) != 0)
-        return -1;
+    struct orphan_wait wait = {0};
+    while (spool_lock(directory, SPOOL_LOCK_ALONE, error) != 0)
+        if (!orphan_wait(&wait, spool_lock_holder(directory), "the spool"))
+            return -1;
     admin_resolve(s);
     if (!program_unprivileged())
         sandbox_bar_programs(s->users);

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 /* The kernel knows who holds it: "1: FLOCK  ADVISORY  WRITE 4711 fd:01:1234 0 EOF". 0: it does not say. */
-static int holder(int directory)
+int spool_lock_holder(int directory)
 {
     struct stat st;
     char line[256], kind[16];
@@ -43,7 +43,7 @@ int spool_lock(int directory, enum spool_lock_kind kind, struct error *error)
         return 0;
     if (errno != EWOULDBLOCK)
         return error_set(error, "the spool can't be locked: %s; it must be on a filesystem of this host", strerror(errno));
-    int pid = holder(directory);
+    int pid = spool_lock_holder(directory);
     name_of(pid, name);
     if (pid > 0)
         return error_set(error, "the spool is in use by %s, process %d: stop that one first", name, pid);

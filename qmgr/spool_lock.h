@@ -13,4 +13,6 @@ enum spool_lock_kind { SPOOL_LOCK_ALONE, SPOOL_LOCK_TO_READ };
 /* -1: somebody else has it, and `error` says who; or there are no locks. It is held until the descriptor is closed. */
 int spool_lock(int directory, enum spool_lock_kind, struct error *);
 
+int spool_lock_holder(int directory); /* the process that has it; 0: the kernel does not say */
+
 #endif

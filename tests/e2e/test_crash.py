@@ -318,14 +318,19 @@ class Matrix(unittest.TestCase):
 class Start(unittest.TestCase):
     @unittest.skipUnless(os.geteuid() == 0, "to see who has a port takes root")
     def test_a_new_master_waits_for_a_program_that_is_late_to_end(self):
-        """It has the port until it sees that its master is gone."""
+        """It has the port, or the spool, until it sees that its master is gone."""
+        for name in ("smtpd", "qmgr"):
+            with self.subTest(name):
+                self.late(name)
+
+    def late(self, name):
         with World(smtpd=1) as world, concurrent.futures.ThreadPoolExecutor() as pool:
-            [late] = world.host.signal(signal.SIGSTOP, "smtpd")
+            [late] = world.host.signal(signal.SIGSTOP, name)
             try:
                 world.host.process.kill()
                 world.host.process.wait()
                 started = pool.submit(world.host.start)
-                world.host.wait_log("is still in use by process %d .postino-smtpd., whose master is gone" % late)
+                world.host.wait_log("is still in use by process %d .postino-%s., whose master is gone" % (late, name))
                 self.assertFalse(started.done())
             finally:
                 os.kill(late, signal.SIGCONT)
