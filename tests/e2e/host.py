@@ -250,7 +250,7 @@ class Host:
             with contextlib.suppress(ProcessLookupError):  # a program whose master is gone ends by itself
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
-        wait_for(lambda: not any(os.path.exists("/proc/%d" % pid) for pid in pids))
+        wait_for(lambda: not running(pids))
 
     def close(self):
         try:

@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from host import DOMAIN, Host, free_port, running, wait_for
+from host import DOMAIN, Host, free_port, wait_for
 from paced import Meter, Paced
 
 MESSAGE = b"From: alice@local.example\r\nTo: x@elsewhere.example\r\nSubject: limits\r\n\r\nhello\r\n"
@@ -151,14 +151,6 @@ class Orders(Case):
         for queue_id in ids:
             host.wait_log(queue_id + r".*status=deferred", 15)
 
-    @staticmethod
-    def kill_all(host):
-        pids = list(host.pids())
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        host.process.wait()
-        wait_for(lambda: not running(pids))
-
     def test_held_mail_stays_held_over_a_kill_of_everything(self):
         port = free_port()
         host = self.host({"*": "smtp:[127.0.0.1]:%d" % port}, self.LATER)
@@ -168,7 +160,7 @@ class Orders(Case):
         self.assertIn("held already", self.queue(host, "hold", held, status=69))
         self.assertIn("no such message", self.queue(host, "hold", "00000000002D", status=66))
         self.assertEqual(self.listing(host), {held: "!", other: "", both: "!"})
-        self.kill_all(host)
+        host.kill()
         host.start()
         self.assertEqual(self.listing(host), {held: "!", other: "", both: "!"})
         sink = self.sink(port=port)
@@ -179,7 +171,7 @@ class Orders(Case):
         time.sleep(1)
         self.assertEqual([m.recipients for m in sink.messages], [["b@b.example"]])
         self.queue(host, "release", both)
-        self.kill_all(host)
+        host.kill()
         host.start()
         self.assertEqual(self.listing(host), {held: "!", both: ""})
         self.queue(host, "retry", "all")
@@ -279,7 +271,7 @@ class Orders(Case):
         self.deferred(host, one)
         self.queue(host, "priority", "low", one)
         self.queue(host, "priority", "high", two)
-        self.kill_all(host)
+        host.kill()
         host.start()
         shown = [self.queue(host, "show", i) for i in (one, two, three)]
         self.assertEqual([re.search("priority: (.*)", s).group(1) for s in shown], ["low", "high", "normal"])

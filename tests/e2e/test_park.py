@@ -1,14 +1,12 @@
 """Mail that waits, in little memory: parked mail is listed, shown, retried, deleted, warned about and returned as any other; it costs what it should, and
 nothing of it is lost or doubled when all programs are killed."""
 import collections
-import os
 import re
-import signal
 import subprocess
 import time
 import unittest
 
-from host import free_port, running, wait_for
+from host import free_port, wait_for
 from test_queue import Queue
 
 SLOW = "limit { queue_memory = 0 } queue { retry_first = 1h retry_most = 1h lifetime = 1d %s }"
@@ -24,13 +22,6 @@ class Park(Queue):
     def flood(self, host, count, sender="nobody@elsewhere.example"):
         subprocess.run(["smtp-source", "-s", "10", "-m", str(count), "-l", "600", "-f", sender, "-t", "x@elsewhere.example", "127.0.0.1:%d" % host.port],
                        check=True, timeout=120)
-
-    def kill_all(self, host):
-        pids = list(host.pids())
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        host.process.wait()
-        wait_for(lambda: not running(pids))
 
     def parked(self, host, ids):
         """All have been tried, and what became of it is on disk."""
@@ -57,7 +48,7 @@ class Park(Queue):
             """no more than 400 octets a message"""
             return memory(qmgr) - empty < count * 400
         wait_for(parked, 20, 0.5)
-        self.kill_all(host)
+        host.kill()
         host.start()
         wait_for(lambda: re.search(r"%d messages are in the queue" % count, host.log()), 5)
         used = memory(host.pid_of("qmgr")) - empty
@@ -101,13 +92,13 @@ class Park(Queue):
         self.pause(3)
         for order, expected in (("hold", 300), ("release", 0)):
             host.tool("postino", "queue", order, "all", check=True)
-            self.kill_all(host)
+            host.kill()
             host.start()
             wait_for(lambda: len(re.findall(r"^\w+!", host.queue(), re.M)) == expected, 10)
             self.assertEqual(len(host.tool("postino", "queue", "list", "--json").stdout.splitlines()), 300)
         host.tool("postino", "queue", "hold", "all", check=True)
         host.tool("postino", "queue", "delete", "--sender=nobody@elsewhere.example", check=True)
-        self.kill_all(host)
+        host.kill()
         host.start()
         self.assertEqual(host.tool("postino", "queue", "list", "--json").stdout, "")
 
@@ -124,7 +115,7 @@ class Park(Queue):
             self.assertEqual(shown.returncode, 0, shown.stderr)
             self.assertIn("body of the original", shown.stdout)
             self.assertIn("attempts: 1", shown.stdout)
-            self.kill_all(host)
+            host.kill()
             host.start()
         self.assertEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
         self.assertNotIn(drop, host.queue())
@@ -143,12 +134,12 @@ class Park(Queue):
         queue_id = self.send(host, "x@elsewhere.example")
         self.parked(host, [queue_id])
         self.assertEqual(host.messages("alice"), [])
-        self.kill_all(host)
+        host.kill()
         host.start()
         wait_for(lambda: host.messages("alice"), 15)
         self.assertRegex(host.messages("alice")[0].decode(), r"(?m)^Action: delayed")
         self.pause(3)
-        self.kill_all(host)
+        host.kill()
         host.start()
         self.pause(8)
         self.assertEqual(len(host.messages("alice")), 1)

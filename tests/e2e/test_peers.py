@@ -97,9 +97,9 @@ def has_done_all(pid, sock):
     """That process has read what was sent by `sock`, and sleeps: its turn is over, and what it had to say to others has left."""
     ours, theirs = (":%04X" % name[1] for name in (sock.getsockname(), sock.getpeername()))
     with open("/proc/net/tcp", encoding="ascii") as f:
-        line = next(line for line in map(str.split, f) if line[1].endswith(theirs) and line[2].endswith(ours))
+        waiting = [line[4].partition(":")[2] for line in map(str.split, f) if line[1].endswith(theirs) and line[2].endswith(ours)]
     with open("/proc/%d/stat" % pid, encoding="ascii") as f:
-        return line[4].endswith(":00000000") and f.read().rsplit(")", 1)[1].split()[0] == "S"
+        return waiting == ["00000000"] and f.read().rsplit(")", 1)[1].split()[0] == "S"
 
 
 class ProxyByHand(unittest.TestCase):

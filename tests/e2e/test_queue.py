@@ -8,7 +8,6 @@ import re
 import signal
 import unittest
 
-from crash import alive
 from host import DOMAIN, Host, free_port, wait_for, without_trace
 from hostile import Server
 
@@ -172,11 +171,7 @@ class Queue(unittest.TestCase):
         port = free_port()
         host = self.host(port)
         ids = [self.send(host, "x%d@elsewhere.example" % i) for i in range(10)]
-        pids = list(host.pids())  # the master is the first
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        host.process.wait()
-        wait_for(lambda: not any(alive(pid) for pid in pids))
+        host.kill()
         host.start()
         listing = host.queue()
         for queue_id in ids:
