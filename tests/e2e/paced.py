@@ -27,6 +27,12 @@ class Meter:
         with self.changed:
             self.now -= 1
 
+    def release(self):
+        """Those that gather go on, however many they are; and `most` begins anew when they have."""
+        with self.changed:
+            self.most, self.gather = self.now, 0
+            self.changed.notify_all()
+
 
 class PacedSession(Session):
     """.number: of the session, from 1; .mails: how many MAIL there were; .carried: how many messages came."""

@@ -37,7 +37,7 @@ class Case(unittest.TestCase):
                 ids.append(reply.decode().split()[-1])
         return ids
 
-    def taken(self, count, *sinks, seconds=30):
+    def taken(self, count, *sinks, seconds=60):
         def all_taken():
             """the sinks have all messages"""
             return sum(len(s.messages) for s in sinks) >= count
@@ -66,12 +66,15 @@ class Limits(Case):
     def test_messages_a_minute_to_a_site(self):
         sink, free = self.sink(), self.sink()
         host = self.host({"a.example": sink, "*": self.via(free, "rate = 0")}, "queue { site_rate = 60 }")
-        self.send(host, *["x@a.example"] * 5 + ["x@b.example"] * 10)
-        self.taken(10, free, seconds=6)  # by that rate it would be nine
-        self.taken(5, sink)
-        times = sorted(m.began for m in sink.messages)  # one in each second of the clock, so the first two may be close; and one that comes late is soon followed
-        self.assertTrue(all(b - a > 0.3 for a, b in zip(times[1:], times[2:])), times)
-        self.assertTrue(2.5 < times[-1] - times[0] < 8, times)
+        began = time.monotonic()
+        self.send(host, *["x@a.example"] * 6 + ["x@b.example"] * 12)
+        self.taken(12, free)
+        self.taken(6, sink)
+        # One in each second of the clock, so the first two may be close. Who is late makes none of them earlier.
+        times = sorted(m.began - began for m in sink.messages)
+        self.assertTrue(all(at > n - 1.1 for n, at in enumerate(times)), times)
+        self.assertLess(times[-1], 15)
+        self.assertLess(max(m.began - began for m in free.messages), times[-1])  # by that rate they would take twice as long
 
     def test_a_route_s_limits_are_for_its_own_mail(self):
         """the same next hop, in two lines"""
@@ -86,17 +89,20 @@ class Limits(Case):
     def test_messages_in_a_session(self):
         sites = self.sink(), self.sink()
         host = self.host({"a.example": self.via(sites[0], "sessions = 1 session_messages = 2"), "*": self.via(sites[1], "sessions = 1")},
-                         'remote { loopback = yes session_messages = 9 } site "127.0.0.1" { session_messages = 3 }')
+                         'remote { loopback = yes session_messages = 9 idle_timeout = 5m } site "127.0.0.1" { session_messages = 3 }')
         self.send(host, *["x@a.example", "x@b.example"] * 6)
         self.taken(12, *sites)
         self.assertEqual([s.carried for s in sites[0].sessions], [2, 2, 2])
         self.assertEqual([s.carried for s in sites[1].sessions], [3, 3])
 
     def test_a_site_s_limits_and_a_route_s_before_them(self):
-        sink, other = self.sink(pause=0.3, meter=Meter(gather=2)), self.sink(pause=0.3)
+        sink, other = self.sink(pause=0.3), self.sink(pause=0.3)
         host = self.host({"a.example": self.via(sink, "sessions = 2"), "*": other}, 'site "127.0.0.1" { sessions = 1 }')
+        self.send(host, "x@a.example")
+        host.outcome("x@a.example", "sent")  # who has not answered yet has half of the sessions
+        sink.meter.gather = 2
         self.send(host, *["x@a.example", "x@b.example"] * 4)
-        self.taken(8, sink, other)
+        self.taken(9, sink, other)
         self.assertEqual((sink.meter.most, other.meter.most), (2, 1))
 
     def reloaded(self, host, **more):
@@ -107,19 +113,20 @@ class Limits(Case):
         def reloaded():
             """the new configuration holds"""
             return "reloaded" in host.log()[before:]
-        wait_for(reloaded, 20)
+        wait_for(reloaded, 60)
 
     def test_a_reload_changes_the_limits_of_mail_that_waits(self):
-        count = 40
-        sink = self.sink(pause=0.5, meter=Meter(gather=5))
+        count = 20
+        sink = self.sink(pause=0.3, meter=Meter(gather=6))  # five are taken, and stay until the limits are others
         host = self.host({"*": sink}, "queue { site_sessions = 5 }")
         self.send(host, *["x@a.example", "x@b.example"] * (count // 2))
         wait_for(lambda: sink.meter.most == 5)
         self.reloaded(host, routes={"a.example": self.via(sink, "sessions = 1"), "*": self.via(sink, "sessions = 1")}, settings="")
-        wait_for(lambda: sink.meter.now <= 2, 5)
-        time.sleep(0.2)
-        before, sink.meter.most, sink.meter.gather = len(sink.messages), sink.meter.now, 0
-        self.assertLess(before, count - 2)
+        self.assertEqual(sink.messages, [])
+        sink.meter.release()
+        wait_for(lambda: sink.meter.now <= 2)
+        sink.meter.release()
+        self.assertLess(len(sink.messages), count - 2)
         self.taken(count, sink)
         self.assertLessEqual(sink.meter.most, 2)
         self.reloaded(host, routes={"*": self.via(sink, "")}, settings='queue { site_sessions = 1 } site "127.0.0.1" { sessions = 4 }')
@@ -149,7 +156,7 @@ class Orders(Case):
 
     def deferred(self, host, *ids):
         for queue_id in ids:
-            host.wait_log(queue_id + r".*status=deferred", 15)
+            host.wait_log(queue_id + r".*status=deferred")
 
     def test_held_mail_stays_held_over_a_kill_of_everything(self):
         port = free_port()
@@ -166,6 +173,7 @@ class Orders(Case):
         sink = self.sink(port=port)
         self.queue(host, "retry", "all")
         self.taken(1, sink)
+        wait_for(lambda: self.listing(host) == {held: "!", both: "!"})
         self.assertIn("release it first", self.queue(host, "retry", held, status=69))
         self.assertIn("held: yes", self.queue(host, "show", held))
         time.sleep(1)
@@ -183,16 +191,16 @@ class Orders(Case):
 
     def test_what_is_under_way_is_held_when_it_comes_back(self):
         sink = self.sink(RCPT="450 4.2.1 later")
-        host = self.host({"*": self.via(sink, "")}, "queue { retry_first = 1s retry_most = 1s lifetime = 6s bounce_lifetime = 6s delay_warning = 1s }")
+        host = self.host({"*": self.via(sink, "")}, "queue { retry_first = 1s retry_most = 1s lifetime = 10s bounce_lifetime = 10s delay_warning = 1s }")
         (queue_id,) = self.send(host, "a@a.example", sender="alice@" + DOMAIN)
         os.kill(host.pid_of("remote"), signal.SIGSTOP)  # the attempt that comes next is under way for as long as it takes
-        wait_for(lambda: self.listing(host) == {queue_id: "*"})
+        wait_for(lambda: self.listing(host)[queue_id] == "*")  # a warning may be there, too
         self.queue(host, "hold", queue_id)
-        self.assertEqual(self.listing(host), {queue_id: "*"})
+        self.assertEqual(self.listing(host)[queue_id], "*")
         os.kill(host.pid_of("remote"), signal.SIGCONT)
         wait_for(lambda: self.listing(host) == {queue_id: "!"})
         attempts = len(re.findall(queue_id + ".*status=", host.log()))
-        time.sleep(7)  # longer than its lifetime
+        time.sleep(11)  # longer than its lifetime
         self.assertEqual(len(re.findall(queue_id + ".*status=", host.log())), attempts)
         self.assertEqual(self.listing(host), {queue_id: "!"})
         self.assertLessEqual(len(host.messages("alice")), 1)  # a warning from before the hold
@@ -208,7 +216,8 @@ class Orders(Case):
         with host.smtp() as client:
             client.sendmail("", ["x@1.a.example", "z@b.example"], MESSAGE)
         (both,) = set(self.listing(host)) - {one, two, three, four}
-        self.deferred(host, one, two, three, four, both)
+        self.deferred(host, one, two, three, four)
+        self.deferred(host, *[both + ".*to=<%s>" % who for who in ("x@1.a.example", "z@b.example")])
 
         def held(*arguments):
             self.queue(host, "hold", *arguments)
@@ -287,6 +296,7 @@ class Orders(Case):
         self.assertIn("no site of that name", self.queue(host, "flush", "[nowhere.example]", status=66))
         self.assertIn("(3)", self.queue(host, "flush", "[127.0.0.1]:%d" % sink.port))
         self.taken(3, sink)
+        wait_for(lambda: len(self.listing(host)) == 3)
         time.sleep(1)
         self.assertEqual(len(other.messages), 0)
         self.assertEqual(len(self.listing(host)), 3)
@@ -301,7 +311,7 @@ class Orders(Case):
         self.queue(host, "hold", held)
         name, count = "smtp:[127.0.0.1]:%d dane" % port, 8
         self.send(host, *["x@a.example"] * count)
-        wait_for(lambda: self.sites(host)[name]["dead"], 20)
+        wait_for(lambda: self.sites(host)[name]["dead"] and not self.sites(host)[name]["active"])
         site = self.sites(host)[name]
         self.assertEqual((site["jobs"], site["held"], site["most"], site["rate"], site["session_messages"]), (count + 1, 1, 7, 600, 100))
         self.assertTrue(time.time() < site["probe"] < time.time() + 4000, site)
@@ -311,6 +321,7 @@ class Orders(Case):
         sink = self.sink(port=port)
         self.queue(host, "flush", "127.0.0.1")
         self.taken(count, sink)
+        wait_for(lambda: self.sites(host)[name]["jobs"] == 1)
         site = self.sites(host)[name]
         self.assertEqual((site["dead"], site["jobs"], site["held"]), (False, 1, 1))
 
