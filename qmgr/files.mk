@@ -36,14 +36,14 @@ test_spool_torture_SRC := $(SPOOL_SCRIPT)
 test_spool_torture_LIBS := -lpthread $(ALLOC_FAIL)
 test_bounce_SRC    := qmgr/bounce.c qmgr/telling.c
 test_telling_SRC   := qmgr/telling.c
-test_park_SRC      := $(QMGR_QUEUE) $(QMGR_SPOOL) $(QMGR_SCHEDULE)
+test_park_SRC      := $(QMGR_QUEUE) $(QMGR_SPOOL) $(QMGR_SCHEDULE) tests/unit/fake_clock.c
 test_park_LIBS     = -lpthread -lm $(IDN_LIBS)
 test_pool_SRC      := qmgr/pool.c
 TESTS += test_times test_sources test_hash
 test_hash_SRC      := qmgr/hash.c qmgr/ids.c
 test_sources_SRC   := qmgr/sources.c
 test_sources_LIBS  := -lm
-test_times_SRC     := $(test_park_SRC) tests/unit/fake_clock.c
+test_times_SRC     := $(test_park_SRC)
 test_times_LIBS    = -lpthread -lm $(IDN_LIBS)
 
 FUZZERS += fuzz_spool fuzz_log

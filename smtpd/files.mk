@@ -12,8 +12,8 @@ test_command_SRC := smtpd/command.c smtpd/parameters.c smtpd/parameters_times.c
 test_data_SRC    := smtpd/data.c
 test_trace_SRC   := smtpd/trace.c smtpd/reply.c smtpd/complete.c
 
-session_client_SRC := tests/unit/session_world.c tests/unit/session_client.c
-session_script_SRC := $(session_client_SRC) tests/unit/session_script.c tests/unit/fake_clock.c
+session_client_SRC := tests/unit/session_world.c tests/unit/session_client.c tests/unit/fake_clock.c
+session_script_SRC := $(session_client_SRC) tests/unit/session_script.c
 
 TESTS += test_session
 test_session_SRC  := $(smtpd_session_SRC) $(session_client_SRC)
@@ -24,7 +24,7 @@ test_bdat_SRC  := $(smtpd_session_SRC) $(session_client_SRC) tests/unit/session_
 test_bdat_LIBS := $(smtpd_LIBS)
 
 TESTS += test_session_times
-test_session_times_SRC  := $(smtpd_session_SRC) $(session_client_SRC) tests/unit/session_hear.c tests/unit/fake_clock.c
+test_session_times_SRC  := $(smtpd_session_SRC) $(session_client_SRC) tests/unit/session_hear.c
 test_session_times_LIBS := $(smtpd_LIBS)
 
 FUZZERS += fuzz_command fuzz_data fuzz_bdat fuzz_session

@@ -126,7 +126,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     server_init(&w.server);
     w.route_answers = answer;
     for (int i = 0; i < 20; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     return 0;
 }
 
@@ -180,16 +180,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     left_size = size;
     session_accept(&w.server, &w.listener, fd[0], (struct sockaddr *)&from);
     for (int turn = 0; turn < 6; turn++)
-        world_turn(&w, 0);
+        world_turn(&w);
     if (write(fd[1], script, sizeof script - 1) < 0)
         left_size = 0;
     for (int turn = 0; turn < 60; turn++) {
-        world_turn(&w, 0);
+        world_turn(&w);
         read_replies(fd[1], &said);
     }
     shutdown(fd[1], SHUT_WR);
     for (int i = 0; i < 20000 && w.server.session_count; i++) {
-        world_turn(&w, 0);
+        world_turn(&w);
         read_replies(fd[1], &said);
     }
     read_replies(fd[1], &said);

@@ -27,7 +27,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     w.settings->limit_recipients = 5;
     w.settings->smtpd_auth_delay = 0;
     for (int i = 0; i < 20; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     return 0;
 }
 
@@ -79,17 +79,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (pieces[i] && write(fd[1], p, pieces[i]) < 0)
             break;
         for (int turn = 0; turn < 12; turn++)
-            world_turn(&w, 0);
+            world_turn(&w);
         drain(fd[1]);
     }
     shutdown(fd[1], SHUT_WR);
     for (int i = 0; i < 20000 && w.server.session_count; i++) {
-        world_turn(&w, 0);
+        world_turn(&w);
         drain(fd[1]);
     }
     close(fd[1]);
     for (int i = 0; i < 3; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
     if (w.server.session_count)
         abort();
     check_stored();

@@ -1,5 +1,6 @@
-/* fake_clock: the clock of this process goes on as it does, and jumps when it is told to: for the program under test and the libraries that
- * it uses, which all ask clock_gettime(). What waits is due then, in the next turn of the event loop. */
+/* fake_clock: the clock of this process stands still, and goes on by what it is told: for the program under test and the libraries that it uses,
+ * which all ask clock_gettime(). What waits is due then, in the next turn of the event loop. However long a machine takes for a test, no time
+ * passes in it that the test does not know of. An event loop must not be left to wait for a timer: that would be for ever. */
 #ifndef POSTINO_TEST_FAKE_CLOCK_H
 #define POSTINO_TEST_FAKE_CLOCK_H
 

@@ -68,7 +68,7 @@ void hang_up(void)
 void turns(int n)
 {
     for (int i = 0; i < n; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
 }
 
 int open_world(void **state)

@@ -43,14 +43,14 @@ void client_hear(const char *const *replies)
         char line[1024] = "nothing";
         bool there = next_reply(line, sizeof line);
         for (int i = 0; i < TURNS && !there; i++) {
-            world_turn(&w, 1);
+            world_turn(&w);
             there = next_reply(line, sizeof line);
         }
         if (!there || strncmp(line, *replies, strlen(*replies)) != 0)
             fail_msg("heard instead of %s: %s%s", *replies, line, ended ? ", and the end" : "");
     }
     for (int i = 0; i < 5; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     if (heard.len)
         fail_msg("heard besides: %s", buf_text(&heard));
 }
@@ -58,10 +58,10 @@ void client_hear(const char *const *replies)
 void client_hear_end(void)
 {
     for (int i = 0; i < TURNS && !ended; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     assert_true(ended);
     hang_up();
     for (int i = 0; i < TURNS && w.server.session_count; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     assert_int_equal(w.server.session_count, 0);
 }

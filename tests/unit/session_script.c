@@ -21,7 +21,7 @@ static bool is_there(const char *text)
 static void hear(const char *text)
 {
     for (int i = 0; i < TURNS && !is_there(text); i++)
-        world_turn(&w, 0);
+        world_turn(&w);
     if (!is_there(text))
         fail_msg("heard instead of %s: %s", text, buf_text(&heard));
     buf_clear(&heard);
@@ -37,7 +37,7 @@ static void hear_nothing(void)
 static void hear_end(void)
 {
     for (int i = 0; i < TURNS && !ended; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
     assert_true(ended);
     assert_int_equal(heard.len, 0);
     hang_up();

@@ -1,4 +1,4 @@
-/* session_script: scripts of what a client does in session_world, with a clock that jumps:
+/* session_script: scripts of what a client does in session_world, with a clock that goes as it is told:
  *
  *     "> EHLO x"      says the line             "< 250 "     hears a reply with this in it, and nothing behind that
  *     ">> a piece"    says this without an end  "= "         hears nothing

@@ -305,36 +305,29 @@ void world_open(struct world *w)
 void world_kill_auth(struct world *w)
 {
     channel_free(w->auth);
-    world_turn(w, 1);
+    world_turn(w);
     w->auth = fake(w, w->server.auth, "smtpd", AUTH_SPEAKS, &auth_handler);
 }
 
 void world_kill_route(struct world *w)
 {
     channel_free(w->route);
-    world_turn(w, 1);
+    world_turn(w);
     w->route = fake(w, w->server.route, "smtpd", ROUTE_SPEAKS, &route_handler);
 }
 
 void world_kill_qmgr(struct world *w)
 {
     channel_free(w->qmgr);
-    world_turn(w, 1);
+    world_turn(w);
     w->qmgr = fake(w, w->server.qmgr, "smtpd", QMGR_SPEAKS, &qmgr_handler);
 }
 
-static void nothing(evutil_socket_t fd, short what, void *arg)
+void world_turn(struct world *w)
 {
-    (void)fd, (void)what, (void)arg;
-}
-
-void world_turn(struct world *w, int milliseconds)
-{
-    struct timeval t = {0, milliseconds * 1000};
     streams_flush();
     channels_flush();
-    event_base_once(w->base, -1, EV_TIMEOUT, nothing, NULL, &t);
-    event_base_loop(w->base, EVLOOP_ONCE);
+    event_base_loop(w->base, EVLOOP_NONBLOCK);
     streams_flush();
     channels_flush();
 }

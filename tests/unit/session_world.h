@@ -44,8 +44,8 @@ void world_open(struct world *);
 void world_close(struct world *);
 /* A list of the test in the place of a setting, until world_close(): it is not freed. */
 void world_lend(struct world *, struct strings *setting, size_t n, char **list);
-void world_turn(struct world *, int milliseconds); /* one turn of the loop */
-void world_kill_auth(struct world *);              /* closes its end, and gives smtpd a new one */
+void world_turn(struct world *);      /* one turn of the loop, that waits for nothing */
+void world_kill_auth(struct world *); /* closes its end, and gives smtpd a new one */
 void world_kill_qmgr(struct world *);
 void world_kill_route(struct world *);
 

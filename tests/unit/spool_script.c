@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+enum { PATIENCE = 12000 }; /* turns of 5 ms: a minute */
+
 struct known *known;
 struct spool *spool;
 static struct buf recipient; /* the list of one that all have */
@@ -35,7 +37,7 @@ void turn(int milliseconds)
 
 void turn_until(const int *status)
 {
-    for (int i = 0; i < 3000 && *status == -1; i++)
+    for (int i = 0; i < PATIENCE && *status == -1; i++)
         turn(5);
     child_must(*status >= 0);
 }
@@ -157,7 +159,7 @@ int try_spool(const struct disk_ops *ops)
 
 void wait_for_log(void)
 {
-    for (int i = 0; i < 1000 && !spool_log_ready(spool); i++)
+    for (int i = 0; i < PATIENCE && !spool_log_ready(spool); i++)
         turn(5);
     child_must(spool_log_ready(spool));
 }

@@ -48,7 +48,7 @@ static void one_chunk(void **state)
     client_say(TO_B);
     HEAR("250 2.1.0 ", "250 2.1.5 ");
     client_say("BDAT 21 LAST\r\nSubject: x\r\n\r\nhallo\r");
-    world_turn(&w, 1);
+    world_turn(&w);
     assert_string_equal(buf_text(&heard), "");
     client_say("\nNOOP\r\n");
     HEAR("250 2.0.0 Ok: queued as ", "250 2.0.0 Ok");
@@ -268,7 +268,7 @@ static void a_large_message_that_is_given_up_is_dropped(void **state)
     HEAR("221 ");
     client_hear_end();
     for (int i = 0; i < 5; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     assert_int_equal(w.drops, 2);
     assert_int_equal(w.puts, 0);
     buf_free(&say);

@@ -1,4 +1,5 @@
 /* Whole SMTP sessions against fake route, auth and qmgr: what a client says, and what it hears and what is stored. */
+#include "tests/unit/fake_clock.h"
 #include "tests/unit/session_client.h"
 
 #include "common/stream.h"
@@ -33,7 +34,7 @@ static void hear(const char *text)
             buf_clear(&heard);
             return;
         }
-        world_turn(&w, 5);
+        world_turn(&w);
     }
     fail_msg("heard instead of %s: %s", text, buf_text(&heard));
 }
@@ -47,14 +48,14 @@ static void exchange(const char *said, const char *reply)
 static void hear_end(void)
 {
     for (int i = 0; i < TURNS && !ended; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     assert_true(ended);
 }
 
 static void settle(void)
 {
     for (int i = 0; i < TURNS && w.server.session_count; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     assert_int_equal(w.server.session_count, 0);
 }
 
@@ -132,7 +133,7 @@ static void pipelined_commands_are_answered_in_order_and_together(void **state)
     int before = (int)w.questions;
     say("MAIL FROM:<>\r\nRCPT TO:<alias@example.org>\r\nRCPT TO:<nouser@example.org>\r\nRCPT TO:<a@example.org>\r\nNOOP\r\nDATA\r\n");
     for (int i = 0; i < TURNS && !heard.len; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     assert_non_null(strstr(buf_text(&heard),
                            "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n550 5.1.1 <nouser@example.org>: no such user\r\n250 2.1.5 Ok\r\n250 2.0.0 "
                            "Ok\r\n354 "));
@@ -169,12 +170,12 @@ static void a_session_that_ends_in_a_large_message_drops_it(void **state)
     for (int i = 0; i < 20000; i++)
         say("a line of a long message\r\n");
     for (int i = 0; i < TURNS && !w.appends; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     assert_true(w.appends > 0);
     hang_up();
     settle();
     for (int i = 0; i < 5; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     assert_int_equal(w.drops, 1);
     assert_int_equal(w.puts, 0);
     connect_from("192.0.2.7");
@@ -221,7 +222,7 @@ static void a_full_disk_and_a_lost_queue_are_temporary(void **state)
     exchange("MAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n", "354 ");
     say("x\r\n.\r\n");
     for (int i = 0; i < TURNS && w.puts < 2; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     world_kill_qmgr(&w);
     hear("451 4.3.0 ");
     w.qmgr_silent = false;
@@ -370,6 +371,7 @@ static void silence_is_timed_out(void **state)
     w.settings->smtpd_command_timeout = 1;
     connect_from("192.0.2.7");
     hear("220 ");
+    clock_pass(1);
     hear("421 4.4.2 mx.example timeout exceeded\r\n");
     hear_end();
     settle();
@@ -466,7 +468,7 @@ static void secure(void)
 {
     stream_start_tls_client(client, stream_tls_client(client_tls, NULL, false, NULL));
     for (int i = 0; i < TURNS && !secured; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
     assert_true(secured);
 }
 
@@ -545,10 +547,17 @@ static void guessing_is_slow_and_short(void **state)
     exchange("EHLO x\r\n", "250 8BITMIME\r\n");
     say("AUTH PLAIN AGFubgB3cm9uZw==\r\nNOOP\r\n");
     for (int i = 0; i < 100; i++)
-        world_turn(&w, 5);
+        world_turn(&w);
+    clock_pass(0.9);
+    for (int i = 0; i < 100; i++)
+        world_turn(&w);
     assert_int_equal(heard.len, 0);
+    clock_pass(0.1);
     hear("250 2.0.0 Ok\r\n");
     say("AUTH PLAIN AGFubgB3cm9uZw==\r\n");
+    for (int i = 0; i < 100; i++)
+        world_turn(&w);
+    clock_pass(1);
     hear("421 4.7.0 mx.example too many failed authentications\r\n");
     hear_end();
 }

@@ -1,4 +1,4 @@
-/* Time in a session: every wait of smtpd's has its end, tried in milliseconds with a clock that jumps (tests/unit/session_script.h). */
+/* Time in a session: every wait of smtpd's has its end, tried in milliseconds with a clock that is told (tests/unit/session_script.h). */
 #include "tests/unit/fake_clock.h"
 #include "tests/unit/session_script.h"
 
@@ -150,7 +150,7 @@ static void a_long_text_that_stops_is_dropped(void **state)
     for (int i = 0; i < 9000; i++)
         stream_write_span(client, span_of("a line of a message that is longer than a piece\r\n"));
     for (int i = 0; i < TURNS && !w.appends; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
     turns(TURNS);
     assert_true(w.appends > 0);
     PLAY("+ 299", "=", "+ 1", TIMEOUT, ".");
@@ -197,7 +197,7 @@ static void a_piece_is_not_answered(void **state)
     for (int i = 0; i < 9000; i++)
         stream_write_span(client, span_of("a line of a message that is longer than a piece\r\n"));
     for (int i = 0; i < TURNS && !w.appends; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
     PLAY("+ 299", "=", "+ 1", "=", "> .", "< 451 4.3.0 the queue is not available");
     assert_int_equal(w.puts, 0);
     turns(QUIET);

@@ -217,13 +217,13 @@ static void etrn_does_not_wait_for_ever(void **state)
     stranger();
     client_say("ETRN silent.example\r\nNOOP\r\n");
     for (int i = 0; i < 10; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     assert_string_equal(buf_text(&heard), "");
     clock_pass(31);
     HEAR("458 4.3.0 ", "250 ");
     client_say("ETRN silent.example\r\n");
     for (int i = 0; i < 10; i++)
-        world_turn(&w, 1);
+        world_turn(&w);
     world_kill_qmgr(&w);
     HEAR("458 4.3.0 ");
 }

@@ -33,7 +33,7 @@ static unsigned count;
 static void turns(int n)
 {
     for (int i = 0; i < n; i++)
-        world_turn(&w, 0);
+        world_turn(&w);
 }
 
 static void listen_to(struct client *c)

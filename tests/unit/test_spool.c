@@ -240,7 +240,7 @@ static void answered(int status, void *arg)
 
 static void turn_until(const int *status)
 {
-    for (int i = 0; i < 1000 && *status < 0; i++) {
+    for (int i = 0; i < 6000 && *status < 0; i++) {
         spool_turn(spool);
         struct pollfd p = {.fd = spool_fd(spool), .events = POLLIN};
         if (*status < 0)
@@ -784,7 +784,7 @@ static void a_failed_settlement_is_written_later(void **state)
     turn_until_idle();
     assert_false(spool_idle(spool));
     settle(ID(1), 1, RECIPIENT_WAITING, 1);
-    for (int i = 0; i < 1100 && !spool_idle(spool); i++) {
+    for (int i = 0; i < 6000 && !spool_idle(spool); i++) {
         usleep(10000);
         spool_turn(spool);
     }
