@@ -162,14 +162,39 @@ static void schemes_of_dovecot(void **state)
     assert_false(passwd_all_scram(file));
 }
 
+static double processor_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static double seconds_of(const char *user)
 {
-    struct timespec a, b;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
-    for (int i = 0; i < 5; i++)
-        check(user, "wrong");
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
-    return (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+    double began = processor_seconds();
+    check(user, "wrong");
+    return processor_seconds() - began;
+}
+
+/* The most that a user costs, divided by the least. Of each the least of several times counts, as a virtual machine is charged for the time that its host
+ * takes away, and a processor is slower while another one is busy; where that is too much, more times may tell better. */
+static double spread_of(const char *const users[], size_t n, double good)
+{
+    double costs[8], spread = 1e9;
+    assert_true(n <= 8);
+    for (size_t i = 0; i < n; i++)
+        costs[i] = 1e9;
+    for (int round = 0; round < 60 && (round < 5 || spread >= good); round++) {
+        double least = 1e9, most = 0;
+        for (size_t i = 0; i < n; i++) {
+            double seconds = seconds_of(users[i]);
+            costs[i] = seconds < costs[i] ? seconds : costs[i];
+            least = costs[i] < least ? costs[i] : least;
+            most = costs[i] > most ? costs[i] : most;
+        }
+        spread = most / least;
+    }
+    return spread;
 }
 
 static void who_is_not_there_costs_as_much(void **state)
@@ -178,8 +203,8 @@ static void who_is_not_there_costs_as_much(void **state)
     char text[300];
     snprintf(text, sizeof text, "ann:%s\n", hash("new", "$6$rounds=50000$salt$"));
     write_file(text, 0600);
-    double there = seconds_of("ann"), not_there = seconds_of("nobody");
-    assert_true(not_there > there / 3 && there > not_there / 3);
+    static const char *const users[] = {"ann", "nobody"};
+    assert_true(spread_of(users, 2, 3) < 3);
 }
 
 /* The file has both kinds, of which each takes long. */
@@ -194,13 +219,7 @@ static void nobody_is_told_by_the_time(void **state)
     buf_free(&secret);
     write_file(text, 0600);
     static const char *const users[] = {"ann", "bob", "locked", "starred", "nobody"};
-    double least = 1e9, most = 0;
-    for (size_t i = 0; i < sizeof users / sizeof *users; i++) {
-        double seconds = seconds_of(users[i]);
-        least = seconds < least ? seconds : least;
-        most = seconds > most ? seconds : most;
-    }
-    assert_true(most < 1.5 * least);
+    assert_true(spread_of(users, 5, 1.5) < 1.5);
     assert_int_equal(check("ann", "new"), AUTH_YES);
     assert_int_equal(check("bob", "new"), AUTH_YES);
     assert_int_equal(check("locked", "new"), AUTH_NO); /* though it is the password of what it was tried against */
@@ -212,17 +231,20 @@ static void whether_all_can_scram_is_found_out_once(void **state)
 {
     (void)state;
     struct buf text = BUF_EMPTY(0);
-    struct timespec a, b, c;
     for (int i = 0; i < 5000; i++)
         buf_printf(&text, "user%d:" PENCIL "\n", i);
     write_file(buf_text(&text), 0600);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    double began = processor_seconds();
     assert_true(passwd_all_scram(file));
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
-    for (int i = 0; i < 20; i++)
-        assert_true(passwd_all_scram(file));
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &c);
-    assert_true((c.tv_sec - b.tv_sec) * 1000000000 + c.tv_nsec - b.tv_nsec < (b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec);
+    double first = processor_seconds() - began, later = 1e9;
+    for (int round = 0; round < 10; round++) {
+        began = processor_seconds();
+        for (int i = 0; i < 20; i++)
+            assert_true(passwd_all_scram(file));
+        double seconds = processor_seconds() - began;
+        later = seconds < later ? seconds : later;
+    }
+    assert_true(later < first);
     buf_add_text(&text, "x:$6$rounds=1000$salt$x\n");
     write_file(buf_text(&text), 0600);
     assert_false(passwd_all_scram(file));

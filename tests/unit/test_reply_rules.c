@@ -47,28 +47,33 @@ static void patterns_fit_whole_replies_in_any_case(void **state)
             fail_msg("%s: %s", cases[i].pattern, cases[i].text);
 }
 
+/* Of one try: the least of several, as a virtual machine is charged for the time that its host takes away. */
 static double seconds_of(size_t n)
 {
     char pattern[1024], *text = malloc(n);
     struct timespec a, b;
+    double least = 1e9;
     memset(pattern, '*', sizeof pattern);
     for (size_t i = 0; i + 8 < sizeof pattern; i += 8)
         memcpy(pattern + i, "aaaaaab", 7);
     memset(text, 'a', n);
-    clock_gettime(CLOCK_MONOTONIC, &a);
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; i++) {
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
         assert_false(reply_rules_fit(span_make(pattern, sizeof pattern - 8), span_make(text, n)));
-    clock_gettime(CLOCK_MONOTONIC, &b);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+        double seconds = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+        least = seconds < least ? seconds : least;
+    }
     free(text);
-    return (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9;
+    return least;
 }
 
 /* What would keep a matcher that tries again and again busy for ever. */
 static void the_worst_pattern_takes_no_time(void **state)
 {
     (void)state;
-    assert_true(seconds_of(1000) / 100 < 0.001);
-    assert_true(seconds_of((size_t)64 << 10) / 100 < 0.001);
+    assert_true(seconds_of(1000) < 0.001);
+    assert_true(seconds_of((size_t)64 << 10) < 0.001);
 }
 
 /* ---- what is installed, postino.conf and all ---------------------------------------------------------------------------------- */
