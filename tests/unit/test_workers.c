@@ -1,6 +1,7 @@
 /* local's workers, as the sandboxed postino-local has them made: whose they are, how many there are, when they end; and workers that hang, crash,
  * or say what they should not. */
 #include "common/channel.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/sandbox.h"
 #include "delivery/spawner.h"
@@ -16,8 +17,10 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -73,7 +76,7 @@ int __wrap_fdatasync(int fd)
         abort();
     if (act == REMEMBERS && secret[0] != 't')
         abort();
-    for (int i = 0; act == SLOW && i < 100000; i++)
+    for (uint64_t end = clock_monotonic_ms() + 20; act == SLOW && clock_monotonic_ms() < end;)
         (void)sched_yield();
     return __real_fdatasync(fd);
 }
@@ -120,8 +123,8 @@ struct plan {
     const char *words;
     bool one_by_one; /* the next is asked for when the last was told */
     bool shared;
-    unsigned hang;    /* so many of the users */
-    unsigned wait_ms; /* afterwards */
+    unsigned hang;   /* so many of the users */
+    bool until_gone; /* local ends when no worker is there any more */
     enum { HONEST, NO_TEXT, NO_COUNT, ROOTS_GROUP, IN_ROOTS_GROUP, ROOT, BARRED, CLIMBS } order;
 };
 
@@ -129,8 +132,12 @@ static struct event_base *events;
 static struct local_delivery deliveries[MOST];
 static const struct plan *plan;
 static size_t asked, told;
-static time_t began;
 static bool wrong;
+
+/* Between local and who watches it: all was told, and the workers that are left then have been counted. */
+static struct shared {
+    atomic_bool told, counted;
+} * shared;
 
 static uid_t user(size_t i)
 {
@@ -168,13 +175,17 @@ static void ask(void)
     workers_deliver(&m, &deliveries[i]);
 }
 
-/* Of the first users nothing is done; all others have theirs long before these are given up. */
+/* Of the first users nothing is done; all others have theirs before the time of these is over. */
 static bool fair(const struct local_delivery *d)
 {
     static size_t given_up; /* by those workers, who were given as much */
+    static bool over;
     bool hangs = (size_t)(d - deliveries) % plan->users < plan->hang;
     if (!hangs)
-        return d->outcome.verdict == VERDICT_DELIVERED && time(NULL) < began + plan->limits.time - 1;
+        return d->outcome.verdict == VERDICT_DELIVERED && !over;
+    char says[40];
+    (void)snprintf(says, sizeof says, "longer than %u seconds", plan->limits.time);
+    over |= strstr(d->outcome.words, says) != NULL;
     given_up += strstr(d->outcome.words, "longer than") != NULL;
     return d->outcome.verdict == VERDICT_DEFERRED && (strstr(d->outcome.words, "longer than") || strstr(d->outcome.words, "has taken")) &&
            given_up <= plan->hang * (plan->limits.most / 4);
@@ -187,7 +198,14 @@ static void on_told(struct local_delivery *d)
         wrong = true;
     }
     if (++told == plan->count)
-        (void)event_base_loopexit(events, &(struct timeval){.tv_sec = plan->wait_ms / 1000, .tv_usec = plan->wait_ms % 1000 * 1000});
+        atomic_store(&shared->told, true);
+}
+
+static void look_whether_counted(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    if (atomic_load(&shared->counted))
+        (void)event_base_loopexit(events, NULL);
 }
 
 static void turns(void)
@@ -211,7 +229,7 @@ static int local(void)
                             .file_size = RLIM_INFINITY,
                             .calls = SANDBOX_FILES_READ | SANDBOX_FILES_WRITE | SANDBOX_FORK | SANDBOX_PREAD};
     struct sandbox own = {.uid = LOCAL, .gid = LOCAL, .landlock = true, .open_files = 256};
-    (void)alarm(60);
+    (void)alarm(200);
     events = event_base_new();
     sandbox_user_database(&own);
     static struct spawner_barred barred = {.count = 1, .uids = {LOCAL - 2}};
@@ -221,7 +239,8 @@ static int local(void)
     }
     is_local = true;
     workers_open(events, &plan->limits);
-    began = time(NULL);
+    struct event *look = event_new(events, -1, EV_PERSIST, look_whether_counted, NULL);
+    (void)event_add(look, &(struct timeval){.tv_usec = 5000});
     memset(secret, 'x', sizeof secret);
     for (size_t i = 0; i < plan->count; i++)
         deliveries[i].told = on_told;
@@ -260,19 +279,25 @@ static void run(enum verdict verdict, const char *words, struct plan p)
     plan = &p;
     hanging = p.hang;
     if (p.limits.most == 0)
-        p.limits = (struct workers_limits){.most = 20, .time = 1, .idle = 1, .messages = 500};
+        p.limits = (struct workers_limits){.most = 20, .time = act == HANGS || act == SILENT ? 1 : 60, .idle = 60, .messages = 500};
     asked = told = 0;
+    atomic_store(&shared->told, false);
+    atomic_store(&shared->counted, false);
     pid_t pid = fork();
     if (pid == 0)
         _exit(local());
     int status;
     pid_t spawner = 0;
     workers_at_most = 0;
+    uint64_t late = clock_monotonic_ms() + 100000;
     while (waitpid(pid, &status, WNOHANG) == 0) {
+        bool all_told = atomic_load(&shared->told);
         int n = spawner || children_of(pid, &spawner) ? children_of(spawner, &(pid_t){0}) : 0;
         workers_at_most = n > workers_at_most ? n : workers_at_most;
-        if (children_of(pid, &spawner)) /* it was still there when these were counted */
+        if (all_told && !atomic_load(&shared->counted)) {
             workers_at_the_end = n;
+            atomic_store(&shared->counted, !p.until_gone || n == 0 || clock_monotonic_ms() > late);
+        }
         (void)usleep(1000);
     }
     assert_true(WIFEXITED(status));
@@ -290,7 +315,7 @@ static int setup(void **state)
     (void)state;
     char path[80];
     act = GOOD;
-    (void)snprintf(base, sizeof base, "/tmp/test_workers.XXXXXX");
+    (void)snprintf(base, sizeof base, "%s/test_workers.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(base) || chmod(base, 0755) < 0)
         return -1;
     for (unsigned i = 0; i < 8; i++) {
@@ -349,7 +374,9 @@ static void needs_root(void)
 static void delivers(void **state)
 {
     (void)state;
-    expect(GOOD, VERDICT_DELIVERED, "delivered to /tmp/test_workers");
+    char words[100];
+    (void)snprintf(words, sizeof words, "delivered to %s", base);
+    expect(GOOD, VERDICT_DELIVERED, words);
 }
 
 static void one_worker_writes_many_messages(void **state)
@@ -400,7 +427,7 @@ static void there_are_never_more_than_may_be(void **state)
     act = SLOW;
     for (unsigned most = 1; most <= 3; most++) {
         run(VERDICT_DELIVERED, "",
-            (struct plan){.count = 32, .users = 8, .limits = {.most = most, .time = 20, .idle = 5, .messages = 500}});
+            (struct plan){.count = 32, .users = 8, .limits = {.most = most, .time = 60, .idle = 60, .messages = 500}});
         assert_in_range(workers_at_most, 1, most);
     }
     for (unsigned u = 0; u < 8; u++)
@@ -413,7 +440,7 @@ static void the_least_recently_used_goes(void **state)
     (void)state;
     needs_root();
     run(VERDICT_DELIVERED, "",
-        (struct plan){.count = 24, .users = 8, .one_by_one = true, .limits = {.most = 2, .time = 20, .idle = 20, .messages = 500}});
+        (struct plan){.count = 24, .users = 8, .one_by_one = true, .limits = {.most = 2, .time = 60, .idle = 60, .messages = 500}});
     assert_int_equal(workers_at_most, 2);
 }
 
@@ -422,7 +449,7 @@ static void it_ends_when_it_has_written_enough(void **state)
     (void)state;
     pid_t pids[MOST];
     size_t n;
-    run(VERDICT_DELIVERED, "", (struct plan){.count = 20, .users = 1, .limits = {.most = 4, .time = 20, .idle = 5, .messages = 3}});
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 20, .users = 1, .limits = {.most = 4, .time = 60, .idle = 60, .messages = 3}});
     assert_int_equal(written_by(0, "Maildir", pids, &n), 20);
     assert_in_range(n, 7, 20);
 }
@@ -430,9 +457,10 @@ static void it_ends_when_it_has_written_enough(void **state)
 static void it_ends_when_it_is_idle(void **state)
 {
     (void)state;
-    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 50});
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1});
     assert_int_equal(workers_at_the_end, 1);
-    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .wait_ms = 3500});
+    struct workers_limits short_idle = {.most = 20, .time = 60, .idle = 1, .messages = 500};
+    run(VERDICT_DELIVERED, "", (struct plan){.count = 5, .users = 1, .limits = short_idle, .until_gone = true});
     assert_int_equal(workers_at_the_end, 0);
 }
 
@@ -458,7 +486,7 @@ static void one_that_hangs_holds_a_quarter(void **state)
     needs_root();
     act = FIRST_HANG;
     run(VERDICT_DELIVERED, "",
-        (struct plan){.count = MOST, .users = 4, .hang = 1, .limits = {.most = 8, .time = 6, .slow = 1, .idle = 1, .messages = 500}});
+        (struct plan){.count = MOST, .users = 4, .hang = 1, .limits = {.most = 8, .time = 10, .slow = 3, .idle = 60, .messages = 500}});
 }
 
 static void many_that_hang_hold_half(void **state)
@@ -467,7 +495,7 @@ static void many_that_hang_hold_half(void **state)
     needs_root();
     act = FIRST_HANG;
     run(VERDICT_DELIVERED, "",
-        (struct plan){.count = MOST, .users = 8, .hang = 6, .limits = {.most = 8, .time = 10, .slow = 1, .idle = 1, .messages = 500}});
+        (struct plan){.count = MOST, .users = 8, .hang = 6, .limits = {.most = 8, .time = 12, .slow = 3, .idle = 60, .messages = 500}});
 }
 
 static void one_that_crashes(void **state)
@@ -635,6 +663,8 @@ int main(void)
         T(one_that_is_asked_for_the_mailbox_of_another),
     };
     privileged = geteuid() == 0;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
     log_open("test", dup(STDERR_FILENO), LOG_TO_STDERR, LOG_LEVEL_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
