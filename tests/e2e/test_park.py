@@ -21,7 +21,7 @@ def memory(pid):
 class Park(Queue):
     def flood(self, host, count, sender="nobody@elsewhere.example"):
         subprocess.run(["smtp-source", "-s", "10", "-m", str(count), "-l", "600", "-f", sender, "-t", "x@elsewhere.example", "127.0.0.1:%d" % host.port],
-                       check=True, timeout=120)
+                       check=True, timeout=400)
 
     def parked(self, host, ids):
         """All have been tried, and what became of it is on disk."""
@@ -31,8 +31,9 @@ class Park(Queue):
 
     @staticmethod
     def pause(seconds):
-        """For what happens once a second, and says nothing."""
-        time.sleep(seconds)
+        """For what happens once a second, and says nothing. In small steps: while the machine stands still nothing happens, and no more than one of them passes."""
+        for _ in range(seconds * 10):
+            time.sleep(0.1)
 
     def test_a_message_that_waits_costs_little_and_is_delivered_once(self):
         count = 20000
@@ -47,19 +48,20 @@ class Park(Queue):
         def parked():
             """no more than 400 octets a message"""
             return memory(qmgr) - empty < count * 400
-        wait_for(parked, 20, 0.5)
+        wait_for(parked, 60, 0.5)
         host.kill()
         host.start()
-        wait_for(lambda: re.search(r"%d messages are in the queue" % count, host.log()), 5)
-        used = memory(host.pid_of("qmgr")) - empty
-        self.assertLess(used, count * 250, "octets a message: %d" % (used / count))
+        host.wait_log(r"%d messages are in the queue" % count)
+        qmgr = host.pid_of("qmgr")
+        wait_for(lambda: memory(qmgr) - empty < count * 250)
+        used = memory(qmgr) - empty
         self.assertGreater(used, count * 100)
         listing = host.tool("postino", "queue", "list", "--json").stdout.splitlines()
         self.assertEqual(len(listing), count)
         sink = self.sink(port)
         host.tool("postino", "queue", "retry", "all", check=True)
-        wait_for(lambda: len(sink.messages) >= count, 120, 0.2)
-        wait_for(host.queue_is_empty, 20)
+        wait_for(lambda: len(sink.messages) >= count, 300, 0.2)
+        wait_for(host.queue_is_empty, 60)
         ids = collections.Counter(re.search(rb"id ([0-9A-Z]{12})", m.body)[1] for m in sink.messages)
         self.assertEqual(len(ids), count)
         self.assertEqual(max(ids.values()), 1)
@@ -94,7 +96,7 @@ class Park(Queue):
             host.tool("postino", "queue", order, "all", check=True)
             host.kill()
             host.start()
-            wait_for(lambda: len(re.findall(r"^\w+!", host.queue(), re.M)) == expected, 10)
+            wait_for(lambda: len(re.findall(r"^\w+!", host.queue(), re.M)) == expected)
             self.assertEqual(len(host.tool("postino", "queue", "list", "--json").stdout.splitlines()), 300)
         host.tool("postino", "queue", "hold", "all", check=True)
         host.tool("postino", "queue", "delete", "--sender=nobody@elsewhere.example", check=True)
@@ -122,21 +124,21 @@ class Park(Queue):
         self.assertNotEqual(host.tool("postino", "queue", "delete", drop).returncode, 0)
         sink = self.sink(port)
         self.assertEqual(host.tool("postino", "queue", "retry", keep).returncode, 0)
-        wait_for(lambda: keep not in host.queue(), 15)
+        wait_for(lambda: keep not in host.queue())
         self.assertIn(b"keep@", sink.messages[0].body)
         host.tool("postino", "queue", "retry", "all", check=True)
-        wait_for(host.queue_is_empty, 15)
+        wait_for(host.queue_is_empty)
         self.assertEqual(len(sink.messages), 2)
 
     def test_a_warning_about_parked_mail_is_neither_lost_nor_doubled(self):
         port = free_port()
-        host = self.host(port, SLOW % "delay_warning = 6s")
+        host = self.host(port, SLOW % "delay_warning = 12s")
         queue_id = self.send(host, "x@elsewhere.example")
         self.parked(host, [queue_id])
         self.assertEqual(host.messages("alice"), [])
         host.kill()
         host.start()
-        wait_for(lambda: host.messages("alice"), 15)
+        wait_for(lambda: host.messages("alice"))
         self.assertRegex(host.messages("alice")[0].decode(), r"(?m)^Action: delayed")
         self.pause(3)
         host.kill()
@@ -145,17 +147,19 @@ class Park(Queue):
         self.assertEqual(len(host.messages("alice")), 1)
         sink = self.sink(port)
         host.tool("postino", "queue", "retry", "all", check=True)
-        wait_for(host.queue_is_empty, 15)
+        wait_for(host.queue_is_empty)
         self.assertEqual(len(sink.messages), 1)
 
     def test_parked_mail_that_is_too_old_goes_back(self):
         sink = self.sink(RCPT="451 4.7.1 come back later")
         host = self.host(sink.port, "limit { queue_memory = 0 } queue { retry_first = 4s retry_most = 4s lifetime = 6s delay_warning = 0 }")
         self.send(host, "x@elsewhere.example")
-        wait_for(lambda: host.messages("alice"), 25)
+        wait_for(lambda: host.messages("alice"), 60)
         raw = host.messages("alice")[0].decode()
         self.assertIn("come back later", raw)
-        self.assertIn("after 3 attempts", " ".join(raw.split()))
+        attempts = sum(command.startswith("RCPT") for command in sink.commands)  # three, unless one comes late
+        self.assertIn("after %d attempts" % attempts, " ".join(raw.split()))
+        self.assertGreater(attempts, 1)
         wait_for(host.queue_is_empty)
 
 
