@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 uint64_t now_us;
+static uint64_t stood_us;
 int loop;
 uint16_t server_port;
 
@@ -32,7 +33,12 @@ uint64_t clock_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000 - stood_us;
+}
+
+void clock_stood(uint64_t us)
+{
+    stood_us += us;
 }
 
 void wire_watch(int fd, struct fired *who, uint32_t events)

@@ -49,6 +49,7 @@ extern int loop; /* the epoll descriptor */
 extern uint16_t server_port;
 
 uint64_t clock_us(void);
+void clock_stood(uint64_t us); /* ... and so long it stands still */
 void wire_watch(int fd, struct fired *, uint32_t events);
 void actor_open(struct actor *);
 void actor_close(struct actor *, bool reset); /* ended() is not called */
