@@ -30,14 +30,19 @@ print(answered, flush=True)
 sys.stdin.read()
 """
 FLOOD = CONNECT + """
+def exactly(sock, n):
+    octets = b""
+    while len(octets) < n:  # MSG_WAITALL gives less to who was stopped meanwhile
+        octets += sock.recv(n - len(octets)) or sys.exit("qmgr hung up")
+    return octets
+
 question = frames.encode("LIST", 1)
 socks, end, pages = [connect().sock for _ in range(4)], time.monotonic() + float(sys.argv[2]), 0
 for sock in socks:
     sock.sendall(question)
 while time.monotonic() < end:
     for sock in socks:
-        header = sock.recv(frames.HEADER.size, socket.MSG_WAITALL)
-        sock.recv(frames.HEADER.unpack(header)[0], socket.MSG_WAITALL)
+        exactly(sock, frames.HEADER.unpack(exactly(sock, frames.HEADER.size))[0])
         pages += 1
         sock.sendall(question)
 print(pages)
