@@ -75,6 +75,11 @@ class Away(Deliveries):
     def attempted(self):
         return [attempt for attempt in self.attempts.all_of(self.world.near) if attempt[0] != NAME_SERVER]
 
+    def is_under_way(self, port):
+        """A connection from that port of ours that is asked for."""
+        done = subprocess.run(within(self.world.near) + ["ss", "-Htn", "state", "syn-sent"], check=True, capture_output=True, text=True)
+        return re.search(r":%d\s" % port, done.stdout)
+
     def addresses(self, attempts):
         return [address for address, _ in attempts]
 
@@ -193,8 +198,10 @@ class Race(Away):
                 self.attempts.clear()
                 self.remote.send(nexthop="race.example")
                 host.wait_for(lambda: len(self.attempts.list) == 2)
+                [loser] = [port for address, port in self.attempts.seen if address == V4]
                 self.world.silence(V6, False)
                 host.wait_for(lambda: six.sessions)
+                host.wait_for(lambda: not self.is_under_way(loser))
                 self.world.silence(V4, False)
                 self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
                 self.assertEqual(self.addresses(self.attempted()), [V6, V4, V4])
