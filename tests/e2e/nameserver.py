@@ -18,13 +18,12 @@ import threading
 import time
 
 from host import free_port
-from netns import SO_TIMESTAMPNS
+from netns import SO_RCVBUFFORCE, SO_TIMESTAMPNS
 
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, DNAME, OPT, DS, TLSA = 1, 2, 5, 6, 12, 15, 16, 28, 39, 41, 43, 52
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, REFUSED = 0, 1, 2, 3, 5
 UDP_MOST = 1232
 PATIENCE = 0.04  # seconds; that of libunbound is 0.05 at least
-SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 
 Asked = collections.namedtuple("Asked", "name type tcp id packet at")
 Record = collections.namedtuple("Record", "owner type ttl data")
