@@ -5,6 +5,7 @@ import socket
 import ssl
 
 REPLY_LINE_MOST = 512  # RFC 5321 4.5.3.1.5
+PATIENCE = 60  # seconds, with a server on a busy machine
 
 
 class Failed(Exception):
@@ -16,8 +17,8 @@ class Dialogue:
 
     def __init__(self, server, source="127.0.0.2", port=None):
         self.server, self.source = server, source
-        self.sock = socket.create_connection((server.address, port or server.port), 10, (source, 0))
-        self.sock.settimeout(20)
+        self.sock = socket.create_connection((server.address, port or server.port), PATIENCE, (source, 0))
+        self.sock.settimeout(PATIENCE)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending, self.transcript, self.faults = b"", [], []
         self.extensions, self.statuses = {}, False

@@ -1,4 +1,5 @@
 """RFC 3030: CHUNKING and BINARYMIME. (Postfix has no BINARYMIME.)"""
+from dialogue import PATIENCE
 from rfc5321 import delivered
 from rfc2920 import ENVELOPE, heard
 from servers import SIZE_LIMIT
@@ -47,7 +48,7 @@ def rfc3030_2_no_reply_before_the_octets_have_come(s):
         s.expect(not s.sock.recv(100), "a reply before the chunk was whole")
     except TimeoutError:
         pass
-    s.sock.settimeout(20)
+    s.sock.settimeout(PATIENCE)
     s.send(b"\r\nabc")
     s.hear("250")
     bdat(s, b"\r\n", "250", last=True)

@@ -73,7 +73,7 @@ def rfc3207_4_1_a_handshake_that_fails_ends_the_session_alone(s):
     s.say("STARTTLS", "220")
     s.send(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")
     s.send(b"NOOP\r\n" * 100)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end and s.fill():
         pass
     other = s.again()
@@ -91,5 +91,5 @@ def rfc3207_4_no_ssl3_and_no_tls_1_1(s):
     try:
         s.secure(context)
         s.expect(s.server.name == "Postfix", "TLS 1.1 was accepted")  # Postfix's default takes it where OpenSSL does
-    except ssl.SSLError:
+    except (ssl.SSLError, ConnectionError):
         pass

@@ -11,7 +11,7 @@ ENVELOPE = ("MAIL FROM:<a@client.example>", "250"), ("RCPT TO:<alice@local.examp
 
 def delivered(s, mark, name="alice"):
     """The message in the mailbox that has `mark` in it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         found = [m for m in s.server.messages(name) if mark in m]
         if found:

@@ -137,8 +137,9 @@ class Postfix:
 
         def listens():
             """Postfix listens"""
-            return subprocess.run(self.where + ["ss", "-Hltn", "sport = :%d" % self.port], capture_output=True, text=True).stdout.strip()
-        wait_for(listens)
+            ports = "sport = :%d or sport = :%d" % (self.port, self.closed_port)
+            return len(subprocess.run(self.where + ["ss", "-Hltn", ports], capture_output=True, text=True).stdout.splitlines()) >= 2
+        wait_for(listens, 60)
         return self
 
     def __exit__(self, *exception):
