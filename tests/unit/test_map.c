@@ -346,7 +346,7 @@ static void mutants_do_no_harm(const char *kind, DBTYPE type, u_int32_t flags)
         write_file("mutant.db", mutant, n);
         pid_t child = fork();
         if (child == 0) {
-            alarm(20);
+            alarm(100);
             _exit(answers(kind, "mutant", 300, flags == DB_CHKSUM));
         }
         int status;

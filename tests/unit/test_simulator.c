@@ -861,9 +861,12 @@ static struct cost measure(struct bench *b, void (*run)(void *))
     c.instructions = (double)instructions_of(run, b) / (double)b->operations;
     b->operations = 200000;
     run(b);
-    double began = nanoseconds();
-    run(b);
-    c.time = (nanoseconds() - began) / (double)b->operations;
+    for (int i = 0; i < 3; i++) { /* the least: what its host takes from a virtual machine is counted as ours */
+        double began = nanoseconds();
+        run(b);
+        double each = (nanoseconds() - began) / (double)b->operations;
+        c.time = i == 0 || each < c.time ? each : c.time;
+    }
     return c;
 }
 
