@@ -10,6 +10,7 @@ TESTS += test_idn
 test_idn_LIBS := $(IDN_LIBS)
 
 TESTS += test_base64 test_span test_httpsurl test_buf test_file test_date test_address test_messages test_channel
+test_channel_SRC  := tests/unit/fake_clock.c
 test_channel_LIBS := -levent_core
 TESTS += test_stream
 test_stream_SRC  := tests/unit/fake_clock.c

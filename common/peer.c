@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* A server that closed on us although it lives found fault with us: then nobody sends a replacement, and we end (docs/architecture.md,
- * "Who hangs up"). */
+ * "Who hangs up"). Seconds in which we run: while a host stands still nobody can be replaced. */
 #define REPLACEMENT_SECONDS 5
 
 /* A question that a server died of this often is not asked again: it may be what kills it. */
@@ -42,7 +42,8 @@ struct link {
 
 struct peer {
     struct event_base *base;
-    struct event *patience;
+    struct event *patience; /* a tick a second while there is no server */
+    unsigned waited;        /* ticks */
     char *name;
     struct question *slots;
     uint32_t slot_count, first_free;
@@ -55,10 +56,12 @@ static void answered(struct channel *channel, const struct message *m, void *arg
 static void link_closed(struct channel *channel, void *arg);
 static const struct channel_handler link_handler = {.message = answered, .closed = link_closed};
 
-static void patience_over(evutil_socket_t fd, short what, void *arg)
+static void patience_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct peer *p = arg;
+    if (++p->waited < REPLACEMENT_SECONDS)
+        return;
     log_error("postino-%s hung up and was not replaced: this process ends, so that the master starts a fresh one", p->name);
     log_flush();
     _exit(70); /* EX_SOFTWARE */
@@ -73,7 +76,7 @@ struct peer *peer_new(struct event_base *base, const char *name, unsigned protoc
     p->protocols = protocols;
     p->first_free = NO_SLOT;
     p->name = strdup(name);
-    p->patience = evtimer_new(base, patience_over, p);
+    p->patience = event_new(base, -1, EV_PERSIST, patience_tick, p);
     if (p->name == NULL || p->patience == NULL)
         log_die("out of memory for the edge to %s", name);
     return p;
@@ -201,7 +204,7 @@ void peer_connect(struct peer *p, int fd)
     l->channel = channel_new(p->base, fd, p->name, p->protocols, SIDE_CLIENT, &link_handler, l);
     l->next = p->links;
     p->links = p->current = l;
-    evtimer_del(p->patience);
+    event_del(p->patience);
     if (former) {
         former->retired = true;
         link_retire_if_done(former);
@@ -229,7 +232,8 @@ static void link_closed(struct channel *channel, void *arg)
     struct peer *p = l->peer;
     if (p->current == l) {
         p->current = NULL;
-        evtimer_add(p->patience, &(struct timeval){.tv_sec = REPLACEMENT_SECONDS});
+        p->waited = 0;
+        event_add(p->patience, &(struct timeval){.tv_sec = 1});
     }
     for (uint32_t i = 0; i < p->slot_count; i++) {
         struct question *q = &p->slots[i]; /* an answer callback may ask, and so move the slots: index, don't keep */

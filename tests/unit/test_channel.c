@@ -2,6 +2,7 @@
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/peer.h"
+#include "tests/unit/fake_clock.h"
 
 #include <event2/event.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -316,6 +318,75 @@ static void a_replaced_server_may_finish_what_it_was_asked(void **state)
     turn(4);
 }
 
+static void pass_seconds(unsigned n)
+{
+    while (n--) {
+        clock_pass(1.001);
+        turn(2);
+    }
+}
+
+/* In a process of its own. Its exit status: 0 as long as it lives. */
+static void without_a_server(void (*then)(struct peer *), int expected)
+{
+    pid_t child = fork();
+    int status;
+    if (child == 0) {
+        struct seen server = {0};
+        struct channel *c;
+        event_reinit(base);
+        log_open("test", open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_TO_STDERR, LOG_LEVEL_INFO);
+        struct peer *p = peer_new(base, "qmgr", SPEAKS);
+        peer_connect(p, pair(&c, &server));
+        turn(2);
+        channel_free(c);
+        turn(2);
+        then(p);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), expected);
+}
+
+static void the_host_stands_still(struct peer *p)
+{
+    (void)p;
+    pass_seconds(3);
+    clock_pass(3600);
+    turn(4);
+}
+
+static void nobody_comes(struct peer *p)
+{
+    (void)p;
+    pass_seconds(4);
+    pass_seconds(1);
+}
+
+static void somebody_comes_and_goes(struct peer *p)
+{
+    struct seen server = {0};
+    struct channel *c;
+    pass_seconds(4);
+    peer_connect(p, pair(&c, &server));
+    pass_seconds(60);
+    channel_free(c);
+    turn(2);
+    clock_pass(3600);
+    turn(4);
+    pass_seconds(3);
+}
+
+/* A server that hung up is replaced at once, if it is at all; but not while the host stands still. */
+static void five_seconds_without_a_server_are_the_end(void **state)
+{
+    (void)state;
+    without_a_server(the_host_stands_still, 0);
+    without_a_server(somebody_comes_and_goes, 0);
+    without_a_server(nobody_comes, 70);
+}
+
 static void garbage_closes_the_channel_and_calls_nothing_else(void **state)
 {
     (void)state;
@@ -379,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_question_without_a_server_waits_for_it),
         cmocka_unit_test(a_cancelled_question_calls_nobody),
         cmocka_unit_test(a_replaced_server_may_finish_what_it_was_asked),
+        cmocka_unit_test(five_seconds_without_a_server_are_the_end),
         cmocka_unit_test(garbage_closes_the_channel_and_calls_nothing_else),
         cmocka_unit_test(an_answer_from_the_wrong_side_closes_the_channel),
         cmocka_unit_test(frames_in_single_bytes_arrive_whole),
