@@ -322,6 +322,12 @@ static bool lower(struct span text, char name[256])
     return true;
 }
 
+/* Nobody waits for longer because the clock was set back. */
+static bool may_look(const struct domain *d, uint64_t now)
+{
+    return now >= d->not_before || d->not_before - now > RETRY;
+}
+
 struct domain_wait *domain_ask(struct span text, domain_fn *done, void *arg)
 {
     char name[256];
@@ -334,7 +340,7 @@ struct domain_wait *domain_ask(struct span text, domain_fn *done, void *arg)
     if (d->known && d->asked - d->marked >= FRESH)
         mark(d);
     bool counts = d->known && !expired(d);
-    bool due = program_now() >= d->not_before && (!counts || program_now() - d->looked >= FRESH);
+    bool due = may_look(d, program_now()) && (!counts || program_now() - d->looked >= FRESH);
     if (!counts && d->known && d->step == STEP_NONE)
         forget_policy(d);
     if (due && d->step == STEP_NONE)
@@ -382,8 +388,7 @@ size_t domains_waiting(void)
 static bool is_due(const struct domain *d, uint64_t now)
 {
     uint64_t half = d->policy.max_age / 2, interval = half < SHORTEST ? SHORTEST : half < FRESH ? half : FRESH;
-    return d->known && d->step == STEP_NONE && !expired(d) && now - d->asked < WANTED && now >= d->not_before &&
-           now - d->looked >= interval;
+    return d->known && d->step == STEP_NONE && !expired(d) && now - d->asked < WANTED && may_look(d, now) && now - d->looked >= interval;
 }
 
 void domains_look_again(size_t most)

@@ -13,6 +13,7 @@ from driven import Driven
 from frames import RESOLVE_DEFERRED, RESOLVE_FAILED, RESOLVE_OK, STS_ENFORCE, STS_NONE, STS_TESTING
 from host import wait_for
 from https import HANG
+from movedclock import Clock
 from netns import needs_root, within
 from world import World
 
@@ -57,9 +58,9 @@ class Sts(unittest.TestCase):
         self.https.forget()
         self.begin()
 
-    def begin(self, timeout=60, records=None, addresses=None):
+    def begin(self, timeout=60, records=None, addresses=None, clock=None):
         self.sts = Driven("sts", "directory { sts = \"%s\" }\nsts { timeout = %ds }\ntls { authorities = \"%s\" }" % (self.store, timeout, self.made.authority[0]),
-                          edges=("remote", "dns"), where=within(self.world.near))
+                          edges=("remote", "dns"), where=within(self.world.near) + (clock.words() if clock else []))
         self.dns = Dns(self.sts.edges["dns"], records, addresses)
         self.addCleanup(self.sts.close)
 
@@ -107,6 +108,16 @@ class Sts(unittest.TestCase):
             self.publish(domain, address=address)
             self.assertEqual(self.ask(domain)[0], STS_NONE)
         self.assertEqual(self.asked(), [])
+
+    def test_a_failed_look_is_repeated_after_five_minutes_or_when_the_clock_was_set_back(self):
+        clock = Clock(tempfile.mkdtemp(prefix="clock-", dir=self.world.directory))
+        self.sts.close()
+        self.begin(clock=clock)
+        self.publish("gone.example", answer=b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        for wall, looks in ((0, 1), (0, 1), (200, 1), (310, 2), (310, 2), (-3600, 3), (-3600, 3), (-3200, 4)):
+            clock.set(0, wall)
+            self.assertEqual(self.ask("gone.example")[0], STS_NONE)
+            self.assertEqual(len(self.asked()), looks, wall)
 
     def test_modes(self):
         self.publish("tests.example", "version: STSv1\nmode: testing\nmax_age: 86400\nmx: mx.tests.example\n")
