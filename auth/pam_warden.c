@@ -93,10 +93,12 @@ static enum auth_verdict verdict_of(int code)
     }
 }
 
-__attribute__((noreturn)) static void run_child(struct pam_request *r, int to)
+__attribute__((noreturn)) static void run_child(struct pam_request *r, int to, pid_t warden)
 {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, (unsigned long)SIGKILL);
+    if (getppid() != warden) /* it died before that */
+        _exit(1);
     close(self.auth);
     signal(SIGPIPE, SIG_DFL);
     int code = ask_pam(r);
@@ -171,9 +173,9 @@ static bool start_check(struct pam_request *r)
     int ends[2];
     if (!c || pipe2(ends, O_CLOEXEC) != 0)
         return false;
-    pid_t pid = fork();
+    pid_t warden = getpid(), pid = fork();
     if (pid == 0)
-        run_child(r, ends[1]);
+        run_child(r, ends[1], warden);
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
