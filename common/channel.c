@@ -1,6 +1,7 @@
 #include "common/channel.h"
 
 #include "common/log.h"
+#include "common/spare.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -60,6 +61,8 @@ struct channel *channel_new(struct event_base *base, int fd, const char *name, u
     c->in.limit = FRAME_HEADER + FRAME_MAX + READ_SIZE;
     c->out.limit = BACKLOG_MAX;
     c->in.secret = c->out.secret = protocols & SECRETS;
+    if (handler->keeps_room)
+        spare_want();
     evutil_make_socket_nonblocking(fd);
     evutil_make_socket_closeonexec(fd);
     c->readable = event_new(base, fd, EV_READ | EV_PERSIST, channel_readable, c);
@@ -292,6 +295,7 @@ static void flush_and_arm(struct channel *c)
 
 void channels_flush(void)
 {
+    spare_keep();
     while (dirty_channels) {
         struct channel *c = dirty_channels;
         dirty_channels = c->next_dirty;
@@ -364,6 +368,8 @@ static int read_once(struct channel *c)
     size_t room = c->in.cap - c->in.len;
     struct iovec iov = {.iov_base = c->in.data + c->in.len, .iov_len = room};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room)};
+    if (c->handler->keeps_room)
+        spare_give();
     ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;

@@ -16,6 +16,7 @@ struct channel_handler {
     void (*message)(struct channel *, const struct message *m, void *arg);
     void (*closed)(struct channel *, void *arg);
     bool takes_loss; /* m->fd_lost is looked at; else a descriptor that there is no room for ends the channel */
+    bool keeps_room; /* for SPARE_MOST descriptors, whatever else this process has open (common/spare.h) */
 };
 
 /* `name` is for the log ("qmgr"); `side` is ours. Takes the descriptor. */

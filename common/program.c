@@ -309,7 +309,7 @@ static void wake_patiently(void)
 
 int program_main(const struct program *program, int argc, char **argv)
 {
-    static const struct channel_handler handler = {.message = control_message, .closed = control_closed};
+    static const struct channel_handler handler = {.message = control_message, .closed = control_closed, .keeps_room = true};
     (void)argc;
     int type;
     socklen_t size = sizeof(type);

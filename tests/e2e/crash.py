@@ -146,9 +146,8 @@ class CrashHost(Host):
         os.mkdir(self.path("programs"))
         for name in CHILDREN:
             with open(self.path("programs", "postino-" + name), "w") as f:
-                # qmgr: there may be more segments of its log at its next start; and when all have died, new channels come before the ends of the old are seen.
-                room = 6 + len(CHILDREN) if name == "qmgr" else 0
-                limit = "" if name == "smtpd" else "ulimit -n %d\n" % (now[name] + more + room)
+                segments = 6 if name == "qmgr" else 0  # of its log: there may be more of them at its next start
+                limit = "" if name == "smtpd" else "ulimit -n %d\n" % (now[name] + more + segments)
                 f.write("#!/bin/sh\n%sexec %s\n" % (limit, program("postino-" + name, self.variant)))
             os.chmod(self.path("programs", "postino-" + name), 0o755)
         self._programs(os.path.dirname(program("x", self.variant)), self.path("programs"))

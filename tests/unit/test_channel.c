@@ -2,6 +2,7 @@
 #include "common/channel.h"
 #include "common/log.h"
 #include "common/peer.h"
+#include "common/spare.h"
 #include "tests/unit/fake_clock.h"
 
 #include <event2/event.h>
@@ -208,6 +209,44 @@ static void a_descriptor_without_room_is_lost_and_the_channel_lives_if_its_owner
         peer_free(p);
         turn(4);
     }
+}
+
+/* What is left below the limit. */
+static void take_all_descriptors(int *taken, unsigned *count)
+{
+    while ((taken[*count] = dup(STDERR_FILENO)) >= 0)
+        ++*count;
+}
+
+static void a_channel_that_keeps_room_gets_descriptors_when_there_are_no_more(void **state)
+{
+    (void)state;
+    static const struct channel_handler keeps_room = {.message = server_message, .closed = closed, .keeps_room = true};
+    struct seen server = {0};
+    int fds[2], sent[SPARE_MOST + 1], taken[64];
+    unsigned count = 0;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    channel_new(base, fds[0], "master", SPEAKS, SIDE_SERVER, &keeps_room, &server);
+    struct peer *p = peer_new(base, "remote", SPEAKS);
+    peer_connect(p, fds[1]);
+    for (unsigned i = 0; i <= SPARE_MOST; i++)
+        sent[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    limit_descriptors(64);
+    for (unsigned i = 0; i <= SPARE_MOST; i++) {
+        peer_ask(p, &(struct message){.type = MESSAGE_DELIVER, .fd = sent[i]}, answer, &server);
+        channels_flush();
+        take_all_descriptors(taken, &count); /* also that one's place */
+        turn(4);
+        assert_int_equal(server.closed, i == SPARE_MOST);
+        assert_int_equal(server.messages, i < SPARE_MOST ? i + 1 : SPARE_MOST);
+    }
+    while (count > 0)
+        close(taken[--count]);
+    limit_descriptors(before.rlim_cur);
+    peer_free(p);
+    turn(4);
 }
 
 static void when_a_server_dies_repeatable_questions_go_to_the_next_and_others_fail(void **state)
@@ -445,6 +484,7 @@ int main(void)
         cmocka_unit_test(thousands_of_questions_each_get_their_own_answer),
         cmocka_unit_test(descriptors_come_with_their_own_frame),
         cmocka_unit_test(a_descriptor_without_room_is_lost_and_the_channel_lives_if_its_owner_looks),
+        cmocka_unit_test(a_channel_that_keeps_room_gets_descriptors_when_there_are_no_more),
         cmocka_unit_test(when_a_server_dies_repeatable_questions_go_to_the_next_and_others_fail),
         cmocka_unit_test(a_question_that_kills_its_servers_is_given_up),
         cmocka_unit_test(a_question_without_a_server_waits_for_it),
