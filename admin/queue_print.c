@@ -66,10 +66,10 @@ static void table_message(struct queue_printer *p, const struct record_entry *e)
 
 static void table_recipient(struct queue_printer *p, const struct record_entry *e)
 {
-    const char *owed = e->state == RECIPIENT_DONE ? "its sender is still to be told: " : "";
-    if (e->reason.n) {
-        size_t n = strlen(owed) + e->reason.n;
-        (void)fprintf(p->out, "%*s(%s", n < REASON_COLUMNS ? REASON_COLUMNS - (int)n : 0, "", owed);
+    const char *owed = e->state == RECIPIENT_DONE ? "its sender is still to be told" : "", *colon = *owed && e->reason.n ? ": " : "";
+    size_t n = strlen(owed) + strlen(colon) + e->reason.n;
+    if (n) {
+        (void)fprintf(p->out, "%*s(%s%s", n < REASON_COLUMNS ? REASON_COLUMNS - (int)n : 0, "", owed, colon);
         queue_print_text(p->out, e->reason);
         (void)fprintf(p->out, ")\n");
     }

@@ -371,6 +371,8 @@ static int read_once(struct channel *c)
     if (c->handler->keeps_room)
         spare_give();
     ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
+    if (c->handler->keeps_room)
+        spare_keep();
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
     if (n == 0)

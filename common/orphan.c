@@ -1,5 +1,6 @@
 #include "common/orphan.h"
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include <stdio.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LOOKS_MOST = 100, NOBODY_MOST = 2 };
+enum { SECONDS_MOST = 10, NOBODY_MOST = 2 };
 
 struct process {
     char name[32];
@@ -41,13 +42,13 @@ bool orphan_wait(struct orphan_wait *w, pid_t holder, const char *what)
 {
     struct process p;
     bool found = look(holder, &p);
-    if (found ? !is_orphan(&p) || w->looks == LOOKS_MOST : w->nobody == NOBODY_MOST)
+    if (found ? !is_orphan(&p) || (w->until && clock_seconds() >= w->until) : w->nobody == NOBODY_MOST)
         return false;
-    if (found && w->looks == 0) {
+    if (found && !w->until) {
+        w->until = clock_seconds() + SECONDS_MOST;
         log_warning("%s is still in use by process %d (%s), whose master is gone; waiting for its end", what, (int)holder, p.name);
         log_flush();
     }
     w->nobody += !found;
-    w->looks += found;
     return nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL) == 0;
 }

@@ -5,15 +5,18 @@
  *         if (!orphan_wait(&wait, pid of who has it, "the port"))
  *             return an error;
  *
- * A program is known by its name and its parent's in /proc. */
+ * A program is known by its name and its parent's in /proc. Where that can't be seen (hidepid), or who has a port can't be (that takes root with
+ * CAP_SYS_PTRACE), nobody is found, and nobody is waited for. */
 #ifndef POSTINO_ORPHAN_H
 #define POSTINO_ORPHAN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct orphan_wait {
-    unsigned looks, nobody;
+    uint64_t until;
+    unsigned nobody;
 };
 
 /* True: a tenth of a second later; look again. False: `holder` is no orphan, or ten seconds have passed. 0: nobody was found; so it is for a moment

@@ -1,5 +1,6 @@
 #include "common/spare.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -17,9 +18,10 @@ void spare_want(void)
 /* They lead to nothing that this process, or one that it starts, has not anyway. */
 void spare_keep(void)
 {
-    int fd;
+    int fd, saved = errno;
     while (wanted && count < SPARE_MOST && (fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
         spares[count++] = fd;
+    errno = saved;
 }
 
 void spare_give(void)

@@ -88,7 +88,7 @@ void session_trouble(struct session *s, const char *status, bool site_failed, st
     stream_free(s->stream);
     s->stream = NULL;
     bool decided = s->job && transaction_decided(s);
-    if (s->job && !decided && (s->messages > 1 || s->waited)) {
+    if (s->job && !decided && (s->messages > 1 || (s->waited && !s->unfit))) {
         site_give_back(s->site, s->job);
         s->job = NULL;
         session_release(s);

@@ -39,7 +39,7 @@ struct job {
     bool needs_utf8;   /* SMTPUTF8, for all recipients: its sender or its header; a recipient beyond ASCII needs it for itself */
     bool second;       /* a host blamed the address that it came from: it is tried over the other family */
     bool answered;     /* ... where a host has replied: that is the last word */
-    bool fresh_only;   /* a reused session broke under it: it gets a new one */
+    bool fresh_only;   /* a session that was used or idle before broke under it: it gets a new one */
     struct span sender;
     struct span envid; /* RFC 3461, decoded */
     uint16_t ret;

@@ -25,8 +25,6 @@ static struct session **bucket_of(const struct host *h)
 void reuse_offer(struct session *s)
 {
     struct session **bucket = bucket_of(session_host(s));
-    if (clock_monotonic_ms() - s->since >= remote.settings->remote_share_time * 1000)
-        return;
     s->next_offered = *bucket;
     *bucket = s;
 }
@@ -85,10 +83,15 @@ static bool has_room(const struct session *idle, const struct site *site)
     return idle->messages > 0 && site_has(site, idle->messages) && (most == 0 || idle->domain_count < most);
 }
 
+static bool is_young(const struct session *idle)
+{
+    return clock_monotonic_ms() - idle->since < remote.settings->remote_share_time * 1000;
+}
+
 static struct session *find_at(const struct session *s, const struct host *h)
 {
     struct session *idle = *bucket_of(h);
-    while (idle && !(is_as_good(idle, s, h) && is_clean(idle) && has_room(idle, s->site)))
+    while (idle && !(is_as_good(idle, s, h) && is_clean(idle) && is_young(idle) && has_room(idle, s->site)))
         idle = idle->next_offered;
     return idle;
 }

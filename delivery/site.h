@@ -45,7 +45,7 @@ void site_deliver(struct job *, const struct message_deliver *);
 /* The waiting job that this session may have, or NULL. */
 struct job *site_take(struct site *, uint64_t messages /* that the session had already */, bool fresh /* it was never idle */);
 bool site_has(const struct site *, uint64_t messages); /* there is one, for a session that was idle */
-/* A reused session broke under the job: it waits for a fresh one, ahead of the others. */
+/* A session that was used or idle before broke under the job: it waits for a fresh one, ahead of the others. */
 void site_give_back(struct site *, struct job *);
 /* A part of its recipients is decided: it waits for a transaction with the others, ahead of all jobs, in this session or another. */
 void site_go_on(struct site *, struct job *);

@@ -171,6 +171,8 @@ static void prepare(void)
         refuse(EX_CONFIG, &error);
     if (pidfile_take(master.run_directory, plan->settings->directory_run, &error) != 0)
         refuse(EX_TEMPFAIL, &error);
+    if (pidfile_write(plan->settings->directory_run, &error) != 0) /* a killed one's would stand there while we wait for its ports */
+        refuse(EX_OSERR, &error);
     if (listeners_open(&plan->listeners, plan->settings, NULL, master.unprivileged, &error) != 0)
         refuse(EX_UNAVAILABLE, &error);
     if (logs_open(plan->settings, master.foreground, &error) != 0)

@@ -332,6 +332,8 @@ class Start(unittest.TestCase):
                 started = pool.submit(world.host.start)
                 world.host.wait_log("is still in use by process %d .postino-%s., whose master is gone" % (late, name))
                 self.assertFalse(started.done())
+                with open(world.host.path("run", "master.pid"), encoding="ascii") as pid:
+                    self.assertEqual(pid.read(), "%d\n" % world.host.process.pid)  # postino stop sends its signal there
             finally:
                 os.kill(late, signal.SIGCONT)
             started.result()

@@ -436,6 +436,13 @@ class Young(Sharing, Base):
         self.assertEqual(len(server.sessions), 2)
         self.assertFalse(server.sessions[0].ended)
 
+    def test_nor_does_one_that_has_grown_old_while_it_was_idle(self):
+        server = self.serve()
+        self.ok("d1.example")
+        time.sleep(2.1)
+        self.ok("d2.example")
+        self.assertEqual(self.loads(server), [1, 1])
+
 
 class OneCertificate(Sharing, Security):
     settings = SETTINGS
