@@ -534,6 +534,20 @@ class Reuse(Base):
                 self.assertEqual([sum(c.startswith("MAIL") for c in s.commands) for s in server.sessions], [2, 1, 1])
                 self.assertEqual(len(server.messages), 3)
 
+    def test_a_host_that_is_unfit_for_a_message_is_not_asked_anew(self):
+        """... though its session was idle from its greeting on: that one says the same as a fresh one would."""
+        self.remote.names.table["v.example"] = [("mx1.example", "127.0.0.2"), ("mx2.example", "127.0.0.3")]
+        with self.remote.server(GREETING=["220 x", When("220 x", lambda: len(server.messages) == 2)]) as server, \
+                self.remote.server("127.0.0.3", extensions=("SMTPUTF8", "8BITMIME")) as other:
+            for _ in range(2):
+                self.remote.send(nexthop="v.example")
+            for _ in range(2):
+                self.check(self.remote.result(), (RELAYED, "2.0.0", ""))
+            host.wait_for(lambda: len(server.sessions) == 2 and server.sessions[1].answered == 1)
+            self.free_again(server.sessions[1], "EHLO")
+            self.check(self.remote.deliver(nexthop="v.example", flags=frames.ENVELOPE_SMTPUTF8), (RELAYED, "2.0.0", ""))
+            self.assertEqual((len(server.sessions), len(other.messages)), (2, 1))
+
     def test_one_session_a_job_and_no_more(self):
         with self.remote.server(END=When("250 2.0.0 ok", lambda: len(server.received) == 5)) as server:
             for _ in range(5):
